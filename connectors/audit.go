@@ -1,0 +1,48 @@
+package connectors
+
+import "context"
+
+// SourceAuditor is a Source that can show what it holds at one point.
+type SourceAuditor interface {
+	// AuditPoint fixes a point of the source: a consistent view of its rows or
+	// lines, and the positions that a task has reached when the log holds all of it.
+	AuditPoint(ctx context.Context) (AuditPoint, error)
+}
+
+// AuditPoint is a consistent view of a source.
+type AuditPoint interface {
+	// Positions that the durable positions must have reached before the log is compared.
+	Positions() map[PositionKey]Position
+	// Topics that the view covers.
+	Topics() []string
+	// Rows calls fn for every row or line that a replay of the topic up to the
+	// point must give. A change topic's item has the key's bytes and the row
+	// (Change.After) as the source's task would have appended them; a
+	// plain topic's item has RawValue and the headers.
+	Rows(ctx context.Context, topic string, fn func(Record) error) error
+	Close() error
+}
+
+// SinkAuditor is a Sink that can compare what it holds with the log.
+type SinkAuditor interface {
+	// Audit reads back everything that was committed to the target for the partition
+	// and compares it with the log's records, which next yields in offset order,
+	// up to end (exclusive). It reports each difference and returns how many records agreed.
+	Audit(ctx context.Context, env SinkEnv, a Assignment, end int64, next func() (*Record, error), report func(Difference)) (agreed int64, err error)
+}
+
+// Difference is one thing that an audit found.
+type Difference struct {
+	Kind  DifferenceKind
+	Where string // topic and offset, or file and row, or table and key
+	What  string
+}
+
+// DifferenceKind sorts differences as the audit's report counts them.
+type DifferenceKind uint8
+
+const (
+	MissingRecord DifferenceKind = iota
+	DoubledRecord
+	DifferentRecord
+)

@@ -1,0 +1,253 @@
+// Package connectors is the contract between Forebay's runtime and a connector:
+// what a source hands over, what a sink takes, and who owns which bytes when.
+//
+// The shape is Kafka Connect's position model with batches and an explicit
+// two-phase commit. A Source fills batches and says after which record which
+// position holds; the runtime appends records and positions to the log in one
+// transaction and only then calls Committed. A Sink is told where the log
+// stands and answers where it wants to resume: the target knows best.
+//
+// Connectors return errors of three kinds only: Fatal, a Reject of one record,
+// or anything else, which the runtime retries with backoff.
+package connectors
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/connectors/spec"
+)
+
+// Op is what happened to a row. Its letters are Debezium's.
+type Op byte
+
+const (
+	OpNone     Op = 0   // not a change: a log line, a message
+	OpRead     Op = 'r' // seen in the initial snapshot
+	OpCreate   Op = 'c'
+	OpUpdate   Op = 'u'
+	OpDelete   Op = 'd'
+	OpTruncate Op = 't'
+)
+
+// Header is a record header, as in Kafka.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Datum is a value together with its type.
+type Datum struct {
+	Schema *schema.Schema
+	Value  schema.Value
+}
+
+// Record is one record on its way into or out of the log.
+//
+// From a source, either RawKey/RawValue or Key/Value or Key/Change is set; the
+// runtime's converter makes the bytes. To a sink, the runtime sets RawKey,
+// RawValue and the coordinates; SinkEnv.Decode fills Key, Value and Change on demand.
+// A nil RawValue together with no Value and no Change is a tombstone.
+type Record struct {
+	Topic     string
+	Partition int32     // source: -1 lets the key's murmur2 hash choose; sink: where it lies
+	Offset    int64     // sink only
+	Timestamp time.Time // zero in a source: the time of the append
+	Headers   []Header
+
+	RawKey, RawValue []byte
+	Key, Value       Datum
+	Change           *Change
+}
+
+// Change is a row change: the content of a Debezium envelope before it is written as one.
+type Change struct {
+	Op     Op
+	Row    *schema.Schema // Struct: the table's columns
+	Before schema.Value   // Struct of Row, or null
+	After  schema.Value   // Struct of Row, or null
+	Source Datum          // Struct: the envelope's source block
+	At     time.Time      // when the connector handled it: the envelope's ts_ms, ts_us, ts_ns
+}
+
+// Position is where a source stands, opaque to the runtime; nil means "nothing
+// read yet" and, in a Mark, "forget this key". By convention it is a JSON
+// object, so that people can read it. Source.Compare orders two of one key.
+type Position []byte
+
+// PositionKey names one of the independent positions of a split: a file, a
+// slot's stream, a table's snapshot.
+type PositionKey string
+
+// Split is a unit of work that one task runs and no two tasks share.
+type Split struct {
+	ID   string // stable over restarts: part of the transactional id
+	Host string // not "": only a worker on this host may run it
+}
+
+// TopicSpec is a topic that a source owns. The runtime creates it when it is not there.
+type TopicSpec struct {
+	Name       string
+	Partitions int32             // 0: 1
+	Configs    map[string]string // Kafka topic configs beside the defaults
+}
+
+// Delivery is the strongest promise that a connector can keep.
+type Delivery uint8
+
+const (
+	AtLeastOnce     Delivery = iota
+	IdempotentByKey          // doubles vanish at the target
+	ExactlyOnce              // source: positions are exact; sink: offset and data commit together, or two-phase
+)
+
+// Capabilities are what a configured connector can do.
+type Capabilities struct {
+	Delivery  Delivery
+	HostBound bool // splits name hosts
+}
+
+// Env is what the runtime gives to every connector.
+type Env struct {
+	Name   string // the connector's name in the config
+	Group  string // the worker group; with Name it scopes what connectors leave in a target
+	Host   string // of this worker
+	Logger *slog.Logger
+}
+
+// Source is a configured source. Making one does no I/O.
+type Source interface {
+	// Validate checks live what a config cannot show: rights, settings, reachability.
+	Validate(ctx context.Context) []spec.Finding
+	// Plan names the splits, at most max of them.
+	Plan(ctx context.Context, max int) ([]Split, error)
+	// Topics lists the topics that the source owns as far as it knows them now.
+	Topics(ctx context.Context) ([]TopicSpec, error)
+	// Capabilities of this configuration.
+	Capabilities() Capabilities
+	// Compare orders two positions of one key: negative when a is earlier.
+	Compare(key PositionKey, a, b Position) int
+	// Task makes the task of one split; Open starts it.
+	Task(split Split) SourceTask
+}
+
+// SourceTask reads one split. The runtime calls Open, then Read in a loop, then
+// Close, from one goroutine; Committed may be called while a Read runs.
+type SourceTask interface {
+	// Open connects and seeks to the durable positions. An empty map is a first start.
+	Open(ctx context.Context, positions map[PositionKey]Position) error
+	// Read fills b, which is empty, and returns when b is full, or there is
+	// something in it and nothing more at hand; it blocks while there is nothing.
+	// io.EOF says that the split has ended for good. Records added before an
+	// error count: what was not marked is read again after the next Open.
+	// b belongs to the runtime once Read has returned.
+	Read(ctx context.Context, b *Batch) error
+	// Committed says that everything up to these positions is durable in the
+	// log, and never before: only now may a slot advance or a file be forgotten.
+	Committed(ctx context.Context, positions map[PositionKey]Position) error
+	Close() error
+}
+
+// TopicPartition names a partition.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+// Assignment is a partition that a sink task writes, with what the log knows of it.
+type Assignment struct {
+	TopicPartition
+	TopicID     [16]byte // changes when a topic is deleted and created again
+	StartOffset int64    // log start: earlier records are gone
+	EndOffset   int64    // last stable offset at the time of the assignment
+}
+
+// SinkEnv is what the runtime gives to a sink task.
+type SinkEnv struct {
+	Env
+	TaskID string // unique to this start of this task
+	Epoch  int64  // rises with every start of this task: fences its predecessors
+	// Decode fills Key, Value and Change of a record from its raw bytes and its
+	// schema. An error means that this record cannot be read: reject it.
+	Decode func(*Record) error
+	// Alive returns an error once the task's lease has run out: nothing may be
+	// made visible in the target after that.
+	Alive func() error
+}
+
+// Sink is a configured sink. Making one does no I/O.
+type Sink interface {
+	Validate(ctx context.Context) []spec.Finding
+	Capabilities() Capabilities
+	// Topics are the globs (`*` crosses dots) of what it reads.
+	Topics() []string
+	Task(env SinkEnv) SinkTask
+}
+
+// SinkTask writes the partitions of its assignments. All calls come from one goroutine.
+type SinkTask interface {
+	// Open connects to the target.
+	Open(ctx context.Context) error
+	// Recover takes on partitions: it finishes what a predecessor had committed,
+	// removes what it had not, and returns the offset to read next for each. A
+	// partition that the target knows nothing of is answered with its StartOffset. A target that knows another topic
+	// id, or an offset that the log no longer holds, is a Fatal error that names the gap.
+	Recover(ctx context.Context, as []Assignment) (map[TopicPartition]int64, error)
+	// Write takes records of one partition in offset order; it may buffer. It
+	// must not keep the records' bytes. Rejected records go to the dead letters.
+	Write(ctx context.Context, records []Record) ([]Reject, error)
+	// Tick says which partitions are due for a commit, by size, count or time;
+	// it is called after every Write and at least once a second.
+	Tick(now time.Time) []TopicPartition
+	// Prepare makes everything written to the partitions durable in the target but not yet visible.
+	Prepare(ctx context.Context, tps []TopicPartition, cause Cause) ([]Token, error)
+	// Commit makes a prepared token visible, atomically and idempotently. The
+	// runtime calls it only while the lease holds.
+	Commit(ctx context.Context, t Token) error
+	// Revoke forgets partitions and what was written to them without a commit.
+	Revoke(ctx context.Context, tps []TopicPartition) error
+	Close() error
+}
+
+// Cause says why a commit is made.
+type Cause uint8
+
+const (
+	CauseDue      Cause = iota // Tick asked for it
+	CauseFlush                 // somebody asked: audit, stop
+	CauseShutdown              // the task ends in good order
+)
+
+// Token is a prepared commit.
+type Token struct {
+	TopicPartition
+	Next int64 // the offset to read next once this is committed
+	Data any   // the sink's own
+}
+
+// Reject is a record that the sink cannot take while the others can go on.
+type Reject struct {
+	Index  int // into the records of the Write
+	Reason error
+}
+
+// SourceType and SinkType are kinds of connectors, as listed in plugins/builtin.
+type SourceType struct {
+	Name string // postgres
+	Spec spec.Spec
+	New  func(cfg spec.Values, env Env) (Source, error)
+}
+
+type SinkType struct {
+	Name string
+	Spec spec.Spec
+	New  func(cfg spec.Values, env Env) (Sink, error)
+}
+
+// Registry is the explicit list of what can be configured.
+type Registry struct {
+	Sources []SourceType
+	Sinks   []SinkType
+}

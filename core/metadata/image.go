@@ -1,0 +1,77 @@
+// Package metadata holds what the cluster has agreed on: an immutable Image, the
+// commands that change it, and Apply, which is pure: no clock, no I/O, no chance.
+package metadata
+
+import "github.com/google/uuid"
+
+// NodeID names a node for good; an address may change, an id not.
+type NodeID int32
+
+// Epoch counts leaders of a partition, or changes of it.
+type Epoch int32
+
+// TopicID tells a topic from a later one of the same name. As UUID version 4.
+type TopicID = uuid.UUID
+
+// Image is one agreed state. It is shared by pointer and never changed.
+type Image struct {
+	Index     uint64 // raft index of the last command in it
+	ClusterID string // 22 characters, as Kafka's; "" before the first command
+	Nodes     map[NodeID]*Node
+	Topics    map[string]*Topic
+	TopicIDs  map[TopicID]*Topic
+	// Configs of topics and brokers by resource; Kafka's names and notation.
+	TopicConfigs   map[string]map[string]string
+	BrokerConfigs  map[string]map[string]string // key: node id in decimal, "" for the cluster-wide default
+	NextProducerID int64                        // the first id of the next block
+	Features       map[string]int16             // finalized feature levels: transaction.version → 2
+}
+
+// Node is a registered node.
+type Node struct {
+	ID     NodeID
+	Epoch  int64 // rises with every registration of this node; fences its predecessors
+	Host   string
+	Port   int32
+	Rack   string
+	BootID string // of the machine: tells a killed process from a lost page cache
+	Fenced bool
+}
+
+// Topic is a topic and its partitions, indexed by partition number.
+type Topic struct {
+	Name       string
+	ID         TopicID
+	Internal   bool
+	Partitions []*Partition
+}
+
+// Partition is the agreed state of one partition.
+type Partition struct {
+	Topic          string
+	TopicID        TopicID
+	Number         int32
+	Replicas       []NodeID // the first is preferred
+	ISR            []NodeID
+	Leader         NodeID // -1: none
+	LeaderEpoch    Epoch
+	PartitionEpoch Epoch // rises with every change of this struct
+}
+
+// NewImage is the state before the first command.
+func NewImage() *Image {
+	return &Image{
+		Nodes: map[NodeID]*Node{}, Topics: map[string]*Topic{}, TopicIDs: map[TopicID]*Topic{},
+		TopicConfigs: map[string]map[string]string{}, BrokerConfigs: map[string]map[string]string{},
+		Features: map[string]int16{},
+	}
+}
+
+// Partition finds a partition, or nil.
+func (i *Image) Partition(topic string, number int32) *Partition {
+	t := i.Topics[topic]
+	if t == nil || number < 0 || int(number) >= len(t.Partitions) {
+		return nil
+	}
+	return t.Partitions[number]
+}

@@ -1,0 +1,58 @@
+// Package server speaks the Kafka protocol: listener, connection loop, one file
+// per API key.
+//
+// STUB: the signatures are the contract; the protocol room replaces the bodies.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/auth"
+	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/group"
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/replica"
+	"github.com/forebayhub/forebay/core/txn"
+)
+
+// Deps are the rooms that a Server calls.
+type Deps struct {
+	NodeID     metadata.NodeID
+	Replicas   *replica.Set
+	Controller *controller.Controller
+	Groups     *group.Coordinator
+	Txns       *txn.Coordinator
+	Logger     *slog.Logger
+	// Advertised gives the address that clients are told for a node.
+	Advertised      func(*metadata.Node) (host string, port int32)
+	MaxRequestBytes int32 // socket.request.max.bytes; 0: 100 MiB
+}
+
+// Server serves connections.
+type Server struct{ d Deps }
+
+// New makes a Server.
+func New(d Deps) *Server { return &Server{d: d} }
+
+// Serve accepts until ctx ends, then drains and returns once every connection has.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { panic("stub") }
+
+// ServeConn serves one connection until it ends: in-memory ones too.
+func (s *Server) ServeConn(ctx context.Context, c net.Conn) { panic("stub") }
+
+// request is one decoded request on its way to a handler.
+type request struct {
+	ctx        context.Context // ends with the connection
+	principal  auth.Principal
+	clientID   string
+	clientHost string       // "/127.0.0.1", as Kafka shows it
+	body       kmsg.Request // with its version set
+}
+
+// handler answers a request; nil sends nothing (acks=0). It may block.
+// Produce and Fetch have their own, hand-written path.
+type handler func(s *Server, r *request) kmsg.Response
