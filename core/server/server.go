@@ -1,7 +1,6 @@
 // Package server speaks the Kafka protocol: listener, connection loop, one file
-// per API key.
-//
-// STUB: the signatures are the contract; the protocol room replaces the bodies.
+// per API key. Produce and Fetch read and write their bytes by hand; all other
+// bodies are franz-go's kmsg.
 package server
 
 import (
@@ -9,9 +8,6 @@ import (
 	"log/slog"
 	"net"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -43,16 +39,3 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { panic("stub"
 
 // ServeConn serves one connection until it ends: in-memory ones too.
 func (s *Server) ServeConn(ctx context.Context, c net.Conn) { panic("stub") }
-
-// request is one decoded request on its way to a handler.
-type request struct {
-	ctx        context.Context // ends with the connection
-	principal  auth.Principal
-	clientID   string
-	clientHost string       // "/127.0.0.1", as Kafka shows it
-	body       kmsg.Request // with its version set
-}
-
-// handler answers a request; nil sends nothing (acks=0). It may block.
-// Produce and Fetch have their own, hand-written path.
-type handler func(s *Server, r *request) kmsg.Response

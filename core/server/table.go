@@ -1,0 +1,43 @@
+package server
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// api is one row of the dispatch table: what a client is told by ApiVersions,
+// and who answers. The versions are those of Apache Kafka 4.4, as far as kmsg
+// knows them.
+type api struct {
+	key kmsg.Key
+	// min and max are the versions that are advertised.
+	min, max int16
+	// refuseBelow are versions that are advertised but answered with
+	// UNSUPPORTED_VERSION. librdkafka stops compressing when Produce does not
+	// start at 0 (confluentinc/librdkafka#4956), so Kafka 4 keeps up the appearance.
+	refuseBelow int16
+	// handle answers. Nil for Produce and Fetch, which have a path of their own.
+	handle handler
+}
+
+// table lists every API that this server serves, by key. One file per API key.
+var table = []api{
+	{key: kmsg.Produce, min: 0, max: 13, refuseBelow: 3}, // 00_produce.go
+	{key: kmsg.Fetch, min: 4, max: 18},                   // 01_fetch.go
+	{key: kmsg.ListOffsets, min: 1, max: 11, handle: (*Server).listOffsets},
+	{key: kmsg.Metadata, min: 0, max: 13, handle: (*Server).metadata},
+	{key: kmsg.ApiVersions, min: 0, max: 5, handle: (*Server).apiVersions},
+	{key: kmsg.CreateTopics, min: 2, max: 7, handle: (*Server).createTopics},
+	{key: kmsg.DeleteTopics, min: 1, max: 6, handle: (*Server).deleteTopics},
+	{key: kmsg.DeleteRecords, min: 0, max: 2, handle: (*Server).deleteRecords},
+	{key: kmsg.OffsetForLeaderEpoch, min: 2, max: 4, handle: (*Server).offsetForLeaderEpoch},
+	{key: kmsg.DescribeConfigs, min: 1, max: 4, handle: (*Server).describeConfigs},
+	{key: kmsg.AlterConfigs, min: 0, max: 2, handle: (*Server).alterConfigs},
+	{key: kmsg.DescribeLogDirs, min: 1, max: 5, handle: (*Server).describeLogDirs},
+	{key: kmsg.CreatePartitions, min: 0, max: 3, handle: (*Server).createPartitions},
+	{key: kmsg.IncrementalAlterConfigs, min: 0, max: 1, handle: (*Server).incrementalAlterConfigs},
+	{key: kmsg.DescribeCluster, min: 0, max: 2, handle: (*Server).describeCluster},
+	{key: kmsg.DescribeProducers, min: 0, max: 0, handle: (*Server).describeProducers},
+	{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: (*Server).describeTopicPartitions},
+
+	// Groups and transactions (08–16, 22, 24–28, 42, 47).
+}
