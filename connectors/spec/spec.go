@@ -48,6 +48,7 @@ type Node struct {
 	Map   []Entry // in the order of the text
 	Line  int     // 1-based; 0 when the text has no lines (REST)
 	Col   int
+	Flat  bool // from a flat map (REST): a list is written with commas
 }
 
 // Shape says which field of a Node is meaningful.
