@@ -1,0 +1,326 @@
+// Package configs reads the YAML that users write: places kept to line and
+// column, every problem reported at once, the nearest known key as a hint. It
+// is the only room that knows YAML; the rooms it translates for see spec.Values.
+//
+// The example files beside the code are the ones that README names; a test loads each.
+package configs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/internal/problem"
+)
+
+// Config is what a set of files declares.
+type Config struct {
+	Core       spec.Values // of CoreSpec
+	Connectors []Connector // sources first, each in the order of the text
+	Warnings   Problems
+}
+
+// Connector is one entry under sources or sinks.
+type Connector struct {
+	Name   string
+	Type   string
+	Sink   bool
+	Values spec.Values // of the type's fields and the common ones
+	Node   spec.Node   // as written, for the flat REST form
+	File   string
+	Line   int
+}
+
+// Find returns the connector called name, or nil.
+func (c *Config) Find(name string) *Connector {
+	for i := range c.Connectors {
+		if c.Connectors[i].Name == name {
+			return &c.Connectors[i]
+		}
+	}
+	return nil
+}
+
+// Options say what may stand in a file.
+type Options struct {
+	Registry     connectors.Registry
+	SourceCommon spec.Spec // fields that the runtime takes from every source
+	SinkCommon   spec.Spec
+	Getenv       func(string) (string, bool) // nil: os.LookupEnv
+}
+
+// CoreSpec is what stands under `core`.
+var CoreSpec = spec.Spec{
+	Doc: "The log. Without it, an embedded node keeps its data in ./forebay-data.",
+	Fields: []spec.Field{
+		{Name: "bootstrap", Type: spec.Strings, Doc: "Addresses of a Kafka-compatible cluster to use instead of the embedded node.", Example: "[kafka-1:9092]"},
+	},
+}
+
+// Load reads files; a folder stands for its *.yaml and *.yml. The error, of the class
+// Input, lists every problem of every file.
+func Load(paths []string, o Options) (*Config, error) {
+	l, err := load(paths, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.problems.Err(); err != nil {
+		return nil, err
+	}
+	l.out.Warnings = l.problems
+	return &l.out, nil
+}
+
+// Lint is Load for its problems alone, warnings included.
+func Lint(paths []string, o Options) (Problems, error) {
+	l, err := load(paths, o)
+	if err != nil {
+		return nil, err
+	}
+	return l.problems, nil
+}
+
+func load(paths []string, o Options) (*loader, error) {
+	if o.Getenv == nil {
+		o.Getenv = os.LookupEnv
+	}
+	files, err := expandPaths(paths)
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{o: o, seen: map[string]Connector{}}
+	for _, f := range files {
+		l.file(f)
+	}
+	l.finish()
+	l.problems = l.problems.sorted()
+	return l, nil
+}
+
+func expandPaths(paths []string) ([]string, error) {
+	var files []string
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, &problem.Error{Code: "no-such-file", Class: problem.Input, Where: p, What: cause(err).Error(), Hint: "name a YAML file or a folder of them"}
+		}
+		if !info.IsDir() {
+			files = append(files, p)
+			continue
+		}
+		entries, err := os.ReadDir(p)
+		if err != nil {
+			return nil, &problem.Error{Code: "no-such-file", Class: problem.Input, Where: p, What: cause(err).Error()}
+		}
+		n := len(files)
+		for _, e := range entries {
+			if ext := filepath.Ext(e.Name()); !e.IsDir() && (ext == ".yaml" || ext == ".yml") {
+				files = append(files, filepath.Join(p, e.Name()))
+			}
+		}
+		if len(files) == n {
+			return nil, &problem.Error{Code: "no-config", Class: problem.Input, Where: p, What: "no *.yaml file in this folder"}
+		}
+	}
+	return files, nil
+}
+
+type loader struct {
+	o          Options
+	out        Config
+	problems   Problems
+	seen       map[string]Connector
+	coreParsed bool
+	core       string // where the core section stood: file:line; "" for none yet
+}
+
+func (l *loader) file(path string) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxFileBytes {
+		err = fmt.Errorf("%d bytes are too many for a config file", info.Size())
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		l.problems.add(path, 1, 1, cause(err).Error(), "")
+		return
+	}
+	r := reader{file: path, getenv: l.o.Getenv, problems: &l.problems}
+	root, ok := r.read(text)
+	if !ok {
+		return
+	}
+	if root.Shape == spec.Absent {
+		l.problems.add(path, 1, 1, "the file is empty", "declare sources and sinks: see configs/quickstart.yaml")
+		return
+	}
+	if root.Shape != spec.Mapping {
+		l.problems.add(path, root.Line, root.Col, "a config is a mapping with the keys core, sources, sinks", "")
+		return
+	}
+	for _, e := range root.Map {
+		switch e.Key {
+		case "core":
+			l.coreSection(path, e)
+		case "sources":
+			l.section(path, e, false)
+		case "sinks":
+			l.section(path, e, true)
+		default:
+			l.problems.add(path, e.Line, e.Col, fmt.Sprintf("no key '%s' here", e.Key), nearestHint(e.Key, []string{"core", "sources", "sinks"}))
+		}
+	}
+}
+
+func (l *loader) coreSection(path string, e spec.Entry) {
+	if l.core != "" {
+		l.problems.add(path, e.Line, e.Col, "a second `core` section", "the first is "+l.core)
+		return
+	}
+	l.core = fmt.Sprintf("%s:%d", path, e.Line)
+	n := e.Value
+	if n.Shape == spec.Absent {
+		return
+	}
+	if n.Shape != spec.Mapping {
+		l.problems.add(path, n.Line, n.Col, "`core` is a mapping", "for example `core: {bootstrap: [kafka-1:9092]}`")
+		return
+	}
+	values, findings := CoreSpec.Parse(n)
+	if !l.report(path, "core", n, findings) {
+		l.out.Core, l.coreParsed = values, true
+	}
+}
+
+// connectorName is what can be a topic's first part, a file's name and a transactional id's part.
+var connectorName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]{0,63}$`)
+
+func (l *loader) section(path string, section spec.Entry, sink bool) {
+	n := section.Value
+	if n.Shape == spec.Absent {
+		return
+	}
+	if n.Shape != spec.Mapping {
+		l.problems.add(path, n.Line, n.Col, fmt.Sprintf("`%s` is a mapping from names to connectors", section.Key), fmt.Sprintf("for example `%s: {lake: {type: file, …}}`", section.Key))
+		return
+	}
+	for _, e := range n.Map {
+		l.connector(path, e, sink)
+	}
+}
+
+func (l *loader) connector(path string, e spec.Entry, sink bool) {
+	kind, names := "source", l.sourceTypes()
+	if sink {
+		kind, names = "sink", l.sinkTypes()
+	}
+	if !connectorName.MatchString(e.Key) {
+		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("'%s' cannot be a %s's name", e.Key, kind), "letters, digits, _ and -, at most 64, a letter first")
+		return
+	}
+	if before, ok := l.seen[e.Key]; ok {
+		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("a second connector called '%s'", e.Key), fmt.Sprintf("the first is %s:%d", before.File, before.Line))
+		return
+	}
+	c := Connector{Name: e.Key, Sink: sink, Node: e.Value, File: path, Line: e.Line}
+	l.seen[e.Key] = c
+	if e.Value.Shape != spec.Mapping {
+		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' is a mapping of its fields", kind, e.Key), "at least `type`: "+strings.Join(names, ", "))
+		return
+	}
+	typ := lookup(e.Value, "type")
+	if typ == nil || typ.Value.Shape == spec.Absent {
+		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' has no type", kind, e.Key), "one of "+strings.Join(names, ", "))
+		return
+	}
+	c.Type = typ.Value.Text
+	fields, ok := l.spec(c.Type, sink)
+	if typ.Value.Shape != spec.Scalar || !ok {
+		hint := nearestHint(c.Type, names)
+		if _, other := l.spec(c.Type, !sink); other {
+			hint = fmt.Sprintf("%s can only be a %s", c.Type, map[bool]string{true: "source", false: "sink"}[sink])
+		}
+		l.problems.add(path, typ.Value.Line, typ.Value.Col, fmt.Sprintf("no %s type '%s'", kind, c.Type), hint)
+		return
+	}
+	values, findings := fields.Parse(e.Value, "type")
+	bad := l.report(path, fmt.Sprintf("%s '%s' (%s)", kind, c.Name, c.Type), e.Value, findings)
+	c.Values = values
+	l.seen[e.Key] = c
+	if !bad {
+		l.out.Connectors = append(l.out.Connectors, c)
+	}
+}
+
+// report turns findings into problems; it says whether one of them forbids to go on.
+func (l *loader) report(path, who string, n spec.Node, findings []spec.Finding) (bad bool) {
+	for _, f := range findings {
+		line, col := f.Line, f.Col
+		if line == 0 {
+			line, col = n.Line, n.Col
+		}
+		l.problems = append(l.problems, Problem{File: path, Line: max(line, 1), Col: max(col, 1), Message: who + ": " + f.Message, Hint: f.Hint, Warning: f.Warning})
+		bad = bad || !f.Warning
+	}
+	return bad
+}
+
+func (l *loader) spec(typ string, sink bool) (spec.Spec, bool) {
+	if sink {
+		for _, t := range l.o.Registry.Sinks {
+			if t.Name == typ {
+				return Join(t.Spec, l.o.SinkCommon), true
+			}
+		}
+		return spec.Spec{}, false
+	}
+	for _, t := range l.o.Registry.Sources {
+		if t.Name == typ {
+			return Join(t.Spec, l.o.SourceCommon), true
+		}
+	}
+	return spec.Spec{}, false
+}
+
+// Join is a connector's own fields followed by the common ones.
+func Join(own, common spec.Spec) spec.Spec {
+	fields := append(own.Fields[:len(own.Fields):len(own.Fields)], common.Fields...)
+	return spec.Spec{Doc: own.Doc, Fields: fields}
+}
+
+func (l *loader) sourceTypes() (names []string) {
+	for _, t := range l.o.Registry.Sources {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+func (l *loader) sinkTypes() (names []string) {
+	for _, t := range l.o.Registry.Sinks {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// finish checks what only the whole shows.
+func (l *loader) finish() {
+	sort.SliceStable(l.out.Connectors, func(i, j int) bool { return !l.out.Connectors[i].Sink && l.out.Connectors[j].Sink })
+	if !l.coreParsed {
+		l.out.Core, _ = CoreSpec.Parse(spec.Node{Shape: spec.Mapping})
+	}
+}
+
+// nearestHint names the nearest of the known names, or lists them.
+func nearestHint(got string, known []string) string {
+	if n := spec.Nearest(got, known); n != "" {
+		return fmt.Sprintf("did you mean '%s'?", n)
+	}
+	return "one of " + strings.Join(known, ", ")
+}

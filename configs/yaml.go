@@ -1,0 +1,167 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/forebayhub/forebay/connectors/spec"
+)
+
+// maxFileBytes bounds a file that is read as config; a larger one is surely not one.
+const maxFileBytes = 4 << 20
+
+// maxAliasNodes bounds what aliases may expand to ("billion laughs").
+const maxAliasNodes = 10_000
+
+// reader turns the text of one file into a spec.Node with every place kept.
+type reader struct {
+	file     string
+	getenv   func(string) (string, bool)
+	problems *Problems
+	anchors  map[string]ast.Node
+	nodes    int
+}
+
+// read parses text. The second result is false when there is nothing to go on with.
+func (r *reader) read(text []byte) (spec.Node, bool) {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		var syntax yaml.Error
+		if errors.As(err, &syntax) && syntax.GetToken() != nil {
+			at := syntax.GetToken().Position
+			r.problems.add(r.file, at.Line, at.Column, "not YAML: "+syntax.GetMessage(), "")
+		} else {
+			r.problems.add(r.file, 1, 1, "not YAML: "+err.Error(), "")
+		}
+		return spec.Node{}, false
+	}
+	r.anchors = map[string]ast.Node{}
+	var body ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if body != nil {
+			line, col := place(doc.Body)
+			r.problems.add(r.file, line, col, "a second YAML document in one file", "put it into a file of its own: `forebay up` takes several")
+			return spec.Node{}, false
+		}
+		body = doc.Body
+	}
+	if body == nil {
+		return spec.Node{Shape: spec.Absent, Line: 1, Col: 1}, true
+	}
+	return r.node(body, nil), true
+}
+
+// place is where a node starts; 1:1 when the parser does not know.
+func place(n ast.Node) (line, col int) {
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		n = m.Values[0].Key
+	}
+	if v, ok := n.(*ast.MappingValueNode); ok {
+		n = v.Key
+	}
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		return t.Position.Line, t.Position.Column
+	}
+	return 1, 1
+}
+
+// node converts n; within holds the aliases that are being expanded.
+func (r *reader) node(n ast.Node, within []string) spec.Node {
+	line, col := place(n)
+	out := spec.Node{Line: line, Col: col}
+	if r.nodes++; r.nodes > maxAliasNodes && len(within) > 0 {
+		r.problems.add(r.file, line, col, "aliases expand to more than 10000 values", "")
+		r.nodes = -1 << 40 // said once
+		return out
+	}
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		out.Shape = spec.Mapping
+		for _, v := range n.Values {
+			r.entry(&out, v, within)
+		}
+	case *ast.MappingValueNode:
+		out.Shape = spec.Mapping
+		r.entry(&out, n, within)
+	case *ast.SequenceNode:
+		out.Shape = spec.List
+		for _, v := range n.Values {
+			out.List = append(out.List, r.node(v, within))
+		}
+	case *ast.AnchorNode:
+		r.anchors[n.Name.GetToken().Value] = n.Value
+		return r.node(n.Value, within)
+	case *ast.AliasNode:
+		name := n.Value.GetToken().Value
+		target, ok := r.anchors[name]
+		if !ok {
+			r.problems.add(r.file, line, col, fmt.Sprintf("alias *%s has no anchor &%s before it", name, name), "")
+			return out
+		}
+		for _, w := range within {
+			if w == name {
+				r.problems.add(r.file, line, col, fmt.Sprintf("alias *%s contains itself", name), "")
+				return out
+			}
+		}
+		return r.node(target, append(within[:len(within):len(within)], name))
+	case *ast.TagNode:
+		r.problems.add(r.file, line, col, fmt.Sprintf("YAML tag %s is not used here", n.Start.Value), "leave the tag out")
+	case *ast.NullNode:
+	case *ast.LiteralNode:
+		out.Shape = spec.Scalar
+		out.Text = r.expand(n.Value.Value, line, col)
+	case *ast.StringNode:
+		out.Shape = spec.Scalar
+		out.Text = r.expand(n.Value, line, col)
+	default:
+		out.Shape = spec.Scalar
+		if t := n.GetToken(); t != nil {
+			out.Text = t.Value
+		}
+	}
+	return out
+}
+
+func (r *reader) entry(out *spec.Node, v *ast.MappingValueNode, within []string) {
+	line, col := place(v.Key)
+	if _, merge := v.Key.(*ast.MergeKeyNode); merge {
+		merged := r.node(v.Value, within)
+		if merged.Shape != spec.Mapping {
+			r.problems.add(r.file, line, col, "`<<` merges a mapping, and this is none", "")
+			return
+		}
+		for _, e := range merged.Map {
+			if lookup(*out, e.Key) == nil {
+				out.Map = append(out.Map, e)
+			}
+		}
+		return
+	}
+	key := v.Key.GetToken().Value
+	if s, ok := v.Key.(*ast.StringNode); ok {
+		key = s.Value
+	}
+	if before := lookup(*out, key); before != nil {
+		r.problems.add(r.file, line, col, fmt.Sprintf("key '%s' stands twice", key), fmt.Sprintf("the first is on line %d", before.Line))
+		return
+	}
+	out.Map = append(out.Map, spec.Entry{Key: key, Line: line, Col: col, Value: r.node(v.Value, within)})
+}
+
+// lookup finds an entry of a mapping, or nil.
+func lookup(n spec.Node, key string) *spec.Entry {
+	for i := range n.Map {
+		if n.Map[i].Key == key {
+			return &n.Map[i]
+		}
+	}
+	return nil
+}
