@@ -1,0 +1,248 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const kafkaVersion = "4.4.0"
+
+// kafkaInstance is one combined broker and controller (KRaft) on its own folder.
+type kafkaInstance struct {
+	java, classPath, dir string
+	port, controller     int
+	server               process
+}
+
+// KafkaServer is an Apache Kafka broker of a test's own.
+type KafkaServer struct {
+	Bootstrap string // host:port
+
+	tb testing.TB
+	k  *kafkaInstance
+}
+
+func (e *Env) newKafka(ctx context.Context, dir string, ports []int, settings []string) (*kafkaInstance, error) {
+	java, err := e.java(ctx, 17, 99)
+	if err != nil {
+		return nil, err
+	}
+	jars, err := e.mavenJars(ctx, "kafka-broker")
+	if err != nil {
+		return nil, err
+	}
+	if len(ports) != 2 || !portFree(ports[0]) || !portFree(ports[1]) {
+		if ports, err = freePorts(2); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	k := &kafkaInstance{java: java, classPath: dir + ":" + filepath.Join(jars, "*"), dir: dir, port: ports[0], controller: ports[1]}
+	if err := os.WriteFile(filepath.Join(dir, "log4j2.properties"), recipe("log4j2.properties"), 0o644); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(k.properties(), []byte(k.config(settings)), 0o644); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data", "meta.properties")); err == nil {
+		return k, nil
+	}
+	return k, run(ctx, dir, nil, java, "-Xmx256m", "-cp", k.classPath, "kafka.tools.StorageTool",
+		"format", "-t", "Zm9yZWJheS10ZXN0ZW52MQ", "-c", k.properties())
+}
+
+func (k *kafkaInstance) properties() string { return filepath.Join(k.dir, "server.properties") }
+
+func (k *kafkaInstance) config(settings []string) string {
+	return fmt.Sprintf(`process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:%[1]d,CONTROLLER://127.0.0.1:%[2]d
+advertised.listeners=PLAINTEXT://127.0.0.1:%[1]d,CONTROLLER://127.0.0.1:%[2]d
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:%[2]d
+log.dirs=%[3]s
+num.partitions=1
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=5
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=5
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+log.cleaner.dedupe.buffer.size=16777216
+log.segment.delete.delay.ms=1000
+%[4]s
+`, k.port, k.controller, filepath.Join(k.dir, "data"), strings.Join(settings, "\n"))
+}
+
+func (k *kafkaInstance) bootstrap() string { return fmt.Sprintf("127.0.0.1:%d", k.port) }
+
+func (k *kafkaInstance) start(ctx context.Context) error {
+	var err error
+	k.server, err = command{name: "kafka", dir: k.dir, log: filepath.Join(k.dir, "kafka.log"),
+		argv: []string{k.java, "-Xmx512m", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true", "-cp", k.classPath, "kafka.Kafka", k.properties()}}.start()
+	if err != nil {
+		return err
+	}
+	return k.server.awaitUp(ctx, 100*time.Millisecond, func() bool { return kafkaAnswers(ctx, k.bootstrap()) })
+}
+
+// kafkaAnswers says whether a broker is registered, which is when topics can be made.
+func kafkaAnswers(ctx context.Context, bootstrap string) bool {
+	if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", bootstrap); err != nil {
+		return false
+	} else {
+		_ = c.Close() // it answered
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.RequestRetries(0))
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
+	return err == nil && len(brokers) > 0
+}
+
+func (e *Env) upKafka(ctx context.Context) (serviceState, error) {
+	return e.up("kafka", func(old serviceState) (serviceState, error) {
+		k, err := e.newKafka(ctx, e.path("kafka"), old.Ports, nil)
+		if err != nil {
+			return serviceState{}, err
+		}
+		e.logf("starting Apache Kafka")
+		err = k.start(ctx)
+		return serviceState{
+			Version:   kafkaVersion,
+			Addresses: map[string]string{"bootstrap": k.bootstrap()},
+			Processes: []process{k.server},
+			Ports:     []int{k.port, k.controller},
+		}, err
+	})
+}
+
+// Kafka is the address of the shared Apache Kafka broker. Topics are not made by themselves; names are shared with other tests.
+func Kafka(tb testing.TB) (bootstrap string) {
+	tb.Helper()
+	e, ctx := forTest(tb)
+	s, err := e.upKafka(ctx)
+	must(tb, "Apache Kafka", err)
+	return s.Addresses["bootstrap"]
+}
+
+// NewKafka starts a broker of the test's own. settings are lines of server.properties and win over the defaults.
+func NewKafka(tb testing.TB, settings ...string) *KafkaServer {
+	tb.Helper()
+	e, ctx := forTest(tb)
+	dir := e.private(tb, e.Dir, "kafka")
+	k, err := e.newKafka(ctx, dir, nil, settings)
+	must(tb, "Apache Kafka", err)
+	s := &KafkaServer{Bootstrap: k.bootstrap(), tb: tb, k: k}
+	tb.Cleanup(func() { _ = k.server.stop(syscall.SIGKILL, 10*time.Second) }) // the folder goes next
+	s.Start()
+	return s
+}
+
+// Kill ends the broker with SIGKILL.
+func (s *KafkaServer) Kill() {
+	s.tb.Helper()
+	must(s.tb, "kill Kafka", s.k.server.stop(syscall.SIGKILL, 10*time.Second))
+}
+
+// Start starts the broker again, on the same port, with its data.
+func (s *KafkaServer) Start() {
+	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	must(s.tb, "start Kafka", s.k.start(ctx))
+	must(s.tb, "start Kafka", recordPrivate(s.k.dir, s.k.server))
+}
+
+// Tools runs Apache Kafka's own command-line tools, by the Java class behind each script.
+type Tools struct {
+	Java      string
+	ClassPath string
+}
+
+// KafkaTools installs Apache Kafka's command-line tools 4.3.1.
+func KafkaTools(tb testing.TB) Tools {
+	tb.Helper()
+	e, ctx := forTest(tb)
+	java, err := e.java(ctx, 17, 99)
+	must(tb, "Java", err)
+	jars, err := e.mavenJars(ctx, "kafka-tools")
+	must(tb, "Kafka's tools", err)
+	must(tb, "Kafka's tools", writeFile(filepath.Join(jars, "log4j2.properties"), recipe("log4j2.properties")))
+	return Tools{Java: java, ClassPath: jars + ":" + filepath.Join(jars, "*")}
+}
+
+// toolClasses are the classes behind the scripts of Kafka's bin folder.
+var toolClasses = map[string]string{
+	"kafka-topics":              "org.apache.kafka.tools.TopicCommand",
+	"kafka-console-producer":    "org.apache.kafka.tools.ConsoleProducer",
+	"kafka-console-consumer":    "org.apache.kafka.tools.consumer.ConsoleConsumer",
+	"kafka-consumer-groups":     "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+	"kafka-configs":             "org.apache.kafka.tools.ConfigCommand",
+	"kafka-get-offsets":         "org.apache.kafka.tools.GetOffsetShell",
+	"kafka-delete-records":      "org.apache.kafka.tools.DeleteRecordsCommand",
+	"kafka-transactions":        "org.apache.kafka.tools.TransactionsCommand",
+	"kafka-producer-perf-test":  "org.apache.kafka.tools.ProducerPerformance",
+	"kafka-consumer-perf-test":  "org.apache.kafka.tools.ConsumerPerformance",
+	"kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+	"kafka-cluster":             "org.apache.kafka.tools.ClusterTool",
+	"kafka-log-dirs":            "org.apache.kafka.tools.LogDirsCommand",
+	"kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
+	"kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+}
+
+// Command prepares a tool by its script's name (kafka-topics) or its class.
+func (t Tools) Command(ctx context.Context, tool string, args ...string) *exec.Cmd {
+	if class, ok := toolClasses[tool]; ok {
+		tool = class
+	}
+	return exec.CommandContext(ctx, t.Java, append([]string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-cp", t.ClassPath, tool}, args...)...)
+}
+
+// Run runs a tool with stdin as its input and returns what it printed to stdout; a failure fails the test.
+func (t Tools) Run(tb testing.TB, stdin, tool string, args ...string) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := t.Command(ctx, tool, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var errOut strings.Builder
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Fatalf("%s %v: %v\n%s%s", tool, args, err, out, errOut.String())
+	}
+	return string(out)
+}
+
+// Kcat is the path of kcat.
+func Kcat(tb testing.TB) string {
+	tb.Helper()
+	e, ctx := forTest(tb)
+	path, err := e.tool(ctx, "kcat", "kcat")
+	must(tb, "kcat", err)
+	return path
+}
