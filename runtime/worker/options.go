@@ -1,0 +1,59 @@
+// Package worker runs the connectors of one process: it makes their topics,
+// places their tasks, restarts what failed, with growing patience, and answers
+// for their state.
+package worker
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/runtime/hublog"
+)
+
+// Options make a Worker.
+type Options struct {
+	Log        hublog.Options
+	Group      string // of workers: part of every transactional id; "": default
+	Host       string // "": the machine's name
+	Registry   connectors.Registry
+	Connectors []Config
+	Logger     *slog.Logger // nil: silent
+	// DrainTimeout is how long the tasks may take to commit what they have
+	// once Run's context has ended. 0: 20 s.
+	DrainTimeout time.Duration
+}
+
+// Config is one connector as the user configured it.
+type Config struct {
+	Name   string
+	Type   string
+	Sink   bool
+	Values spec.Values // the type's fields and SourceFields or SinkFields
+	Node   spec.Node   // as written, for the flat REST form
+}
+
+// SourceFields are the fields that the runtime takes from every source.
+var SourceFields = spec.Spec{Fields: []spec.Field{
+	{Name: "envelope", Type: spec.Enum, Enum: []string{"debezium", "plain"}, Default: "debezium",
+		Doc: "How a row change is written: as Debezium's envelope (before, after, source, op), or as the row alone, where a delete is a tombstone."},
+	{Name: "schemas", Type: spec.Bool, Default: "false",
+		Doc: "Write each JSON key and value as {schema, payload}, as Kafka Connect's JsonConverter does; it makes records several times larger."},
+	{Name: "partitions", Type: spec.Int, Default: "1", Check: positive,
+		Doc: "Partitions of the topics that this source creates. With more than one, a truncate or a schema change has no order across partitions."},
+	delivery,
+}}
+
+// SinkFields are the fields that the runtime takes from every sink.
+var SinkFields = spec.Spec{Fields: []spec.Field{delivery}}
+
+var delivery = spec.Field{Name: "delivery", Type: spec.Enum, Enum: []string{"exactly_once", "at_least_once"}, Default: "exactly_once",
+	Doc: "What is promised about each record. A connector that cannot keep exactly_once runs only when at_least_once is asked for."}
+
+func positive(v any) error {
+	if n, ok := v.(int64); ok && (n < 1 || n > 10_000) {
+		return errPartitions
+	}
+	return nil
+}

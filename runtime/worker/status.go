@@ -1,0 +1,39 @@
+package worker
+
+import "time"
+
+// State is what a connector or a task is doing.
+type State string
+
+const (
+	Starting   State = "STARTING"
+	Running    State = "RUNNING"
+	Paused     State = "PAUSED"
+	Stopped    State = "STOPPED"
+	Failed     State = "FAILED"     // a fatal error: waits for a restart
+	Restarting State = "RESTARTING" // an error that will be tried again
+)
+
+// Status is a snapshot of one connector.
+type Status struct {
+	Name    string
+	Type    string
+	Sink    bool
+	State   State
+	Records int64   // appended, or written, since the worker started
+	Bytes   int64   // of their keys and values
+	Rate    float64 // records per second, over the last seconds
+	Lag     int64   // sink: records of the log that are not committed to the target; -1: unknown
+	Error   string  // the last error; "" since a task runs well again
+	Since   time.Time
+	Tasks   []TaskStatus
+}
+
+// TaskStatus is a snapshot of one task.
+type TaskStatus struct {
+	ID      int
+	Split   string
+	State   State
+	Error   string
+	Records int64
+}
