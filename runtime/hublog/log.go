@@ -1,0 +1,208 @@
+package hublog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/connectors"
+)
+
+// Log is an open connection to the log for everything but records.
+type Log struct {
+	o   Options
+	cl  *kgo.Client
+	adm *kadm.Client
+}
+
+// Open makes a Log; it connects with the first request.
+func Open(o Options) (*Log, error) {
+	cl, err := o.client()
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	adm := kadm.NewClient(cl)
+	adm.SetTimeoutMillis(int32(retryTimeout / time.Millisecond))
+	return &Log{o: o, cl: cl, adm: adm}, nil
+}
+
+// Close ends the connection. Appenders and Pollers have their own.
+func (l *Log) Close() { l.cl.Close() }
+
+// Embedded says whether the log is a node in this process.
+func (l *Log) Embedded() bool { return l.o.Dial != nil }
+
+// Topic is a topic as the log knows it now.
+type Topic struct {
+	Name       string
+	ID         [16]byte // changes when the topic is deleted and created again
+	Partitions int32
+}
+
+// Topics lists the topics, internal ones left out. Names, if given, restrict
+// the answer to those that exist among them.
+func (l *Log) Topics(ctx context.Context, names ...string) (map[string]Topic, error) {
+	details, err := l.adm.ListTopics(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	out := make(map[string]Topic, len(details))
+	for name, d := range details {
+		if d.Err != nil {
+			if errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+				continue
+			}
+			return nil, fmt.Errorf("describe topic %s: %w", name, d.Err)
+		}
+		if len(names) == 0 && (d.IsInternal || strings.HasPrefix(name, "__") || strings.HasPrefix(name, "_forebay.")) {
+			continue
+		}
+		out[name] = Topic{Name: name, ID: d.ID, Partitions: int32(len(d.Partitions))}
+	}
+	return out, nil
+}
+
+const (
+	// MaxRecordBytes is the largest record that a source's topics take: a row
+	// with large columns has to pass, and a reader must still be able to bound its memory.
+	MaxRecordBytes = 16 << 20
+	maxReplicas    = 3
+)
+
+// EnsureTopic creates a topic when it is not there; it says whether it did.
+// Replication is min(3, nodes). An existing topic is left as it is.
+func (l *Log) EnsureTopic(ctx context.Context, t connectors.TopicSpec) (created bool, err error) {
+	have, err := l.Topics(ctx, t.Name)
+	if err != nil {
+		return false, err
+	}
+	if _, ok := have[t.Name]; ok {
+		return false, nil
+	}
+	brokers, err := l.adm.ListBrokers(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list brokers: %w", err)
+	}
+	configs := make(map[string]*string, len(t.Configs))
+	for k, v := range t.Configs {
+		configs[k] = &v
+	}
+	res, err := l.adm.CreateTopic(ctx, max(t.Partitions, 1), int16(min(maxReplicas, max(len(brokers), 1))), configs, t.Name)
+	if err == nil {
+		err = res.Err
+	}
+	if errors.Is(err, kerr.TopicAlreadyExists) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("create topic %s: %w", t.Name, err)
+	}
+	return true, nil
+}
+
+// Offsets are the ends of a partition.
+type Offsets struct {
+	Start int64 // log start offset
+	LSO   int64 // last stable offset: a read_committed reader gets no further
+	End   int64 // high watermark
+}
+
+// Offsets looks up the ends of partitions; one that does not exist is left out.
+func (l *Log) Offsets(ctx context.Context, tps ...connectors.TopicPartition) (map[connectors.TopicPartition]Offsets, error) {
+	if len(tps) == 0 {
+		return nil, nil
+	}
+	var topics []string
+	wanted := map[connectors.TopicPartition]bool{}
+	seen := map[string]bool{}
+	for _, tp := range tps {
+		wanted[tp] = true
+		if !seen[tp.Topic] {
+			seen[tp.Topic] = true
+			topics = append(topics, tp.Topic)
+		}
+	}
+	out := map[connectors.TopicPartition]Offsets{}
+	for i, list := range []func(context.Context, ...string) (kadm.ListedOffsets, error){
+		l.adm.ListStartOffsets, l.adm.ListCommittedOffsets, l.adm.ListEndOffsets,
+	} {
+		listed, err := list(ctx, topics...)
+		if err != nil {
+			return nil, fmt.Errorf("list offsets: %w", err)
+		}
+		var failed error
+		listed.Each(func(o kadm.ListedOffset) {
+			tp := connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}
+			if !wanted[tp] {
+				return
+			}
+			if o.Err != nil {
+				if !errors.Is(o.Err, kerr.UnknownTopicOrPartition) {
+					failed = fmt.Errorf("list offsets of %s-%d: %w", o.Topic, o.Partition, o.Err)
+				}
+				delete(out, tp)
+				wanted[tp] = false
+				return
+			}
+			at := out[tp]
+			switch i {
+			case 0:
+				at.Start = o.Offset
+			case 1:
+				at.LSO = o.Offset
+			case 2:
+				at.End = o.Offset
+			}
+			out[tp] = at
+		})
+		if failed != nil {
+			return nil, failed
+		}
+	}
+	return out, nil
+}
+
+// CommitGroup commits offsets for a group without members: for lag tools only,
+// nothing resumes from them (invariant 6).
+func (l *Log) CommitGroup(ctx context.Context, group string, offsets map[connectors.TopicPartition]int64) error {
+	if len(offsets) == 0 {
+		return nil
+	}
+	var os kadm.Offsets
+	for tp, at := range offsets {
+		os.Add(kadm.Offset{Topic: tp.Topic, Partition: tp.Partition, At: at, LeaderEpoch: -1})
+	}
+	res, err := l.adm.CommitOffsets(ctx, group, os)
+	if err == nil {
+		err = res.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("commit offsets of group %s: %w", group, err)
+	}
+	return nil
+}
+
+// GroupOffsets reads what CommitGroup committed.
+func (l *Log) GroupOffsets(ctx context.Context, group string) (map[connectors.TopicPartition]int64, error) {
+	res, err := l.adm.FetchOffsets(ctx, group)
+	if err == nil {
+		err = res.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, err)
+	}
+	out := map[connectors.TopicPartition]int64{}
+	res.Each(func(o kadm.OffsetResponse) {
+		out[connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = o.At
+	})
+	return out, nil
+}

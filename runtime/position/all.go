@@ -1,0 +1,83 @@
+package position
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/hublog"
+)
+
+// ReadAll reads the committed positions of every split of a source, without
+// fencing anybody: what people and the audit look at. A task resumes from Load only.
+func ReadAll(ctx context.Context, l *hublog.Log, group, source string) (map[Scope]map[connectors.PositionKey]connectors.Position, error) {
+	tp := connectors.TopicPartition{Topic: Topic}
+	ends, err := l.Offsets(ctx, tp)
+	if err != nil {
+		return nil, err
+	}
+	at, ok := ends[tp]
+	out := map[Scope]map[connectors.PositionKey]connectors.Position{}
+	if !ok {
+		return out, nil
+	}
+	r := reader{group: group, source: source, out: out, open: map[int64][]owned{}}
+	if _, err = l.Scan(ctx, Topic, 0, at.Start, at.End, r.entry); err != nil {
+		return nil, err
+	}
+	for _, os := range r.open {
+		for _, o := range os {
+			if o.offset < at.LSO {
+				r.apply(o)
+			}
+		}
+	}
+	return out, nil
+}
+
+type owned struct {
+	scope Scope
+	pending
+}
+
+type reader struct {
+	group, source string
+	out           map[Scope]map[connectors.PositionKey]connectors.Position
+	open          map[int64][]owned
+}
+
+func (r *reader) apply(o owned) {
+	m := r.out[o.scope]
+	if m == nil {
+		m = map[connectors.PositionKey]connectors.Position{}
+		r.out[o.scope] = m
+	}
+	if o.value == nil {
+		delete(m, o.key)
+	} else {
+		m[o.key] = o.value
+	}
+}
+
+func (r *reader) entry(e hublog.Entry) error {
+	if e.Control {
+		if e.Commit {
+			for _, o := range r.open[e.ProducerID] {
+				r.apply(o)
+			}
+		}
+		delete(r.open, e.ProducerID)
+		return nil
+	}
+	var k recordKey
+	if json.Unmarshal(e.Key, &k) != nil || k.V != 1 || k.Open || k.Group != r.group || k.Source != r.source {
+		return nil
+	}
+	o := owned{scope: Scope{k.Group, k.Source, k.Split}, pending: pending{connectors.PositionKey(k.Key), e.Value, e.Offset}}
+	if !e.Transactional {
+		r.apply(o)
+		return nil
+	}
+	r.open[e.ProducerID] = append(r.open[e.ProducerID], o)
+	return nil
+}

@@ -1,0 +1,182 @@
+// Package position keeps where sources stand, in the compacted topic
+// _forebay.positions: one record per position key, appended in the same log
+// transaction as the records that it covers.
+//
+// A record's key is JSON, {"v":1,"group":…,"source":…,"split":…,"key":…}; its
+// value is the connector's position, and a null value forgets the key. Besides,
+// each start of a task leaves a record with "open":true: its offset ends the
+// loading and is the task's epoch.
+package position
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/runtime/hublog"
+)
+
+// Topic is where positions are.
+const Topic = "_forebay.positions"
+
+// TopicSpec is how it is made: small segments, so that compaction keeps the
+// start of a task short.
+func TopicSpec() connectors.TopicSpec {
+	return connectors.TopicSpec{Name: Topic, Partitions: 1, Configs: map[string]string{
+		"cleanup.policy":            "compact",
+		"segment.bytes":             "8388608",
+		"min.cleanable.dirty.ratio": "0.2",
+		"segment.ms":                "3600000",
+	}}
+}
+
+// Scope is whose positions: one split of one source of one worker group.
+type Scope struct {
+	Group, Source, Split string
+}
+
+// TransactionalID is the id under which the scope's task appends.
+func (s Scope) TransactionalID() string {
+	id := "forebay." + s.Group + "." + s.Source
+	if s.Split != "" {
+		id += "." + s.Split
+	}
+	return id
+}
+
+type recordKey struct {
+	V      int    `json:"v"`
+	Group  string `json:"group"`
+	Source string `json:"source"`
+	Split  string `json:"split"`
+	Key    string `json:"key"`
+	Open   bool   `json:"open,omitempty"`
+}
+
+// Key is the record key of one position.
+func (s Scope) Key(key connectors.PositionKey) []byte {
+	return s.appendKey(nil, string(key), false)
+}
+
+func (s Scope) appendKey(dst []byte, key string, open bool) []byte {
+	dst = append(dst, `{"v":1`...)
+	for _, f := range [...][2]string{{"group", s.Group}, {"source", s.Source}, {"split", s.Split}, {"key", key}} {
+		dst = append(append(append(dst, `,"`...), f[0]...), `":`...)
+		dst = schema.AppendQuoted(dst, []byte(f[1]))
+	}
+	if open {
+		dst = append(dst, `,"open":true`...)
+	}
+	return append(dst, '}')
+}
+
+// Loaded is what Load found.
+type Loaded struct {
+	Positions map[connectors.PositionKey]connectors.Position
+	Epoch     int64 // higher than that of every earlier Load of the scope
+}
+
+// Load reads the durable positions of the scope whose appender has just been
+// opened, which fenced every earlier one.
+//
+// A read_committed read would not do: another task's open transaction on this
+// topic holds its last stable offset down, maybe below my own committed
+// position, and resuming there would double records. So: my predecessor is
+// fenced and its transactions are settled; I commit a barrier record, read up to
+// it with the transaction markers, and resolve them here.
+func Load(ctx context.Context, l *hublog.Log, a *hublog.Appender, s Scope, host string) (Loaded, error) {
+	if err := a.Begin(); err != nil {
+		return Loaded{}, err
+	}
+	who, err := json.Marshal(map[string]string{"host": host})
+	if err != nil {
+		return Loaded{}, err
+	}
+	a.AppendTracked(Topic, 0, s.appendKey(nil, "", true), who)
+	barrier, err := a.Commit(ctx)
+	if err != nil {
+		return Loaded{}, fmt.Errorf("load positions: %w", err)
+	}
+	tp := connectors.TopicPartition{Topic: Topic}
+	ends, err := l.Offsets(ctx, tp)
+	if err != nil {
+		return Loaded{}, fmt.Errorf("load positions: %w", err)
+	}
+	at, ok := ends[tp]
+	if !ok {
+		return Loaded{}, fmt.Errorf("load positions: topic %s is gone", Topic)
+	}
+	r := resolver{scope: s, done: map[connectors.PositionKey]connectors.Position{}, open: map[int64][]pending{}}
+	if _, err := l.Scan(ctx, Topic, 0, at.Start, barrier+1, r.entry); err != nil {
+		return Loaded{}, fmt.Errorf("load positions: %w", err)
+	}
+	if err := r.finish(at.LSO); err != nil {
+		return Loaded{}, err
+	}
+	return Loaded{Positions: r.done, Epoch: barrier}, nil
+}
+
+// resolver applies the records of one scope as their transactions end.
+type resolver struct {
+	scope Scope
+	done  map[connectors.PositionKey]connectors.Position
+	open  map[int64][]pending // by producer id
+}
+
+type pending struct {
+	key    connectors.PositionKey
+	value  connectors.Position
+	offset int64
+}
+
+func (r *resolver) entry(e hublog.Entry) error {
+	if e.Control {
+		if e.Commit {
+			r.apply(r.open[e.ProducerID])
+		}
+		delete(r.open, e.ProducerID)
+		return nil
+	}
+	var k recordKey
+	if err := json.Unmarshal(e.Key, &k); err != nil || k.V != 1 {
+		return fmt.Errorf("offset %d of %s has a key that this version cannot read: %q", e.Offset, Topic, e.Key)
+	}
+	if (Scope{k.Group, k.Source, k.Split}) != r.scope || k.Open {
+		return nil
+	}
+	p := pending{key: connectors.PositionKey(k.Key), value: e.Value, offset: e.Offset}
+	if !e.Transactional {
+		r.apply([]pending{p})
+		return nil
+	}
+	r.open[e.ProducerID] = append(r.open[e.ProducerID], p)
+	return nil
+}
+
+func (r *resolver) apply(ps []pending) {
+	for _, p := range ps {
+		if p.value == nil {
+			delete(r.done, p.key)
+		} else {
+			r.done[p.key] = p.value
+		}
+	}
+}
+
+// finish deals with records whose marker was not seen. Below the last stable
+// offset their transaction has ended, and compaction, which drops aborted
+// records, has dropped the marker of a committed one. Above it nothing of this
+// scope can be: its predecessors were fenced.
+func (r *resolver) finish(lso int64) error {
+	for id, ps := range r.open {
+		for _, p := range ps {
+			if p.offset >= lso {
+				return fmt.Errorf("position %q at offset %d of %s belongs to a transaction of producer %d that is still open after its task was fenced", p.key, p.offset, Topic, id)
+			}
+		}
+		r.apply(ps)
+	}
+	return nil
+}
