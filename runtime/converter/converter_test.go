@@ -1,0 +1,246 @@
+package converter
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
+)
+
+func field(name string, k schema.Kind, opts ...func(*schema.Schema)) schema.Field {
+	s := &schema.Schema{Kind: k}
+	for _, o := range opts {
+		o(s)
+	}
+	return schema.Field{Name: name, Schema: s}
+}
+
+func optional(s *schema.Schema) { s.Optional = true }
+func name(n string) func(*schema.Schema) {
+	return func(s *schema.Schema) { s.Name, s.Version = n, 1 }
+}
+
+var (
+	keyS = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{field("id", schema.Int64)}}
+	rowS = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{
+		field("id", schema.Int64), field("name", schema.String, optional), field("price", schema.Float64), field("n", schema.Int32, optional),
+		field("ok", schema.Bool), field("blob", schema.Bytes, optional), field("at", schema.Int64, name("io.debezium.time.MicroTimestamp")),
+		field("s", schema.Int16), field("note", schema.String, optional), field("f", schema.Float32),
+	}}
+	sourceS = &schema.Schema{Kind: schema.Struct, Name: "io.debezium.connector.postgresql.Source", Fields: []schema.Field{
+		field("version", schema.String), field("connector", schema.String), field("name", schema.String), field("ts_ms", schema.Int64),
+		field("snapshot", schema.String), field("db", schema.String), field("schema", schema.String), field("table", schema.String),
+		field("txId", schema.Int64, optional), field("lsn", schema.Int64, optional),
+	}}
+)
+
+func row(id int64) schema.Value {
+	return schema.StructOf(schema.Int64Of(id), schema.StringOf("Ada \"Lovelace\"\n\u00e9\u2028\x01"), schema.Float64Of(12.5), schema.Value{},
+		schema.BoolOf(true), schema.BytesOf([]byte{0, 1, 0xff}), schema.Int64Of(1700000000123456), schema.Int16Of(-7), schema.Missing, schema.Float32Of(0.1))
+}
+
+func change(id int64) connectors.Record {
+	return connectors.Record{Topic: "shop.public.orders", Partition: -1,
+		Key: connectors.Datum{Schema: keyS, Value: schema.StructOf(schema.Int64Of(id))},
+		Change: &connectors.Change{Op: connectors.OpCreate, Row: rowS, After: row(id),
+			Source: connectors.Datum{Schema: sourceS, Value: schema.StructOf(schema.StringOf("1"), schema.StringOf("postgresql"), schema.StringOf("shop"),
+				schema.Int64Of(1700000000000), schema.StringOf("false"), schema.StringOf("shop"), schema.StringOf("public"), schema.StringOf("orders"), schema.Int64Of(7), schema.Int64Of(99))},
+			At: time.Unix(1700000001, 123456789).UTC()}}
+}
+
+// encoded writes r and gives it back as a sink would get it, with the decoder that knows its entry.
+func encoded(t testing.TB, f Format, r connectors.Record) (connectors.Record, *Decoder) {
+	t.Helper()
+	_, out, err := NewEncoder(f).Encode(nil, &r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.New == nil || out.New.ID() != string(out.SchemaID) {
+		t.Fatalf("the first record must announce its entry: %+v", out)
+	}
+	text := out.New.JSON()
+	d := NewDecoder(func(id string) (Entry, error) {
+		if id != string(out.SchemaID) {
+			return Entry{}, fmt.Errorf("unknown %s", id)
+		}
+		return ParseEntry(text)
+	})
+	return connectors.Record{Topic: r.Topic, RawKey: out.Key, RawValue: out.Value, Headers: []connectors.Header{{Key: SchemaHeader, Value: out.SchemaID}}}, d
+}
+
+func TestEnvelopeIsDebeziums(t *testing.T) {
+	r, _ := encoded(t, Format{}, change(42))
+	if got := string(r.RawKey); got != `{"id":42}` {
+		t.Errorf("key %s", got)
+	}
+	want := `{"before":null,"after":{"id":42,"name":"Ada \"Lovelace\"\né` + "\u2028" + `\u0001","price":12.5,"n":null,"ok":true,"blob":"AAH/","at":1700000000123456,"s":-7,"note":"__debezium_unavailable_value","f":0.1},` +
+		`"source":{"version":"1","connector":"postgresql","name":"shop","ts_ms":1700000000000,"snapshot":"false","db":"shop","schema":"public","table":"orders","txId":7,"lsn":99},` +
+		`"op":"c","ts_ms":1700000001123,"ts_us":1700000001123456,"ts_ns":1700000001123456789,"transaction":null}`
+	if got := string(r.RawValue); got != want {
+		t.Errorf("value\n got %s\nwant %s", got, want)
+	}
+	if !json.Valid(r.RawValue) {
+		t.Error("not valid JSON")
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, f := range []Format{{}, {Schemas: true}} {
+		want := change(42)
+		r, d := encoded(t, f, want)
+		if !json.Valid(r.RawValue) || !json.Valid(r.RawKey) {
+			t.Fatalf("not valid JSON: %s %s", r.RawKey, r.RawValue)
+		}
+		if err := d.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if !schema.Same(r.Key.Value, want.Key.Value) || !schema.Equal(r.Key.Schema, keyS) {
+			t.Errorf("key %+v", r.Key)
+		}
+		c := r.Change
+		if c == nil || c.Op != connectors.OpCreate || !c.At.Equal(want.Change.At) || !c.Before.IsNull() ||
+			!schema.Same(c.After, want.Change.After) || !schema.Same(c.Source.Value, want.Change.Source.Value) || !schema.Equal(c.Row, rowS) {
+			t.Errorf("%+v: change %+v", f, c)
+		}
+	}
+}
+
+func TestPlainWritesTheRowAlone(t *testing.T) {
+	r, d := encoded(t, Format{Envelope: Plain}, change(1))
+	if !strings.HasPrefix(string(r.RawValue), `{"id":1,"name":`) {
+		t.Fatalf("%s", r.RawValue)
+	}
+	if err := d.Decode(&r); err != nil || r.Change != nil || !schema.Same(r.Value.Value, row(1)) {
+		t.Errorf("%v %+v", err, r.Value)
+	}
+	del := change(1)
+	del.Change.Op, del.Change.Before, del.Change.After = connectors.OpDelete, del.Change.After, schema.Value{}
+	if _, out, err := NewEncoder(Format{Envelope: Plain}).Encode(nil, &del); err != nil || !out.Skip {
+		t.Errorf("a plain delete is left to its tombstone: %+v, %v", out, err)
+	}
+}
+
+func TestTombstoneKeepsItsKeysType(t *testing.T) {
+	r, d := encoded(t, Format{}, connectors.Record{Topic: "t", Key: change(5).Key})
+	if r.RawValue != nil {
+		t.Fatalf("value %s", r.RawValue)
+	}
+	if err := d.Decode(&r); err != nil || r.Change != nil || r.Value.Schema != nil || r.Key.Value.List[0].Int() != 5 {
+		t.Errorf("%v %+v", err, r)
+	}
+}
+
+func TestRawBytesPass(t *testing.T) {
+	r := connectors.Record{RawKey: []byte("k"), RawValue: []byte("v")}
+	_, out, err := NewEncoder(Format{}).Encode(nil, &r)
+	if err != nil || string(out.Key) != "k" || string(out.Value) != "v" || out.SchemaID != nil {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+func TestInferred(t *testing.T) {
+	d := NewDecoder(func(string) (Entry, error) { return Entry{}, fmt.Errorf("none") })
+	for text, kind := range map[string]schema.Kind{
+		`a line`: schema.String, `17`: schema.String, "\xff\xfe": schema.Bytes, `{"a":1,"b":[1,2],"c":{"d":null}}`: schema.Struct,
+		`[1,2]`: schema.Array, `[1,"x"]`: schema.String, `{"a":`: schema.String, ``: schema.String,
+	} {
+		r := connectors.Record{RawValue: []byte(text)}
+		if err := d.Decode(&r); err != nil || r.Value.Value.Kind != kind {
+			t.Errorf("%q: %v, %v; want %v", text, r.Value.Value.Kind, err, kind)
+		}
+	}
+	a, b := connectors.Record{RawValue: []byte(`{"a":1}`)}, connectors.Record{RawValue: []byte(`{"a":2}`)}
+	_, _ = d.Decode(&a), d.Decode(&b)
+	if a.Value.Schema != b.Value.Schema {
+		t.Error("equal inferred schemas must be one")
+	}
+	foreign, _ := encoded(t, Format{Schemas: true}, change(9))
+	foreign.Headers = nil
+	if err := d.Decode(&foreign); err != nil || foreign.Change == nil || !schema.Same(foreign.Change.After, row(9)) {
+		t.Errorf("%v %+v: {schema, payload} without a header", err, foreign.Change)
+	}
+	foreign, _ = encoded(t, Format{}, change(9))
+	foreign.Headers = nil
+	if err := d.Decode(&foreign); err != nil || foreign.Change == nil || foreign.Change.After.List[0].Int() != 9 {
+		t.Errorf("%v %+v: an envelope without a header", err, foreign.Change)
+	}
+}
+
+func TestCollectionsAndOddNumbers(t *testing.T) {
+	text := &schema.Schema{Kind: schema.String}
+	long := &schema.Schema{Kind: schema.Int64}
+	s := &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{
+		{Name: "tags", Schema: &schema.Schema{Kind: schema.Array, Elem: text}},
+		{Name: "h", Schema: &schema.Schema{Kind: schema.Map, Key: text, Elem: long}},
+		{Name: "m", Schema: &schema.Schema{Kind: schema.Map, Key: long, Elem: text}},
+		field("nan", schema.Float64), field("inf", schema.Float64), field("tiny", schema.Float64), field("huge", schema.Float32),
+		field("min", schema.Int64), field("max", schema.Int64),
+		{Name: "toast", Schema: &schema.Schema{Kind: schema.Array, Elem: text}}, field("lob", schema.Bytes),
+	}}
+	v := schema.StructOf(
+		schema.ArrayOf(schema.StringOf("a"), schema.Value{}), schema.MapOf(schema.StringOf("k"), schema.Int64Of(1)),
+		schema.MapOf(schema.Int64Of(1), schema.StringOf("x"), schema.Int64Of(2), schema.StringOf("y")),
+		schema.Float64Of(math.NaN()), schema.Float64Of(math.Inf(-1)), schema.Float64Of(1e-300), schema.Float32Of(3e38),
+		schema.Int64Of(math.MinInt64), schema.Int64Of(math.MaxInt64), schema.Missing, schema.Missing)
+	r, d := encoded(t, Format{}, connectors.Record{Topic: "t", Value: connectors.Datum{Schema: s, Value: v}})
+	if !json.Valid(r.RawValue) {
+		t.Fatalf("%s", r.RawValue)
+	}
+	if err := d.Decode(&r); err != nil || !schema.Same(r.Value.Value, v) {
+		t.Errorf("%v\n got %+v\nwant %+v\n%s", err, r.Value.Value, v, r.RawValue)
+	}
+}
+
+func TestBadTextIsAnError(t *testing.T) {
+	good, d := encoded(t, Format{}, change(1))
+	for cut := range len(good.RawValue) {
+		r := good
+		r.RawValue = good.RawValue[:cut]
+		if err := d.Decode(&r); err == nil {
+			t.Fatalf("no error for %q", r.RawValue)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	good, d := encoded(f, Format{}, change(1))
+	id := good.Headers
+	f.Add(good.RawValue, true)
+	f.Add([]byte(`{"schema":{"type":"struct","fields":[{"type":"int32","field":"a"}]},"payload":{"a":1}}`), false)
+	f.Add([]byte(`[[[1,"\ud83d\ude00"],{"op":"c","before":null,"after":{},"source":{}}]]`), false)
+	f.Fuzz(func(t *testing.T, text []byte, typed bool) {
+		r := connectors.Record{RawKey: text, RawValue: text}
+		if typed {
+			r.Headers = id
+		}
+		_ = d.Decode(&r) // must neither panic nor hang
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e := NewEncoder(Format{})
+	r := change(1)
+	r.Change.After.List[1] = schema.StringOf("Ada Lovelace")
+	var dst []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		dst, _, _ = e.Encode(dst[:0], &r)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	in := change(1)
+	in.Change.After.List[1] = schema.StringOf("Ada Lovelace")
+	r, d := encoded(b, Format{}, in)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := d.Decode(&r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package converter
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
+)
+
+// interner shares inferred schemas, so that equal records have one schema by address.
+type interner struct {
+	text, bytes *schema.Schema
+	known       map[uint64]*schema.Schema
+	connect     map[string]*shape // by the text of a Connect schema in the record itself
+}
+
+func newInterner() *interner {
+	return &interner{
+		text:    &schema.Schema{Kind: schema.String, Optional: true},
+		bytes:   &schema.Schema{Kind: schema.Bytes, Optional: true},
+		known:   map[uint64]*schema.Schema{},
+		connect: map[string]*shape{},
+	}
+}
+
+func (in *interner) one(s *schema.Schema) *schema.Schema {
+	f := s.Fingerprint()
+	if k := in.known[f]; k != nil {
+		return k
+	}
+	if len(in.known) >= maxPlans {
+		clear(in.known)
+	}
+	in.known[f] = s
+	return s
+}
+
+func (d *Decoder) inferred(r *connectors.Record) error {
+	r.Key = d.guess(r.RawKey)
+	if r.RawValue == nil {
+		return nil
+	}
+	r.Value = d.guess(r.RawValue)
+	if c := d.changeOf(r.Value); c != nil {
+		r.Change, r.Value = c, connectors.Datum{}
+	}
+	return nil
+}
+
+// guess types bytes that carry no schema header. Only objects and arrays are
+// taken as JSON: a log line that happens to be a number stays a line.
+func (d *Decoder) guess(b []byte) connectors.Datum {
+	text := bytes.TrimLeft(b, " \t\r\n")
+	if len(text) == 0 || text[0] != '{' && text[0] != '[' {
+		return d.types.raw(b)
+	}
+	if datum, ok := d.connect(b); ok {
+		return datum
+	}
+	p := parser{b: b}
+	s, v, err := p.infer()
+	if err == nil {
+		err = p.end()
+	}
+	if err != nil {
+		return d.types.raw(b)
+	}
+	return connectors.Datum{Schema: d.types.one(s), Value: v}
+}
+
+// connect reads {schema, payload} of somebody else's JsonConverter.
+func (d *Decoder) connect(b []byte) (connectors.Datum, bool) {
+	const lead = `{"schema":`
+	if !bytes.HasPrefix(b, []byte(lead)) {
+		return connectors.Datum{}, false
+	}
+	p := parser{b: b, i: len(lead)}
+	if p.skip() != nil {
+		return connectors.Datum{}, false
+	}
+	text := b[len(lead):p.i]
+	n := d.types.connect[string(text)]
+	if n == nil {
+		s, err := schema.ParseJSON(text)
+		if err != nil || s == nil {
+			return connectors.Datum{}, false
+		}
+		if len(d.types.connect) >= 256 {
+			clear(d.types.connect)
+		}
+		n = shapeOf(s)
+		d.types.connect[string(text)] = n
+	}
+	v, err := payload(b, n)
+	return connectors.Datum{Schema: n.s, Value: v}, err == nil
+}
+
+// changeOf recognises a Debezium envelope by its fields.
+func (d *Decoder) changeOf(v connectors.Datum) *connectors.Change {
+	if v.Schema == nil || v.Schema.Kind != schema.Struct || v.Value.Kind != schema.Struct {
+		return nil
+	}
+	field := func(name string) (connectors.Datum, bool) {
+		i := v.Schema.FieldIndex(name)
+		if i < 0 {
+			return connectors.Datum{}, false
+		}
+		return connectors.Datum{Schema: v.Schema.Fields[i].Schema, Value: v.Value.List[i]}, true
+	}
+	op, ok := field("op")
+	if !ok || op.Value.Kind != schema.String || len(op.Value.Data) != 1 {
+		return nil
+	}
+	before, hasBefore := field("before")
+	after, hasAfter := field("after")
+	source, hasSource := field("source")
+	if !hasBefore || !hasAfter || !hasSource || source.Value.Kind != schema.Struct {
+		return nil
+	}
+	c := &connectors.Change{Op: connectors.Op(op.Value.Data[0]), Source: source, Before: before.Value, After: after.Value}
+	switch {
+	case after.Value.Kind == schema.Struct:
+		c.Row = d.types.one(after.Schema)
+		if before.Value.Kind == schema.Struct && !schema.Equal(before.Schema, after.Schema) {
+			c.Before = schema.Value{} // other inferred types than the row's: Kafka's bytes keep it
+		}
+	case before.Value.Kind == schema.Struct:
+		c.Row = d.types.one(before.Schema)
+	default:
+		return nil
+	}
+	for _, name := range []string{"ts_ms", "ts_us", "ts_ns"} {
+		if ts, ok := field(name); ok && ts.Value.Kind == schema.Int64 {
+			p := parser{b: strconv.AppendInt(nil, ts.Value.Int(), 10)}
+			if p.at(name, c) != nil {
+				return nil
+			}
+		}
+	}
+	return c
+}
+
+// infer reads one value of unknown type. All inferred types allow null; a null
+// alone is an optional string. An array of several types stays JSON text.
+func (p *parser) infer() (*schema.Schema, schema.Value, error) {
+	optional := func(k schema.Kind) *schema.Schema { return &schema.Schema{Kind: k, Optional: true} }
+	switch c := p.peek(); c {
+	case '{':
+		s := optional(schema.Struct)
+		v := schema.Value{Kind: schema.Struct}
+		err := p.members(func(name string) error {
+			fs, fv, err := p.infer()
+			if err != nil {
+				return err
+			}
+			if i := s.FieldIndex(name); i >= 0 { // the last of equal names counts, as in most JSON readers
+				s.Fields[i].Schema, v.List[i] = fs, fv
+				return nil
+			}
+			s.Fields = append(s.Fields, schema.Field{Name: name, Schema: fs})
+			v.List = append(v.List, fv)
+			return nil
+		})
+		return s, v, err
+	case '[':
+		return p.inferArray()
+	case '"':
+		text, err := p.str()
+		return optional(schema.String), schema.TextOf(text), err
+	case 't':
+		return optional(schema.Bool), schema.BoolOf(true), p.literal("true")
+	case 'f':
+		return optional(schema.Bool), schema.BoolOf(false), p.literal("false")
+	case 'n':
+		return optional(schema.String), schema.Value{}, p.literal("null")
+	}
+	text, err := p.number()
+	if err != nil {
+		return nil, schema.Value{}, err
+	}
+	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		return optional(schema.Int64), schema.Int64Of(n), nil
+	}
+	f, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || math.IsInf(f, 0) {
+		return nil, schema.Value{}, p.bad("not a number: " + string(text))
+	}
+	return optional(schema.Float64), schema.Float64Of(f), nil
+}
+
+func (p *parser) inferArray() (*schema.Schema, schema.Value, error) {
+	if p.depth++; p.depth > maxDepth {
+		return nil, schema.Value{}, p.bad("nested too deeply")
+	}
+	defer func() { p.depth-- }()
+	start := p.i
+	p.i++
+	s := &schema.Schema{Kind: schema.Array, Optional: true}
+	v := schema.ArrayOf()
+	mixed := false
+	if p.peek() == ']' {
+		p.i++
+		s.Elem = &schema.Schema{Kind: schema.String, Optional: true}
+		return s, v, nil
+	}
+	for {
+		es, ev, err := p.infer()
+		if err != nil {
+			return nil, schema.Value{}, err
+		}
+		if s.Elem == nil {
+			s.Elem = es
+		}
+		mixed = mixed || !schema.Equal(s.Elem, es)
+		v.List = append(v.List, ev)
+		switch p.peek() {
+		case ',':
+			p.i++
+		case ']':
+			p.i++
+			if mixed {
+				return &schema.Schema{Kind: schema.String, Name: "io.debezium.data.Json", Version: 1, Optional: true}, schema.TextOf(p.b[start:p.i]), nil
+			}
+			return s, v, nil
+		default:
+			return nil, schema.Value{}, p.bad("expected , or ]")
+		}
+	}
+}
