@@ -2,7 +2,7 @@
 GO      ?= go
 PKGS    ?= ./...
 VERSION ?= 0.1.0-dev
-LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2
+LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: build test lint bench demo crash services services-down
 

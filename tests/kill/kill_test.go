@@ -1,0 +1,361 @@
+// Package kill is the promise of an acknowledgement, tried with SIGKILL: numbered
+// records from several producers, plain and transactional, and a group that
+// commits, while the node is killed again and again.
+package kill
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/tests/node"
+)
+
+var (
+	kills      = flag.Int("kills", 100, "how often the node is killed")
+	durability = flag.String("durability", "power-safe", "power-safe or relaxed")
+	seed       = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the kill times")
+)
+
+const (
+	producers  = 3
+	partitions = 3
+)
+
+// ledger is what producers were told: per producer the numbers that were acknowledged.
+type ledger struct {
+	mu    sync.Mutex
+	acked map[string]map[int64]place // producer -> number -> where
+	max   map[string]int64           // producer -> highest number tried
+}
+
+type place struct {
+	partition int32
+	offset    int64
+}
+
+func (l *ledger) ack(producer string, n int64, p place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.acked[producer] == nil {
+		l.acked[producer] = map[int64]place{}
+	}
+	l.acked[producer][n] = p
+}
+
+func (l *ledger) count() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.acked {
+		n += len(m)
+	}
+	return n
+}
+
+// TestNothingAckedIsLost is gate 1 of the log: after every kill what was acknowledged is there, once, where it was
+// said to be, in order; a group's committed offset never steps back; aborted records stay unseen.
+func TestNothingAckedIsLost(t *testing.T) {
+	t.Logf("seed %d", *seed)
+	random := rand.New(rand.NewPCG(*seed, 1))
+	n := node.New(t, "--data", t.TempDir(), "--durability", *durability)
+	n.Start()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	admin := client(t, n.Kafka)
+	if _, err := kadm.NewClient(admin).CreateTopics(ctx, partitions, 1, nil, "numbers", "txn"); err != nil {
+		t.Fatal(err)
+	}
+
+	l := &ledger{acked: map[string]map[int64]place{}, max: map[string]int64{}}
+	var wg sync.WaitGroup
+	for i := range producers {
+		wg.Add(2)
+		go func() { defer wg.Done(); produce(ctx, t, n.Kafka, fmt.Sprintf("p%d", i), l) }()
+		go func() { defer wg.Done(); transact(ctx, t, n.Kafka, fmt.Sprintf("t%d", i), l) }()
+	}
+	wg.Add(1)
+	var steppedBack error
+	go func() { defer wg.Done(); steppedBack = commitOffsets(ctx, t, n.Kafka) }()
+
+	slowest := time.Duration(0)
+	for k := range *kills {
+		before := l.count()
+		wait := time.Duration(50+random.IntN(350)) * time.Millisecond
+		pause(ctx, wait)
+		deadline := time.Now().Add(30 * time.Second)
+		for l.count() == before && time.Now().Before(deadline) { // each life must have acknowledged something
+			pause(ctx, 20*time.Millisecond)
+		}
+		if l.count() == before {
+			t.Fatalf("nothing was acknowledged for 30 s before kill %d", k)
+		}
+		n.Kill()
+		n.Start()
+		slowest = max(slowest, n.ReadyAfter)
+	}
+	pause(ctx, 2*time.Second)
+	stop()
+	wg.Wait()
+	if steppedBack != nil {
+		t.Fatal(steppedBack)
+	}
+	t.Logf("%d kills, %d records acknowledged, slowest start %v", *kills, l.count(), slowest)
+	verify(t, n.Kafka, l)
+}
+
+// pause waits between random events; nothing depends on its length.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RetryTimeout(20 * time.Second), kgo.MetadataMinAge(50 * time.Millisecond),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond })}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func numbered(topic, producer string, n int64) *kgo.Record {
+	return &kgo.Record{Topic: topic, Partition: int32(n % partitions), Key: []byte(producer), Value: strconv.AppendInt(nil, n, 10)}
+}
+
+// produce is an idempotent producer with many records in flight.
+func produce(ctx context.Context, t *testing.T, addr, name string, l *ledger) {
+	c := client(t, addr, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(500))
+	for n := int64(0); ctx.Err() == nil; n++ {
+		l.mu.Lock()
+		l.max[name] = n
+		l.mu.Unlock()
+		c.Produce(ctx, numbered("numbers", name, n), func(r *kgo.Record, err error) {
+			if err == nil {
+				l.ack(name, n, place{r.Partition, r.Offset})
+			}
+		})
+		if n%50 == 0 {
+			pause(ctx, time.Millisecond)
+		}
+	}
+	flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	_ = c.Flush(flush) // what was not acknowledged is not in the ledger
+}
+
+// transact commits two of three transactions; records of the third must never be seen.
+func transact(ctx context.Context, t *testing.T, addr, name string, l *ledger) {
+	var n int64
+	for ctx.Err() == nil { // a fenced or failed producer starts again, as an application would
+		err := transactWith(ctx, t, addr, name, &n, l)
+		if err != nil && ctx.Err() == nil {
+			pause(ctx, 20*time.Millisecond)
+		}
+	}
+}
+
+func transactWith(ctx context.Context, t *testing.T, addr, name string, n *int64, l *ledger) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.TransactionalID(name), kgo.TransactionTimeout(10*time.Second), kgo.RetryTimeout(20*time.Second),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for ctx.Err() == nil {
+		if err := c.BeginTransaction(); err != nil {
+			return err
+		}
+		commit := kgo.TryCommit
+		first := *n
+		abort := first%3 == 2
+		var records []*kgo.Record
+		for range 5 {
+			r := numbered("txn", name, *n)
+			if abort {
+				r.Value = append([]byte("aborted-"), r.Value...)
+			}
+			*n++
+			records = append(records, r)
+		}
+		if abort {
+			commit = kgo.TryAbort
+		}
+		step, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		produced := c.ProduceSync(step, records...)
+		if produced.FirstErr() != nil {
+			commit = kgo.TryAbort
+		}
+		err := c.EndTransaction(step, commit)
+		cancel()
+		if err != nil {
+			return err // undecided: neither in the ledger nor forbidden
+		}
+		if commit == kgo.TryCommit {
+			for i, r := range produced {
+				l.ack(name, first+int64(i), place{r.Record.Partition, r.Record.Offset})
+			}
+		}
+		l.mu.Lock()
+		l.max[name] = *n
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// commitOffsets raises a group's offset by one, again and again, and reads it back.
+func commitOffsets(ctx context.Context, t *testing.T, addr string) error {
+	admin := kadm.NewClient(client(t, addr))
+	var acked int64 = -1
+	for at := int64(0); ctx.Err() == nil; at++ {
+		var o kadm.Offsets
+		o.AddOffset("numbers", 0, at, -1)
+		if resp, err := admin.CommitOffsets(ctx, "clerk", o); err == nil && resp.Error() == nil {
+			acked = at
+		}
+		got, err := admin.FetchOffsets(ctx, "clerk")
+		if err != nil {
+			continue
+		}
+		if o, ok := got.Lookup("numbers", 0); acked >= 0 && (!ok || o.At < acked) {
+			return fmt.Errorf("group clerk: offset %d was acknowledged and %+v was read back", acked, o)
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+	return nil
+}
+
+// verify reads everything twice, in both isolation levels, and holds it against the ledger.
+func verify(t *testing.T, addr string, l *ledger) {
+	t.Helper()
+	committed := readAll(t, addr, kgo.ReadCommitted())
+	again := readAll(t, addr, kgo.ReadCommitted())
+	found := map[string]map[int64]place{}
+	last := map[string]map[int32]int64{} // producer -> partition -> last number
+	for i, r := range committed {
+		if i >= len(again) || r.Offset != again[i].Offset || string(r.Value) != string(again[i].Value) {
+			t.Fatalf("%s-%d@%d changed between two reads", r.Topic, r.Partition, r.Offset)
+		}
+		name := string(r.Key)
+		number, err := strconv.ParseInt(string(r.Value), 10, 64)
+		if err != nil {
+			t.Fatalf("read_committed saw %q at %s-%d@%d: it was aborted", r.Value, r.Topic, r.Partition, r.Offset)
+		}
+		if found[name] == nil {
+			found[name], last[name] = map[int64]place{}, map[int32]int64{0: -1, 1: -1, 2: -1}
+		}
+		if at, twice := found[name][number]; twice {
+			t.Fatalf("%s's record %d is there twice: %v and %d@%d", name, number, at, r.Partition, r.Offset)
+		}
+		found[name][number] = place{r.Partition, r.Offset}
+		if number <= last[name][r.Partition] {
+			t.Fatalf("%s's record %d comes after %d in %s-%d", name, number, last[name][r.Partition], r.Topic, r.Partition)
+		}
+		last[name][r.Partition] = number
+	}
+	lost := 0
+	for name, numbers := range l.acked {
+		for number, at := range numbers {
+			got, ok := found[name][number]
+			switch {
+			case !ok:
+				if lost++; lost <= 5 {
+					t.Errorf("%s's record %d was acknowledged at %v and is lost", name, number, at)
+				}
+			case at.offset >= 0 && got != at:
+				t.Errorf("%s's record %d was acknowledged at %v and lies at %v", name, number, at, got)
+			}
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d acknowledged records are lost", lost)
+	}
+	t.Logf("%d records read back", len(committed))
+}
+
+func readAll(t *testing.T, addr string, level kgo.IsolationLevel) []*kgo.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	offsets := map[string]map[int32]kgo.Offset{}
+	admin := kadm.NewClient(client(t, addr))
+	ends, err := admin.ListEndOffsets(ctx, "numbers", "txn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The last records may belong to transactions that were left open: wait until their timeout has decided them.
+	for {
+		stable, err := admin.ListCommittedOffsets(ctx, "numbers", "txn")
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := false
+		ends.Each(func(e kadm.ListedOffset) {
+			s, _ := stable.Lookup(e.Topic, e.Partition)
+			open = open || s.Offset < e.Offset
+		})
+		if !open {
+			ends = stable
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the last stable offset did not reach the end within 3 minutes: a transaction hangs")
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+	left := map[string]map[int32]int64{}
+	ends.Each(func(e kadm.ListedOffset) {
+		if offsets[e.Topic] == nil {
+			offsets[e.Topic], left[e.Topic] = map[int32]kgo.Offset{}, map[int32]int64{}
+		}
+		offsets[e.Topic][e.Partition] = kgo.NewOffset().At(0)
+		left[e.Topic][e.Partition] = e.Offset
+	})
+	c := client(t, addr, kgo.ConsumePartitions(offsets), kgo.FetchIsolationLevel(level), kgo.KeepControlRecords())
+	byPartition := map[place][]*kgo.Record{}
+	open := 0
+	for _, ps := range left {
+		for p, end := range ps {
+			if end > 0 {
+				open++
+			} else {
+				delete(ps, p)
+			}
+		}
+	}
+	for open > 0 {
+		fetches := c.PollFetches(ctx)
+		if errors.Is(fetches.Err0(), context.DeadlineExceeded) {
+			t.Fatalf("not everything could be read: %v left", left)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				key := place{partition: r.Partition, offset: int64(len(r.Topic))}
+				byPartition[key] = append(byPartition[key], r)
+			}
+			if end, ok := left[r.Topic][r.Partition]; ok && r.Offset >= end-1 {
+				delete(left[r.Topic], r.Partition)
+				open--
+			}
+		})
+	}
+	var all []*kgo.Record
+	for _, topic := range []string{"numbers", "txn"} {
+		for p := range int32(partitions) {
+			all = append(all, byPartition[place{partition: p, offset: int64(len(topic))}]...)
+		}
+	}
+	return all
+}

@@ -1,0 +1,183 @@
+// Package node runs the forebay binary as a user would, for tests that kill it.
+package node
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/internal/testenv"
+)
+
+// Node is one `forebay up` process, started again after each Kill with the same arguments.
+type Node struct {
+	Kafka, HTTP string        // addresses of the last start
+	ReadyAfter  time.Duration // from exec to the ready line, of the last start
+
+	tb     testing.TB
+	binary string
+	args   []string
+	env    []string
+	log    *os.File
+	cmd    *exec.Cmd
+	exited chan error
+}
+
+// New prepares `forebay up ARGS` on fixed free ports, so that clients find it again after a kill.
+func New(tb testing.TB, args ...string) *Node {
+	tb.Helper()
+	log, err := os.CreateTemp(tb.TempDir(), "forebay-*.log")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n := &Node{tb: tb, binary: testenv.Binary(tb), log: log}
+	n.args = append([]string{"up", "--kafka", freeAddr(tb), "--http", freeAddr(tb)}, args...)
+	tb.Cleanup(func() {
+		n.Kill()
+		if tb.Failed() {
+			tb.Logf("last lines of the node's log:\n%s", n.LogTail(60))
+		}
+		_ = log.Close() // only read from here on
+	})
+	return n
+}
+
+// Setenv adds VAR=value to the process's environment.
+func (n *Node) Setenv(pairs ...string) { n.env = append(n.env, pairs...) }
+
+func freeAddr(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Start runs the process and waits for its ready line.
+func (n *Node) Start() {
+	n.tb.Helper()
+	if err := n.TryStart(); err != nil {
+		n.tb.Fatalf("%v\n%s", err, n.LogTail(40))
+	}
+}
+
+// TryStart is Start with an error for what the process said instead of being ready.
+func (n *Node) TryStart() error {
+	cmd := exec.Command(n.binary, n.args...)
+	cmd.Env = append(os.Environ(), n.env...)
+	cmd.Stderr = n.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	n.cmd, n.exited = cmd, make(chan error, 1)
+	ready := make(chan string, 1)
+	go func() {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "ready ") {
+				ready <- lines.Text()
+				break
+			}
+		}
+		_, _ = io.Copy(io.Discard, out) // until the process ends
+		n.exited <- cmd.Wait()
+	}()
+	select {
+	case line := <-ready:
+		n.ReadyAfter = time.Since(began)
+		for _, f := range strings.Fields(line)[1:] {
+			k, v, _ := strings.Cut(f, "=")
+			switch k {
+			case "kafka":
+				n.Kafka = v
+			case "http":
+				n.HTTP = v
+			}
+		}
+		return nil
+	case err := <-n.exited:
+		n.exited <- err
+		n.cmd = nil
+		return fmt.Errorf("forebay ended before it was ready: %w", err)
+	case <-time.After(60 * time.Second):
+		n.Kill()
+		return fmt.Errorf("forebay was not ready within 60 s")
+	}
+}
+
+// PID of the running process.
+func (n *Node) PID() int { return n.cmd.Process.Pid }
+
+// Kill is SIGKILL, and waits for the end. Without a process it does nothing.
+func (n *Node) Kill() { n.end(syscall.SIGKILL) }
+
+// Stop is SIGTERM; it returns what the process ended with.
+func (n *Node) Stop() error { return n.end(syscall.SIGTERM) }
+
+func (n *Node) end(sig syscall.Signal) error {
+	if n.cmd == nil {
+		return nil
+	}
+	_ = n.cmd.Process.Signal(sig) // it may have ended by itself
+	select {
+	case err := <-n.exited:
+		n.cmd = nil
+		return err
+	case <-time.After(60 * time.Second):
+		_ = n.cmd.Process.Kill() // the test fails anyway
+		<-n.exited
+		n.cmd = nil
+		return fmt.Errorf("forebay did not end within 60 s of %v", sig)
+	}
+}
+
+// Exited delivers when the process has ended without being told to.
+func (n *Node) Exited() <-chan error { return n.exited }
+
+// LogTail is the last lines of stderr of all starts.
+func (n *Node) LogTail(lines int) string {
+	text, err := os.ReadFile(n.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// Run runs another command of the binary and returns its output and exit code.
+func Run(tb testing.TB, env []string, args ...string) (out string, code int) {
+	tb.Helper()
+	cmd := exec.Command(testenv.Binary(tb), args...)
+	cmd.Env = append(os.Environ(), env...)
+	text, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		tb.Fatal(err)
+	}
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
+// WriteFile writes a file below dir and returns its path.
+func WriteFile(tb testing.TB, dir, name, text string) string {
+	tb.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
