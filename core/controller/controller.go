@@ -1,17 +1,55 @@
 // Package controller turns wishes (create this topic) into commands on the
-// metadata: it plans from the current Image and proposes.
-//
-// STUB: the signatures are the contract; the cluster room replaces the bodies.
+// metadata: it plans from the current Image and proposes. It also owns the tables of Kafka's topic and broker
+// configs: what each is called, means, allows and defaults to.
 package controller
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/forebayhub/forebay/core/consensus"
 	"github.com/forebayhub/forebay/core/metadata"
 )
 
+// Proposer is the metadata quorum as the controller needs it.
+type Proposer interface {
+	Propose(context.Context, metadata.Command) (metadata.Result, error)
+	Image() *metadata.Image
+}
+
+// Options make a Controller.
+type Options struct {
+	Quorum Proposer
+	NodeID metadata.NodeID
+	// Static are this node's broker properties by Kafka's names, checked by CheckStatic.
+	Static map[string]string
+	Logger *slog.Logger // nil: silent
+}
+
 // Controller plans. All methods may be called concurrently; they return once the local Image shows the change.
-type Controller struct{}
+type Controller struct {
+	quorum Proposer
+	node   metadata.NodeID
+	static map[string]string
+	logger *slog.Logger
+
+	// plan is held from reading the Image to the end of a proposal whose content
+	// depends on more than Apply checks: appending to a config, spreading replicas.
+	plan sync.Mutex
+}
+
+// New makes a Controller.
+func New(o Options) *Controller {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Controller{quorum: o.Quorum, node: o.NodeID, static: o.Static, logger: o.Logger}
+}
 
 // Error is a refusal with Kafka's code.
 type Error struct {
@@ -21,66 +59,63 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// NewTopic asks for a topic.
-type NewTopic struct {
-	Name        string
-	Partitions  int32                       // -1: num.partitions
-	Replication int16                       // -1: default.replication.factor
-	Assignment  map[int32][]metadata.NodeID // instead of both
-	Configs     map[string]string
+func refuse(k *kerr.Error, format string, args ...any) *Error {
+	return &Error{Code: k.Code, Message: fmt.Sprintf(format, args...)}
 }
 
 // Image is the newest state that this node has applied.
-func (c *Controller) Image() *metadata.Image { panic("stub") }
+func (c *Controller) Image() *metadata.Image { return c.quorum.Image() }
 
-// CreateTopics creates each topic or says why not; nil in its place for success. validateOnly changes nothing.
-func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, validateOnly bool) ([]*metadata.Topic, []error) {
-	panic("stub")
-}
-func (c *Controller) DeleteTopics(ctx context.Context, names []string) []error { panic("stub") }
-
-// CreatePartitions raises a topic's partition count.
-func (c *Controller) CreatePartitions(ctx context.Context, topic string, total int32, assignment [][]metadata.NodeID, validateOnly bool) error {
-	panic("stub")
-}
-
-// ConfigOp is one change of IncrementalAlterConfigs.
-type ConfigOp struct {
-	Name  string
-	Op    int8 // 0 set, 1 delete, 2 append, 3 subtract
-	Value *string
+// propose maps what metadata and consensus refuse to Kafka's codes.
+func (c *Controller) propose(ctx context.Context, cmd metadata.Command) (metadata.Result, error) {
+	r, err := c.quorum.Propose(ctx, cmd)
+	if err == nil {
+		err = r.Err
+	}
+	if err != nil {
+		return r, kafkaError(err)
+	}
+	return r, nil
 }
 
-// AlterConfigs changes a topic's (or a broker's) configs.
-func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
-	panic("stub")
-}
-func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []ConfigOp, validateOnly bool) error {
-	panic("stub")
+func kafkaError(err error) error {
+	var known *Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	code := kerr.UnknownServerError
+	for _, m := range []struct {
+		err  error
+		code *kerr.Error
+	}{
+		{metadata.ErrTopicExists, kerr.TopicAlreadyExists},
+		{metadata.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
+		{metadata.ErrInvalidTopic, kerr.InvalidTopicException},
+		{metadata.ErrUnknownNode, kerr.InvalidReplicaAssignment},
+		{metadata.ErrInvalidCommand, kerr.InvalidRequest},
+		{metadata.ErrStale, kerr.InvalidUpdateVersion},
+		{consensus.ErrNotLeader, kerr.NotController},
+		{consensus.ErrDiskFull, kerr.KafkaStorageError},
+		{consensus.ErrClosed, kerr.NotController},
+		{context.DeadlineExceeded, kerr.RequestTimedOut},
+		{context.Canceled, kerr.RequestTimedOut},
+	} {
+		if errors.Is(err, m.err) {
+			code = m.code
+			break
+		}
+	}
+	return &Error{Code: code.Code, Message: err.Error()}
 }
 
-// ConfigEntry is one config as DescribeConfigs shows it.
-type ConfigEntry struct {
-	Name, Value         string
-	Null                bool
-	Source              int8 // kmsg.ConfigSource
-	Type                int8 // kmsg.ConfigType
-	ReadOnly, Sensitive bool
-	Doc                 string
-	Synonyms            []ConfigSynonym
-}
-
-// ConfigSynonym is a place where a config's value could come from.
-type ConfigSynonym struct {
-	Name, Value string
-	Source      int8
-}
-
-// TopicConfigs and BrokerConfigs list every config that has a meaning here.
-func (c *Controller) TopicConfigs(topic string) ([]ConfigEntry, error) { panic("stub") }
-func (c *Controller) BrokerConfigs(node string) ([]ConfigEntry, error) { panic("stub") }
+// ProducerIDBlock is how many producer ids a node reserves at once, as Kafka does.
+const ProducerIDBlock = 1000
 
 // AllocateProducerIDs reserves a block of producer ids for this node.
 func (c *Controller) AllocateProducerIDs(ctx context.Context) (first int64, count int32, err error) {
-	panic("stub")
+	r, err := c.propose(ctx, &metadata.AllocateProducerIDs{Node: c.node, Count: ProducerIDBlock})
+	if err != nil {
+		return 0, 0, err
+	}
+	return r.First, ProducerIDBlock, nil
 }

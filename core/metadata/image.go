@@ -25,6 +25,9 @@ type Image struct {
 	BrokerConfigs  map[string]map[string]string // key: node id in decimal, "" for the cluster-wide default
 	NextProducerID int64                        // the first id of the next block
 	Features       map[string]int16             // finalized feature levels: transaction.version → 2
+	// Deleted are the ids of the topics deleted last, oldest first, at most MaxDeleted: their
+	// folders may be removed even when a crash came between the deletion and the removal (invariant 8).
+	Deleted []TopicID
 }
 
 // Node is a registered node.

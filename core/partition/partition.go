@@ -1,21 +1,59 @@
 // Package partition is one replica's leader or follower state over a commitlog:
 // high watermark, last stable offset, who waits for them.
-//
-// STUB: the signatures are the contract; the cluster room replaces the bodies.
 package partition
 
 import (
 	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
 )
 
 // Partition is a replica on this node. All methods may be called concurrently.
+//
+// Lock order: appending, mu, then the log's own locks; callbacks (acknowledgements,
+// waiters) are called with neither held.
 type Partition struct {
 	Topic   string
 	TopicID metadata.TopicID
 	Number  int32
+
+	node    metadata.NodeID
+	log     *commitlog.Log
+	prepare func() error // makes the log's folder ours, before its first append
+	hw      atomic.Int64 // never falls while the partition is open: invariant 3
+	ready   atomic.Bool  // prepare has been done
+	opened  atomic.Bool  // log is set
+
+	// appending is held for reading by an append from the check of its epoch to its end,
+	// so that nothing is appended under an epoch that is over.
+	appending sync.RWMutex
+
+	mu struct {
+		sync.Mutex
+		state     metadata.Partition // as agreed
+		minISR    int
+		closed    bool
+		followers map[metadata.NodeID]*follower // of the current leader epoch
+		acks      ackQueue
+		waiters   []*Waiter
+	}
+	// term is what readers need of state, without the lock.
+	term atomic.Pointer[term]
+}
+
+// term is this node's part in one leader epoch.
+type term struct {
+	leading bool
+	epoch   int32
+}
+
+// follower is what the leader knows of a follower: its fetch offset is its acknowledgement.
+type follower struct {
+	end int64 // it has everything below, as durably as the topic promises
 }
 
 // Errors by which a request is refused.
@@ -29,71 +67,157 @@ var (
 // AnyEpoch is an expected leader epoch that matches all.
 const AnyEpoch int32 = -1
 
+// Options make a Partition.
+type Options struct {
+	Node   metadata.NodeID
+	State  *metadata.Partition
+	MinISR int
+	// Open opens the log; advanced is for its Options.
+	Open func(advanced func()) (*commitlog.Log, error)
+	// Prepare is called before the first append, and again until it succeeds. Nil: nothing to do.
+	Prepare func() error
+}
+
+// Open opens the log and takes the agreed state.
+func Open(o Options) (*Partition, error) {
+	p := &Partition{
+		Topic: o.State.Topic, TopicID: o.State.TopicID, Number: o.State.Number,
+		node: o.Node, prepare: o.Prepare,
+	}
+	p.term.Store(&term{epoch: -1})
+	p.mu.followers = map[metadata.NodeID]*follower{}
+	log, err := o.Open(p.advanced)
+	if err != nil {
+		return nil, err
+	}
+	p.log = log
+	p.ready.Store(o.Prepare == nil)
+	p.opened.Store(true)
+	p.Update(o.State, o.MinISR)
+	return p, p.beginEpoch()
+}
+
+// beginEpoch notes the current leader epoch in a log that has records, so that
+// OffsetForLeaderEpoch tells where it began.
+func (p *Partition) beginEpoch() error {
+	t := p.term.Load()
+	if !t.leading || p.log.LatestEpoch() >= t.epoch || p.log.EndOffset() == p.log.StartOffset() {
+		return nil
+	}
+	return p.log.BeginEpoch(t.epoch)
+}
+
+// Update takes a newer agreed state. It waits for appends under way, which end in the page cache.
+func (p *Partition) Update(state *metadata.Partition, minISR int) {
+	p.appending.Lock()
+	p.mu.Lock()
+	p.mu.minISR = minISR
+	if p.mu.state.PartitionEpoch > state.PartitionEpoch || p.mu.closed {
+		p.mu.Unlock()
+		p.appending.Unlock()
+		return
+	}
+	before := p.term.Load()
+	now := &term{leading: state.Leader == p.node, epoch: int32(state.LeaderEpoch)}
+	p.mu.state = *state
+	var lost []*ack
+	changed := *before != *now
+	if changed {
+		p.mu.followers = map[metadata.NodeID]*follower{}
+		p.term.Store(now)
+		if before.leading {
+			// Another epoch may cut the log back: who waits must ask its leader.
+			lost = p.mu.acks.drain()
+		}
+	}
+	acked, waiters := p.liftLocked(), p.mu.waiters
+	if changed {
+		waiters = slices.Clone(p.mu.waiters)
+	} else if acked == nil {
+		waiters = nil
+	}
+	p.mu.Unlock()
+	p.appending.Unlock()
+	finish(lost, ErrNotLeader)
+	p.tell(acked, waiters)
+}
+
+// Close ends all waiting. The log stays open: it is the owner's.
+func (p *Partition) Close() {
+	p.appending.Lock()
+	defer p.appending.Unlock()
+	p.mu.Lock()
+	p.mu.closed = true
+	p.term.Store(&term{epoch: int32(p.mu.state.LeaderEpoch)})
+	lost, waiters := p.mu.acks.drain(), slices.Clone(p.mu.waiters)
+	p.mu.Unlock()
+	finish(lost, ErrNotLeader)
+	p.tell(nil, waiters)
+}
+
 // Log gives the log for what needs no leadership: sizes, epochs, producers.
-func (p *Partition) Log() *commitlog.Log { panic("stub") }
+func (p *Partition) Log() *commitlog.Log { return p.log }
 
 // Leader says whether this node leads, and the leader epoch.
-func (p *Partition) Leader() (leading bool, epoch int32) { panic("stub") }
+func (p *Partition) Leader() (leading bool, epoch int32) {
+	t := p.term.Load()
+	return t.leading, t.epoch
+}
+
+// check refuses who does not know the current leader epoch (KIP-320).
+func (p *Partition) check(epoch int32) (*term, error) {
+	t := p.term.Load()
+	switch {
+	case epoch != AnyEpoch && epoch < t.epoch:
+		return t, ErrFencedEpoch
+	case epoch != AnyEpoch && epoch > t.epoch:
+		return t, ErrUnknownEpoch
+	case !t.leading:
+		return t, ErrNotLeader
+	}
+	return t, nil
+}
 
 // Append appends batches as the leader. allISR refuses when the ISR is smaller than min.insync.replicas.
 func (p *Partition) Append(b []byte, epoch int32, origin commitlog.Origin, allISR bool) (commitlog.Appended, error) {
-	panic("stub")
+	if !p.ready.Load() {
+		if err := p.prepareOnce(); err != nil {
+			return commitlog.Appended{}, err
+		}
+	}
+	p.appending.RLock()
+	defer p.appending.RUnlock()
+	t, err := p.check(epoch)
+	if err != nil {
+		return commitlog.Appended{}, err
+	}
+	if allISR {
+		p.mu.Lock()
+		enough := len(p.mu.state.ISR) >= p.mu.minISR
+		p.mu.Unlock()
+		if !enough {
+			return commitlog.Appended{}, ErrNotEnough
+		}
+	}
+	return p.log.Append(b, t.epoch, origin)
 }
 
-// WhenAcked calls done(nil) once the high watermark is above offset: the record
-// there is durable on every in-sync replica. It calls done with an error when this node stops leading first. It may
-// call done at once, from this goroutine, or later from another; done must not block. cancel forgets it.
-func (p *Partition) WhenAcked(offset int64, done func(error)) (cancel func()) { panic("stub") }
-
-// HighWatermark and LastStable bound what read_uncommitted and read_committed see.
-func (p *Partition) HighWatermark() int64 { panic("stub") }
-func (p *Partition) LastStable() int64    { panic("stub") }
-
-// ReadRequest asks for records.
-type ReadRequest struct {
-	Offset    int64
-	Epoch     int32 // current leader epoch as the client knows it; AnyEpoch
-	LastEpoch int32 // KIP-595 last fetched epoch; -1: no check
-	MaxBytes  int
-	MinOne    bool            // at least one batch even when larger than MaxBytes
-	Committed bool            // read_committed
-	Replica   metadata.NodeID // -1: a consumer
+func (p *Partition) prepareOnce() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ready.Load() {
+		return nil
+	}
+	if err := p.prepare(); err != nil {
+		return err
+	}
+	p.ready.Store(true)
+	return nil
 }
 
-// ReadResult is a Slice with the bounds that go into a Fetch response.
-type ReadResult struct {
-	Slice         commitlog.Slice
-	HighWatermark int64
-	LastStable    int64
-	LogStart      int64
-	Aborted       []commitlog.AbortedTxn // set when Committed
-	Diverging     *Diverging             // set instead of a Slice: cut back to here
+// ISR is the agreed in-sync replicas.
+func (p *Partition) ISR() []metadata.NodeID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.state.ISR
 }
-
-// Diverging tells a reader where its log and ours part.
-type Diverging struct {
-	Epoch     int32
-	EndOffset int64
-}
-
-// Read reads as the leader. Release the Slice.
-func (p *Partition) Read(r ReadRequest) (ReadResult, error) { panic("stub") }
-
-// Waiter is woken when a partition that it watches may have something new. C has room for one.
-type Waiter struct{ C chan struct{} }
-
-// NewWaiter makes a Waiter.
-func NewWaiter() *Waiter { return &Waiter{C: make(chan struct{}, 1)} }
-
-// Watch wakes w when the high watermark or the last stable offset rises, or leadership changes.
-func (p *Partition) Watch(w *Waiter)   { panic("stub") }
-func (p *Partition) Unwatch(w *Waiter) { panic("stub") }
-
-// ListOffset finds an offset by time or by Kafka's special timestamps (-1 latest,
-// -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered); committed bounds it by the last stable offset.
-func (p *Partition) ListOffset(ts int64, epoch int32, committed bool) (offset, timestamp int64, leaderEpoch int32, err error) {
-	panic("stub")
-}
-
-// DeleteBefore is DeleteRecords: -1 means the high watermark. It returns the new start.
-func (p *Partition) DeleteBefore(offset int64) (int64, error) { panic("stub") }

@@ -1,18 +1,23 @@
 // Package replica holds the partitions that this node hosts and keeps them as
-// the Image says.
-//
-// STUB: the signatures are the contract; the cluster room replaces the bodies.
+// the Image says: it opens their logs at first use, tells them their part, follows config changes and puts away what was
+// deleted. What it does not know it sets aside and reports, never deletes (invariant 8).
 package replica
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
 
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
+	"github.com/forebayhub/forebay/internal/vfs"
 )
-
-// Set is the partitions of this node. All methods may be called concurrently.
-type Set struct{}
 
 // ErrUnknown is the answer for a partition that the Image does not have; ErrElsewhere for
 // one that this node does not host.
@@ -21,11 +26,344 @@ var (
 	ErrElsewhere = errors.New("not a replica of this partition") // NOT_LEADER_OR_FOLLOWER
 )
 
+// Options make a Set.
+type Options struct {
+	NodeID     metadata.NodeID
+	FS         vfs.FS
+	Dir        string // data/log: a folder for each partition
+	Quarantine string // data/quarantine: what is not ours
+	Durability commitlog.Durability
+	Syncer     *commitlog.Syncer
+	Logger     *slog.Logger // nil: silent
+	Now        func() time.Time
+	// Clean says that the data directory was shut down in good order: logs are opened at
+	// first use. Otherwise Start recovers every log there is.
+	Clean          bool
+	ProducerExpiry time.Duration
+	// Settings resolves a topic's configuration.
+	Settings func(image *metadata.Image, topic string) controller.TopicSettings
+	// Parallel is how many logs are recovered or closed at a time. 0: 8.
+	Parallel int
+}
+
+// Set is the partitions of this node. All methods may be called concurrently.
+//
+// Lock order: following, slot.mu, mu, then the partition's. Logs are opened and
+// closed with only slot.mu held.
+type Set struct {
+	o Options
+
+	following sync.Mutex // held over Update and Leaders: callbacks come in order
+
+	mu struct {
+		sync.RWMutex
+		image     *metadata.Image
+		topics    map[string]*hosted
+		leaders   map[string][]func(int32, bool, int32)
+		removals  map[string]*removal // by folder, until they are renamed
+		graves    []grave             // renamed, to be removed
+		closed    bool
+		recovered bool
+	}
+	work chan struct{} // room for one: Run has something to do
+}
+
+// hosted is a topic with the partitions of it that are here.
+type hosted struct {
+	topic    *metadata.Topic
+	settings controller.TopicSettings
+	slots    []*slot // by number; nil: elsewhere
+}
+
+// slot is one hosted partition, its log open or not.
+type slot struct {
+	mu       sync.Mutex
+	state    *metadata.Partition
+	settings controller.TopicSettings
+	p        *partition.Partition
+	err      error // why it could not be opened; final until a restart
+	gone     bool
+}
+
+// New makes an empty Set; Start fills it.
+func New(o Options) *Set {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Parallel == 0 {
+		o.Parallel = 8
+	}
+	s := &Set{o: o, work: make(chan struct{}, 1)}
+	s.mu.topics = map[string]*hosted{}
+	s.mu.leaders = map[string][]func(int32, bool, int32){}
+	s.mu.removals = map[string]*removal{}
+	return s
+}
+
 // Partition finds a hosted partition; its log is opened at the first call.
-func (s *Set) Partition(topic string, number int32) (*partition.Partition, error) { panic("stub") }
+func (s *Set) Partition(topic string, number int32) (*partition.Partition, error) {
+	s.mu.RLock()
+	h := s.mu.topics[topic]
+	if h == nil || number < 0 || int(number) >= len(h.slots) {
+		s.mu.RUnlock()
+		return nil, ErrUnknown
+	}
+	sl := h.slots[number]
+	s.mu.RUnlock()
+	if sl == nil {
+		return nil, ErrElsewhere
+	}
+	return s.open(sl)
+}
+
+// change is one callback of Leaders.
+type change struct {
+	fns     []func(int32, bool, int32)
+	number  int32
+	leading bool
+	epoch   int32
+}
 
 // Leaders calls fn at once and again whenever this node starts or stops leading a
-// partition of one of the topics: coordinators follow their partitions with it. fn must not block.
-func (s *Set) Leaders(topic string, fn func(number int32, leading bool, epoch int32)) { panic("stub") }
+// partition of one of the topics: coordinators follow their partitions with it. fn must not block. It may
+// call Partition, but not Leaders.
+func (s *Set) Leaders(topic string, fn func(number int32, leading bool, epoch int32)) {
+	s.following.Lock()
+	defer s.following.Unlock()
+	s.mu.Lock()
+	s.mu.leaders[topic] = append(s.mu.leaders[topic], fn)
+	h := s.mu.topics[topic]
+	var states []*metadata.Partition
+	if h != nil {
+		for n, sl := range h.slots {
+			if sl != nil {
+				states = append(states, h.topic.Partitions[n])
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, p := range states {
+		fn(p.Number, p.Leader == s.o.NodeID, int32(p.LeaderEpoch))
+	}
+}
 
-var _ = metadata.NodeID(0)
+// Update makes the Set as image says. It does not block on the disk: logs are
+// opened later, deleted ones put away by Run.
+func (s *Set) Update(image *metadata.Image) {
+	s.following.Lock()
+	defer s.following.Unlock()
+	s.mu.Lock()
+	if s.mu.closed {
+		s.mu.Unlock()
+		return
+	}
+	var changes []change
+	var updates []func()
+	for name, h := range s.mu.topics {
+		if t := image.Topics[name]; t == nil || t.ID != h.topic.ID {
+			changes = append(changes, s.dropLocked(h, image)...)
+		}
+	}
+	old := s.mu.image
+	broker := old == nil || !same(old.BrokerConfigs, image.BrokerConfigs)
+	topics := old == nil || !same(old.TopicConfigs, image.TopicConfigs)
+	for name, t := range image.Topics {
+		h := s.mu.topics[name]
+		configs := h == nil || broker || topics && !same(old.TopicConfigs[name], image.TopicConfigs[name])
+		if h != nil && h.topic == t && !configs {
+			continue
+		}
+		c, u := s.takeLocked(h, t, image, configs)
+		changes, updates = append(changes, c...), append(updates, u...)
+	}
+	s.mu.image = image
+	s.mu.Unlock()
+	for _, fn := range updates {
+		fn()
+	}
+	for _, c := range changes {
+		for _, fn := range c.fns {
+			fn(c.number, c.leading, c.epoch)
+		}
+	}
+}
+
+// same says whether two maps are one: an Image shares what did not change.
+func same[K comparable, V any](a, b map[K]V) bool {
+	return len(a) == 0 && len(b) == 0 || reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// takeLocked makes a topic as t says. It gives what to do once the lock is free.
+func (s *Set) takeLocked(h *hosted, t *metadata.Topic, image *metadata.Image, configs bool) (changes []change, updates []func()) {
+	if h == nil {
+		h = &hosted{topic: &metadata.Topic{}}
+		s.mu.topics[t.Name] = h
+	}
+	if configs {
+		h.settings = s.o.Settings(image, t.Name)
+	}
+	before := h.topic
+	h.topic = t
+	slots := make([]*slot, len(t.Partitions))
+	copy(slots, h.slots)
+	h.slots = slots
+	fns := s.mu.leaders[t.Name]
+	for n, p := range t.Partitions {
+		here := slices.Contains(p.Replicas, s.o.NodeID)
+		sl := slots[n]
+		var was *metadata.Partition
+		if n < len(before.Partitions) {
+			was = before.Partitions[n]
+		}
+		switch {
+		case !here && sl != nil:
+			slots[n] = nil
+			s.putAwayLocked(h, sl, was, image)
+			changes = append(changes, change{fns, int32(n), false, int32(p.LeaderEpoch)})
+			continue
+		case !here:
+			continue
+		case sl == nil:
+			sl = &slot{state: p, settings: h.settings}
+			slots[n] = sl
+			was = nil
+		case was == p && !configs:
+			continue
+		}
+		settings := h.settings
+		updates = append(updates, func() { sl.update(p, settings) })
+		if was == nil || was.LeaderEpoch != p.LeaderEpoch || was.Leader != p.Leader {
+			changes = append(changes, change{fns, int32(n), p.Leader == s.o.NodeID, int32(p.LeaderEpoch)})
+		}
+	}
+	return changes, updates
+}
+
+// dropLocked takes a deleted topic out.
+func (s *Set) dropLocked(h *hosted, image *metadata.Image) (changes []change) {
+	delete(s.mu.topics, h.topic.Name)
+	for n, sl := range h.slots {
+		if sl == nil {
+			continue
+		}
+		p := h.topic.Partitions[n]
+		s.putAwayLocked(h, sl, p, image)
+		changes = append(changes, change{s.mu.leaders[p.Topic], p.Number, false, int32(p.LeaderEpoch)})
+	}
+	return changes
+}
+
+func (sl *slot) update(state *metadata.Partition, settings controller.TopicSettings) {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	sl.state, sl.settings = state, settings
+	if sl.p != nil {
+		sl.p.Log().SetConfig(settings.Log)
+		sl.p.Update(state, settings.MinInSync)
+	}
+}
+
+// Hosted calls fn for every partition that is here and open, in no order.
+func (s *Set) Hosted(fn func(*partition.Partition)) {
+	for _, sl := range s.slots() {
+		sl.mu.Lock()
+		p := sl.p
+		sl.mu.Unlock()
+		if p != nil {
+			fn(p)
+		}
+	}
+}
+
+// Offline lists the partitions whose log could not be opened, and why.
+func (s *Set) Offline() map[string]error {
+	m := map[string]error{}
+	for _, sl := range s.slots() {
+		sl.mu.Lock()
+		if sl.err != nil {
+			m[folder(sl.state)] = sl.err
+		}
+		sl.mu.Unlock()
+	}
+	return m
+}
+
+func (s *Set) slots() []*slot {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []*slot
+	for _, h := range s.mu.topics {
+		for _, sl := range h.slots {
+			if sl != nil {
+				list = append(list, sl)
+			}
+		}
+	}
+	return list
+}
+
+// Maintain does what retention and compaction ask for, log by log, and opens
+// those that have records but were not used yet.
+func (s *Set) Maintain(ctx context.Context) {
+	for _, sl := range s.slots() {
+		if ctx.Err() != nil {
+			return
+		}
+		sl.mu.Lock()
+		p, state := sl.p, sl.state
+		sl.mu.Unlock()
+		if p == nil {
+			if !s.exists(state) {
+				continue
+			}
+			var err error
+			if p, err = s.open(sl); err != nil {
+				continue // reported when it failed
+			}
+		}
+		if err := p.Log().Maintain(p.HighWatermark()); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+			s.o.Logger.Error("log maintenance failed", "partition", folder(state), "err", err)
+		}
+	}
+}
+
+// Close closes every log, several at a time. The first error tells that the data directory was not left clean.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	s.mu.closed = true
+	s.mu.Unlock()
+	s.finishRemovals()
+	return parallel(s.o.Parallel, s.slots(), func(sl *slot) error {
+		sl.mu.Lock()
+		defer sl.mu.Unlock()
+		sl.gone = true
+		if sl.p == nil {
+			return nil
+		}
+		sl.p.Close()
+		return sl.p.Log().Close()
+	})
+}
+
+// parallel calls fn for each of list, n at a time, and gives all errors.
+func parallel[T any](n int, list []T, fn func(T) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(list))
+	next := make(chan int)
+	for range min(n, len(list)) {
+		wg.Go(func() {
+			for i := range next {
+				errs[i] = fn(list[i])
+			}
+		})
+	}
+	for i := range list {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,221 @@
+package consensus
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// ErrCorrupt is the answer for a raft file with bytes that were never written so.
+var ErrCorrupt = errors.New("corrupt raft file")
+
+// ErrVersion is the answer for a raft file of a newer version.
+var ErrVersion = errors.New("raft file of a newer version")
+
+// A journal is one append-only file of frames. Each frame is one atomic change,
+// written with one WriteAt and one Sync:
+//
+//	file   "FBRAFTJ" version(1)  frame…
+//	frame  length(4) crc32c(4) sequence(8) payload(length)
+//
+// Big-endian; the CRC covers sequence and payload. Sequences count from 1 in each file. As each frame is synced before
+// the next is begun, only the last one can be torn by a crash: an invalid frame with nothing valid
+// after it is cut off; with a valid one after it, it is corruption and the journal refuses to open.
+const (
+	journalMagic   = "FBRAFTJ"
+	journalVersion = 1
+	journalHeader  = int64(len(journalMagic) + 1)
+	frameHeader    = 16
+	maxFrame       = 256 << 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+type journal struct {
+	fs   vfs.FS
+	file vfs.File
+	dir  string
+	end  int64
+	seq  uint64
+	err  error // the first failed sync; final
+}
+
+const journalName = "journal"
+
+// openJournal opens or creates dir/journal and hands every payload to replay, in order.
+func openJournal(fsys vfs.FS, dir string, replay func(payload []byte) error) (*journal, error) {
+	name := path.Join(dir, journalName)
+	// What a compaction left half-way was never the journal.
+	if err := fsys.Remove(name + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if _, err := fsys.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return createJournal(fsys, dir, nil)
+	}
+	f, err := fsys.OpenFile(name, os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{fs: fsys, file: f, dir: dir}
+	if err := j.load(replay); err != nil {
+		_ = f.Close() // the first error tells more
+		return nil, err
+	}
+	return j, nil
+}
+
+// createJournal writes a journal that holds payload as its only frame beside the
+// journal, then renames it onto it: atomic, old or new.
+func createJournal(fsys vfs.FS, dir string, payload []byte) (*journal, error) {
+	name := path.Join(dir, journalName)
+	f, err := fsys.OpenFile(name+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{fs: fsys, file: f, dir: dir, end: journalHeader}
+	b := append([]byte(journalMagic), journalVersion)
+	if payload != nil {
+		b = appendFrame(b, 1, payload)
+		j.seq, j.end = 1, int64(len(b))
+	}
+	if _, err = f.WriteAt(b, 0); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = fsys.Rename(name+".new", name)
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	if err != nil {
+		_ = f.Close() // the first error tells more
+		return nil, fmt.Errorf("create %s: %w", name, err)
+	}
+	return j, nil
+}
+
+func appendFrame(b []byte, seq uint64, payload []byte) []byte {
+	at := len(b)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(payload)))
+	b = append(b, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint64(b, seq)
+	b = append(b, payload...)
+	binary.BigEndian.PutUint32(b[at+4:], crc32.Checksum(b[at+8:], castagnoli))
+	return b
+}
+
+// parseFrame finds the frame at the start of b; ok is false when there is none.
+func parseFrame(b []byte) (seq uint64, payload []byte, ok bool) {
+	if len(b) < frameHeader {
+		return 0, nil, false
+	}
+	n := binary.BigEndian.Uint32(b)
+	if n == 0 || n > maxFrame || int(n) > len(b)-frameHeader {
+		return 0, nil, false
+	}
+	end := frameHeader + int(n)
+	if crc32.Checksum(b[8:end], castagnoli) != binary.BigEndian.Uint32(b[4:]) {
+		return 0, nil, false
+	}
+	return binary.BigEndian.Uint64(b[8:]), b[frameHeader:end], true
+}
+
+func (j *journal) load(replay func([]byte) error) error {
+	info, err := j.file.Stat()
+	if err != nil {
+		return err
+	}
+	b := make([]byte, info.Size())
+	if _, err := j.file.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if int64(len(b)) < journalHeader || string(b[:len(journalMagic)]) != journalMagic {
+		return fmt.Errorf("%w: %s: no journal header", ErrCorrupt, j.file.Name())
+	}
+	if v := b[len(journalMagic)]; v != journalVersion {
+		return fmt.Errorf("%w: %s: version %d, this program knows %d", ErrVersion, j.file.Name(), v, journalVersion)
+	}
+	pos := journalHeader
+	for pos < int64(len(b)) {
+		seq, payload, ok := parseFrame(b[pos:])
+		if !ok || seq != j.seq+1 {
+			if later := laterFrame(b[pos:], j.seq); later >= 0 {
+				return fmt.Errorf("%w: %s: invalid frame at byte %d, followed by a valid one at %d", ErrCorrupt, j.file.Name(), pos, pos+int64(later))
+			}
+			break // torn by a crash: never acknowledged
+		}
+		if err := replay(payload); err != nil {
+			return fmt.Errorf("%s: frame at byte %d: %w", j.file.Name(), pos, err)
+		}
+		j.seq = seq
+		pos += int64(frameHeader + len(payload))
+	}
+	j.end = pos
+	if pos < int64(len(b)) {
+		if err := j.file.Truncate(pos); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// laterFrame finds a valid frame of a sequence above seq+1: its predecessor was synced before it was written.
+func laterFrame(b []byte, seq uint64) int {
+	for at := 1; at+frameHeader <= len(b); at++ {
+		// The sequence is the cheap test; nearly nothing passes it by chance.
+		s := binary.BigEndian.Uint64(b[at+8:])
+		if s <= seq+1 || s > seq+1<<20 {
+			continue
+		}
+		if _, _, ok := parseFrame(b[at:]); ok {
+			return at
+		}
+	}
+	return -1
+}
+
+// append makes payload durable. A failed sync is final.
+func (j *journal) append(payload []byte) error {
+	if j.err != nil {
+		return j.err
+	}
+	if len(payload) > maxFrame {
+		return fmt.Errorf("raft entry of %d bytes: at most %d", len(payload), maxFrame)
+	}
+	b := appendFrame(nil, j.seq+1, payload)
+	if _, err := j.file.WriteAt(b, j.end); err != nil {
+		// Nothing was promised for these bytes yet: the next frame overwrites them.
+		return fmt.Errorf("write %s at %d: %w", j.file.Name(), j.end, err)
+	}
+	if err := j.file.Sync(); err != nil {
+		j.err = fmt.Errorf("sync %s: %w", j.file.Name(), err)
+		return j.err
+	}
+	j.seq++
+	j.end += int64(len(b))
+	return nil
+}
+
+// replace makes payload the only frame.
+func (j *journal) replace(payload []byte) error {
+	if j.err != nil {
+		return j.err
+	}
+	n, err := createJournal(j.fs, j.dir, payload)
+	if err != nil {
+		j.err = err
+		return err
+	}
+	_ = j.file.Close() // everything in it is in the new one, synced
+	*j = *n
+	return nil
+}
+
+func (j *journal) close() error { return j.file.Close() }

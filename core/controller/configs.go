@@ -1,0 +1,393 @@
+package controller
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+// The tables by name.
+var (
+	topicByName  = index(topicDefs)
+	brokerByName = index(brokerDefs)
+)
+
+func index(defs []*def) map[string]*def {
+	m := make(map[string]*def, len(defs))
+	for _, d := range defs {
+		m[d.name] = d
+	}
+	return m
+}
+
+func hint(name string, known map[string]*def) string {
+	if near := spec.Nearest(name, slices.Sorted(maps.Keys(known))); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return ""
+}
+
+func checkTopicConfig(name, value string) error {
+	d := topicByName[name]
+	if d == nil {
+		return refuse(kerr.InvalidConfig, "Unknown topic config name: %s%s", name, hint(name, topicByName))
+	}
+	if err := d.check(value); err != nil {
+		return refuse(kerr.InvalidConfig, "%s", err)
+	}
+	if name == "cleanup.policy" && len(splitList(value)) == 0 {
+		return refuse(kerr.InvalidConfig, "Invalid value for configuration cleanup.policy: at least one of delete, compact")
+	}
+	if name == "remote.storage.enable" && strings.EqualFold(value, "true") {
+		return refuse(kerr.InvalidConfig, "Tiered storage is disabled: remote.storage.enable cannot be true")
+	}
+	return nil
+}
+
+// checkTogether refuses configs that are right alone but contradict one another.
+func checkTogether(m map[string]string) error {
+	lo, err1 := strconv.ParseInt(m["min.compaction.lag.ms"], 10, 64)
+	hi, err2 := strconv.ParseInt(m["max.compaction.lag.ms"], 10, 64)
+	if err1 == nil && err2 == nil && lo > hi {
+		return refuse(kerr.InvalidConfig, "conflict topic config setting min.compaction.lag.ms (%d) > max.compaction.lag.ms (%d)", lo, hi)
+	}
+	return nil
+}
+
+// ConfigOp is one change of IncrementalAlterConfigs.
+type ConfigOp struct {
+	Name  string
+	Op    int8 // 0 set, 1 delete, 2 append, 3 subtract
+	Value *string
+}
+
+// AlterTopicConfigs changes a topic's configs, all or none.
+func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
+	c.plan.Lock()
+	defer c.plan.Unlock()
+	image := c.Image()
+	if image.Topics[topic] == nil {
+		return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", topic)
+	}
+	current := func(name string) string {
+		v, _ := c.topicValue(image, topic, topicByName[name])
+		return v
+	}
+	cmd := &metadata.AlterConfigs{Name: topic}
+	if err := plan(cmd, ops, topicByName, "topic", current); err != nil {
+		return err
+	}
+	after := maps.Clone(image.TopicConfigs[topic])
+	if after == nil {
+		after = map[string]string{}
+	}
+	for k, v := range cmd.Set {
+		if err := checkTopicConfig(k, v); err != nil {
+			return err
+		}
+		after[k] = v
+	}
+	for _, k := range cmd.Delete {
+		delete(after, k)
+	}
+	if err := checkTogether(after); err != nil || validateOnly {
+		return err
+	}
+	_, err := c.propose(ctx, cmd)
+	return err
+}
+
+// AlterBrokerConfigs changes the configs of one node, or of all ("").
+func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []ConfigOp, validateOnly bool) error {
+	c.plan.Lock()
+	defer c.plan.Unlock()
+	image := c.Image()
+	if err := c.checkNode(image, node); err != nil {
+		return err
+	}
+	current := func(name string) string {
+		v, _ := c.brokerValue(image, node, brokerByName[name])
+		return v
+	}
+	cmd := &metadata.AlterConfigs{Broker: true, Name: node}
+	if err := plan(cmd, ops, brokerByName, "broker", current); err != nil {
+		return err
+	}
+	for _, o := range ops {
+		if !brokerByName[o.Name].dynamic {
+			return refuse(kerr.InvalidRequest, "Cannot update these configs dynamically: %s; set it with --set %s=… at the start", o.Name, o.Name)
+		}
+	}
+	for k, v := range cmd.Set {
+		if err := brokerByName[k].check(v); err != nil {
+			return refuse(kerr.InvalidConfig, "%s", err)
+		}
+	}
+	if validateOnly {
+		return nil
+	}
+	_, err := c.propose(ctx, cmd)
+	return err
+}
+
+func (c *Controller) checkNode(image *metadata.Image, node string) error {
+	if node == "" {
+		return nil
+	}
+	id, err := strconv.ParseInt(node, 10, 32)
+	if err != nil {
+		return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", node)
+	}
+	if image.Nodes[metadata.NodeID(id)] == nil {
+		return refuse(kerr.InvalidRequest, "Unexpected broker id, no node %s is registered", node)
+	}
+	return nil
+}
+
+// plan turns operations into what to set and what to delete.
+func plan(cmd *metadata.AlterConfigs, ops []ConfigOp, known map[string]*def, kind string, current func(string) string) error {
+	cmd.Set = map[string]string{}
+	seen := map[string]bool{}
+	for _, o := range ops {
+		d := known[o.Name]
+		if d == nil {
+			return refuse(kerr.InvalidConfig, "Unknown %s config name: %s%s", kind, o.Name, hint(o.Name, known))
+		}
+		if seen[o.Name] {
+			return refuse(kerr.InvalidRequest, "Error due to duplicate config keys: %s", o.Name)
+		}
+		seen[o.Name] = true
+		if o.Op == 1 {
+			cmd.Delete = append(cmd.Delete, o.Name)
+			continue
+		}
+		if o.Value == nil {
+			return refuse(kerr.InvalidRequest, "Null value not supported for %s", o.Name)
+		}
+		switch o.Op {
+		case 0:
+			cmd.Set[o.Name] = *o.Value
+		case 2, 3:
+			if d.typ != list {
+				return refuse(kerr.InvalidConfig, "Can't append or subtract on config %s, it is not a list", o.Name)
+			}
+			items := splitList(current(o.Name))
+			for _, v := range splitList(*o.Value) {
+				switch at := slices.Index(items, v); {
+				case o.Op == 2 && at < 0:
+					items = append(items, v)
+				case o.Op == 3 && at >= 0:
+					items = slices.Delete(items, at, at+1)
+				}
+			}
+			cmd.Set[o.Name] = strings.Join(items, ",")
+		default:
+			return refuse(kerr.InvalidRequest, "Unknown config operation %d", o.Op)
+		}
+	}
+	return nil
+}
+
+// ConfigEntry is one config as DescribeConfigs shows it.
+type ConfigEntry struct {
+	Name, Value         string
+	Null                bool
+	Source              int8 // kmsg.ConfigSource
+	Type                int8 // kmsg.ConfigType
+	ReadOnly, Sensitive bool
+	Doc                 string
+	Synonyms            []ConfigSynonym
+}
+
+// ConfigSynonym is a place where a config's value could come from.
+type ConfigSynonym struct {
+	Name, Value string
+	Source      int8
+}
+
+const (
+	fromTopic   = int8(kmsg.ConfigSourceDynamicTopicConfig)
+	fromNode    = int8(kmsg.ConfigSourceDynamicBrokerConfig)
+	fromCluster = int8(kmsg.ConfigSourceDynamicDefaultBrokerConfig)
+	fromStatic  = int8(kmsg.ConfigSourceStaticBrokerConfig)
+	fromDefault = int8(kmsg.ConfigSourceDefaultConfig)
+)
+
+// TopicConfigs lists every topic config that has a meaning here.
+func (c *Controller) TopicConfigs(topic string) ([]ConfigEntry, error) {
+	image := c.Image()
+	if image.Topics[topic] == nil {
+		return nil, refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", topic)
+	}
+	entries := make([]ConfigEntry, 0, len(topicDefs))
+	for _, d := range topicDefs {
+		_, synonyms := c.topicValue(image, topic, d)
+		entries = append(entries, entry(d, synonyms, false))
+	}
+	return entries, nil
+}
+
+// BrokerConfigs lists every broker config that has a meaning here. For "" it lists
+// what is set for the whole cluster, as Kafka does.
+func (c *Controller) BrokerConfigs(node string) ([]ConfigEntry, error) {
+	image := c.Image()
+	if err := c.checkNode(image, node); err != nil {
+		return nil, err
+	}
+	var entries []ConfigEntry
+	for _, d := range brokerDefs {
+		_, synonyms := c.brokerValue(image, node, d)
+		if _, set := image.BrokerConfigs[""][d.name]; node == "" && !set {
+			continue
+		}
+		entries = append(entries, entry(d, synonyms, !d.dynamic))
+	}
+	return entries, nil
+}
+
+func entry(d *def, synonyms []ConfigSynonym, readOnly bool) ConfigEntry {
+	e := ConfigEntry{Name: d.name, Type: int8(d.typ), ReadOnly: readOnly, Doc: d.doc, Source: fromDefault, Null: true, Synonyms: synonyms}
+	if len(synonyms) > 0 {
+		e.Value, e.Source, e.Null = synonyms[0].Value, synonyms[0].Source, false
+	}
+	return e
+}
+
+// topicValue is a topic config's value and where it could come from, the one in force first.
+func (c *Controller) topicValue(image *metadata.Image, topic string, d *def) (string, []ConfigSynonym) {
+	var s []ConfigSynonym
+	if v, ok := image.TopicConfigs[topic][d.name]; ok {
+		s = append(s, ConfigSynonym{d.name, v, fromTopic})
+	}
+	b := brokerByName[d.broker]
+	if b == nil {
+		s = append(s, ConfigSynonym{d.name, d.value, fromDefault})
+	} else {
+		_, rest := c.brokerValue(image, strconv.Itoa(int(c.node)), b)
+		s = append(s, rest...)
+		if len(rest) == 0 {
+			s = append(s, ConfigSynonym{d.name, d.value, fromDefault})
+		}
+	}
+	return s[0].Value, s
+}
+
+// brokerValue is a broker config's value and where it could come from, the one in force first.
+func (c *Controller) brokerValue(image *metadata.Image, node string, d *def) (string, []ConfigSynonym) {
+	var s []ConfigSynonym
+	if v, ok := image.BrokerConfigs[node][d.name]; ok && node != "" {
+		s = append(s, ConfigSynonym{d.name, v, fromNode})
+	}
+	if v, ok := image.BrokerConfigs[""][d.name]; ok {
+		s = append(s, ConfigSynonym{d.name, v, fromCluster})
+	}
+	if v, ok := c.static[d.name]; ok {
+		s = append(s, ConfigSynonym{d.name, v, fromStatic})
+	}
+	for _, u := range d.units {
+		if v, ok := c.static[u.name]; ok {
+			s = append(s, ConfigSynonym{u.name, scale(v, u.mult), fromStatic})
+		}
+	}
+	if !d.null {
+		s = append(s, ConfigSynonym{d.name, d.value, fromDefault})
+	}
+	if len(s) == 0 {
+		return "", nil
+	}
+	return s[0].Value, s
+}
+
+// scale turns hours into milliseconds; -1 stays unlimited.
+func scale(v string, mult int64) string {
+	n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+	switch {
+	case err != nil || n < 0:
+		return "-1"
+	case n > maxLong/mult:
+		return strconv.FormatInt(maxLong, 10)
+	}
+	return strconv.FormatInt(n*mult, 10)
+}
+
+// Value is a broker config's value on this node; "" when it has none. The name must be one of the table.
+func (c *Controller) Value(name string) string {
+	d := brokerByName[name]
+	if d == nil {
+		panic("controller: no broker config " + name)
+	}
+	v, _ := c.brokerValue(c.Image(), strconv.Itoa(int(c.node)), d)
+	return v
+}
+
+// Int is Value as a number, for configs whose type is one.
+func (c *Controller) Int(name string) int64 { return c.number(name) }
+
+// Duration is Value as milliseconds.
+func (c *Controller) Duration(name string) time.Duration { return millis(c.number(name)) }
+
+func (c *Controller) number(name string) int64 {
+	n, _ := strconv.ParseInt(strings.TrimSpace(c.Value(name)), 10, 64) // checked when it was set
+	return n
+}
+
+// millis is n milliseconds; -1 stays -1 and what does not fit is the longest there is.
+func millis(n int64) time.Duration {
+	switch {
+	case n < 0:
+		return -1
+	case n > maxLong/int64(time.Millisecond):
+		return time.Duration(maxLong)
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
+// TopicSettings is a topic's configuration as log and partition use it.
+type TopicSettings struct {
+	Log       commitlog.Config
+	MinInSync int
+}
+
+// Settings resolves a topic's configuration in an Image.
+func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings {
+	value := func(name string) string {
+		v, _ := c.topicValue(image, topic, topicByName[name])
+		return strings.TrimSpace(v)
+	}
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(value(name), 10, 64) // checked when it was set
+		return n
+	}
+	// A Config takes 0 for its default; where Kafka's 0 means nothing at all, the smallest there is stands for it.
+	tiny := func(d time.Duration) time.Duration {
+		if d == 0 {
+			return 1
+		}
+		return d
+	}
+	policy := splitList(value("cleanup.policy"))
+	return TopicSettings{
+		MinInSync: int(number("min.insync.replicas")),
+		Log: commitlog.Config{
+			SegmentBytes: number("segment.bytes"), SegmentAge: millis(number("segment.ms")),
+			IndexBytes:     max(number("index.interval.bytes"), 1),
+			RetentionBytes: number("retention.bytes"), RetentionAge: tiny(millis(number("retention.ms"))),
+			Delete: slices.Contains(policy, "delete"), Compact: slices.Contains(policy, "compact"),
+			MaxBatchBytes:    int32(max(number("max.message.bytes"), 1)),
+			LogAppendTime:    value("message.timestamp.type") == "LogAppendTime",
+			TombstoneAge:     tiny(millis(number("delete.retention.ms"))),
+			MinCompactionLag: millis(number("min.compaction.lag.ms")),
+			FileDeleteDelay:  tiny(millis(number("file.delete.delay.ms"))),
+		},
+	}
+}

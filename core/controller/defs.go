@@ -1,0 +1,221 @@
+package controller
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// typ is a config's type, by kmsg.ConfigType's numbers.
+type typ int8
+
+const (
+	boolean typ = iota + 1
+	text
+	integer
+	short
+	long
+	double
+	list
+)
+
+// def is one config: what it is called, means, allows and defaults to. From the same
+// table come validation, DescribeConfigs and the hints for unknown names.
+type def struct {
+	name  string
+	typ   typ
+	value string // default
+	null  bool   // no default
+	lo    int64
+	hi    int64 // both 0: no bounds
+	enum  []string
+	doc   string
+	// broker is, for a topic config, the broker config that gives its default.
+	broker string
+	// dynamic says whether IncrementalAlterConfigs may change a broker config; others need a restart.
+	dynamic bool
+	// units are other names of a broker config with what one of them is worth: log.retention.hours.
+	units []unit
+}
+
+type unit struct {
+	name string
+	mult int64
+}
+
+func (d *def) check(v string) error {
+	bad := func(why string) error { return fmt.Errorf("Invalid value %s for configuration %s: %s", v, d.name, why) }
+	switch d.typ {
+	case boolean:
+		if l := strings.ToLower(strings.TrimSpace(v)); l != "true" && l != "false" {
+			return bad("Expected value to be either true or false")
+		}
+	case integer, short, long:
+		bits := map[typ]int{integer: 32, short: 16, long: 64}[d.typ]
+		n, err := strconv.ParseInt(strings.TrimSpace(v), 10, bits)
+		if err != nil {
+			return bad(fmt.Sprintf("Not a number of type %s", map[typ]string{integer: "INT", short: "SHORT", long: "LONG"}[d.typ]))
+		}
+		if d.lo != 0 || d.hi != 0 {
+			if n < d.lo {
+				return bad(fmt.Sprintf("Value must be at least %d", d.lo))
+			}
+			if n > d.hi {
+				return bad(fmt.Sprintf("Value must be no more than %d", d.hi))
+			}
+		}
+	case double:
+		f, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+		if err != nil || math.IsNaN(f) || f < float64(d.lo) || f > float64(d.hi) {
+			return bad(fmt.Sprintf("Expected a number between %d and %d", d.lo, d.hi))
+		}
+	case text:
+		if d.enum != nil && !slices.Contains(d.enum, v) {
+			return bad("String must be one of: " + strings.Join(d.enum, ", "))
+		}
+	case list:
+		for _, item := range splitList(v) {
+			if d.enum != nil && !slices.Contains(d.enum, item) {
+				return bad("String must be one of: " + strings.Join(d.enum, ", "))
+			}
+		}
+	}
+	return nil
+}
+
+func splitList(v string) []string {
+	var items []string
+	for _, s := range strings.Split(v, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			items = append(items, s)
+		}
+	}
+	return items
+}
+
+const (
+	maxInt  = math.MaxInt32
+	maxLong = math.MaxInt64
+)
+
+// without is said of a config that is kept and shown, because tools set it, but changes nothing here.
+const without = " Accepted so that tools can set it; it changes nothing in Forebay."
+
+// topicDefs are the topic configs (KIP-226's names; defaults of Kafka 4.4 unless the doc says otherwise).
+var topicDefs = []*def{
+	{name: "cleanup.policy", typ: list, value: "delete", enum: []string{"delete", "compact"}, broker: "log.cleanup.policy",
+		doc: "What becomes of old segments: delete them by retention, compact them to the last record of each key, or both."},
+	{name: "compression.type", typ: text, value: "producer", enum: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"}, broker: "compression.type",
+		doc: "Forebay keeps batches as the producer compressed them, whatever is set here."},
+	{name: "compression.gzip.level", typ: integer, value: "-1", lo: -1, hi: 9, broker: "compression.gzip.level", doc: "Level of gzip." + without},
+	{name: "compression.lz4.level", typ: integer, value: "9", lo: 1, hi: 17, broker: "compression.lz4.level", doc: "Level of lz4." + without},
+	{name: "compression.zstd.level", typ: integer, value: "3", lo: -131072, hi: 22, broker: "compression.zstd.level", doc: "Level of zstd." + without},
+	{name: "delete.retention.ms", typ: long, value: "86400000", lo: 0, hi: maxLong, broker: "log.cleaner.delete.retention.ms",
+		doc: "How long a tombstone stays in a compacted topic."},
+	{name: "file.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, broker: "log.segment.delete.delay.ms",
+		doc: "How long a deleted segment's file stays on disk."},
+	{name: "flush.messages", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, broker: "log.flush.interval.messages",
+		doc: "Forebay syncs by --durability, before every acknowledgement or never." + without},
+	{name: "flush.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, broker: "log.flush.interval.ms",
+		doc: "Forebay syncs by --durability, before every acknowledgement or never." + without},
+	{name: "follower.replication.throttled.replicas", typ: list, value: "", doc: "Replicas whose replication is throttled on the follower." + without},
+	{name: "index.interval.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, broker: "log.index.interval.bytes",
+		doc: "Bytes of records between two entries of the offset index."},
+	{name: "leader.replication.throttled.replicas", typ: list, value: "", doc: "Replicas whose replication is throttled on the leader." + without},
+	{name: "local.retention.bytes", typ: long, value: "-2", lo: -2, hi: maxLong, broker: "log.local.retention.bytes", doc: "Bytes kept locally under tiered storage." + without},
+	{name: "local.retention.ms", typ: long, value: "-2", lo: -2, hi: maxLong, broker: "log.local.retention.ms", doc: "Time kept locally under tiered storage." + without},
+	{name: "max.compaction.lag.ms", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, broker: "log.cleaner.max.compaction.lag.ms",
+		doc: "The longest time before a record is looked at for compaction." + without},
+	{name: "max.message.bytes", typ: integer, value: "1048588", lo: 0, hi: maxInt, broker: "message.max.bytes",
+		doc: "The largest record batch, after compression."},
+	{name: "message.timestamp.after.max.ms", typ: long, value: "3600000", lo: 0, hi: maxLong, broker: "log.message.timestamp.after.max.ms",
+		doc: "How far in the future a record's timestamp may lie." + without},
+	{name: "message.timestamp.before.max.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, broker: "log.message.timestamp.before.max.ms",
+		doc: "How far in the past a record's timestamp may lie." + without},
+	{name: "message.timestamp.type", typ: text, value: "CreateTime", enum: []string{"CreateTime", "LogAppendTime"}, broker: "log.message.timestamp.type",
+		doc: "Whether a record carries its producer's time or the log's."},
+	{name: "min.cleanable.dirty.ratio", typ: double, value: "0.5", lo: 0, hi: 1, broker: "log.cleaner.min.cleanable.ratio",
+		doc: "How much of a compacted log must be uncompacted before it is compacted again." + without},
+	{name: "min.compaction.lag.ms", typ: long, value: "0", lo: 0, hi: maxLong, broker: "log.cleaner.min.compaction.lag.ms",
+		doc: "How long a record is safe from compaction."},
+	{name: "min.insync.replicas", typ: integer, value: "1", lo: 1, hi: maxInt, broker: "min.insync.replicas",
+		doc: "How many replicas must be in sync for acks=all to be accepted."},
+	{name: "preallocate", typ: boolean, value: "false", broker: "log.preallocate", doc: "Whether segment files are allocated in full." + without},
+	{name: "remote.storage.enable", typ: boolean, value: "false", enum: []string{"false"}, doc: "Tiered storage; there is none, so only false is accepted."},
+	{name: "retention.bytes", typ: long, value: "-1", lo: -1, hi: maxLong, broker: "log.retention.bytes",
+		doc: "Bytes of a partition above which old segments are deleted; -1: no limit."},
+	{name: "retention.ms", typ: long, value: "604800000", lo: -1, hi: maxLong, broker: "log.retention.ms",
+		doc: "Age above which segments are deleted; -1: no limit."},
+	{name: "segment.bytes", typ: integer, value: "1073741824", lo: 1 << 20, hi: maxInt, broker: "log.segment.bytes",
+		doc: "Size at which a segment is closed and a new one begun."},
+	{name: "segment.index.bytes", typ: integer, value: "10485760", lo: 4, hi: maxInt, broker: "log.index.size.max.bytes", doc: "Size of a preallocated index." + without},
+	{name: "segment.jitter.ms", typ: long, value: "0", lo: 0, hi: maxLong, broker: "log.roll.jitter.ms", doc: "Random part taken off segment.ms." + without},
+	{name: "segment.ms", typ: long, value: "604800000", lo: 1, hi: maxLong, broker: "log.roll.ms",
+		doc: "Age at which a segment is closed and a new one begun."},
+	{name: "unclean.leader.election.enable", typ: boolean, value: "false", broker: "unclean.leader.election.enable",
+		doc: "Whether a replica that is out of sync may lead. Forebay never lets it (invariant 4)." + without},
+}
+
+// brokerDefs are the broker configs that have a meaning here, that give topics their defaults, or that clients and tools read.
+var brokerDefs = []*def{
+	{name: "node.id", typ: integer, value: "1", lo: 0, hi: maxInt, doc: "This node's id; --id."},
+	{name: "broker.id", typ: integer, value: "1", lo: 0, hi: maxInt, doc: "The old name of node.id."},
+	{name: "broker.rack", typ: text, null: true, doc: "The rack that this node stands in."},
+	{name: "listeners", typ: list, value: "PLAINTEXT://127.0.0.1:9092", doc: "Where this node listens; --kafka."},
+	{name: "advertised.listeners", typ: list, null: true, doc: "The address that clients are told, when it is not that of listeners."},
+	{name: "log.dirs", typ: list, null: true, doc: "The data directory; --data. One only."},
+	{name: "log.dir", typ: text, null: true, doc: "The old name of log.dirs."},
+	{name: "auto.create.topics.enable", typ: boolean, value: "true", doc: "Whether a topic that a client asks for is created."},
+	{name: "delete.topic.enable", typ: boolean, value: "true", doc: "Whether topics can be deleted."},
+	{name: "num.partitions", typ: integer, value: "1", lo: 1, hi: MaxPartitions, doc: "Partitions of a topic created without a number."},
+	{name: "default.replication.factor", typ: integer, value: "1", lo: 1, hi: math.MaxInt16, doc: "Replicas of a topic created without a number."},
+	{name: "offsets.topic.num.partitions", typ: integer, value: "50", lo: 1, hi: MaxPartitions, doc: "Partitions of __consumer_offsets."},
+	{name: "offsets.topic.replication.factor", typ: short, value: "3", lo: 1, hi: math.MaxInt16, doc: "Replicas of __consumer_offsets; at most as many as there are nodes."},
+	{name: "offsets.topic.segment.bytes", typ: integer, value: "104857600", lo: 1, hi: maxInt, doc: "Segment size of __consumer_offsets."},
+	{name: "offsets.retention.minutes", typ: integer, value: "10080", lo: 1, hi: maxInt, dynamic: true, doc: "How long an empty group's offsets are kept."},
+	{name: "offset.metadata.max.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, doc: "The longest metadata of an offset commit."},
+	{name: "transaction.state.log.num.partitions", typ: integer, value: "50", lo: 1, hi: MaxPartitions, doc: "Partitions of __transaction_state."},
+	{name: "transaction.state.log.replication.factor", typ: short, value: "3", lo: 1, hi: math.MaxInt16, doc: "Replicas of __transaction_state; at most as many as there are nodes."},
+	{name: "transaction.state.log.segment.bytes", typ: integer, value: "104857600", lo: 1, hi: maxInt, doc: "Segment size of __transaction_state."},
+	{name: "transaction.state.log.min.isr", typ: integer, value: "1", lo: 1, hi: maxInt, doc: "min.insync.replicas of __transaction_state. Kafka's default is 2."},
+	{name: "transaction.max.timeout.ms", typ: integer, value: "900000", lo: 1, hi: maxInt, doc: "The longest transaction timeout that a client may ask for."},
+	{name: "transactional.id.expiration.ms", typ: integer, value: "604800000", lo: 1, hi: maxInt, doc: "How long an idle transactional id is remembered."},
+	{name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", typ: integer, value: "10000", lo: 1, hi: maxInt, doc: "How often transactions are looked at for a timeout."},
+	{name: "producer.id.expiration.ms", typ: integer, value: "86400000", lo: 1, hi: maxInt, doc: "How long an idle producer is remembered."},
+	{name: "group.initial.rebalance.delay.ms", typ: integer, value: "3000", lo: 0, hi: maxInt, doc: "How long a new group waits for more members."},
+	{name: "group.min.session.timeout.ms", typ: integer, value: "6000", lo: 0, hi: maxInt, doc: "The shortest session timeout of a member."},
+	{name: "group.max.session.timeout.ms", typ: integer, value: "1800000", lo: 0, hi: maxInt, doc: "The longest session timeout of a member."},
+	{name: "group.max.size", typ: integer, value: "2147483647", lo: 1, hi: maxInt, doc: "The most members of a group."},
+	{name: "socket.request.max.bytes", typ: integer, value: "104857600", lo: 1, hi: maxInt, doc: "The largest request."},
+	{name: "fetch.max.bytes", typ: integer, value: "57671680", lo: 1024, hi: maxInt, doc: "The most bytes that a fetch returns."},
+	{name: "queued.max.request.bytes", typ: long, value: "-1", lo: -1, hi: maxLong, doc: "Bytes of requests in flight over all connections; -1: a share of the memory."},
+	{name: "connections.max.idle.ms", typ: long, value: "600000", lo: -1, hi: maxLong, doc: "How long an idle connection stays open."},
+	{name: "max.connections", typ: integer, value: "2147483647", lo: 0, hi: maxInt, doc: "The most connections at a time."},
+	{name: "max.incremental.fetch.session.cache.slots", typ: integer, value: "1000", lo: 0, hi: maxInt, doc: "The most fetch sessions that are remembered (KIP-227)."},
+	{name: "log.retention.check.interval.ms", typ: long, value: "300000", lo: 1, hi: maxLong, doc: "How often retention and compaction look at the logs."},
+	{name: "log.retention.ms", typ: long, value: "604800000", lo: -1, hi: maxLong, dynamic: true, doc: "Default of retention.ms.",
+		units: []unit{{"log.retention.minutes", 60_000}, {"log.retention.hours", 3_600_000}}},
+	{name: "log.retention.minutes", typ: integer, null: true, doc: "log.retention.ms in minutes."},
+	{name: "log.retention.hours", typ: integer, value: "168", doc: "log.retention.ms in hours."},
+	{name: "log.retention.bytes", typ: long, value: "-1", lo: -1, hi: maxLong, dynamic: true, doc: "Default of retention.bytes."},
+	{name: "log.roll.ms", typ: long, value: "604800000", lo: 1, hi: maxLong, dynamic: true, doc: "Default of segment.ms.", units: []unit{{"log.roll.hours", 3_600_000}}},
+	{name: "log.roll.hours", typ: integer, value: "168", lo: 1, hi: maxInt, doc: "log.roll.ms in hours."},
+	{name: "log.segment.bytes", typ: integer, value: "1073741824", lo: 1 << 20, hi: maxInt, dynamic: true, doc: "Default of segment.bytes."},
+	{name: "log.segment.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of file.delete.delay.ms."},
+	{name: "log.cleanup.policy", typ: list, value: "delete", enum: []string{"delete", "compact"}, dynamic: true, doc: "Default of cleanup.policy."},
+	{name: "log.cleaner.enable", typ: boolean, value: "true", doc: "Whether compaction runs." + without},
+	{name: "log.cleaner.delete.retention.ms", typ: long, value: "86400000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of delete.retention.ms."},
+	{name: "log.cleaner.min.compaction.lag.ms", typ: long, value: "0", lo: 0, hi: maxLong, dynamic: true, doc: "Default of min.compaction.lag.ms."},
+	{name: "log.index.interval.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, dynamic: true, doc: "Default of index.interval.bytes."},
+	{name: "log.message.timestamp.type", typ: text, value: "CreateTime", enum: []string{"CreateTime", "LogAppendTime"}, dynamic: true, doc: "Default of message.timestamp.type."},
+	{name: "log.flush.interval.messages", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, doc: "Default of flush.messages." + without},
+	{name: "log.flush.interval.ms", typ: long, null: true, doc: "Default of flush.ms." + without},
+	{name: "message.max.bytes", typ: integer, value: "1048588", lo: 0, hi: maxInt, dynamic: true, doc: "Default of max.message.bytes."},
+	{name: "min.insync.replicas", typ: integer, value: "1", lo: 1, hi: maxInt, dynamic: true, doc: "Default of min.insync.replicas."},
+	{name: "compression.type", typ: text, value: "producer", enum: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"}, dynamic: true, doc: "Default of compression.type." + without},
+	{name: "unclean.leader.election.enable", typ: boolean, value: "false", dynamic: true, doc: "Default of unclean.leader.election.enable." + without},
+	{name: "num.io.threads", typ: integer, value: "8", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},
+	{name: "num.network.threads", typ: integer, value: "3", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},
+}

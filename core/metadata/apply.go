@@ -1,0 +1,330 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Why a command changed nothing.
+var (
+	ErrTopicExists    = errors.New("topic exists")
+	ErrUnknownTopic   = errors.New("unknown topic")
+	ErrUnknownNode    = errors.New("unknown node")
+	ErrStale          = errors.New("changed meanwhile")
+	ErrInvalidTopic   = errors.New("invalid topic")
+	ErrInvalidCommand = errors.New("invalid command")
+)
+
+// Result is what a command came to, beside the new Image.
+type Result struct {
+	Err   error   // the whole command changed nothing
+	Errs  []error // one for each topic of CreateTopics and DeleteTopics
+	First int64   // AllocateProducerIDs
+	Epoch int64   // RegisterNode: the node epoch
+}
+
+// MaxDeleted is how many deleted topic ids an Image remembers.
+const MaxDeleted = 1024
+
+// Apply is the state machine: the same image, index and command give the same
+// result on every node and in every run. It never changes image. A refused command gives an Image that
+// differs only in its Index.
+func Apply(image *Image, index uint64, c Command) (*Image, Result) {
+	next := *image
+	next.Index = index
+	var r Result
+	switch c := c.(type) {
+	case *RegisterNode:
+		r = next.registerNode(c)
+	case *CreateTopics:
+		r = next.createTopics(c)
+	case *DeleteTopics:
+		r = next.deleteTopics(c)
+	case *CreatePartitions:
+		r.Err = next.createPartitions(c)
+	case *ChangePartition:
+		r.Err = next.changePartition(c)
+	case *AlterConfigs:
+		r.Err = next.alterConfigs(c)
+	case *AllocateProducerIDs:
+		r = next.allocateProducerIDs(c)
+	case *SetFeatures:
+		r.Err = next.setFeatures(c)
+	case *SetClusterID:
+		r.Err = next.setClusterID(c)
+	default:
+		r.Err = fmt.Errorf("%w: %T", ErrInvalidCommand, c)
+	}
+	return &next, r
+}
+
+func (i *Image) registerNode(c *RegisterNode) Result {
+	if c.ID < 0 {
+		return Result{Err: fmt.Errorf("%w: node id %d", ErrInvalidCommand, c.ID)}
+	}
+	epoch := int64(i.Index)
+	i.Nodes = maps.Clone(i.Nodes)
+	i.Nodes[c.ID] = &Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID}
+
+	i.Topics, i.TopicIDs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
+	for _, t := range maps.Clone(i.Topics) {
+		var parts []*Partition
+		for n, p := range t.Partitions {
+			q := p.restarted(c.ID, c.TailLost)
+			if q == p {
+				continue
+			}
+			if parts == nil {
+				parts = slices.Clone(t.Partitions)
+			}
+			parts[n] = q
+		}
+		if parts != nil {
+			u := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal, Partitions: parts}
+			i.Topics[u.Name], i.TopicIDs[u.ID] = u, u
+		}
+	}
+	return Result{Epoch: epoch}
+}
+
+// restarted is p after node has come back. It leads in a new epoch, unless it may have
+// lost its tail while others are in sync: then it leaves the ISR and one of them leads (invariant 4). Alone in the
+// ISR it leads with what it has: nobody has more.
+func (p *Partition) restarted(node NodeID, tailLost bool) *Partition {
+	q := *p
+	if tailLost && len(p.ISR) > 1 && slices.Contains(p.ISR, node) {
+		q.ISR = slices.DeleteFunc(slices.Clone(p.ISR), func(n NodeID) bool { return n == node })
+		if p.Leader == node {
+			q.Leader = q.preferred()
+			q.LeaderEpoch++
+		}
+		q.PartitionEpoch++
+		return &q
+	}
+	switch {
+	case p.Leader == node:
+	case p.Leader == -1 && slices.Contains(p.ISR, node):
+		q.Leader = node
+	default:
+		return p
+	}
+	q.LeaderEpoch++
+	q.PartitionEpoch++
+	return &q
+}
+
+// preferred is the first replica that is in sync; -1 when none is.
+func (p *Partition) preferred() NodeID {
+	for _, n := range p.Replicas {
+		if slices.Contains(p.ISR, n) {
+			return n
+		}
+	}
+	return -1
+}
+
+func (i *Image) createTopics(c *CreateTopics) Result {
+	r := Result{Errs: make([]error, len(c.Topics))}
+	i.Topics, i.TopicIDs, i.TopicConfigs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs), maps.Clone(i.TopicConfigs)
+	for n, spec := range c.Topics {
+		if r.Errs[n] = i.checkTopic(&spec); r.Errs[n] != nil {
+			continue
+		}
+		t := &Topic{Name: spec.Name, ID: spec.ID, Internal: spec.Internal}
+		t.Partitions = appendPartitions(nil, t, spec.Assignment)
+		i.Topics[t.Name], i.TopicIDs[t.ID] = t, t
+		if len(spec.Configs) > 0 {
+			i.TopicConfigs[t.Name] = maps.Clone(spec.Configs)
+		}
+	}
+	return r
+}
+
+func (i *Image) checkTopic(spec *TopicSpec) error {
+	if err := ValidateTopicName(spec.Name); err != nil {
+		return err
+	}
+	if i.Topics[spec.Name] != nil {
+		return fmt.Errorf("%w: %s", ErrTopicExists, spec.Name)
+	}
+	if other := i.Collision(spec.Name); other != "" {
+		return fmt.Errorf("%w: '%s' collides with the existing topic '%s'", ErrInvalidTopic, spec.Name, other)
+	}
+	if spec.ID == (TopicID{}) || i.TopicIDs[spec.ID] != nil {
+		return fmt.Errorf("%w: topic id %s", ErrInvalidCommand, spec.ID)
+	}
+	if len(spec.Assignment) == 0 {
+		return fmt.Errorf("%w: no partitions", ErrInvalidCommand)
+	}
+	return i.checkAssignment(spec.Assignment)
+}
+
+func (i *Image) checkAssignment(assignment [][]NodeID) error {
+	for n, replicas := range assignment {
+		if len(replicas) == 0 {
+			return fmt.Errorf("%w: partition %d has no replicas", ErrInvalidCommand, n)
+		}
+		if err := i.checkReplicas(replicas); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *Image) checkReplicas(replicas []NodeID) error {
+	for k, node := range replicas {
+		if i.Nodes[node] == nil {
+			return fmt.Errorf("%w: %d", ErrUnknownNode, node)
+		}
+		if slices.Contains(replicas[:k], node) {
+			return fmt.Errorf("%w: node %d twice", ErrInvalidCommand, node)
+		}
+	}
+	return nil
+}
+
+func appendPartitions(parts []*Partition, t *Topic, assignment [][]NodeID) []*Partition {
+	for _, replicas := range assignment {
+		parts = append(parts, &Partition{
+			Topic: t.Name, TopicID: t.ID, Number: int32(len(parts)),
+			Replicas: slices.Clone(replicas), ISR: slices.Clone(replicas), Leader: replicas[0],
+		})
+	}
+	return parts
+}
+
+func (i *Image) deleteTopics(c *DeleteTopics) Result {
+	r := Result{Errs: make([]error, len(c.IDs))}
+	i.Topics, i.TopicIDs, i.TopicConfigs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs), maps.Clone(i.TopicConfigs)
+	i.Deleted = slices.Clone(i.Deleted)
+	for n, id := range c.IDs {
+		t := i.TopicIDs[id]
+		if t == nil {
+			r.Errs[n] = fmt.Errorf("%w: id %s", ErrUnknownTopic, id)
+			continue
+		}
+		delete(i.Topics, t.Name)
+		delete(i.TopicIDs, id)
+		delete(i.TopicConfigs, t.Name)
+		i.Deleted = append(i.Deleted, id)
+	}
+	if over := len(i.Deleted) - MaxDeleted; over > 0 {
+		i.Deleted = slices.Clone(i.Deleted[over:])
+	}
+	return r
+}
+
+func (i *Image) createPartitions(c *CreatePartitions) error {
+	t := i.TopicIDs[c.Topic]
+	if t == nil {
+		return fmt.Errorf("%w: id %s", ErrUnknownTopic, c.Topic)
+	}
+	if int(c.From) != len(t.Partitions) {
+		return fmt.Errorf("%w: %s has %d partitions, not %d", ErrStale, t.Name, len(t.Partitions), c.From)
+	}
+	if err := i.checkAssignment(c.Assignment); err != nil {
+		return err
+	}
+	i.Topics, i.TopicIDs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
+	u := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal}
+	u.Partitions = appendPartitions(slices.Clone(t.Partitions), u, c.Assignment)
+	i.Topics[u.Name], i.TopicIDs[u.ID] = u, u
+	return nil
+}
+
+func (i *Image) changePartition(c *ChangePartition) error {
+	t := i.TopicIDs[c.Topic]
+	if t == nil || c.Number < 0 || int(c.Number) >= len(t.Partitions) {
+		return fmt.Errorf("%w: id %s partition %d", ErrUnknownTopic, c.Topic, c.Number)
+	}
+	p := *t.Partitions[c.Number]
+	if p.PartitionEpoch != c.Expected {
+		return fmt.Errorf("%w: %s-%d is at partition epoch %d, not %d", ErrStale, p.Topic, p.Number, p.PartitionEpoch, c.Expected)
+	}
+	if c.Replicas != nil {
+		if err := i.checkReplicas(c.Replicas); err != nil {
+			return err
+		}
+		p.Replicas = slices.Clone(c.Replicas)
+	}
+	for _, n := range c.ISR {
+		if !slices.Contains(p.Replicas, n) {
+			return fmt.Errorf("%w: node %d of the ISR is no replica of %s-%d", ErrInvalidCommand, n, p.Topic, p.Number)
+		}
+	}
+	if c.Leader != -1 && !slices.Contains(c.ISR, c.Leader) {
+		return fmt.Errorf("%w: leader %d of %s-%d is not in the ISR", ErrInvalidCommand, c.Leader, p.Topic, p.Number)
+	}
+	p.ISR = slices.Clone(c.ISR)
+	if c.NewEpoch || c.Leader != p.Leader {
+		p.LeaderEpoch++
+	}
+	p.Leader = c.Leader
+	p.PartitionEpoch++
+
+	parts := slices.Clone(t.Partitions)
+	parts[c.Number] = &p
+	i.Topics, i.TopicIDs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
+	u := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal, Partitions: parts}
+	i.Topics[u.Name], i.TopicIDs[u.ID] = u, u
+	return nil
+}
+
+func (i *Image) alterConfigs(c *AlterConfigs) error {
+	all := &i.TopicConfigs
+	if c.Broker {
+		all = &i.BrokerConfigs
+	} else if i.Topics[c.Name] == nil {
+		return fmt.Errorf("%w: %s", ErrUnknownTopic, c.Name)
+	}
+	one := maps.Clone((*all)[c.Name])
+	if one == nil {
+		one = map[string]string{}
+	}
+	maps.Copy(one, c.Set)
+	for _, k := range c.Delete {
+		delete(one, k)
+	}
+	*all = maps.Clone(*all)
+	if len(one) == 0 {
+		delete(*all, c.Name)
+	} else {
+		(*all)[c.Name] = one
+	}
+	return nil
+}
+
+func (i *Image) allocateProducerIDs(c *AllocateProducerIDs) Result {
+	if c.Count <= 0 || i.NextProducerID > math.MaxInt64-int64(c.Count) {
+		return Result{Err: fmt.Errorf("%w: %d producer ids from %d", ErrInvalidCommand, c.Count, i.NextProducerID)}
+	}
+	r := Result{First: i.NextProducerID}
+	i.NextProducerID += int64(c.Count)
+	return r
+}
+
+func (i *Image) setFeatures(c *SetFeatures) error {
+	i.Features = maps.Clone(i.Features)
+	for name, level := range c.Levels {
+		if level == 0 {
+			delete(i.Features, name)
+		} else {
+			i.Features[name] = level
+		}
+	}
+	return nil
+}
+
+func (i *Image) setClusterID(c *SetClusterID) error {
+	if i.ClusterID != "" && i.ClusterID != c.ID {
+		return fmt.Errorf("%w: the cluster is %s already", ErrStale, i.ClusterID)
+	}
+	if c.ID == "" {
+		return fmt.Errorf("%w: empty cluster id", ErrInvalidCommand)
+	}
+	i.ClusterID = c.ID
+	return nil
+}

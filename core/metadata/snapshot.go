@@ -1,0 +1,138 @@
+package metadata
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// ImageVersion is the version of an encoded Image, after its magic bytes.
+const ImageVersion = 1
+
+const imageMagic = "FBIM"
+
+// EncodeImage gives the bytes of an Image; equal images give equal bytes.
+func EncodeImage(i *Image) []byte {
+	e := &encoder{b: []byte(imageMagic)}
+	e.uint(ImageVersion)
+	e.uint(i.Index)
+	e.string(i.ClusterID)
+	encodeList(e, sortedValues(i.Nodes), func(n *Node) {
+		e.int(int64(n.ID))
+		e.int(n.Epoch)
+		e.string(n.Host)
+		e.int(int64(n.Port))
+		e.string(n.Rack)
+		e.string(n.BootID)
+		e.bool(n.Fenced)
+	})
+	encodeList(e, sortedValues(i.Topics), func(t *Topic) {
+		e.string(t.Name)
+		e.id(t.ID)
+		e.bool(t.Internal)
+		encodeList(e, t.Partitions, func(p *Partition) {
+			e.nodes(p.Replicas)
+			e.nodes(p.ISR)
+			e.int(int64(p.Leader))
+			e.int(int64(p.LeaderEpoch))
+			e.int(int64(p.PartitionEpoch))
+		})
+	})
+	e.tables(i.TopicConfigs)
+	e.tables(i.BrokerConfigs)
+	e.int(i.NextProducerID)
+	e.levels(i.Features)
+	encodeList(e, i.Deleted, e.id)
+	return e.b
+}
+
+// DecodeImage reads what EncodeImage wrote. Errors: ErrVersion, ErrCorrupt.
+func DecodeImage(b []byte) (*Image, error) {
+	if len(b) < len(imageMagic) || string(b[:len(imageMagic)]) != imageMagic {
+		return nil, fmt.Errorf("%w: not an image", ErrCorrupt)
+	}
+	d := &decoder{b: b[len(imageMagic):]}
+	if v := d.uint(); d.err == nil && v != ImageVersion {
+		return nil, fmt.Errorf("%w: image version %d, this node knows %d", ErrVersion, v, ImageVersion)
+	}
+	i := NewImage()
+	i.Index, i.ClusterID = d.uint(), d.string()
+	for _, n := range decodeList(d, d.node) {
+		i.Nodes[n.ID] = n
+	}
+	for _, t := range decodeList(d, d.topic) {
+		if i.Topics[t.Name] != nil || i.TopicIDs[t.ID] != nil {
+			d.fail("topic twice")
+		}
+		i.Topics[t.Name], i.TopicIDs[t.ID] = t, t
+	}
+	i.TopicConfigs, i.BrokerConfigs = d.tables(), d.tables()
+	i.NextProducerID = d.int()
+	i.Features = d.levels()
+	i.Deleted = decodeList(d, d.id)
+	if err := d.finish(); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+func (d *decoder) node() *Node {
+	return &Node{
+		ID: NodeID(d.int32()), Epoch: d.int(), Host: d.string(), Port: d.int32(),
+		Rack: d.string(), BootID: d.string(), Fenced: d.bool(),
+	}
+}
+
+func (d *decoder) topic() *Topic {
+	t := &Topic{Name: d.string(), ID: d.id(), Internal: d.bool()}
+	t.Partitions = decodeList(d, func() *Partition {
+		return &Partition{
+			Topic: t.Name, TopicID: t.ID, Replicas: d.nodes(), ISR: d.nodes(),
+			Leader: NodeID(d.int32()), LeaderEpoch: Epoch(d.int32()), PartitionEpoch: Epoch(d.int32()),
+		}
+	})
+	for n, p := range t.Partitions {
+		p.Number = int32(n)
+	}
+	return t
+}
+
+func sortedValues[K int | ~int32 | ~string, V any](m map[K]V) []V {
+	list := make([]V, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, m[k])
+	}
+	return list
+}
+
+func (e *encoder) tables(m map[string]map[string]string) {
+	encodeList(e, slices.Sorted(maps.Keys(m)), func(k string) {
+		e.string(k)
+		e.table(m[k])
+	})
+}
+
+func (d *decoder) tables() map[string]map[string]string {
+	m := map[string]map[string]string{}
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		k := d.string()
+		m[k] = d.table()
+	}
+	return m
+}
+
+func (e *encoder) levels(m map[string]int16) {
+	encodeList(e, slices.Sorted(maps.Keys(m)), func(k string) {
+		e.string(k)
+		e.int(int64(m[k]))
+	})
+}
+
+func (d *decoder) levels() map[string]int16 {
+	m := map[string]int16{}
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		k := d.string()
+		m[k] = d.int16()
+	}
+	return m
+}

@@ -1,0 +1,193 @@
+package partition
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+// ReadRequest asks for records.
+type ReadRequest struct {
+	Offset    int64
+	Epoch     int32 // current leader epoch as the client knows it; AnyEpoch
+	LastEpoch int32 // KIP-595 last fetched epoch; -1: no check
+	MaxBytes  int
+	MinOne    bool            // at least one batch even when larger than MaxBytes
+	Committed bool            // read_committed
+	Replica   metadata.NodeID // -1: a consumer
+}
+
+// ReadResult is a Slice with the bounds that go into a Fetch response.
+type ReadResult struct {
+	Slice         commitlog.Slice
+	HighWatermark int64
+	LastStable    int64
+	LogStart      int64
+	Aborted       []commitlog.AbortedTxn // set when Committed
+	Diverging     *Diverging             // set instead of a Slice: cut back to here
+}
+
+// Diverging tells a reader where its log and ours part.
+type Diverging struct {
+	Epoch     int32
+	EndOffset int64
+}
+
+// Read reads as the leader. Release the Slice. Beside the errors of this package it gives
+// commitlog.ErrOffsetOutOfRange, with the bounds set.
+func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
+	if _, err := p.check(r.Epoch); err != nil {
+		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
+	}
+	if r.Replica >= 0 && r.LastEpoch < 0 {
+		p.fetched(r.Replica, r.Offset)
+	}
+	out := ReadResult{LogStart: p.log.StartOffset(), HighWatermark: p.hw.Load()}
+	out.LastStable = p.log.LastStable(out.HighWatermark)
+
+	if r.LastEpoch >= 0 {
+		// KIP-595: the reader's last record must lie in our history, else it cuts back.
+		epoch, end := p.log.EpochEnd(r.LastEpoch)
+		if latest := p.log.LatestEpoch(); latest >= 0 && (epoch < r.LastEpoch || end < r.Offset) {
+			if epoch < 0 || end < 0 {
+				return out, fmt.Errorf("%w: nothing is known of epoch %d", commitlog.ErrOffsetOutOfRange, r.LastEpoch)
+			}
+			out.Diverging = &Diverging{Epoch: epoch, EndOffset: end}
+			return out, nil
+		}
+		if r.Replica >= 0 {
+			p.fetched(r.Replica, r.Offset)
+			out.HighWatermark = p.hw.Load()
+			out.LastStable = p.log.LastStable(out.HighWatermark)
+		}
+	}
+
+	limit := out.HighWatermark
+	switch {
+	case r.Replica >= 0:
+		limit = p.log.EndOffset()
+	case r.Committed:
+		limit = out.LastStable
+	}
+	if r.Offset >= limit && r.Offset <= p.log.EndOffset() && r.Offset >= out.LogStart {
+		if r.Committed {
+			out.Aborted = []commitlog.AbortedTxn{}
+		}
+		return out, nil // nothing to see yet
+	}
+	s, err := p.log.Read(r.Offset, limit, r.MaxBytes, r.MinOne)
+	if err != nil {
+		return out, err
+	}
+	out.Slice = s
+	if r.Committed {
+		out.Aborted = p.aborted(&out.Slice, r.Offset, limit)
+	}
+	return out, nil
+}
+
+// fewAborted is how many aborted transactions may be listed without looking at
+// where the read ends: readers ignore those that begin later.
+const fewAborted = 16
+
+// aborted lists the aborted transactions that a read of s from an offset needs.
+func (p *Partition) aborted(s *commitlog.Slice, from, limit int64) []commitlog.AbortedTxn {
+	list := p.log.Aborted(from, limit)
+	if len(list) > fewAborted {
+		if end := sliceEnd(s); end > from && end < limit {
+			list = p.log.Aborted(from, end)
+		}
+	}
+	if list == nil {
+		list = []commitlog.AbortedTxn{}
+	}
+	return list
+}
+
+// sliceEnd is the offset after the last record of s, by its batch headers; -1
+// when it cannot be read.
+func sliceEnd(s *commitlog.Slice) int64 {
+	end := int64(-1)
+	var h [27]byte // base offset(8) length(4) leader epoch(4) magic(1) crc(4) attributes(2) last offset delta(4)
+	for at := 0; at+len(h) <= s.Len; {
+		if _, err := s.File.ReadAt(h[:], s.Pos+int64(at)); err != nil {
+			return -1
+		}
+		n := int(binary.BigEndian.Uint32(h[8:]))
+		if n < len(h)-12 {
+			return -1
+		}
+		end = int64(binary.BigEndian.Uint64(h[:])) + int64(binary.BigEndian.Uint32(h[23:])) + 1
+		at += 12 + n
+	}
+	return end
+}
+
+// Kafka's special timestamps of ListOffsets.
+const (
+	Latest        int64 = -1
+	Earliest      int64 = -2
+	MaxTimestamp  int64 = -3 // KIP-734
+	EarliestLocal int64 = -4 // KIP-405
+	LatestTiered  int64 = -5 // KIP-1005
+)
+
+// ListOffset finds an offset by time or by Kafka's special timestamps (-1 latest,
+// -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered); committed bounds it by the last stable offset.
+// Offset -1 means that there is none.
+func (p *Partition) ListOffset(ts int64, epoch int32, committed bool) (offset, timestamp int64, leaderEpoch int32, err error) {
+	t, err := p.check(epoch)
+	if err != nil {
+		return -1, -1, -1, err
+	}
+	limit := p.hw.Load()
+	if committed {
+		limit = p.log.LastStable(limit)
+	}
+	switch {
+	case ts == Latest:
+		return limit, -1, t.epoch, nil
+	case ts == Earliest || ts == EarliestLocal:
+		start := p.log.StartOffset()
+		e := p.log.EpochAt(start)
+		if e < 0 {
+			e = t.epoch
+		}
+		return start, -1, e, nil
+	case ts == MaxTimestamp:
+		offset, timestamp, leaderEpoch, err = p.log.MaxTimestamp()
+	case ts >= 0:
+		offset, timestamp, leaderEpoch, err = p.log.OffsetForTime(ts)
+	default: // nothing is tiered
+		return -1, -1, -1, nil
+	}
+	if err != nil {
+		return -1, -1, -1, err
+	}
+	if offset < 0 || offset >= limit {
+		return -1, -1, -1, nil
+	}
+	return offset, timestamp, leaderEpoch, nil
+}
+
+// DeleteBefore is DeleteRecords: -1 means the high watermark. It returns the new start.
+func (p *Partition) DeleteBefore(offset int64) (int64, error) {
+	if _, err := p.check(AnyEpoch); err != nil {
+		return -1, err
+	}
+	hw := p.hw.Load()
+	if offset == -1 {
+		offset = hw
+	}
+	if offset < 0 || offset > hw {
+		return -1, fmt.Errorf("%w: delete before %d, high watermark %d", commitlog.ErrOffsetOutOfRange, offset, hw)
+	}
+	if offset > p.log.StartOffset() {
+		if err := p.log.DeleteBefore(offset); err != nil {
+			return -1, err
+		}
+	}
+	return p.log.StartOffset(), nil
+}

@@ -1,0 +1,158 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/partition"
+)
+
+// ownerFile in a partition's folder says whose records these are: a topic that was
+// deleted and created anew has another id. Its text is Kafka's partition.metadata (KIP-516).
+const ownerFile = "partition.metadata"
+
+func folder(p *metadata.Partition) string {
+	return p.Topic + "-" + strconv.Itoa(int(p.Number))
+}
+
+// parseFolder splits a folder's name into topic and partition.
+func parseFolder(name string) (topic string, number int32, ok bool) {
+	at := strings.LastIndexByte(name, '-')
+	if at < 1 {
+		return "", 0, false
+	}
+	n, err := strconv.ParseInt(name[at+1:], 10, 32)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != name[at+1:] || metadata.ValidateTopicName(name[:at]) != nil {
+		return "", 0, false
+	}
+	return name[:at], int32(n), true
+}
+
+func (s *Set) exists(p *metadata.Partition) bool {
+	_, err := s.o.FS.Stat(path.Join(s.o.Dir, folder(p)))
+	return err == nil
+}
+
+// open gives a slot's partition, opening its log if need be.
+func (s *Set) open(sl *slot) (*partition.Partition, error) {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	switch {
+	case sl.gone || sl.state == nil:
+		return nil, ErrUnknown
+	case sl.p != nil || sl.err != nil:
+		return sl.p, sl.err
+	}
+	p, err := s.openLog(sl)
+	if err != nil {
+		sl.err = fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err)
+		s.o.Logger.Error("partition is offline", "partition", folder(sl.state), "err", err)
+		return nil, sl.err
+	}
+	sl.p = p
+	return p, nil
+}
+
+func (s *Set) openLog(sl *slot) (*partition.Partition, error) {
+	name := folder(sl.state)
+	dir := path.Join(s.o.Dir, name)
+	s.finishRemoval(name, sl)
+	if err := s.checkOwner(dir, sl.state); err != nil {
+		return nil, err
+	}
+	return partition.Open(partition.Options{
+		Node: s.o.NodeID, State: sl.state, MinISR: sl.settings.MinInSync,
+		Open: func(advanced func()) (*commitlog.Log, error) {
+			return commitlog.Open(commitlog.Options{
+				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: s.o.Syncer,
+				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: s.o.Clean,
+			})
+		},
+		Prepare: func() error { return s.claim(dir, sl.state.TopicID) },
+	})
+}
+
+// checkOwner sets a folder aside that holds another topic's records.
+func (s *Set) checkOwner(dir string, p *metadata.Partition) error {
+	id, err := readOwner(s, dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		entries, derr := s.o.FS.ReadDir(dir)
+		if errors.Is(derr, fs.ErrNotExist) || derr == nil && len(entries) == 0 {
+			return nil // new
+		}
+		return s.setAside(folder(p), "it has records but no "+ownerFile)
+	case err != nil:
+		return s.setAside(folder(p), err.Error())
+	case id != p.TopicID:
+		return s.setAside(folder(p), fmt.Sprintf("it belongs to topic id %s, the topic is now %s", id, p.TopicID))
+	}
+	return nil
+}
+
+// claim makes dir and writes into it whose it is, durably, before the first record.
+func (s *Set) claim(dir string, id metadata.TopicID) error {
+	if got, err := readOwner(s, dir); err == nil && got == id {
+		return nil
+	}
+	if err := s.o.FS.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	name := path.Join(dir, ownerFile)
+	f, err := s.o.FS.OpenFile(name+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte("version: 0\ntopic_id: "+id.String()+"\n"), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = s.o.FS.Rename(name+".new", name)
+	}
+	if err == nil {
+		err = s.o.FS.SyncDir(dir)
+	}
+	if err == nil {
+		err = s.o.FS.SyncDir(s.o.Dir)
+	}
+	return err
+}
+
+func readOwner(s *Set, dir string) (id metadata.TopicID, err error) {
+	f, err := s.o.FS.OpenFile(path.Join(dir, ownerFile), os.O_RDONLY, 0)
+	if err != nil {
+		return id, err
+	}
+	defer f.Close()
+	b := make([]byte, 256)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return id, err
+	}
+	return parseOwner(string(b[:n]))
+}
+
+func parseOwner(text string) (id metadata.TopicID, err error) {
+	rest, ok := strings.CutPrefix(text, "version: 0\ntopic_id: ")
+	if !ok {
+		return id, fmt.Errorf("%s is not of version 0", ownerFile)
+	}
+	if id, err = uuid.Parse(strings.TrimSuffix(rest, "\n")); err != nil {
+		return id, fmt.Errorf("%s: %w", ownerFile, err)
+	}
+	return id, nil
+}

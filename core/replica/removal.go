@@ -1,0 +1,197 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+// removal puts a partition's folder away: it closes the log and renames the
+// folder, at once or by whoever wants the name first.
+type removal struct {
+	once  sync.Once
+	slot  *slot
+	state *metadata.Partition
+	// deleted says that the deletion was agreed. Otherwise the folder is set aside:
+	// absence is no reason to delete (invariant 8).
+	deleted bool
+	delay   time.Duration
+}
+
+// grave is a renamed folder that is removed when its time has come.
+type grave struct {
+	path string
+	due  time.Time
+}
+
+const graveSuffix = "-delete"
+
+func (s *Set) putAwayLocked(h *hosted, sl *slot, p *metadata.Partition, image *metadata.Image) {
+	deleted := slices.Contains(image.Deleted, p.TopicID)
+	if t := image.TopicIDs[p.TopicID]; t != nil {
+		// The topic lives on; this replica of it was moved elsewhere.
+		deleted = int(p.Number) < len(t.Partitions) && !slices.Contains(t.Partitions[p.Number].Replicas, s.o.NodeID)
+	}
+	s.mu.removals[folder(p)] = &removal{slot: sl, state: p, deleted: deleted, delay: h.settings.Log.FileDeleteDelay}
+	select {
+	case s.work <- struct{}{}:
+	default:
+	}
+}
+
+// finishRemoval frees a folder's name, if a deleted partition other than except has it still.
+func (s *Set) finishRemoval(name string, except *slot) {
+	s.mu.RLock()
+	r := s.mu.removals[name]
+	s.mu.RUnlock()
+	if r != nil && r.slot != except {
+		r.once.Do(func() { s.remove(name, r) })
+	}
+}
+
+func (s *Set) finishRemovals() {
+	s.mu.RLock()
+	names := make([]string, 0, len(s.mu.removals))
+	for name := range s.mu.removals {
+		names = append(names, name)
+	}
+	s.mu.RUnlock()
+	for _, name := range names {
+		s.finishRemoval(name, nil)
+	}
+}
+
+func (s *Set) remove(name string, r *removal) {
+	defer func() {
+		s.mu.Lock()
+		if s.mu.removals[name] == r {
+			delete(s.mu.removals, name)
+		}
+		s.mu.Unlock()
+	}()
+	r.slot.mu.Lock()
+	r.slot.gone = true
+	p := r.slot.p
+	r.slot.p = nil
+	r.slot.mu.Unlock()
+	if p != nil {
+		p.Close()
+		if err := p.Log().Close(); err != nil {
+			s.o.Logger.Warn("closing a deleted log", "partition", name, "err", err)
+		}
+	}
+	if _, err := s.o.FS.Stat(path.Join(s.o.Dir, name)); errors.Is(err, fs.ErrNotExist) {
+		return // never had a record
+	}
+	if !r.deleted {
+		if err := s.setAside(name, "its topic is gone without a deletion"); err != nil {
+			s.o.Logger.Error("setting a partition aside failed", "partition", name, "err", err)
+		}
+		return
+	}
+	if err := s.bury(name, r.state.TopicID, r.delay); err != nil {
+		s.o.Logger.Error("deleting a partition failed", "partition", name, "err", err)
+	}
+}
+
+// bury renames a folder for its removal after a delay.
+func (s *Set) bury(name string, id metadata.TopicID, delay time.Duration) error {
+	// The longest topic names leave no room for a suffix.
+	to := path.Join(s.o.Dir, name[:min(len(name), 180)]+"."+strings.ReplaceAll(id.String(), "-", "")+graveSuffix)
+	if err := s.o.FS.Rename(path.Join(s.o.Dir, name), to); err != nil {
+		return err
+	}
+	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+		return err
+	}
+	s.addGrave(to, delay)
+	return nil
+}
+
+func (s *Set) addGrave(p string, delay time.Duration) {
+	s.mu.Lock()
+	s.mu.graves = append(s.mu.graves, grave{path: p, due: s.o.Now().Add(delay)})
+	s.mu.Unlock()
+	select {
+	case s.work <- struct{}{}:
+	default:
+	}
+}
+
+// setAside moves a folder of data/log to data/quarantine and reports it.
+func (s *Set) setAside(name, why string) error {
+	if err := s.o.FS.MkdirAll(s.o.Quarantine, 0o755); err != nil {
+		return err
+	}
+	to := path.Join(s.o.Quarantine, name)
+	for n := 1; ; n++ {
+		if _, err := s.o.FS.Stat(to); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+		to = path.Join(s.o.Quarantine, fmt.Sprintf("%s.%d", name, n))
+	}
+	if err := s.o.FS.Rename(path.Join(s.o.Dir, name), to); err != nil {
+		return fmt.Errorf("set aside: %w", err)
+	}
+	if err := s.o.FS.SyncDir(s.o.Quarantine); err != nil {
+		return err
+	}
+	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+		return err
+	}
+	s.o.Logger.Warn("unknown data was set aside; look at it, then remove it by hand", "from", path.Join(s.o.Dir, name), "to", to, "why", why)
+	return nil
+}
+
+// Run puts deleted partitions away until ctx ends.
+func (s *Set) Run(ctx context.Context) error {
+	for {
+		s.finishRemovals()
+		next, ok := s.removeDue()
+		var timer <-chan time.Time
+		if ok {
+			timer = time.After(next)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.work:
+		case <-timer:
+		}
+	}
+}
+
+// removeDue removes what is due; it gives the time until something else is.
+func (s *Set) removeDue() (next time.Duration, ok bool) {
+	now := s.o.Now()
+	s.mu.Lock()
+	var due, later []grave
+	for _, g := range s.mu.graves {
+		if g.due.After(now) {
+			if d := g.due.Sub(now); !ok || d < next {
+				next, ok = d, true
+			}
+			later = append(later, g)
+		} else {
+			due = append(due, g)
+		}
+	}
+	s.mu.graves = later
+	s.mu.Unlock()
+	for _, g := range due {
+		if err := s.o.FS.RemoveAll(g.path); err != nil {
+			s.o.Logger.Error("removing a deleted partition failed", "path", g.path, "err", err)
+		}
+	}
+	return next, ok
+}
