@@ -5,37 +5,212 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/core/txn"
+	"github.com/forebayhub/forebay/core/wire"
+	"github.com/forebayhub/forebay/internal/vfs"
 )
 
-// Deps are the rooms that a Server calls.
+// Deps are the rooms that a Server calls, and the broker properties that concern it.
 type Deps struct {
 	NodeID     metadata.NodeID
 	Replicas   *replica.Set
 	Controller *controller.Controller
 	Groups     *group.Coordinator
 	Txns       *txn.Coordinator
-	Logger     *slog.Logger
-	// Advertised gives the address that clients are told for a node.
+	Logger     *slog.Logger // nil: silent
+	// Advertised gives the address that clients are told for a node. Nil: what the node registered.
 	Advertised      func(*metadata.Node) (host string, port int32)
 	MaxRequestBytes int32 // socket.request.max.bytes; 0: 100 MiB
+
+	// MaxInFlightBytes bounds the bytes of all requests that are being read or
+	// handled; connections wait their turn beyond it. Like queued.max.request.bytes. 0: 256 MiB.
+	MaxInFlightBytes int64
+	// MaxConnections bounds the connections; one more is closed at once. Like max.connections. 0: 16,384.
+	MaxConnections int
+	// MaxFetchBytes bounds a Fetch response, whatever the client asks for. Like fetch.max.bytes. 0: 55 MiB.
+	MaxFetchBytes int32
+	// FetchSessions bounds the cache of fetch sessions. Like
+	// max.incremental.fetch.session.cache.slots. 0: 1000; negative: none.
+	FetchSessions int
+	// IdleTimeout closes a connection that sent nothing for so long. Like connections.max.idle.ms. 0: 10 minutes.
+	IdleTimeout time.Duration
+	// DrainTimeout is how long the end of Serve waits for requests under way. 0: 5 s.
+	DrainTimeout time.Duration
+	// NoAutoCreate turns off auto.create.topics.enable.
+	NoAutoCreate bool
+	// DataDir is what DescribeLogDirs shows; FS tells how full it is. Nil FS: the disk.
+	DataDir string
+	FS      vfs.FS
+	// TxnGuard says whether a transactional batch may be appended. Nil: Txns when it can tell, else everything may.
+	TxnGuard TxnGuard
+}
+
+func (d Deps) withDefaults() Deps {
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Advertised == nil {
+		d.Advertised = func(n *metadata.Node) (string, int32) { return n.Host, n.Port }
+	}
+	d.MaxRequestBytes = orElse(d.MaxRequestBytes, 100<<20)
+	d.MaxInFlightBytes = orElse(d.MaxInFlightBytes, 256<<20)
+	d.MaxConnections = orElse(d.MaxConnections, 16<<10)
+	d.MaxFetchBytes = orElse(d.MaxFetchBytes, 55<<20)
+	d.FetchSessions = orElse(d.FetchSessions, 1000)
+	d.IdleTimeout = orElse(d.IdleTimeout, 10*time.Minute)
+	d.DrainTimeout = orElse(d.DrainTimeout, 5*time.Second)
+	if d.FS == nil {
+		d.FS = vfs.Disk{}
+	}
+	if d.TxnGuard == nil {
+		d.TxnGuard = guardOf(d.Txns)
+	}
+	return d
+}
+
+func orElse[T comparable](v, zero T) T {
+	var none T
+	if v == none {
+		return zero
+	}
+	return v
 }
 
 // Server serves connections.
-type Server struct{ d Deps }
+type Server struct {
+	d        Deps
+	apis     [kmsg.MaxKey + 1]*api // by key; nil: not served
+	budget   *wire.Budget
+	sessions *fetchSessions
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	draining bool
+	drained  chan struct{} // closed when draining begins: waiting fetches answer
+	wg       sync.WaitGroup
+}
 
 // New makes a Server.
-func New(d Deps) *Server { return &Server{d: d} }
+func New(d Deps) *Server {
+	d = d.withDefaults()
+	s := &Server{
+		d:        d,
+		budget:   wire.NewBudget(d.MaxInFlightBytes),
+		sessions: newFetchSessions(d.FetchSessions),
+		conns:    map[*conn]struct{}{},
+		drained:  make(chan struct{}),
+	}
+	for i := range table {
+		a := table[i]
+		a.learn()
+		s.apis[a.key] = &a
+	}
+	return s
+}
 
-// Serve accepts until ctx ends, then drains and returns once every connection has.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { panic("stub") }
+// Serve accepts until ctx ends, then drains and returns once every connection
+// has. An error is one of the listener's.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() {
+		_ = l.Close() // the listener's own error comes out of Accept
+		s.drain()
+	})
+	defer stop()
+	var backoff time.Duration
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			backoff = 0
+			s.wg.Go(func() { s.serveConn(context.WithoutCancel(ctx), c) })
+			continue
+		}
+		if ctx.Err() != nil {
+			s.drain() // nothing is added to wg once draining is set
+			s.wg.Wait()
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
+		}
+		// Out of file descriptors, or the peer was gone at once: it passes.
+		if backoff = min(max(2*backoff, 5*time.Millisecond), time.Second); backoff > 100*time.Millisecond {
+			s.d.Logger.Warn("cannot accept connections", "listener", l.Addr().String(), "error", err)
+		}
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+		}
+	}
+}
 
-// ServeConn serves one connection until it ends: in-memory ones too.
-func (s *Server) ServeConn(ctx context.Context, c net.Conn) { panic("stub") }
+// ServeConn serves one connection until it ends, or ctx does: in-memory ones too.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		_ = nc.Close() // refused; nothing was promised on it
+		return
+	}
+	s.wg.Add(1)
+	s.mu.Unlock()
+	defer s.wg.Done()
+	s.serveConn(ctx, nc)
+}
+
+func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
+	c := newConn(ctx, s, nc)
+	defer c.close()
+	s.mu.Lock()
+	if s.draining || len(s.conns) >= s.d.MaxConnections {
+		full := !s.draining
+		s.mu.Unlock()
+		if full {
+			s.d.Logger.Warn("too many connections; closing a new one", "peer", c.peer, "max.connections", s.d.MaxConnections)
+		}
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+	// ctx ending is this connection's own drain: ServeConn's caller may stop it alone.
+	stop := context.AfterFunc(ctx, c.drain)
+	defer stop()
+	c.serve()
+}
+
+// drain lets every connection finish the request that it is at. Those that take
+// longer than DrainTimeout are cut off.
+func (s *Server) drain() {
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		return
+	}
+	s.draining = true
+	close(s.drained)
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.drain()
+	}
+}

@@ -17,6 +17,33 @@ type api struct {
 	refuseBelow int16
 	// handle answers. Nil for Produce and Fetch, which have a path of their own.
 	handle handler
+
+	// Learnt from kmsg: the first flexible version of the request, and of the
+	// response header (never for ApiVersions: KIP-511).
+	flexibleFrom, flexibleReplyFrom int16
+}
+
+// never is a version above every version.
+const never = 1<<15 - 1
+
+// learn fills in what kmsg knows.
+func (a *api) learn() {
+	a.flexibleFrom, a.flexibleReplyFrom = never, never
+	req := a.key.Request()
+	for v := range req.MaxVersion() + 1 {
+		if req.SetVersion(v); req.IsFlexible() {
+			a.flexibleFrom = v
+			break
+		}
+	}
+	if a.key != kmsg.ApiVersions {
+		a.flexibleReplyFrom = a.flexibleFrom
+	}
+}
+
+// serves says whether a version is answered.
+func (a *api) serves(version int16) bool {
+	return version >= a.min && version >= a.refuseBelow && version <= a.max
 }
 
 // table lists every API that this server serves, by key. One file per API key.

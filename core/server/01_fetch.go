@@ -1,0 +1,473 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/partition"
+	"github.com/forebayhub/forebay/core/wire"
+)
+
+// Fetch (key 1), versions 4–18. v7 sessions (KIP-227), v9 leader epochs
+// (KIP-320), v11 rack (KIP-392: we name no other replica), v12 flexible and
+// diverging epochs (KIP-595), v13 topic ids (KIP-516), v15 replica state
+// (KIP-903), v16 node endpoints (KIP-951), v17 directory ids, v18 the follower's watermark.
+
+// fetching is a Fetch request under way. One belongs to a connection and is used again.
+type fetching struct {
+	h         wire.Header
+	replica   metadata.NodeID
+	maxWait   time.Duration
+	minBytes  int
+	maxBytes  int
+	committed bool
+	sessionID int32
+	epoch     int32 // of the session
+	targets   []fetchTarget
+	forgotten []fetchKey
+
+	parts  []fetchPart
+	bytes  int  // read by the last pass
+	urgent bool // the last pass met an error or a divergence: answer now
+	waiter *partition.Waiter
+	timer  *time.Timer
+	cuts   []cut
+}
+
+// fetchKey names a partition as its client does: by topic id since version 13, by name before.
+type fetchKey struct {
+	topic  string // "" with an id
+	id     metadata.TopicID
+	number int32
+}
+
+// fetchTarget is what a client wants of a partition.
+type fetchTarget struct {
+	fetchKey
+	leaderEpoch int32
+	offset      int64
+	lastEpoch   int32
+	maxBytes    int32
+}
+
+// fetchPart is a partition in one Fetch.
+type fetchPart struct {
+	want   fetchTarget
+	cached *sessionPart // nil without a session
+	name   string
+	p      *partition.Partition
+	err    error
+	res    partition.ReadResult
+	tell   bool // goes into the response
+}
+
+func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
+	f := &c.fetching
+	img := c.s.d.Controller.Image()
+	err := f.parse(h, body, img)
+	frame.Release() // nothing of the request refers to it any more
+	if err != nil {
+		return fmt.Errorf("%w: Fetch version %d from client %q: %w", wire.ErrFrame, h.Version, h.ClientID, err)
+	}
+	defer f.release()
+	session, code := c.s.sessions.begin(f)
+	if code != 0 {
+		return c.replyFetch(f, nil, code)
+	}
+	if session != nil {
+		defer session.end()
+	}
+	f.maxBytes = min(f.maxBytes, int(c.s.d.MaxFetchBytes))
+	f.find(c.s, img)
+	f.readAll()
+	if f.bytes < f.minBytes && !f.urgent && f.maxWait > 0 && len(f.parts) > 0 {
+		if err := c.await(f); err != nil {
+			return err
+		}
+	}
+	return c.replyFetch(f, session, 0)
+}
+
+// parse reads a request. Names are the Image's own strings, so that they outlive the frame.
+func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error {
+	v := h.Version
+	flexible := v >= 12
+	r := kbin.Reader{Src: body}
+	f.h = h
+	f.replica = -1
+	if v <= 14 {
+		f.replica = metadata.NodeID(r.Int32())
+	}
+	f.maxWait = time.Duration(r.Int32()) * time.Millisecond
+	f.minBytes, f.maxBytes = int(r.Int32()), int(r.Int32())
+	f.committed = r.Int8() == 1
+	f.sessionID, f.epoch = 0, sessionNone
+	if v >= 7 {
+		f.sessionID, f.epoch = r.Int32(), r.Int32()
+	}
+	f.targets, f.forgotten = f.targets[:0], f.forgotten[:0]
+	for n := arrayLen(&r, flexible); n > 0 && r.Ok(); n-- {
+		key := fetchTopic(&r, v, img)
+		for m := arrayLen(&r, flexible); m > 0 && r.Ok(); m-- {
+			f.targets = append(f.targets, fetchPartition(&r, v, key))
+		}
+		if flexible {
+			wire.SkipTags(&r)
+		}
+	}
+	if v >= 7 {
+		for n := arrayLen(&r, flexible); n > 0 && r.Ok(); n-- {
+			key := fetchTopic(&r, v, img)
+			for m := arrayLen(&r, flexible); m > 0 && r.Ok(); m-- {
+				key.number = r.Int32()
+				f.forgotten = append(f.forgotten, key)
+			}
+			if flexible {
+				wire.SkipTags(&r)
+			}
+		}
+	}
+	if v >= 11 { // the client's rack
+		if flexible {
+			_ = r.UnsafeCompactString()
+		} else {
+			_ = r.UnsafeString()
+		}
+	}
+	if flexible {
+		wire.EachTag(&r, func(tag uint32, value []byte) {
+			if tag == 1 && v >= 15 { // replica state: id, epoch
+				t := kbin.Reader{Src: value}
+				f.replica = metadata.NodeID(t.Int32())
+			}
+		})
+	}
+	return r.Complete()
+}
+
+func fetchTopic(r *kbin.Reader, v int16, img *metadata.Image) (key fetchKey) {
+	if v >= 13 {
+		key.id = r.Uuid()
+	} else {
+		key.topic = topicName(r, v >= 12, img)
+	}
+	return key
+}
+
+func fetchPartition(r *kbin.Reader, v int16, key fetchKey) fetchTarget {
+	key.number = r.Int32()
+	t := fetchTarget{fetchKey: key, leaderEpoch: partition.AnyEpoch, lastEpoch: -1}
+	if v >= 9 {
+		t.leaderEpoch = r.Int32()
+	}
+	t.offset = r.Int64()
+	if v >= 12 {
+		t.lastEpoch = r.Int32()
+	}
+	if v >= 5 {
+		_ = r.Int64() // a follower's log start
+	}
+	t.maxBytes = r.Int32()
+	if v >= 12 {
+		wire.SkipTags(r)
+	}
+	return t
+}
+
+// find looks up every partition.
+func (f *fetching) find(s *Server, img *metadata.Image) {
+	for i := range f.parts {
+		part := &f.parts[i]
+		part.name = part.want.topic
+		if part.want.topic == "" && f.h.Version >= 13 {
+			t := img.TopicIDs[part.want.id]
+			if t == nil {
+				part.err = kerr.UnknownTopicID
+				continue
+			}
+			part.name = t.Name
+		}
+		p, err := s.d.Replicas.Partition(part.name, part.want.number)
+		part.p, part.err = p, err
+		if err != nil {
+			s.unexpected("cannot open partition", err, "topic", part.name, "partition", part.want.number)
+		}
+	}
+}
+
+// readAll reads every partition, in order, until maxBytes are found. The first
+// that has anything gives at least one batch, however large, or a client with
+// a small limit would never get on (KIP-74).
+func (f *fetching) readAll() {
+	f.bytes, f.urgent = 0, false
+	for i := range f.parts {
+		part := &f.parts[i]
+		part.res.Slice.Release()
+		part.res = partition.ReadResult{}
+		if part.p == nil {
+			f.urgent = f.urgent || part.err != nil
+			continue
+		}
+		part.res, part.err = part.p.Read(partition.ReadRequest{
+			Offset:    part.want.offset,
+			Epoch:     part.want.leaderEpoch,
+			LastEpoch: part.want.lastEpoch,
+			MaxBytes:  max(0, min(int(part.want.maxBytes), f.maxBytes-f.bytes)),
+			MinOne:    f.bytes == 0,
+			Committed: f.committed,
+			Replica:   f.replica,
+		})
+		f.bytes += part.res.Slice.Len
+		f.urgent = f.urgent || part.err != nil || part.res.Diverging != nil
+	}
+}
+
+// await waits until the partitions have minBytes, for maxWait at most. It ends
+// at once when the client goes or the server drains.
+func (c *conn) await(f *fetching) error {
+	if f.waiter == nil {
+		f.waiter = partition.NewWaiter()
+		f.timer = time.NewTimer(f.maxWait)
+	} else {
+		f.timer.Reset(f.maxWait)
+	}
+	defer f.timer.Stop()
+	for i := range f.parts {
+		if p := f.parts[i].p; p != nil {
+			p.Watch(f.waiter)
+		}
+	}
+	defer func() {
+		for i := range f.parts {
+			if p := f.parts[i].p; p != nil {
+				p.Unwatch(f.waiter)
+			}
+		}
+	}()
+	c.watch.start()
+	defer c.watch.stop()
+	for last := false; ; {
+		f.readAll() // anew after Watch: what came before it would be missed
+		if last || f.bytes >= f.minBytes || f.urgent {
+			return nil
+		}
+		select {
+		case <-f.waiter.C:
+		case <-f.timer.C:
+			last = true
+		case <-c.drained:
+			last = true
+		case <-c.ctx.Done():
+			return errQuiet
+		}
+	}
+}
+
+// release lets go of the log's files.
+func (f *fetching) release() {
+	for i := range f.parts {
+		f.parts[i].res.Slice.Release()
+	}
+	clear(f.parts)
+	clear(f.cuts)
+	f.parts, f.cuts = f.parts[:0], f.cuts[:0]
+	if cap(f.parts) > 4096 { // one large request is not paid for by the connection for ever
+		f.parts, f.cuts, f.targets = nil, nil, nil
+	}
+}
+
+// replyFetch sends the response; session is nil without one.
+func (c *conn) replyFetch(f *fetching, session *fetchSession, code int16) error {
+	id := int32(0)
+	if session != nil {
+		id = session.settle(f)
+	} else {
+		for i := range f.parts {
+			f.parts[i].tell = true
+		}
+	}
+	buf := wire.Get(4 << 10)
+	defer buf.Free()
+	var err error
+	buf.B, err = c.appendFetchResponse(buf.B[:0], f, id, code)
+	if err != nil {
+		return err
+	}
+	return c.send(buf.B, f.cuts)
+}
+
+// appendFetchResponse writes the frame but for the file regions, which it leaves in f.cuts.
+func (c *conn) appendFetchResponse(dst []byte, f *fetching, sessionID int32, code int16) ([]byte, error) {
+	v := f.h.Version
+	flexible := v >= 12
+	dst = wire.AppendResponseHeader(dst, f.h.CorrelationID, flexible)
+	dst = kbin.AppendInt32(dst, 0) // throttle
+	if v >= 7 {
+		dst = kbin.AppendInt16(dst, code)
+		dst = kbin.AppendInt32(dst, sessionID)
+	}
+	dst = appendArrayLen(dst, flexible, f.countTopics())
+	var (
+		img       *metadata.Image
+		endpoints []metadata.NodeID
+		beyond    int
+		err       error
+	)
+	for i := 0; i < len(f.parts); {
+		if !f.parts[i].tell {
+			i++
+			continue
+		}
+		run, next := f.run(i)
+		first := &f.parts[i].want
+		if v >= 13 {
+			dst = kbin.AppendUuid(dst, first.id)
+		} else {
+			dst = appendString(dst, flexible, first.topic)
+		}
+		dst = appendArrayLen(dst, flexible, run)
+		for ; i < next; i++ {
+			part := &f.parts[i]
+			if !part.tell {
+				continue
+			}
+			leader, epoch := metadata.NodeID(-1), int32(-1)
+			if code := codeOf(part.err); v >= 16 && (code == kerr.NotLeaderForPartition.Code || code == kerr.FencedLeaderEpoch.Code) {
+				if img == nil {
+					img = c.s.d.Controller.Image()
+				}
+				if agreed := img.Partition(part.name, part.want.number); agreed != nil && agreed.Leader >= 0 {
+					leader, epoch = agreed.Leader, int32(agreed.LeaderEpoch)
+					endpoints = append(endpoints, leader)
+				}
+			}
+			var more int
+			if dst, more, err = c.appendFetchPart(dst, f, part, leader, epoch); err != nil {
+				return dst, err
+			}
+			beyond += more
+		}
+		if flexible {
+			dst = append(dst, 0)
+		}
+	}
+	if flexible {
+		dst = c.s.appendEndpoints(dst, v >= 16, img, endpoints)
+	}
+	wire.Seal(dst, beyond)
+	return dst, nil
+}
+
+// countTopics counts the runs of told partitions of one topic.
+func (f *fetching) countTopics() (n int) {
+	for i := 0; i < len(f.parts); {
+		if !f.parts[i].tell {
+			i++
+			continue
+		}
+		n++
+		_, i = f.run(i)
+	}
+	return n
+}
+
+// run counts the told partitions from i on that share i's topic; next is behind them.
+func (f *fetching) run(i int) (count, next int) {
+	first := &f.parts[i].want
+	for next = i; next < len(f.parts); next++ {
+		part := &f.parts[next]
+		if !part.tell {
+			continue
+		}
+		if part.want.topic != first.topic || part.want.id != first.id {
+			break
+		}
+		count++
+	}
+	return count, next
+}
+
+// inlineSlice is the size up to which a slice is read into the response's own
+// buffer: one pread costs less than breaking the write in two around a sendfile.
+const inlineSlice = 16 << 10
+
+func (c *conn) appendFetchPart(dst []byte, f *fetching, part *fetchPart, leader metadata.NodeID, epoch int32) ([]byte, int, error) {
+	v := f.h.Version
+	flexible := v >= 12
+	res := &part.res
+	code := codeOf(part.err)
+	if code != 0 {
+		res.HighWatermark, res.LastStable, res.LogStart = -1, -1, -1
+	}
+	dst = kbin.AppendInt32(dst, part.want.number)
+	dst = kbin.AppendInt16(dst, code)
+	dst = kbin.AppendInt64(dst, res.HighWatermark)
+	dst = kbin.AppendInt64(dst, res.LastStable)
+	if v >= 5 {
+		dst = kbin.AppendInt64(dst, res.LogStart)
+	}
+	switch {
+	case !f.committed || code != 0:
+		if flexible {
+			dst = append(dst, 0) // null
+		} else {
+			dst = kbin.AppendInt32(dst, -1)
+		}
+	default:
+		dst = appendArrayLen(dst, flexible, len(res.Aborted))
+		for _, a := range res.Aborted {
+			dst = kbin.AppendInt64(dst, a.ProducerID)
+			dst = kbin.AppendInt64(dst, a.FirstOffset)
+			if flexible {
+				dst = append(dst, 0)
+			}
+		}
+	}
+	if v >= 11 {
+		dst = kbin.AppendInt32(dst, -1) // no preferred read replica
+	}
+	n := res.Slice.Len
+	if flexible {
+		dst = kbin.AppendUvarint(dst, uint32(n)+1)
+	} else {
+		dst = kbin.AppendInt32(dst, int32(n))
+	}
+	beyond := 0
+	switch {
+	case n == 0:
+	case n <= inlineSlice:
+		at := len(dst)
+		dst = grow(dst, n)
+		if _, err := res.Slice.File.ReadAt(dst[at:], res.Slice.Pos); err != nil {
+			return dst, 0, fmt.Errorf("read %s at %d for a fetch: %w", res.Slice.File.Name(), res.Slice.Pos, err)
+		}
+	default:
+		f.cuts = append(f.cuts, cut{at: len(dst), slice: &res.Slice})
+		beyond = n
+	}
+	if flexible {
+		if d := res.Diverging; d != nil {
+			dst = append(dst, 1, 0, 13) // tag 0: epoch, end offset, no tags
+			dst = kbin.AppendInt32(dst, d.Epoch)
+			dst = kbin.AppendInt64(dst, d.EndOffset)
+			dst = append(dst, 0)
+		} else {
+			dst = appendLeaderTag(dst, leader >= 0, 1, leader, epoch)
+		}
+	}
+	return dst, beyond, nil
+}
+
+// grow makes dst longer by n bytes of any content.
+func grow(dst []byte, n int) []byte {
+	if cap(dst)-len(dst) < n {
+		bigger := make([]byte, len(dst), 2*cap(dst)+n)
+		copy(bigger, dst)
+		dst = bigger
+	}
+	return dst[:len(dst)+n]
+}

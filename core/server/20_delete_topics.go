@@ -1,0 +1,66 @@
+package server
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// DeleteTopics (key 20), versions 1–6. v6 takes topic ids (KIP-516).
+
+func (s *Server) deleteTopics(r *request) kmsg.Response {
+	req := r.body.(*kmsg.DeleteTopicsRequest)
+	resp := kmsg.NewPtrDeleteTopicsResponse()
+	img := s.d.Controller.Image()
+	wants := req.Topics
+	for i := range req.TopicNames {
+		w := kmsg.NewDeleteTopicsRequestTopic()
+		w.Topic = &req.TopicNames[i]
+		wants = append(wants, w)
+	}
+	var (
+		names []string
+		which []int // of each in resp.Topics
+	)
+	seen := map[string]bool{}
+	for _, w := range wants {
+		out := kmsg.NewDeleteTopicsResponseTopic()
+		out.Topic, out.TopicID = w.Topic, w.TopicID
+		var err error
+		switch {
+		case w.Topic != nil && w.TopicID != [16]byte{}:
+			err = refuse(kerr.InvalidRequest, "a topic is named by its name or by its id, not both")
+		case w.Topic == nil:
+			if t := img.TopicIDs[w.TopicID]; t != nil {
+				out.Topic = &t.Name
+			} else {
+				err = kerr.UnknownTopicID
+			}
+		default:
+			if t := img.Topics[*w.Topic]; t != nil {
+				out.TopicID = t.ID
+			} else {
+				err = kerr.UnknownTopicOrPartition
+			}
+		}
+		if err == nil && seen[*out.Topic] {
+			err = refuse(kerr.InvalidRequest, "the request names this topic more than once")
+		}
+		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
+		resp.Topics = append(resp.Topics, out)
+		if err == nil {
+			seen[*out.Topic] = true
+			names, which = append(names, *out.Topic), append(which, len(resp.Topics)-1)
+		}
+	}
+	if len(names) == 0 {
+		return resp
+	}
+	ctx, cancel := adminContext(r.ctx, req.TimeoutMillis)
+	defer cancel()
+	for k, err := range s.d.Controller.DeleteTopics(ctx, names) {
+		out := &resp.Topics[which[k]]
+		s.unexpected("delete topic failed", err, "topic", names[k])
+		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
+	}
+	return resp
+}

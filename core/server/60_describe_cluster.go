@@ -1,0 +1,43 @@
+package server
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// DescribeCluster (key 60), versions 0–2 (KIP-700). v1 endpoint type (KIP-919), v2 fenced brokers (KIP-1073).
+
+// endpointBrokers asks for brokers, the other type for controllers.
+const endpointBrokers = 1
+
+func (s *Server) describeCluster(r *request) kmsg.Response {
+	req := r.body.(*kmsg.DescribeClusterRequest)
+	resp := kmsg.NewPtrDescribeClusterResponse()
+	img := s.d.Controller.Image()
+	resp.EndpointType = endpointBrokers
+	resp.ClusterID = img.ClusterID
+	resp.ControllerID = int32(s.controllerID(img))
+	resp.ClusterAuthorizedOperations = opsUnknown
+	if req.Version >= 1 && req.EndpointType != endpointBrokers {
+		err := refuse(kerr.MismatchedEndpointType, "this is a broker's listener, not a controller's")
+		resp.ErrorCode, resp.ErrorMessage = codeOf(err), messageOf(err)
+		return resp
+	}
+	if req.IncludeClusterAuthorizedOperations {
+		resp.ClusterAuthorizedOperations = opsCluster
+	}
+	for _, id := range slices.Sorted(maps.Keys(img.Nodes)) {
+		n := img.Nodes[id]
+		if n.Fenced && !req.IncludeFencedBrokers {
+			continue
+		}
+		b := kmsg.NewDescribeClusterResponseBroker()
+		b.NodeID, b.Rack, b.IsFenced = int32(n.ID), rackOf(n), n.Fenced
+		b.Host, b.Port = s.d.Advertised(n)
+		resp.Brokers = append(resp.Brokers, b)
+	}
+	return resp
+}

@@ -1,0 +1,40 @@
+package server
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/partition"
+)
+
+// DescribeProducers (key 61), version 0 (KIP-664).
+
+func (s *Server) describeProducers(r *request) kmsg.Response {
+	req := r.body.(*kmsg.DescribeProducersRequest)
+	resp := kmsg.NewPtrDescribeProducersResponse()
+	for _, t := range req.Topics {
+		out := kmsg.NewDescribeProducersResponseTopic()
+		out.Topic = t.Topic
+		for _, number := range t.Partitions {
+			part := kmsg.NewDescribeProducersResponseTopicPartition()
+			part.Partition = number
+			p, err := s.d.Replicas.Partition(t.Topic, number)
+			if err == nil {
+				err = leads(p, partition.AnyEpoch)
+			}
+			if err == nil {
+				for _, pr := range p.Log().Producers() {
+					a := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
+					a.ProducerID, a.ProducerEpoch = pr.ID, int32(pr.Epoch)
+					a.LastSequence, a.LastTimestamp = pr.LastSequence, pr.LastTime
+					a.CoordinatorEpoch, a.CurrentTxnStartOffset = pr.CoordinatorEpoch, pr.TxnStart
+					part.ActiveProducers = append(part.ActiveProducers, a)
+				}
+			}
+			s.unexpected("describe producers failed", err, "topic", t.Topic, "partition", number)
+			part.ErrorCode, part.ErrorMessage = codeOf(err), messageOf(err)
+			out.Partitions = append(out.Partitions, part)
+		}
+		resp.Topics = append(resp.Topics, out)
+	}
+	return resp
+}

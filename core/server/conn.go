@@ -1,0 +1,292 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/auth"
+	"github.com/forebayhub/forebay/core/wire"
+)
+
+// conn is one connection. One goroutine reads, handles and answers, so a reply
+// cannot overtake another; a second one, the ackWriter, exists only once a
+// Produce had to wait for its acks. While it has replies to send, only further
+// Produce requests are read; any other request waits for it, as a real broker
+// mutes the channel.
+type conn struct {
+	s      *Server
+	nc     net.Conn
+	raw    syscall.RawConn // for sendfile; nil unless TCP
+	in     *wire.Reader
+	peer   string
+	host   string
+	logger *slog.Logger
+
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
+
+	readUntil  time.Time // the read deadline that is set
+	writeUntil time.Time
+	watch      watcher
+	fetching   fetching
+	acks       *ackWriter // nil until a Produce had to wait
+
+	draining  atomic.Bool
+	drainOnce sync.Once
+	drained   chan struct{}
+	closeOnce sync.Once
+
+	software string // what the client says it is: name/version (KIP-511)
+}
+
+// What a client is given to take a reply off us, and to send the rest of a
+// frame that it has begun.
+const (
+	writeTimeout = 2 * time.Minute
+	frameTimeout = 30 * time.Second
+	frameRate    = 256 << 10 // bytes per second that a slow client has to reach on top
+)
+
+func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
+	c := &conn{s: s, nc: nc, drained: make(chan struct{}), logger: s.d.Logger}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.peer, c.host = "?", "/127.0.0.1"
+	if a := nc.RemoteAddr(); a != nil {
+		c.peer = a.String()
+		if t, ok := a.(*net.TCPAddr); ok {
+			c.host = "/" + t.IP.String()
+		}
+	}
+	if t, ok := nc.(*net.TCPConn); ok {
+		if raw, err := t.SyscallConn(); err == nil {
+			c.raw = raw
+		}
+	}
+	c.in = wire.NewReader(nc, s.budget, wire.Limits{MaxBytes: s.d.MaxRequestBytes, Check: s.checkFrame})
+	c.in.Arriving = func(missing int) {
+		wait := frameTimeout + time.Duration(missing/frameRate)*time.Second
+		c.setReadDeadline(time.Now().Add(wait))
+	}
+	c.watch.c = c
+	return c
+}
+
+// Decoding costs memory beyond the frame: an array of one-byte elements becomes
+// structs of some dozens of bytes. So frames other than Produce are bounded far
+// below MaxRequestBytes, and larger ones take a multiple from the budget.
+const (
+	maxDecodedFrame = 8 << 20
+	cheapFrame      = 16 << 10
+	decodedFactor   = 24
+)
+
+func (s *Server) checkFrame(key, version int16, size int) (int, int64, error) {
+	if key == int16(kmsg.Produce) {
+		return size, int64(size), nil
+	}
+	if key < 0 || int(key) >= len(s.apis) || s.apis[key] == nil {
+		return 0, 0, fmt.Errorf("API key %d version %d is not served", key, version)
+	}
+	if size <= cheapFrame {
+		return size, int64(size), nil
+	}
+	return maxDecodedFrame, int64(size) * decodedFactor, nil
+}
+
+// serve answers requests until the connection ends.
+func (c *conn) serve() {
+	for {
+		c.armIdle()
+		f, err := c.in.Next(c.ctx)
+		if err == nil {
+			err = c.dispatch(&f)
+		}
+		if err != nil {
+			c.end(err)
+			return
+		}
+	}
+}
+
+// errQuiet ends a connection with nothing to say about it.
+var errQuiet = errors.New("connection ended")
+
+// end waits for the replies that are still due and says why it is over, when
+// that is somebody's business.
+func (c *conn) end(err error) {
+	lost := !c.draining.Load() && !errors.Is(err, os.ErrDeadlineExceeded)
+	if lost {
+		c.cancel() // nobody is there to read what is waited for
+	}
+	if c.acks != nil {
+		c.acks.finish()
+	}
+	switch {
+	case c.draining.Load(), errors.Is(err, io.EOF), errors.Is(err, errQuiet),
+		errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrClosedPipe):
+		c.logger.Debug("connection lost", "peer", c.peer, "error", err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.logger.Debug("closing idle connection", "peer", c.peer)
+	default:
+		c.logger.Warn("closing connection", "peer", c.peer, "error", err)
+	}
+}
+
+// close ends the connection. It may be called more than once.
+func (c *conn) close() {
+	c.closeOnce.Do(func() {
+		c.cancel()
+		_ = c.nc.Close() // nothing is lost by an error of it: what was sent is sent
+	})
+}
+
+// drain lets the request under way finish, then ends the connection.
+func (c *conn) drain() {
+	c.drainOnce.Do(func() {
+		c.draining.Store(true)
+		close(c.drained)
+		_ = c.nc.SetReadDeadline(time.Now()) // fails only on a closed connection
+		time.AfterFunc(c.s.d.DrainTimeout/10, c.cancel)
+		time.AfterFunc(c.s.d.DrainTimeout, c.close)
+	})
+}
+
+// armIdle moves the read deadline on, not for every request: setting it is not free.
+func (c *conn) armIdle() {
+	now := time.Now()
+	if idle := c.s.d.IdleTimeout; c.readUntil.Sub(now) < idle-idle/8 || c.readUntil.Sub(now) > idle {
+		c.setReadDeadline(now.Add(idle))
+	}
+}
+
+func (c *conn) setReadDeadline(t time.Time) {
+	c.readUntil = t
+	_ = c.nc.SetReadDeadline(t) // an error shows at the read
+	if c.draining.Load() {      // drain's own deadline may have come just before
+		_ = c.nc.SetReadDeadline(time.Now())
+	}
+}
+
+// dispatch handles one request and sends its reply, or leaves that to the ackWriter. It owns f.
+func (c *conn) dispatch(f *wire.Frame) error {
+	h, err := wire.ParsePrefix(f.B)
+	if err != nil {
+		f.Release()
+		return err
+	}
+	var a *api
+	if h.Key >= 0 && int(h.Key) < len(c.s.apis) {
+		a = c.s.apis[h.Key]
+	}
+	switch {
+	case a == nil:
+		f.Release()
+		return fmt.Errorf("%w: API key %d version %d is not served", wire.ErrFrame, h.Key, h.Version)
+	case !a.serves(h.Version) && a.key == kmsg.ApiVersions:
+		f.Release()
+		return c.reply(h, a, c.s.unsupportedApiVersions())
+	case !a.serves(h.Version):
+		f.Release()
+		return fmt.Errorf("%w: %s version %d is not served (%d to %d are)",
+			wire.ErrFrame, a.key.Name(), h.Version, max(a.min, a.refuseBelow), a.max)
+	}
+	h, body, err := wire.ParseHeader(f.B, h.Version >= a.flexibleFrom)
+	if err != nil {
+		f.Release()
+		return fmt.Errorf("%s version %d: %w", a.key.Name(), h.Version, err)
+	}
+	if a.key == kmsg.Produce {
+		defer f.Release()
+		return c.guarded(a, h, func() error { return c.produce(h, body) })
+	}
+	if c.acks != nil {
+		if err := c.acks.wait(); err != nil {
+			f.Release()
+			return err
+		}
+	}
+	if a.key == kmsg.Fetch {
+		return c.guarded(a, h, func() error { return c.fetch(h, body, f) })
+	}
+	defer f.Detach()
+	return c.guarded(a, h, func() error { return c.handle(h, a, body) })
+}
+
+// guarded runs one request. A panic in it costs the connection, not the node.
+func (c *conn) guarded(a *api, h wire.Header, do func() error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		c.logger.Error("panic while handling a request; closing its connection", "api", a.key.Name(), "key", h.Key,
+			"version", h.Version, "client", h.ClientID, "peer", c.peer, "panic", p, "stack", string(debug.Stack()))
+		err = errQuiet
+	}()
+	return do()
+}
+
+// handle decodes a kmsg body, asks the handler and replies.
+func (c *conn) handle(h wire.Header, a *api, body []byte) error {
+	req := a.key.Request()
+	req.SetVersion(h.Version)
+	if err := req.ReadFrom(body); err != nil {
+		return fmt.Errorf("%w: %s version %d from client %q: %w", wire.ErrFrame, a.key.Name(), h.Version, h.ClientID, err)
+	}
+	r := &request{ctx: c.ctx, principal: auth.Anonymous, clientID: h.ClientID, clientHost: c.host, body: req}
+	c.watch.start()
+	resp := a.handle(c.s, r)
+	c.watch.stop()
+	if resp == nil {
+		return errQuiet
+	}
+	if a.key == kmsg.ApiVersions {
+		if av, ok := req.(*kmsg.ApiVersionsRequest); ok && c.software == "" {
+			c.software = av.ClientSoftwareName + "/" + av.ClientSoftwareVersion
+		}
+		if c.ctx.Err() == nil {
+			return c.reply(h, a, resp) // keeps its version: it may be the v0 form
+		}
+	}
+	resp.SetVersion(h.Version)
+	return c.reply(h, a, resp)
+}
+
+// reply encodes and sends.
+func (c *conn) reply(h wire.Header, a *api, resp kmsg.Response) error {
+	buf := wire.Get(512)
+	defer buf.Free()
+	b := wire.AppendResponseHeader(buf.B[:0], h.CorrelationID, h.Version >= a.flexibleReplyFrom)
+	b = resp.AppendTo(b)
+	buf.B = b
+	wire.Seal(b, 0)
+	return c.write(b)
+}
+
+// write sends all of b. The calling goroutine is the only writer at this time.
+func (c *conn) write(b []byte) error {
+	c.armWrite()
+	_, err := c.nc.Write(b)
+	return err
+}
+
+func (c *conn) armWrite() {
+	now := time.Now()
+	if c.writeUntil.Sub(now) < writeTimeout/2 {
+		c.writeUntil = now.Add(writeTimeout)
+		_ = c.nc.SetWriteDeadline(c.writeUntil) // an error shows at the write
+	}
+}
