@@ -211,6 +211,14 @@ type SinkTask interface {
 	Close() error
 }
 
+// Advancer is a SinkTask that wants to know how far the log was read where it
+// holds nothing to write: transaction markers, aborted and compacted records. The runtime
+// calls Advance after the Write of what lies below next. Without it, a topic whose last
+// records are markers looks, once retention has removed them, as if records were lost.
+type Advancer interface {
+	Advance(tp TopicPartition, next int64)
+}
+
 // Cause says why a commit is made.
 type Cause uint8
 
