@@ -1,45 +1,271 @@
 // Package broker composes a node out of the rooms of core and owns every
 // long-lived goroutine of it. It can be embedded as a library.
-//
-// STUB: the signatures are the contract; the cluster room replaces the bodies.
 package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"path"
+	"strconv"
+	"sync"
+	"time"
 
 	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/consensus"
+	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/replica"
+	"github.com/forebayhub/forebay/core/server"
+	"github.com/forebayhub/forebay/core/txn"
+	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
 // Options make a node. The zero value, with a DataDir, works on a laptop.
 type Options struct {
-	NodeID     metadata.NodeID // 0: 1
+	NodeID     metadata.NodeID // 0: node.id of Set, else 1
 	DataDir    string
-	KafkaAddr  string // host:port; "": 127.0.0.1:9092; port 0 picks one
+	KafkaAddr  string // host:port; "": listeners of Set, else 127.0.0.1:9092; port 0 picks one
 	Durability commitlog.Durability
 	Set        map[string]string // Kafka broker properties
 	FS         vfs.FS            // nil: the disk
 	Logger     *slog.Logger      // nil: silent
+	// BootID names the run of the machine: it tells a killed process from a lost page cache (invariant 4).
+	// "": /proc/sys/kernel/random/boot_id.
+	BootID string
 }
 
 // Broker is a running node.
-type Broker struct{}
+type Broker struct {
+	o        Options
+	addr     address
+	dir      *dataDir
+	listener net.Listener
+	syncer   *commitlog.Syncer
+	quorum   *consensus.Quorum
+	control  *controller.Controller
+	replicas *replica.Set
+	groups   *group.Coordinator
+	txns     *txn.Coordinator
+	server   *server.Server
+
+	ready    chan struct{}
+	failed   chan struct{} // closed once failure is set
+	failOnce sync.Once
+	failure  error
+
+	dialed   sync.WaitGroup // in-memory connections being served
+	serving  context.Context
+	stopDial context.CancelFunc
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// openTimeout bounds the wait for the metadata quorum. Alone it takes well under a second.
+const openTimeout = 30 * time.Second
 
 // Open locks the data directory, recovers and listens; Run serves. An error
-// that the user can mend is a *problem.Error.
-func Open(ctx context.Context, o Options) (*Broker, error) { panic("stub") }
+// that the user can mend is a *problem.Error. A Broker that is not Run must be Closed.
+func Open(ctx context.Context, o Options) (*Broker, error) {
+	o, addr, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{o: o, addr: addr, ready: make(chan struct{}), failed: make(chan struct{})}
+	b.serving, b.stopDial = context.WithCancel(context.Background())
+	if err := b.open(ctx); err != nil {
+		if cerr := b.close(false); cerr != nil {
+			o.Logger.Debug("closing after a failed start", "err", cerr)
+		}
+		return nil, err
+	}
+	return b, nil
+}
 
-// Run serves until ctx ends, then stops in good order. It is called once.
-func (b *Broker) Run(ctx context.Context) error { panic("stub") }
+// resolve fills in defaults and checks what contradicts.
+func (o Options) resolve() (Options, address, error) {
+	if o.FS == nil {
+		o.FS = vfs.Disk{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := controller.CheckStatic(o.Set); err != nil {
+		return o, address{}, err
+	}
+	if o.BootID == "" {
+		o.BootID = bootID()
+	}
+	for _, key := range []string{"node.id", "broker.id"} {
+		v, ok := o.Set[key]
+		if !ok {
+			continue
+		}
+		n, _ := strconv.ParseInt(v, 10, 32) // CheckStatic has looked at it
+		if o.NodeID != 0 && metadata.NodeID(n) != o.NodeID {
+			return o, address{}, contradiction(key, v, fmt.Sprintf("node id %d", o.NodeID))
+		}
+		o.NodeID = metadata.NodeID(n)
+	}
+	if o.NodeID == 0 {
+		o.NodeID = 1
+	}
+	for _, key := range []string{"log.dirs", "log.dir"} {
+		v, ok := o.Set[key]
+		switch {
+		case !ok:
+		case o.DataDir == "":
+			o.DataDir = v
+		case path.Clean(o.DataDir) != path.Clean(v):
+			return o, address{}, contradiction(key, v, "data directory "+o.DataDir)
+		}
+	}
+	if o.DataDir == "" {
+		return o, address{}, &problem.Error{Code: "no-data-directory", Class: problem.Input, What: "no data directory", Hint: "give one with --data"}
+	}
+	addr, err := resolveAddress(o.KafkaAddr, o.Set)
+	return o, addr, err
+}
+
+func contradiction(key, value, other string) error {
+	return &problem.Error{
+		Code: "contradiction", Class: problem.Input, Where: "--set " + key,
+		What: fmt.Sprintf("%s=%s contradicts %s", key, value, other), Hint: "give one of them",
+	}
+}
+
+func (b *Broker) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	var err error
+	if b.dir, err = openDataDir(b.o.FS, b.o.DataDir, b.o.NodeID, b.o.Logger); err != nil {
+		return err
+	}
+	// Bound early, so that a port in use is told before anything is recovered; served only once all is.
+	if b.listener, err = b.addr.listen(ctx); err != nil {
+		return err
+	}
+	b.syncer = commitlog.NewSyncer(0, func(err error) {
+		b.fail(&problem.Error{Code: "disk-failed", Where: b.o.DataDir, What: "a sync to disk failed; what was not synced may be lost, so this node stops: " + err.Error(), Hint: "look at the disk and the kernel's log", Err: err})
+	})
+	b.quorum, err = consensus.Open(consensus.Options{
+		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Logger: b.o.Logger,
+		Failed: func(err error) { b.fail(fmt.Errorf("metadata: %w", err)) },
+	})
+	if err != nil {
+		return metadataProblem(b.dir.path("raft"), err)
+	}
+	b.control = controller.New(controller.Options{Quorum: b.quorum, NodeID: b.o.NodeID, Static: b.static(), Logger: b.o.Logger})
+	if err := b.join(ctx); err != nil {
+		return err
+	}
+	b.replicas = replica.New(replica.Options{
+		NodeID: b.o.NodeID, FS: b.o.FS, Dir: b.dir.path("log"), Quarantine: b.dir.path("quarantine"),
+		Durability: b.o.Durability, Syncer: b.syncer, Logger: b.o.Logger, Clean: b.dir.clean,
+		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
+	})
+	start := time.Now()
+	if err := b.replicas.Start(b.quorum.Image()); err != nil {
+		return fmt.Errorf("recover %s: %w", b.dir.path("log"), err)
+	}
+	b.o.Logger.Debug("logs recovered", "clean", b.dir.clean, "took", time.Since(start))
+	b.quorum.Follow(b.replicas.Update)
+	b.wire()
+	return nil
+}
+
+// metadataProblem says what to do about raft files that cannot be read: never to delete them.
+func metadataProblem(dir string, err error) error {
+	switch {
+	case errors.Is(err, consensus.ErrCorrupt), errors.Is(err, metadata.ErrCorrupt):
+		return &problem.Error{
+			Code: "metadata-corrupt", Class: problem.Environment, Where: dir, What: err.Error(), Err: err,
+			Hint: "nothing was changed; restore the folder from a copy: without it the logs have no topics",
+		}
+	case errors.Is(err, consensus.ErrVersion), errors.Is(err, metadata.ErrVersion):
+		return &problem.Error{
+			Code: "newer-data", Class: problem.Environment, Where: dir, What: err.Error(), Err: err,
+			Hint: "start the newer version of forebay that wrote it",
+		}
+	}
+	return fmt.Errorf("open %s: %w", dir, err)
+}
+
+// static are the broker properties with what the flags say.
+func (b *Broker) static() map[string]string {
+	m := map[string]string{}
+	for k, v := range b.o.Set {
+		m[k] = v
+	}
+	id := strconv.Itoa(int(b.o.NodeID))
+	m["node.id"], m["broker.id"] = id, id
+	m["log.dirs"], m["log.dir"] = b.o.DataDir, b.o.DataDir
+	m["listeners"] = "PLAINTEXT://" + b.listener.Addr().String()
+	return m
+}
+
+// join waits for the metadata quorum and registers this node in it, which gives
+// every partition that it leads a new leader epoch.
+func (b *Broker) join(ctx context.Context) error {
+	if err := b.quorum.Ready(ctx); err != nil {
+		return fmt.Errorf("wait for the metadata quorum: %w", err)
+	}
+	image := b.quorum.Image()
+	if image.ClusterID != "" && image.ClusterID != b.dir.meta.ClusterID {
+		return &problem.Error{
+			Code: "foreign-data-directory", Class: problem.Environment, Where: b.dir.root,
+			What: fmt.Sprintf("its %s names cluster %s, its metadata cluster %s", metaName, b.dir.meta.ClusterID, image.ClusterID),
+			Hint: "the directory was put together from two; restore it from one copy",
+		}
+	}
+	host, port := b.addr.advertise(b.listener.Addr())
+	before := image.Nodes[b.o.NodeID]
+	commands := []metadata.Command{}
+	if image.ClusterID == "" {
+		commands = append(commands,
+			&metadata.SetClusterID{ID: b.dir.meta.ClusterID},
+			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2, "group.version": 1}})
+	}
+	commands = append(commands, &metadata.RegisterNode{
+		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID,
+		// Only a killed process keeps its page cache (invariant 4).
+		TailLost: before != nil && !b.dir.clean && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID,
+	})
+	for _, c := range commands {
+		r, err := b.quorum.Propose(ctx, c)
+		if err == nil {
+			err = r.Err
+		}
+		if errors.Is(err, consensus.ErrDiskFull) && before != nil {
+			// A full disk must not keep what is stored from being read (invariant 11); the old registration stands.
+			b.o.Logger.Error("the disk is full: serving without a new registration", "err", err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("register node %d: %w", b.o.NodeID, err)
+		}
+	}
+	return nil
+}
+
+// fail ends Run with err; the first one counts.
+func (b *Broker) fail(err error) {
+	b.failOnce.Do(func() {
+		b.failure = err
+		close(b.failed)
+	})
+}
 
 // Ready is closed once requests are served in full: this node leads what it should.
-func (b *Broker) Ready() <-chan struct{} { panic("stub") }
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
 
 // KafkaAddr is the real listening address.
-func (b *Broker) KafkaAddr() string { panic("stub") }
+func (b *Broker) KafkaAddr() string { return b.listener.Addr().String() }
 
-// Dial connects in memory, without a socket: for a worker in the same process.
-func (b *Broker) Dial(ctx context.Context) (net.Conn, error) { panic("stub") }
+// ClusterID is the cluster's id, as clients see it.
+func (b *Broker) ClusterID() string { return b.dir.meta.ClusterID }

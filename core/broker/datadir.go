@@ -1,0 +1,216 @@
+package broker
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// The names in a data directory; docs/formats/data-directory.md describes them.
+const (
+	lockName  = "lock"
+	metaName  = "meta.json"
+	cleanName = "clean-shutdown"
+	// metaFormat is the version of the directory's layout.
+	metaFormat = 1
+)
+
+// dirMeta is meta.json: whose directory this is.
+type dirMeta struct {
+	Format    int             `json:"format"`
+	NodeID    metadata.NodeID `json:"node_id"`
+	ClusterID string          `json:"cluster_id"`
+}
+
+// dataDir is a locked data directory.
+type dataDir struct {
+	fs    vfs.FS
+	root  string
+	lock  io.Closer
+	meta  dirMeta
+	clean bool // the last end was in good order
+}
+
+func (d *dataDir) path(name string) string { return path.Join(d.root, name) }
+
+// openDataDir locks root, creates or checks meta.json and takes the clean mark off.
+func openDataDir(fsys vfs.FS, root string, node metadata.NodeID, logger *slog.Logger) (*dataDir, error) {
+	if err := fsys.MkdirAll(root, 0o755); err != nil {
+		return nil, &problem.Error{Code: "data-directory", Class: problem.Environment, Where: root, What: "cannot make the data directory: " + err.Error(), Hint: "give another with --data", Err: err}
+	}
+	d := &dataDir{fs: fsys, root: root}
+	lock, err := fsys.Lock(d.path(lockName))
+	if err != nil {
+		return nil, &problem.Error{Code: "data-directory-in-use", Class: problem.Environment, Where: root, What: "cannot lock the data directory: " + err.Error(), Hint: "is another forebay running on it? Stop it, or give another directory with --data", Err: err}
+	}
+	d.lock = lock
+	if err := d.load(node); err != nil {
+		_ = d.unlock() // the first error tells more
+		return nil, err
+	}
+	if !d.clean {
+		logger.Debug("the last end was not clean: recovering", "dir", root)
+	}
+	return d, nil
+}
+
+func (d *dataDir) load(node metadata.NodeID) error {
+	b, err := readSmall(d.fs, d.path(metaName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := d.create(node); err != nil {
+			return err
+		}
+	case err != nil:
+		return &problem.Error{Code: "data-directory", Class: problem.Environment, Where: d.path(metaName), Err: err}
+	default:
+		if err := d.check(b, node); err != nil {
+			return err
+		}
+	}
+	return d.takeMark()
+}
+
+// create makes an empty directory ours.
+func (d *dataDir) create(node metadata.NodeID) error {
+	entries, err := d.fs.ReadDir(d.root)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == lockName, name == "lost+found", strings.HasPrefix(name, metaName):
+		default:
+			return &problem.Error{
+				Code: "foreign-data-directory", Class: problem.Environment, Where: d.root,
+				What: fmt.Sprintf("it has no %s but it is not empty (%s)", metaName, name),
+				Hint: "give an empty directory, or one that forebay made, with --data",
+			}
+		}
+	}
+	d.meta = dirMeta{Format: metaFormat, NodeID: node, ClusterID: newClusterID()}
+	b, err := json.MarshalIndent(d.meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeSmall(d.fs, d.root, metaName, append(b, '\n')); err != nil {
+		return &problem.Error{Code: "data-directory", Class: problem.Environment, Where: d.root, What: "cannot write to the data directory: " + err.Error(), Hint: "check rights and free space, or give another with --data", Err: err}
+	}
+	return nil
+}
+
+func (d *dataDir) check(b []byte, node metadata.NodeID) error {
+	wrong := func(code, hint, format string, args ...any) error {
+		return &problem.Error{Code: code, Class: problem.Environment, Where: d.path(metaName), What: fmt.Sprintf(format, args...), Hint: hint}
+	}
+	if err := json.Unmarshal(b, &d.meta); err != nil || d.meta.Format == 0 || d.meta.ClusterID == "" {
+		return wrong("foreign-data-directory", "give an empty directory, or one that forebay made, with --data", "it is not forebay's: %.100q", b)
+	}
+	if d.meta.Format > metaFormat {
+		return wrong("newer-data", "start the newer version of forebay that wrote it", "format %d, this version knows up to %d", d.meta.Format, metaFormat)
+	}
+	if d.meta.NodeID != node {
+		return wrong("foreign-data-directory", fmt.Sprintf("start with --id %d, or give node %d its own directory with --data", d.meta.NodeID, node),
+			"it belongs to node %d, this is node %d", d.meta.NodeID, node)
+	}
+	return nil
+}
+
+// newClusterID makes 22 characters as Kafka's: a random UUID in URL-safe base64 that looks like no flag.
+func newClusterID() string {
+	for {
+		id := uuid.New()
+		if s := base64.RawURLEncoding.EncodeToString(id[:]); s[0] != '-' {
+			return s
+		}
+	}
+}
+
+// takeMark reads the clean mark and takes it off, durably, before anything in the
+// directory changes: a mark that is left valid would hide the next crash.
+func (d *dataDir) takeMark() error {
+	_, err := d.fs.Stat(d.path(cleanName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		if err = d.fs.Remove(d.path(cleanName)); err == nil {
+			err = d.fs.SyncDir(d.root)
+		}
+	}
+	d.clean = err == nil
+	return err
+}
+
+func (d *dataDir) markClean() error {
+	return writeSmall(d.fs, d.root, cleanName, []byte("version: 0\n"))
+}
+
+func (d *dataDir) unlock() error {
+	if d.lock == nil {
+		return nil
+	}
+	err := d.lock.Close()
+	d.lock = nil
+	return err
+}
+
+// readSmall reads a file of at most 64 KiB.
+func readSmall(fsys vfs.FS, name string) ([]byte, error) {
+	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, 64<<10)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// writeSmall writes dir/name whole and durably, or not at all.
+func writeSmall(fsys vfs.FS, dir, name string, b []byte) error {
+	full := path.Join(dir, name)
+	f, err := fsys.OpenFile(full+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = fsys.Rename(full+".new", full)
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	return err
+}
+
+// bootID names this run of the machine; "" where the kernel does not tell, which counts as another one each time.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown-" + uuid.NewString()
+	}
+	return strings.TrimSpace(string(b))
+}

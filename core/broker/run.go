@@ -1,0 +1,156 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Run serves until ctx ends, then stops in good order. It is called once.
+//
+// The order of the end, in one place: stop accepting and drain the requests under way → end the
+// coordinators → end maintenance → close the logs (flushed) → close the syncer → close the metadata → mark the
+// directory as clean → unlock.
+func (b *Broker) Run(ctx context.Context) error {
+	background, stopBackground := context.WithCancel(context.Background())
+	defer stopBackground()
+	var rooms errgroup.Group
+	run := func(what string, fn func(context.Context) error) {
+		rooms.Go(func() error {
+			err := fn(background)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				b.fail(err)
+				return err
+			}
+			if background.Err() == nil {
+				b.o.Logger.Error("a room ended early", "room", what)
+			}
+			return nil
+		})
+	}
+	run("groups", b.groups.Run)
+	if t, ok := any(b.txns).(interface{ Run(context.Context) error }); ok {
+		run("transactions", t.Run)
+	}
+	run("replicas", b.replicas.Run)
+	run("maintenance", b.maintain)
+
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	served := make(chan error, 1)
+	go func() { served <- b.server.Serve(serving, b.listener) }()
+	close(b.ready)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-b.failed:
+	case err = <-served:
+		served <- nil
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("the listener ended")
+		}
+	}
+	stopServing()
+	if serr := <-served; err == nil {
+		err = serr
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	b.stopDial()
+	b.dialed.Wait()
+	stopBackground()
+	_ = rooms.Wait() // kept by fail
+	cerr := b.close(true)
+	select {
+	case <-b.failed:
+		return b.failure
+	default:
+	}
+	if err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// Close ends a Broker that was never Run.
+func (b *Broker) Close() error { return b.close(true) }
+
+// close is the second half of the end. Only when everything was closed without an
+// error, and the logs had been opened, is the directory marked as clean.
+func (b *Broker) close(mark bool) error {
+	b.closeOnce.Do(func() {
+		var errs []error
+		note := func(err error) {
+			if err != nil {
+				errs = append(errs, err)
+			}
+		}
+		b.stopDial()
+		if b.listener != nil {
+			if err := b.listener.Close(); !errors.Is(err, net.ErrClosed) {
+				note(err)
+			}
+		}
+		if b.replicas != nil {
+			note(b.replicas.Close())
+		}
+		if b.syncer != nil {
+			b.syncer.Close()
+		}
+		if b.quorum != nil {
+			note(b.quorum.Close())
+		}
+		if b.dir != nil {
+			select {
+			case <-b.failed:
+				mark = false
+			default:
+			}
+			if mark && len(errs) == 0 && b.replicas != nil {
+				note(b.dir.markClean())
+			}
+			note(b.dir.unlock())
+		}
+		b.closeErr = errors.Join(errs...)
+	})
+	return b.closeErr
+}
+
+// firstMaintenance is when logs are looked at for the first time; not at once, so that a start has the disk for itself.
+const firstMaintenance = 30 * time.Second
+
+// maintain looks after retention and compaction, log by log, in one goroutine.
+func (b *Broker) maintain(ctx context.Context) error {
+	every := b.control.Duration("log.retention.check.interval.ms")
+	timer := time.NewTimer(min(firstMaintenance, every))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		b.replicas.Maintain(ctx)
+		timer.Reset(every)
+	}
+}
+
+// Dial connects in memory, without a socket: for a worker in the same process. It waits until this node serves.
+func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
+	select {
+	case <-b.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if b.serving.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	client, peer := Pipe(b.listener.Addr())
+	b.dialed.Go(func() { b.server.ServeConn(b.serving, peer) })
+	return client, nil
+}

@@ -1,0 +1,28 @@
+package broker
+
+import (
+	"github.com/forebayhub/forebay/core/group"
+	"github.com/forebayhub/forebay/core/server"
+	"github.com/forebayhub/forebay/core/txn"
+)
+
+// wire makes the coordinators and the server; none of them starts a goroutine before Run.
+func (b *Broker) wire() {
+	c := b.control
+	b.groups = group.New(group.Deps{
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Logger: b.o.Logger,
+		Options: group.Options{
+			MinSessionTimeout: c.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: c.Duration("group.max.session.timeout.ms"),
+			InitialRebalanceDelay: c.Duration("group.initial.rebalance.delay.ms"), MaxSize: int(c.Int("group.max.size")),
+			OffsetRetention: c.Duration("offsets.retention.minutes") * 60_000, MaxMetadata: int(c.Int("offset.metadata.max.bytes")),
+		},
+	})
+	b.txns = &txn.Coordinator{}
+	b.server = server.New(server.Deps{
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Txns: b.txns, Logger: b.o.Logger,
+		MaxRequestBytes: int32(c.Int("socket.request.max.bytes")), MaxInFlightBytes: max(c.Int("queued.max.request.bytes"), 0),
+		MaxConnections: int(min(c.Int("max.connections"), 1<<20)), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
+		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),
+		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", DataDir: b.o.DataDir, FS: b.o.FS,
+	})
+}
