@@ -18,6 +18,7 @@ import (
 type Poller struct {
 	cl      *kgo.Client
 	next    map[connectors.TopicPartition]int64
+	end     map[connectors.TopicPartition]int64
 	records []connectors.Record
 	headers []connectors.Header
 	runs    []Run
@@ -60,7 +61,7 @@ func (l *Log) NewPoller() (*Poller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open poller: %w", err)
 	}
-	return &Poller{cl: cl, next: map[connectors.TopicPartition]int64{}}, nil
+	return &Poller{cl: cl, next: map[connectors.TopicPartition]int64{}, end: map[connectors.TopicPartition]int64{}}, nil
 }
 
 // Add takes on partitions, each from its offset.
@@ -81,6 +82,9 @@ func (p *Poller) Add(from map[connectors.TopicPartition]int64) {
 
 // Next is the offset that the poller reads next of a partition.
 func (p *Poller) Next(tp connectors.TopicPartition) int64 { return p.next[tp] }
+
+// End is the last stable offset of a partition as the last fetch saw it.
+func (p *Poller) End(tp connectors.TopicPartition) int64 { return max(p.end[tp], p.next[tp]) }
 
 // Poll returns what is there, after at most wait. Nothing is no error. An
 // OutOfRange error names what is lost. The runs live until the next Poll.
@@ -119,10 +123,11 @@ func (p *Poller) Poll(ctx context.Context, wait time.Duration) ([]Run, error) {
 		p.records = make([]connectors.Record, 0, total)
 	}
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+		tp := connectors.TopicPartition{Topic: f.Topic, Partition: f.Partition}
+		p.end[tp] = max(p.end[tp], f.LastStableOffset)
 		if len(f.Records) == 0 {
 			return
 		}
-		tp := connectors.TopicPartition{Topic: f.Topic, Partition: f.Partition}
 		first := len(p.records)
 		for _, r := range f.Records {
 			if !r.Attrs.IsControl() {

@@ -72,6 +72,20 @@ func (s Scope) appendKey(dst []byte, key string, open bool) []byte {
 	return append(dst, '}')
 }
 
+// Renew proves that the scope's appender has not been fenced: it commits a
+// record that says who is at work. A fenced one gets hublog.ErrFenced.
+func Renew(ctx context.Context, a *hublog.Appender, s Scope, host string) (epoch int64, err error) {
+	if err := a.Begin(); err != nil {
+		return 0, err
+	}
+	who, err := json.Marshal(map[string]string{"host": host})
+	if err != nil {
+		return 0, err
+	}
+	a.AppendTracked(Topic, 0, s.appendKey(nil, "", true), who)
+	return a.Commit(ctx)
+}
+
 // Loaded is what Load found.
 type Loaded struct {
 	Positions map[connectors.PositionKey]connectors.Position
@@ -87,15 +101,7 @@ type Loaded struct {
 // fenced and its transactions are settled; I commit a barrier record, read up to
 // it with the transaction markers, and resolve them here.
 func Load(ctx context.Context, l *hublog.Log, a *hublog.Appender, s Scope, host string) (Loaded, error) {
-	if err := a.Begin(); err != nil {
-		return Loaded{}, err
-	}
-	who, err := json.Marshal(map[string]string{"host": host})
-	if err != nil {
-		return Loaded{}, err
-	}
-	a.AppendTracked(Topic, 0, s.appendKey(nil, "", true), who)
-	barrier, err := a.Commit(ctx)
+	barrier, err := Renew(ctx, a, s, host)
 	if err != nil {
 		return Loaded{}, fmt.Errorf("load positions: %w", err)
 	}

@@ -1,0 +1,177 @@
+package task
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/position"
+)
+
+// append adds a batch to the open transaction, or begins one. It copies what it
+// needs: the batch goes back to the reader.
+func (t *sourceTask) append(ctx context.Context, b *connectors.Batch) error {
+	if b.Empty() {
+		return nil
+	}
+	if !t.open {
+		if err := t.out.Begin(); err != nil {
+			return err
+		}
+		t.open, t.since = true, time.Now()
+	}
+	now := time.Now()
+	for i := range b.Records {
+		if err := t.appendRecord(ctx, &b.Records[i], now); err != nil {
+			return err
+		}
+	}
+	covered := 0
+	for i := range b.Marks {
+		m := &b.Marks[i]
+		covered = max(covered, m.Upto)
+		if m.Position == nil {
+			t.dirty[m.Key] = nil
+			continue
+		}
+		if t.dirty[m.Key] == nil {
+			t.dirty[m.Key] = make(connectors.Position, 0, len(m.Position))
+		}
+		t.dirty[m.Key] = append(t.dirty[m.Key][:0], m.Position...)
+	}
+	switch {
+	case len(b.Marks) > 0:
+		t.unmarked = covered < len(b.Records)
+	case len(b.Records) > 0:
+		t.unmarked = true
+	}
+	if t.unmarked && t.out.Bytes() > mostUnmarked {
+		return connectors.Fatal(fmt.Errorf("the source has added %d bytes without a position", t.out.Bytes()), "a mistake in the connector: Batch.Mark must follow its records")
+	}
+	return nil
+}
+
+func (t *sourceTask) appendRecord(ctx context.Context, r *connectors.Record, now time.Time) error {
+	partitions, ok := t.topics[r.Topic]
+	if !ok {
+		if err := t.newTopic(ctx, r.Topic); err != nil {
+			return err
+		}
+		partitions = t.topics[r.Topic]
+	}
+	tail := t.arena.tail()
+	grown, e, err := t.encoder.Encode(tail, r)
+	if err != nil {
+		return connectors.Fatal(fmt.Errorf("write a record of topic %s: %w", r.Topic, err), "")
+	}
+	t.arena.keep(tail, grown)
+	if e.New != nil {
+		if err := t.o.Schemas.Register(ctx, *e.New); err != nil {
+			return err
+		}
+	}
+	if e.Skip {
+		return nil
+	}
+	// Typed bytes lie in the arena by now, raw ones still in the batch.
+	if r.Key.Schema == nil {
+		e.Key = t.arena.copy(e.Key)
+	}
+	if r.Change == nil && r.Value.Schema == nil {
+		e.Value = t.arena.copy(e.Value)
+	}
+	if n := len(e.Key) + len(e.Value); n > hublog.MaxRecordBytes-1024 {
+		return connectors.Fatal(fmt.Errorf("a record of topic %s has %d bytes; the log takes %d", r.Topic, n, hublog.MaxRecordBytes-1024), "leave the large column out, or split the line")
+	}
+	at := r.Timestamp
+	if at.IsZero() {
+		at = now
+	}
+	t.out.Append(r.Topic, t.partition(r, e.Key, partitions), e.Key, e.Value, t.headers(r, e.SchemaID), at)
+	t.o.Stats.Records.Add(1)
+	t.o.Stats.Bytes.Add(int64(len(e.Key) + len(e.Value)))
+	return nil
+}
+
+func (t *sourceTask) headers(r *connectors.Record, schemaID []byte) []kgo.RecordHeader {
+	n := len(r.Headers)
+	if schemaID != nil {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	out := t.arena.header(n)
+	for i, h := range r.Headers {
+		out[i] = kgo.RecordHeader{Key: h.Key, Value: t.arena.copy(h.Value)}
+	}
+	if schemaID != nil {
+		out[n-1] = kgo.RecordHeader{Key: converter.SchemaHeader, Value: schemaID}
+	}
+	return out
+}
+
+// partition chooses by the key's hash. Without a key, changes of a table stay in
+// order in partition 0, and other records stay in order per split.
+func (t *sourceTask) partition(r *connectors.Record, key []byte, n int32) int32 {
+	switch {
+	case r.Partition >= 0:
+		return r.Partition
+	case key != nil:
+		return hublog.Partition(key, n)
+	case r.Change != nil:
+		return 0
+	}
+	return hublog.Partition([]byte(t.o.Split.ID), n)
+}
+
+// newTopic makes a topic that appeared while the task runs.
+func (t *sourceTask) newTopic(ctx context.Context, name string) error {
+	if err := t.ensureTopics(ctx); err != nil {
+		return err
+	}
+	if t.topics[name] > 0 {
+		return nil
+	}
+	if _, err := t.o.Log.EnsureTopic(ctx, withDefaults(connectors.TopicSpec{Name: name}, t.o.Partitions)); err != nil {
+		return err
+	}
+	return t.describe(ctx, []string{name})
+}
+
+// commit ends the open transaction: records and positions in one, then, and
+// only then, the source hears of it (invariant 5).
+func (t *sourceTask) commit(ctx context.Context, st connectors.SourceTask) error {
+	for key, p := range t.dirty {
+		t.out.Append(position.Topic, 0, t.o.Scope.Key(key), p, nil, time.Time{})
+	}
+	start := time.Now()
+	if _, err := t.out.Commit(ctx); err != nil {
+		return err
+	}
+	t.contact = time.Now()
+	t.lastEnd = t.contact
+	t.cost += (t.contact.Sub(start) - t.cost) / 8
+	t.open = false
+	t.arena.reset(t.limit)
+	done := make(map[connectors.PositionKey]connectors.Position, len(t.dirty))
+	for key, p := range t.dirty {
+		if p != nil {
+			done[key] = p
+		}
+	}
+	// A new map: the source may keep the positions that it is told.
+	t.dirty = make(map[connectors.PositionKey]connectors.Position, len(done))
+	if len(done) == 0 {
+		return nil
+	}
+	if err := st.Committed(ctx, done); err != nil {
+		return fmt.Errorf("acknowledge to the source: %w", err)
+	}
+	return nil
+}

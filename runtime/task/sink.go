@@ -1,0 +1,332 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sort"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/schemas"
+)
+
+// SinkOptions make a sink task.
+type SinkOptions struct {
+	Log     *hublog.Log
+	Schemas *schemas.Store
+	Sink    connectors.Sink
+	Env     connectors.Env
+	Logger  *slog.Logger
+	Stats   *Stats
+	// Flush requests are answered between two polls. nil: none.
+	Flush <-chan Flush
+	// Drain is how long the task may take to commit what it has written once ctx has ended.
+	Drain time.Duration
+}
+
+// Flush asks a sink task to commit what it has written.
+type Flush struct {
+	// Done receives, for each partition, the offset up to which everything is
+	// in the target. It has room for one.
+	Done chan<- FlushResult
+}
+
+// FlushResult answers a Flush.
+type FlushResult struct {
+	Committed map[connectors.TopicPartition]int64
+	Err       error
+}
+
+const (
+	pollWait      = 200 * time.Millisecond
+	refreshEvery  = 2 * time.Second // new topics are found within 5 s
+	groupInterval = time.Second
+)
+
+// LagGroup is the consumer group that a sink commits to for lag tools.
+func LagGroup(sink string) string { return "forebay-" + sink }
+
+// RunSink runs a sink's one task until ctx ends (nil) or something fails. It may
+// be called again after an error: the target says where to resume.
+func RunSink(ctx context.Context, o SinkOptions) error {
+	hard, cancel := drain(ctx, o.Drain)
+	defer cancel()
+	scope := position.Scope{Group: o.Env.Group, Source: o.Env.Name}
+	// Invariant 7: from here on every earlier task of this sink is fenced.
+	lease, err := o.Log.NewAppender(ctx, scope.TransactionalID(), 0)
+	if err != nil {
+		return fencing(err, time.Now(), scope)
+	}
+	defer lease.Close()
+	epoch, err := position.Renew(ctx, lease, scope, o.Env.Host)
+	if err != nil {
+		return fencing(err, time.Now(), scope)
+	}
+	poller, err := o.Log.NewPoller()
+	if err != nil {
+		return err
+	}
+	defer poller.Close()
+	t := &sinkTask{o: o, scope: scope, lease: lease, contact: time.Now(), poller: poller, hard: hard,
+		parts: map[connectors.TopicPartition]*part{}, ids: map[string][16]byte{}}
+	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
+	t.sink = o.Sink.Task(connectors.SinkEnv{
+		Env: o.Env, TaskID: uuid.NewString(), Epoch: epoch, Decode: decoder.Decode, Alive: t.alive,
+	})
+	defer func() { o.Stats.Ready.Store(false) }()
+	if err := t.sink.Open(ctx); err != nil {
+		return errors.Join(fmt.Errorf("open: %w", err), t.sink.Close())
+	}
+	err = t.run(ctx)
+	if cerr := t.sink.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("close: %w", cerr)
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// part is what the task knows of one partition.
+type part struct {
+	written   int64 // after the last record given to the sink
+	committed int64 // everything before it is in the target
+	reported  int64 // to the lag group; -1: nothing yet
+}
+
+type sinkTask struct {
+	o       SinkOptions
+	scope   position.Scope
+	lease   *hublog.Appender
+	lost    error // why the lease is gone
+	contact time.Time
+	poller  *hublog.Poller
+	sink    connectors.SinkTask
+	hard    context.Context // outlives the request to stop by the drain time
+
+	parts     map[connectors.TopicPartition]*part
+	ids       map[string][16]byte
+	refreshed time.Time
+	reported  time.Time
+}
+
+// alive is SinkEnv.Alive.
+func (t *sinkTask) alive() error {
+	if t.lost != nil {
+		return t.lost
+	}
+	return t.hard.Err()
+}
+
+func (t *sinkTask) run(ctx context.Context) error {
+	if err := t.refresh(ctx); err != nil {
+		return err
+	}
+	t.o.Stats.Ready.Store(true)
+	for ctx.Err() == nil {
+		if time.Since(t.refreshed) >= refreshEvery {
+			if err := t.refresh(ctx); err != nil {
+				return err
+			}
+		}
+		if err := t.step(ctx); err != nil {
+			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				break
+			}
+			return err
+		}
+	}
+	// The task ends in good order: what it has written becomes visible.
+	if err := t.commit(t.all(), connectors.CauseShutdown); err != nil {
+		return fmt.Errorf("commit at the end: %w", err)
+	}
+	t.report(true)
+	return nil
+}
+
+// step polls once, writes what came, commits what is due and answers flushes.
+func (t *sinkTask) step(ctx context.Context) error {
+	runs, err := t.poller.Poll(ctx, pollWait)
+	if err != nil {
+		return t.gap(err)
+	}
+	for _, run := range runs {
+		for len(run.Records) > 0 {
+			// In portions, so that rotation by size and count is not overshot by a whole fetch.
+			portion := run
+			portion.Records = portionOf(run.Records)
+			run.Records = run.Records[len(portion.Records):]
+			if err := t.write(portion); err != nil {
+				return err
+			}
+			if due := t.sink.Tick(time.Now()); len(due) > 0 {
+				if err := t.commit(due, connectors.CauseDue); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if due := t.sink.Tick(time.Now()); len(due) > 0 {
+		if err := t.commit(due, connectors.CauseDue); err != nil {
+			return err
+		}
+	}
+	select {
+	case f := <-t.o.Flush:
+		err := t.commit(t.all(), connectors.CauseFlush)
+		if err == nil {
+			t.report(true)
+		}
+		f.Done <- FlushResult{Committed: t.through(), Err: err}
+		if err != nil {
+			return err
+		}
+	default:
+	}
+	t.report(false)
+	return nil
+}
+
+// portionOf is the front of records that is given to the sink at once.
+func portionOf(records []connectors.Record) []connectors.Record {
+	const most, mostBytes = 1000, 1 << 20
+	bytes := 0
+	for i := range records {
+		if bytes += len(records[i].RawKey) + len(records[i].RawValue); i+1 == most || bytes >= mostBytes {
+			return records[:i+1]
+		}
+	}
+	return records
+}
+
+func (t *sinkTask) write(run hublog.Run) error {
+	p := t.parts[run.TopicPartition]
+	if p == nil || len(run.Records) == 0 {
+		return nil
+	}
+	rejects, err := t.sink.Write(t.hard, run.Records)
+	if err != nil {
+		return fmt.Errorf("write %s-%d from offset %d: %w", run.Topic, run.Partition, run.Records[0].Offset, err)
+	}
+	if len(rejects) > 0 {
+		r := rejects[0]
+		where := fmt.Sprintf("%s-%d", run.Topic, run.Partition)
+		if r.Index >= 0 && r.Index < len(run.Records) {
+			where += fmt.Sprintf(" at offset %d", run.Records[r.Index].Offset)
+		}
+		return connectors.Fatal(fmt.Errorf("the sink cannot take the record of %s: %w", where, r.Reason),
+			"nothing after it is lost: mend the record's cause and restart the sink")
+	}
+	bytes := int64(0)
+	for i := range run.Records {
+		bytes += int64(len(run.Records[i].RawKey) + len(run.Records[i].RawValue))
+	}
+	t.o.Stats.Records.Add(int64(len(run.Records)))
+	t.o.Stats.Bytes.Add(bytes)
+	p.written = run.Records[len(run.Records)-1].Offset + 1
+	return nil
+}
+
+// commit makes what was written to the partitions visible in the target.
+func (t *sinkTask) commit(tps []connectors.TopicPartition, cause connectors.Cause) error {
+	if len(tps) == 0 {
+		return nil
+	}
+	tokens, err := t.sink.Prepare(t.hard, tps, cause)
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if len(tokens) > 0 {
+		// Invariant 7: whoever has started since then has fenced the lease.
+		if _, err := position.Renew(t.hard, t.lease, t.scope, t.o.Env.Host); err != nil {
+			t.lost = fencing(err, t.contact, t.scope)
+			return t.lost
+		}
+		t.contact = time.Now()
+	}
+	with := map[connectors.TopicPartition]bool{}
+	for _, token := range tokens {
+		if err := t.alive(); err != nil {
+			return err
+		}
+		if err := t.sink.Commit(t.hard, token); err != nil {
+			return fmt.Errorf("commit %s-%d up to offset %d: %w", token.Topic, token.Partition, token.Next, err)
+		}
+		with[token.TopicPartition] = true
+		if p := t.parts[token.TopicPartition]; p != nil {
+			p.committed = max(p.committed, token.Next)
+		}
+	}
+	if cause == connectors.CauseDue {
+		return nil
+	}
+	// Everything was asked for: a partition without a token holds nothing that
+	// would have to be committed (tombstones that a format leaves out).
+	for _, tp := range tps {
+		if p := t.parts[tp]; p != nil && !with[tp] {
+			p.committed = p.written
+		}
+	}
+	return nil
+}
+
+// all lists the partitions that hold something uncommitted.
+func (t *sinkTask) all() []connectors.TopicPartition {
+	var out []connectors.TopicPartition
+	for tp, p := range t.parts {
+		if p.written > p.committed {
+			out = append(out, tp)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		return out[i].Topic < out[j].Topic || out[i].Topic == out[j].Topic && out[i].Partition < out[j].Partition
+	})
+	return out
+}
+
+// through says, for each partition, up to where everything is in the target:
+// past transaction markers when nothing else lies between.
+func (t *sinkTask) through() map[connectors.TopicPartition]int64 {
+	out := make(map[connectors.TopicPartition]int64, len(t.parts))
+	for tp, p := range t.parts {
+		out[tp] = p.committed
+		if p.committed >= p.written {
+			out[tp] = max(p.committed, t.poller.Next(tp))
+		}
+	}
+	return out
+}
+
+// report keeps the lag group and the lag figure up to date. It is for people:
+// a failure is no reason to stop.
+func (t *sinkTask) report(now bool) {
+	if !now && time.Since(t.reported) < groupInterval {
+		return
+	}
+	t.reported = time.Now()
+	lag := int64(0)
+	fresh := map[connectors.TopicPartition]int64{}
+	for tp, at := range t.through() {
+		lag += max(0, t.poller.End(tp)-at)
+		if p := t.parts[tp]; p.reported != at {
+			fresh[tp] = at
+		}
+	}
+	t.o.Stats.Lag.Store(lag)
+	ctx, cancel := context.WithTimeout(t.hard, 5*time.Second)
+	defer cancel()
+	if err := t.o.Log.CommitGroup(ctx, LagGroup(t.o.Env.Name), fresh); err != nil {
+		t.o.Logger.Debug("commit the lag group", "error", err)
+		return
+	}
+	for tp, at := range fresh {
+		t.parts[tp].reported = at
+	}
+}

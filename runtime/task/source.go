@@ -1,0 +1,344 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/schemas"
+)
+
+// SourceOptions make a source task.
+type SourceOptions struct {
+	Log        *hublog.Log
+	Schemas    *schemas.Store
+	Source     connectors.Source
+	Split      connectors.Split
+	Scope      position.Scope
+	Host       string
+	Format     converter.Format
+	Partitions int32 // of topics that the source creates and says nothing about
+	Logger     *slog.Logger
+	Stats      *Stats
+	// Drain is how long the task may take to commit what it has read once ctx has ended.
+	Drain time.Duration
+}
+
+// Transactions from a source close by size, by age, or when the source is idle.
+const (
+	batchBytes    = 1 << 20
+	leastTxnBytes = 1 << 20
+	mostTxnBytes  = 16 << 20 // under backlog
+	txnAge        = 5 * time.Millisecond
+	txnIdle       = time.Millisecond
+	// A log where a transaction costs more gets fewer of them: commits take at
+	// most about a third of the time, up to this age.
+	mostTxnAge = 250 * time.Millisecond
+	// A source must mark a position before so much is open.
+	mostUnmarked = 64 << 20
+)
+
+// RunSource runs one split until ctx ends (nil), the split ends for good (nil)
+// or something fails. It may be called again after an error.
+func RunSource(ctx context.Context, o SourceOptions) error {
+	hard, cancel := drain(ctx, o.Drain)
+	defer cancel()
+	t := &sourceTask{o: o, topics: map[string]int32{}, dirty: map[connectors.PositionKey]connectors.Position{},
+		encoder: converter.NewEncoder(o.Format), limit: leastTxnBytes}
+	if err := t.ensureTopics(ctx); err != nil {
+		return err
+	}
+	most, err := o.Log.MaxMessageBytes(ctx, t.names()...)
+	if err != nil {
+		return err
+	}
+	// Invariant 7: from here on every earlier task of this split is fenced.
+	if t.out, err = o.Log.NewAppender(ctx, o.Scope.TransactionalID(), most); err != nil {
+		return t.fencing(err)
+	}
+	defer func() { t.out.Close() }()
+	t.contact = time.Now()
+	loaded, err := position.Load(ctx, o.Log, t.out, o.Scope, o.Host)
+	if err != nil {
+		return t.fencing(err)
+	}
+	t.contact = time.Now()
+	return t.run(ctx, hard, loaded.Positions)
+}
+
+// drain derives a context that outlives ctx by d.
+func drain(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(max(d, 0), cancel) })
+	return hard, func() { stop(); cancel() }
+}
+
+type sourceTask struct {
+	o       SourceOptions
+	out     *hublog.Appender
+	encoder *converter.Encoder
+	topics  map[string]int32 // partitions by name
+	arena   arena
+
+	open     bool
+	since    time.Time // of the open transaction
+	unmarked bool      // it holds records that no position covers yet
+	dirty    map[connectors.PositionKey]connectors.Position
+	limit    int           // bytes at which it closes
+	cost     time.Duration // of a commit, smoothed
+	lastEnd  time.Time     // of the last commit
+	contact  time.Time     // wall clock of the last sign that the log still takes us for alive
+}
+
+func (t *sourceTask) names() []string {
+	names := make([]string, 0, len(t.topics))
+	for n := range t.topics {
+		names = append(names, n)
+	}
+	return names
+}
+
+func (t *sourceTask) ensureTopics(ctx context.Context) error {
+	specs, err := t.o.Source.Topics(ctx)
+	if err != nil {
+		return fmt.Errorf("list the source's topics: %w", err)
+	}
+	names := make([]string, 0, len(specs))
+	for _, s := range specs {
+		created, err := t.o.Log.EnsureTopic(ctx, withDefaults(s, t.o.Partitions))
+		if err != nil {
+			return err
+		}
+		if created {
+			t.o.Logger.Info("created topic", "topic", s.Name)
+		}
+		names = append(names, s.Name)
+	}
+	return t.describe(ctx, names)
+}
+
+func (t *sourceTask) describe(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	// A topic that was created a moment ago may not be known everywhere yet.
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		have, err := t.o.Log.Topics(ctx, names...)
+		if err != nil {
+			return err
+		}
+		missing := ""
+		for _, n := range names {
+			if have[n].Partitions == 0 {
+				missing = n
+			}
+			t.topics[n] = have[n].Partitions
+		}
+		if missing == "" {
+			return nil
+		}
+		if wait > 2*time.Second {
+			return fmt.Errorf("topic %s does not appear", missing)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// withDefaults fills in what PRODUCT says about topics that sources own.
+func withDefaults(s connectors.TopicSpec, partitions int32) connectors.TopicSpec {
+	if s.Partitions == 0 {
+		s.Partitions = max(partitions, 1)
+	}
+	configs := map[string]string{"retention.ms": "604800000", "cleanup.policy": "delete", "max.message.bytes": fmt.Sprint(hublog.MaxRecordBytes)}
+	for k, v := range s.Configs {
+		configs[k] = v
+	}
+	s.Configs = configs
+	return s
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// handoff is a batch on its way from the reader to the writer.
+type handoff struct {
+	b   *connectors.Batch
+	err error
+}
+
+// run reads in one goroutine and writes in another. Two batches go round
+// between them: while one is appended and committed, the other is filled
+// (invariant 9: a slow log makes the reader wait).
+func (t *sourceTask) run(ctx, hard context.Context, positions map[connectors.PositionKey]connectors.Position) error {
+	st := t.o.Source.Task(t.o.Split)
+	rctx, stop := context.WithCancel(ctx)
+	defer stop()
+	free, full := make(chan *connectors.Batch, 2), make(chan handoff, 1)
+	for range cap(free) {
+		free <- connectors.NewBatch(batchBytes)
+	}
+	opened, written := make(chan error, 1), make(chan struct{})
+	closed := make(chan error, 1)
+	go func() { // Open, Read and Close are called from this goroutine alone
+		err := st.Open(rctx, positions)
+		opened <- err
+		if err == nil {
+			read(rctx, st, free, full)
+			<-written // Committed is not called after Close
+		}
+		closed <- st.Close()
+	}()
+	if err := <-opened; err != nil {
+		<-closed
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("open: %w", err)
+	}
+	t.o.Stats.Ready.Store(true)
+	defer t.o.Stats.Ready.Store(false)
+	err := t.write(hard, st, free, full)
+	stop()
+	go func() { // a reader that is handing over must not wait for ever
+		for range full {
+		}
+	}()
+	close(written)
+	cerr := <-closed
+	if err == nil && cerr != nil && ctx.Err() == nil {
+		err = fmt.Errorf("close: %w", cerr)
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return t.fencing(err)
+}
+
+// read fills batches until an error, which goes along with the last one.
+func read(ctx context.Context, st connectors.SourceTask, free <-chan *connectors.Batch, full chan<- handoff) {
+	defer close(full)
+	for {
+		var b *connectors.Batch
+		select {
+		case <-ctx.Done():
+			full <- handoff{err: ctx.Err()}
+			return
+		case b = <-free:
+		}
+		b.Reset()
+		err := st.Read(ctx, b)
+		full <- handoff{b: b, err: err}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// write appends batches and ends transactions until the reader has ended.
+func (t *sourceTask) write(ctx context.Context, st connectors.SourceTask, free chan<- *connectors.Batch, full <-chan handoff) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		var due <-chan time.Time
+		if t.open && !t.unmarked {
+			timer.Reset(t.wait())
+			due = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-due:
+			if err := t.commit(ctx, st); err != nil {
+				return err
+			}
+		case h := <-full:
+			if h.b != nil {
+				if err := t.append(ctx, h.b); err != nil {
+					return err
+				}
+			}
+			if h.err != nil {
+				return t.finish(ctx, st, h.err)
+			}
+			free <- h.b
+			if t.open && !t.unmarked && (t.out.Bytes() >= t.limit || time.Since(t.since) >= t.age()) {
+				t.resize(len(full) > 0)
+				if err := t.commit(ctx, st); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// finish commits what the last batches brought, as far as positions cover it.
+func (t *sourceTask) finish(ctx context.Context, st connectors.SourceTask, cause error) error {
+	if t.open && !t.unmarked {
+		if err := t.commit(ctx, st); err != nil {
+			return err
+		}
+	}
+	if errors.Is(cause, io.EOF) {
+		if t.unmarked {
+			return errors.New("the split ended after records without a position")
+		}
+		return nil
+	}
+	return cause
+}
+
+// age is how long a transaction may stay open.
+func (t *sourceTask) age() time.Duration { return min(max(txnAge, 2*t.cost), mostTxnAge) }
+
+// wait is how long to wait for more before the open transaction is ended.
+func (t *sourceTask) wait() time.Duration {
+	now := time.Now()
+	left := t.age() - now.Sub(t.since)
+	// A quiet source is not kept waiting, unless it would make transactions
+	// faster than the log takes them.
+	idle := max(txnIdle, t.lastEnd.Add(2*t.cost).Sub(now))
+	return max(0, min(left, idle))
+}
+
+// resize lets transactions grow while there is a backlog, and shrink after it.
+func (t *sourceTask) resize(backlog bool) {
+	if backlog {
+		t.limit = min(2*t.limit, mostTxnBytes)
+	} else {
+		t.limit = max(t.limit/2, leastTxnBytes)
+	}
+}
+
+// fencing makes a lost transactional id final, unless it was lost by silence: a
+// machine that slept past the transaction's timeout is not a second worker.
+func (t *sourceTask) fencing(err error) error {
+	if err == nil || !errors.Is(err, hublog.ErrFenced) {
+		return err
+	}
+	return fencing(err, t.contact, t.o.Scope)
+}
+
+func fencing(err error, contact time.Time, s position.Scope) error {
+	// Round(0) drops the monotonic clock, which stands still while a machine sleeps.
+	if time.Now().Round(0).Sub(contact.Round(0)) >= hublog.TransactionTimeout {
+		return fmt.Errorf("the log gave the transaction up: %w", err)
+	}
+	return connectors.Fatal(err, fmt.Sprintf("another worker of group %q runs %s: stop one of them, or give one another --group", s.Group, s.Source))
+}

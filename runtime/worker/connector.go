@@ -1,0 +1,418 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/schemas"
+	"github.com/forebayhub/forebay/runtime/task"
+)
+
+// Patience after an error that may pass: doubled each time, up to the most, and
+// forgotten after a while of good work.
+const (
+	firstBackoff = 500 * time.Millisecond
+	mostBackoff  = 30 * time.Second
+	goodWork     = time.Minute
+)
+
+// connector is one configured connector at work.
+type connector struct {
+	w      *Worker
+	cfg    Config
+	env    connectors.Env
+	spec   spec.Spec
+	logger *slog.Logger
+	source func() (connectors.Source, error)
+	sink   func() (connectors.Sink, error)
+	stats  task.Stats
+	flush  chan task.Flush
+	wake   chan struct{} // capacity 1: what is wanted has changed
+
+	mu struct {
+		sync.Mutex
+		wanted  State // Running, Paused, Stopped
+		restart bool
+		state   State
+		since   time.Time
+		err     error
+		last    error // of the end
+		cancel  context.CancelFunc
+		splits  []string
+		rate    float64
+		sampled int64
+		at      time.Time
+	}
+}
+
+func (w *Worker) connector(cfg Config) (*connector, error) {
+	c := &connector{w: w, cfg: cfg, flush: make(chan task.Flush), wake: make(chan struct{}, 1),
+		logger: w.o.Logger.With("connector", cfg.Name),
+	}
+	c.env = connectors.Env{Name: cfg.Name, Group: w.o.Group, Host: w.o.Host, Logger: c.logger}
+	c.mu.wanted, c.mu.state, c.mu.since = Running, Starting, time.Now()
+	c.stats.Lag.Store(-1)
+	if cfg.Sink {
+		return c, c.makeSink()
+	}
+	return c, c.makeSource()
+}
+
+func (c *connector) makeSource() error {
+	for _, t := range c.w.o.Registry.Sources {
+		if t.Name == c.cfg.Type {
+			c.spec = t.Spec
+			c.source = func() (connectors.Source, error) { return t.New(c.cfg.Values, c.env) }
+			src, err := c.source()
+			if err != nil {
+				return input(c.cfg, err.Error(), "")
+			}
+			return c.checkDelivery(src.Capabilities())
+		}
+	}
+	return input(c.cfg, "no such source type", "")
+}
+
+func (c *connector) makeSink() error {
+	for _, t := range c.w.o.Registry.Sinks {
+		if t.Name == c.cfg.Type {
+			c.spec = t.Spec
+			c.sink = func() (connectors.Sink, error) { return t.New(c.cfg.Values, c.env) }
+			sink, err := c.sink()
+			if err != nil {
+				return input(c.cfg, err.Error(), "")
+			}
+			return c.checkDelivery(sink.Capabilities())
+		}
+	}
+	return input(c.cfg, "no such sink type", "")
+}
+
+func (c *connector) checkDelivery(have connectors.Capabilities) error {
+	if f := CheckDelivery(c.cfg.Values, have); f != nil {
+		return input(c.cfg, f.Message, f.Hint)
+	}
+	return nil
+}
+
+// CheckDelivery finds a promise that the connector cannot keep.
+func CheckDelivery(v spec.Values, have connectors.Capabilities) *spec.Finding {
+	if !v.Has("delivery") || v.String("delivery") != "exactly_once" || have.Delivery == connectors.ExactlyOnce {
+		return nil
+	}
+	return &spec.Finding{Path: "delivery", Message: "cannot deliver exactly once as it is configured", Hint: "set delivery: at_least_once to run it all the same"}
+}
+
+// want changes what the connector should be doing.
+func (c *connector) want(s State, restart bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.wanted == s && !restart && !(s == Running && c.mu.state == Failed) {
+		return
+	}
+	c.mu.wanted, c.mu.restart = s, true
+	if c.mu.cancel != nil {
+		c.mu.cancel()
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *connector) set(s State, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.state != s {
+		c.mu.state, c.mu.since = s, time.Now()
+	}
+	c.mu.err = err
+}
+
+// run keeps the connector doing what is wanted until ctx ends.
+func (c *connector) run(ctx context.Context) {
+	backoff := firstBackoff
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		wanted := c.mu.wanted
+		c.mu.restart = false
+		rctx, cancel := context.WithCancel(ctx)
+		c.mu.cancel = cancel
+		c.mu.Unlock()
+		if wanted != Running {
+			cancel()
+			c.set(wanted, nil)
+			c.await(ctx, 0)
+			continue
+		}
+		began := time.Now()
+		err := c.once(rctx)
+		cancel()
+		if ctx.Err() != nil {
+			c.mu.Lock()
+			c.mu.last = err
+			c.mu.Unlock()
+			break
+		}
+		c.mu.Lock()
+		asked := c.mu.restart
+		c.mu.Unlock()
+		switch {
+		case asked:
+			backoff = firstBackoff
+		case err == nil: // every split has ended for good
+			c.set(Stopped, nil)
+			c.await(ctx, 0)
+		case connectors.IsFatal(err):
+			c.set(Failed, err)
+			c.logger.Error("connector failed", "error", err, "hint", hintOf(err))
+			c.await(ctx, 0)
+		default:
+			if time.Since(began) > goodWork {
+				backoff = firstBackoff
+			}
+			c.set(Restarting, err)
+			c.logger.Warn("connector will be restarted", "error", err, "in", backoff)
+			c.await(ctx, backoff)
+			backoff = min(2*backoff, mostBackoff)
+		}
+	}
+	c.set(Stopped, c.lastWords())
+}
+
+// await waits for a change of what is wanted, for d (0: for ever), or for the end.
+func (c *connector) await(ctx context.Context, d time.Duration) {
+	var late <-chan time.Time
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-c.wake:
+	case <-late:
+	}
+}
+
+func hintOf(err error) string {
+	var f *connectors.FatalError
+	if errors.As(err, &f) {
+		return f.Hint
+	}
+	return ""
+}
+
+// once runs the connector's tasks until one of them ends.
+func (c *connector) once(ctx context.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // a connector's mistake must not take the others along
+			err = connectors.Fatal(fmt.Errorf("the connector panicked: %v", r), "this is a bug in the connector")
+		}
+	}()
+	for _, t := range []connectors.TopicSpec{position.TopicSpec(), schemas.TopicSpec()} {
+		if _, err := c.w.log.EnsureTopic(ctx, t); err != nil {
+			return err
+		}
+	}
+	if c.cfg.Sink {
+		return c.sinkOnce(ctx)
+	}
+	return c.sourceOnce(ctx)
+}
+
+// working turns the state to RUNNING once the tasks are open.
+func (c *connector) working(ctx context.Context) {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if c.stats.Ready.Load() {
+				c.set(Running, nil)
+				return
+			}
+		}
+	}
+}
+
+func (c *connector) sinkOnce(ctx context.Context) error {
+	sink, err := c.sink()
+	if err != nil {
+		return connectors.Fatal(err, "")
+	}
+	if err := c.validate(ctx, sink.Validate(ctx)); err != nil {
+		return err
+	}
+	wctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go c.working(wctx)
+	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Sink: sink, Env: c.env,
+		Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
+}
+
+func (c *connector) sourceOnce(ctx context.Context) error {
+	src, err := c.source()
+	if err != nil {
+		return connectors.Fatal(err, "")
+	}
+	if err := c.validate(ctx, src.Validate(ctx)); err != nil {
+		return err
+	}
+	splits, err := src.Plan(ctx, maxSplits)
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	var mine []connectors.Split
+	for _, s := range splits {
+		if s.Host == "" || s.Host == c.w.o.Host {
+			mine = append(mine, s)
+		}
+	}
+	if len(mine) == 0 {
+		return fmt.Errorf("no part of this source is for this host, %s", c.w.o.Host)
+	}
+	c.mu.Lock()
+	c.mu.splits = nil
+	for _, s := range mine {
+		c.mu.splits = append(c.mu.splits, s.ID)
+	}
+	c.mu.Unlock()
+	wctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go c.working(wctx)
+	return c.tasks(wctx, cancel, src, mine)
+}
+
+// maxSplits bounds the tasks of one source on one worker.
+const maxSplits = 16
+
+// tasks runs one task for each split; the first error ends them all.
+func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src connectors.Source, splits []connectors.Split) error {
+	errs := make(chan error, len(splits))
+	for _, split := range splits {
+		go func() {
+			defer func() {
+				if r := recover(); r != nil {
+					errs <- connectors.Fatal(fmt.Errorf("the connector panicked: %v", r), "this is a bug in the connector")
+				}
+			}()
+			errs <- task.RunSource(ctx, task.SourceOptions{
+				Log: c.w.log, Schemas: c.w.schemas, Source: src, Split: split,
+				Scope:      position.Scope{Group: c.w.o.Group, Source: c.cfg.Name, Split: split.ID},
+				Host:       c.w.o.Host,
+				Format:     format(c.cfg.Values),
+				Partitions: partitions(c.cfg.Values),
+				Logger:     c.logger.With("split", split.ID),
+				Stats:      &c.stats,
+				Drain:      c.w.o.DrainTimeout,
+			})
+		}()
+	}
+	var first error
+	for range splits {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+			cancel()
+		}
+	}
+	return first
+}
+
+func format(v spec.Values) converter.Format {
+	var f converter.Format
+	if v.Has("envelope") {
+		f.Envelope = converter.Envelope(v.String("envelope"))
+	}
+	if v.Has("schemas") {
+		f.Schemas = v.Bool("schemas")
+	}
+	return f
+}
+
+func partitions(v spec.Values) int32 {
+	if v.Has("partitions") {
+		return int32(v.Int("partitions"))
+	}
+	return 1
+}
+
+// validate turns live findings into one error; warnings are logged.
+func (c *connector) validate(ctx context.Context, findings []spec.Finding) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var bad []string
+	for _, f := range findings {
+		text := f.Message
+		if f.Hint != "" {
+			text += " (" + f.Hint + ")"
+		}
+		if f.Warning {
+			c.logger.Warn(text)
+			continue
+		}
+		bad = append(bad, text)
+	}
+	if len(bad) > 0 {
+		return errors.New(strings.Join(bad, "; "))
+	}
+	return nil
+}
+
+func (c *connector) lastWords() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if errors.Is(c.mu.last, context.Canceled) {
+		return nil
+	}
+	return c.mu.last
+}
+
+// sample keeps the rate, smoothed over about five seconds.
+func (c *connector) sample(now time.Time) {
+	n := c.stats.Records.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mu.at.IsZero() {
+		if dt := now.Sub(c.mu.at).Seconds(); dt > 0 {
+			c.mu.rate += (float64(n-c.mu.sampled)/dt - c.mu.rate) * min(1, dt/3)
+		}
+	}
+	if c.mu.rate < 0.05 {
+		c.mu.rate = 0
+	}
+	c.mu.sampled, c.mu.at = n, now
+}
+
+func (c *connector) status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Status{Name: c.cfg.Name, Type: c.cfg.Type, Sink: c.cfg.Sink, State: c.mu.state, Since: c.mu.since,
+		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load()}
+	if c.mu.err != nil {
+		s.Error = c.mu.err.Error()
+		if h := hintOf(c.mu.err); h != "" {
+			s.Error += " (" + h + ")"
+		}
+	}
+	splits := c.mu.splits
+	if c.cfg.Sink {
+		splits = []string{""}
+	}
+	for i, split := range splits {
+		s.Tasks = append(s.Tasks, TaskStatus{ID: i, Split: split, State: c.mu.state, Error: s.Error, Records: s.Records})
+	}
+	return s
+}
