@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -197,13 +198,13 @@ func (t *sourceTask) run(ctx, hard context.Context, positions map[connectors.Pos
 	opened, written := make(chan error, 1), make(chan struct{})
 	closed := make(chan error, 1)
 	go func() { // Open, Read and Close are called from this goroutine alone
-		err := st.Open(rctx, positions)
+		err := guard(func() error { return st.Open(rctx, positions) })
 		opened <- err
 		if err == nil {
 			read(rctx, st, free, full)
 			<-written // Committed is not called after Close
 		}
-		closed <- st.Close()
+		closed <- guard(st.Close)
 	}()
 	if err := <-opened; err != nil {
 		<-closed
@@ -231,6 +232,17 @@ func (t *sourceTask) run(ctx, hard context.Context, positions map[connectors.Pos
 	return t.fencing(err)
 }
 
+// guard turns a connector's panic into an error: its mistake must not take the
+// other connectors along.
+func guard(fn func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = connectors.Fatal(fmt.Errorf("the connector panicked: %v\n%s", r, debug.Stack()), "this is a bug in the connector")
+		}
+	}()
+	return fn()
+}
+
 // read fills batches until an error, which goes along with the last one.
 func read(ctx context.Context, st connectors.SourceTask, free <-chan *connectors.Batch, full chan<- handoff) {
 	defer close(full)
@@ -243,7 +255,7 @@ func read(ctx context.Context, st connectors.SourceTask, free <-chan *connectors
 		case b = <-free:
 		}
 		b.Reset()
-		err := st.Read(ctx, b)
+		err := guard(func() error { return st.Read(ctx, b) })
 		full <- handoff{b: b, err: err}
 		if err != nil {
 			return
