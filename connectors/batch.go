@@ -7,9 +7,11 @@ type Batch struct {
 	Records []Record
 	Marks   []Mark
 
-	budget int
-	size   int
-	arena  []byte
+	budget  int
+	size    int
+	arena   []byte
+	headers []Header
+	slabs   slabs
 }
 
 // Mark says: once Records[:Upto] are in the log, key stands at Position.
@@ -51,6 +53,17 @@ func (b *Batch) Copy(p []byte) []byte {
 	return b.arena[n:len(b.arena):len(b.arena)]
 }
 
+// Headers gives n empty headers in the batch's own memory, for one record.
+func (b *Batch) Headers(n int) []Header {
+	if len(b.headers)+n > cap(b.headers) {
+		// The old block stays alive through the records that point into it.
+		b.headers = make([]Header, 0, max(256, 2*cap(b.headers), n))
+	}
+	at := len(b.headers)
+	b.headers = b.headers[:at+n]
+	return b.headers[at : at+n : at+n]
+}
+
 // Size is the sum of what Add was told; Full says whether it has reached the budget.
 func (b *Batch) Size() int  { return b.size }
 func (b *Batch) Full() bool { return b.size >= b.budget }
@@ -62,9 +75,12 @@ func (b *Batch) Empty() bool { return len(b.Records) == 0 && len(b.Marks) == 0 }
 func (b *Batch) Reset() {
 	clear(b.Records)
 	clear(b.Marks)
+	clear(b.headers)
+	b.headers = b.headers[:0]
 	b.Records, b.Marks, b.size = b.Records[:0], b.Marks[:0], 0
 	if cap(b.arena) > 4*b.budget {
 		b.arena = nil
 	}
 	b.arena = b.arena[:0]
+	b.slabs.reset()
 }

@@ -1,0 +1,285 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const hintReplication = "ALTER ROLE <user> REPLICATION;  (on RDS: GRANT rds_replication TO <user>)"
+
+// lockWait is how long a lock on a user's table may stand in the queue, where it
+// holds others up.
+const lockWait = 3 * time.Second
+
+// patience is how long Open waits for a slot that another connection still
+// holds: our own, before a kill, mostly.
+const patience = 20 * time.Second
+
+// checkServer says what a server must have before anything is made on it.
+func checkServer(ctx context.Context, c *pgconn.PgConn) error {
+	if v := version(c); v < 120000 {
+		return connectors.Fatal(fmt.Errorf("the server is PostgreSQL %s; 12 or later is needed", c.ParameterStatus("server_version")), "")
+	}
+	rows, err := query(ctx, c, `SELECT current_setting('wal_level'), pg_is_in_recovery()`)
+	if err != nil {
+		return err
+	}
+	if string(rows[0][1]) == "t" {
+		return connectors.Fatal(fmt.Errorf("the server is a standby"), "give the address of the primary")
+	}
+	if l := string(rows[0][0]); l != "logical" {
+		return connectors.Fatal(fmt.Errorf("wal_level is %s, logical decoding needs logical", l), hintWalLevel)
+	}
+	return nil
+}
+
+const hintWalLevel = "ALTER SYSTEM SET wal_level = logical;  then restart the server (on RDS: rds.logical_replication = 1)"
+
+// ensurePublication adopts or creates the publication and adds the tables that
+// it lacks. It returns the tables that it held before.
+//
+// A table joins under a lock that writers wait for: a transaction that wrote to
+// it before would be decoded by the catalog of that time, without the table in the
+// publication, and yet commit after the table's snapshot. created says that
+// the slot is yet to be made, which waits for such transactions by itself.
+func (s *source) ensurePublication(ctx context.Context, c *pgconn.PgConn, tables []tableName, slotExists bool, logf func(string, ...any)) (had map[tableName]bool, err error) {
+	pub := s.cfg.publication
+	had = map[tableName]bool{}
+	rows, err := query(ctx, c, `SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_catalog.pg_publication WHERE pubname = `+quoteLit(pub))
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		sql := createPublication(pub, tables)
+		return had, s.lockedDDL(ctx, c, sql, lockList(tables, slotExists), logf)
+	}
+	for i, what := range []string{"insert", "update", "delete", "truncate"} {
+		if string(rows[0][1+i]) != "t" {
+			logf("publication %s does not publish %s: those changes will not be seen", pub, what)
+		}
+	}
+	rows, err = query(ctx, c, `SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = `+quoteLit(pub))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		had[tableName{string(r[0]), string(r[1])}] = true
+	}
+	var add []tableName
+	for _, t := range tables {
+		if !had[t] {
+			add = append(add, t)
+		}
+	}
+	if len(add) == 0 {
+		return had, nil
+	}
+	return had, s.lockedDDL(ctx, c, addTables(pub, add), lockList(add, slotExists), logf)
+}
+
+func createPublication(pub string, tables []tableName) string {
+	return "CREATE PUBLICATION " + quoteIdent(pub) + " FOR TABLE " + quotedList(tables) + " WITH (publish_via_partition_root = true)"
+}
+
+func addTables(pub string, tables []tableName) string {
+	return "ALTER PUBLICATION " + quoteIdent(pub) + " ADD TABLE " + quotedList(tables)
+}
+
+func lockList(tables []tableName, slotExists bool) string {
+	if !slotExists {
+		return ""
+	}
+	return quotedList(tables)
+}
+
+func quotedList(tables []tableName) string {
+	q := make([]string, len(tables))
+	for i, t := range tables {
+		q[i] = t.quoted()
+	}
+	return strings.Join(q, ", ")
+}
+
+// lockedDDL runs sql once the tables are locked against writers. It asks for the
+// lock for a moment only, again and again, so that nobody queues behind it for long.
+func (s *source) lockedDDL(ctx context.Context, c *pgconn.PgConn, sql, locked string, logf func(string, ...any)) error {
+	begin := fmt.Sprintf("BEGIN; SET LOCAL lock_timeout = %d;", lockWait.Milliseconds())
+	if locked != "" {
+		begin += " LOCK TABLE " + locked + " IN SHARE ROW EXCLUSIVE MODE;"
+	}
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		err := exec(ctx, c, begin+sql+"; COMMIT")
+		if err == nil {
+			return nil
+		}
+		if rerr := exec(ctx, c, "ROLLBACK"); rerr != nil {
+			return rerr
+		}
+		switch sqlState(err) {
+		case "55P03": // lock_not_available
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%s: the tables are locked by long transactions (see pg_stat_activity): %w", sql, err)
+			}
+			logf("waiting for writers of %s", locked)
+			if err := pause(ctx, time.Second); err != nil {
+				return err
+			}
+		case "42501":
+			return connectors.Fatal(fmt.Errorf("%s: %w", sql, err), "run it as the tables' owner or a superuser: "+sql+";")
+		case "42710": // made by somebody else meanwhile
+			return err
+		default:
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+}
+
+// pause waits, or returns ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// slotInfo is what pg_replication_slots says.
+type slotInfo struct {
+	plugin, database, walStatus, why string
+	activePID                        string // "" when nobody uses it
+	confirmed                        LSN
+}
+
+func (s *source) slotInfo(ctx context.Context, c *pgconn.PgConn) (*slotInfo, error) {
+	status, why := "'reserved'", "''"
+	if version(c) >= 130000 {
+		status = "coalesce(wal_status, '')"
+	}
+	if version(c) >= 170000 {
+		why = "coalesce(invalidation_reason, '')"
+	}
+	rows, err := query(ctx, c, `SELECT coalesce(plugin,''), coalesce(database,''), coalesce(active_pid::text,''), coalesce(confirmed_flush_lsn::text,'0/0'), `+status+`, `+why+
+		` FROM pg_catalog.pg_replication_slots WHERE slot_name = `+quoteLit(s.cfg.slot))
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	r := rows[0]
+	at, err := ParseLSN(string(r[3]))
+	if err != nil {
+		return nil, err
+	}
+	return &slotInfo{plugin: string(r[0]), database: string(r[1]), activePID: string(r[2]), confirmed: at, walStatus: string(r[4]), why: string(r[5])}, nil
+}
+
+// usable says whether a slot can serve, with or without positions.
+func (s *source) usable(i *slotInfo, db string) error {
+	name := s.cfg.slot
+	switch {
+	case i.plugin != "pgoutput":
+		return connectors.Fatal(fmt.Errorf("slot %s is of plugin %q, pgoutput is needed", name, i.plugin), "name another slot in the config, or drop this one")
+	case i.database != db:
+		return connectors.Fatal(fmt.Errorf("slot %s belongs to database %q, not to %q", name, i.database, db), "name another slot in the config")
+	case i.walStatus == "lost" || i.why != "":
+		return s.lost(fmt.Sprintf("the server has invalidated it (wal_status %s %s)", i.walStatus, i.why))
+	}
+	return nil
+}
+
+// lost is the error for changes that nobody can give us any more: never skipped in silence.
+func (s *source) lost(why string) error {
+	return connectors.Fatal(fmt.Errorf("slot %s is lost: %s; the changes since the last position cannot be read", s.cfg.slot, why),
+		fmt.Sprintf("raise max_slot_wal_keep_size; to begin anew with a snapshot: SELECT pg_drop_replication_slot(%s);  and reset the source's positions", quoteLit(s.cfg.slot)))
+}
+
+// newSlot is a slot just made.
+type newSlot struct {
+	at       LSN
+	snapshot string // name of the exported snapshot
+}
+
+// createSlot makes a slot on a replication connection; the exported snapshot
+// lives until that connection's next command.
+func createSlot(ctx context.Context, repl *pgconn.PgConn, name string, temporary bool) (newSlot, error) {
+	sql := "CREATE_REPLICATION_SLOT " + quoteIdent(name)
+	if temporary {
+		sql += " TEMPORARY"
+	}
+	rows, err := query(ctx, repl, sql+" LOGICAL pgoutput EXPORT_SNAPSHOT")
+	if err != nil {
+		switch sqlState(err) {
+		case "53400":
+			return newSlot{}, fmt.Errorf("make slot %s: %w (raise max_replication_slots on the server, or drop slots that nobody uses)", name, err)
+		case "42501":
+			return newSlot{}, connectors.Fatal(fmt.Errorf("make slot %s: %w", name, err), hintReplication)
+		}
+		return newSlot{}, fmt.Errorf("make slot %s: %w", name, err)
+	}
+	at, err := ParseLSN(string(rows[0][1]))
+	return newSlot{at: at, snapshot: string(rows[0][2])}, err
+}
+
+// importSnapshot begins a transaction on c that sees what the exported snapshot sees.
+func importSnapshot(ctx context.Context, c *pgconn.PgConn, name string) error {
+	return exec(ctx, c, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT "+quoteLit(name))
+}
+
+// identify gives the cluster's system identifier.
+func identify(ctx context.Context, repl *pgconn.PgConn) (string, error) {
+	rows, err := query(ctx, repl, "IDENTIFY_SYSTEM")
+	if err != nil {
+		return "", err
+	}
+	return string(rows[0][0]), nil
+}
+
+// baseSnapshot says which transactions a new slot's consistent point has behind
+// it. A transaction may have its commit record in the log and still count as
+// running, while it waits for its disk or for a synchronous standby: the slot
+// will not send it, so a snapshot that does not see it yet must wait.
+func (s *source) baseSnapshot(ctx context.Context, sl newSlot) (string, error) {
+	c, err := s.connect(ctx, false)
+	if err != nil {
+		return "", err
+	}
+	defer closeConn(c)
+	if err := importSnapshot(ctx, c, sl.snapshot); err != nil {
+		return "", fmt.Errorf("use the slot's snapshot: %w", err)
+	}
+	rows, err := query(ctx, c, "SELECT pg_catalog.pg_current_snapshot()")
+	if err != nil {
+		return "", err
+	}
+	return string(rows[0][0]), nil
+}
+
+// temporaryBase is baseSnapshot for a slot that was there before us.
+func (s *source) temporaryBase(ctx context.Context) (string, error) {
+	repl, err := s.connect(ctx, true)
+	if err != nil {
+		return "", err
+	}
+	defer closeConn(repl)
+	sl, err := createSlot(ctx, repl, temporaryName(s.cfg.slot), true)
+	if err != nil {
+		return "", err
+	}
+	return s.baseSnapshot(ctx, sl)
+}
+
+// temporaryName is free of other processes' temporary slots.
+func temporaryName(slot string) string {
+	n := fmt.Sprintf("_%x", uint64(time.Now().UnixNano()))
+	return slot[:min(len(slot), 63-len(n))] + n
+}
+
+func containsTable(list []tableName, n tableName) bool { return slices.Contains(list, n) }

@@ -1,0 +1,403 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/sources/internal/cdc"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// tableRun reads rows of one table under one snapshot, in key order, chunk by
+// chunk. While it lasts, a share lock keeps truncates and rewrites away: their
+// effects are not bound to a snapshot.
+type tableRun struct {
+	tt    *trackedTable
+	w     *wire
+	shape *shape
+	order keyOrder
+	sql   string // of a chunk, up to the WHERE
+	limit int
+	begun time.Time
+	lsn   LSN
+
+	copying bool
+	inChunk int
+	texts   [][]byte
+	lastKey [][]byte
+}
+
+func (r *tableRun) close() error { return r.w.close() }
+
+// readSnapshot fills b with rows of the pending tables. Whatever ends it, what
+// was added is marked.
+func (t *task) readSnapshot(ctx context.Context, b *connectors.Batch) error {
+	var last []schema.Value // source block of the latest row in b
+	unmarked := false
+	defer func() {
+		if unmarked {
+			t.markCopying(b)
+		}
+	}()
+	for len(t.pending) > 0 {
+		tt := t.pending[0]
+		if t.current == nil {
+			if err := t.beginRun(ctx, b, tt); err != nil {
+				return err
+			}
+			last = nil
+		}
+		r := t.current
+		if !r.copying {
+			if err := r.ask(); err != nil {
+				return err
+			}
+		}
+		n, done, err := t.readChunk(ctx, b, r, &last)
+		unmarked = unmarked || n > 0
+		switch {
+		case err != nil:
+			return ctxErr(ctx, err)
+		case !done: // b is full
+			return nil
+		case r.limit > 0 && r.inChunk == r.limit && time.Since(r.begun) < t.cfg.runTime:
+			r.inChunk = 0
+		case r.limit > 0 && r.inChunk == r.limit:
+			// A new run sees newer rows, and lets vacuum and ALTER TABLE pass.
+			t.markCopying(b)
+			unmarked = false
+			if err := t.endRun(ctx); err != nil {
+				return err
+			}
+		default:
+			t.markLast(last)
+			t.finishTable(b, tt)
+			unmarked = false
+			if err := t.endRun(ctx); err != nil {
+				return err
+			}
+			if b.Full() {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// markLast says in the source block that no row of the table, or of the whole snapshot, follows.
+func (t *task) markLast(block []schema.Value) {
+	if block == nil {
+		return
+	}
+	snap := cdc.SnapshotLastInCollection
+	if len(t.pending) == 1 {
+		snap = cdc.SnapshotLast
+	}
+	block[cdc.FieldSnapshot] = snap.Value()
+}
+
+// markCopying sets the table's position behind the last row in b.
+func (t *task) markCopying(b *connectors.Batch) {
+	r := t.current
+	p := &r.tt.pos
+	if len(r.lastKey) > 0 {
+		upto := make([]string, len(r.lastKey))
+		for i, k := range r.lastKey {
+			upto[i] = string(k)
+		}
+		p.Runs[len(p.Runs)-1].Upto = upto
+	}
+	b.Mark(tableKey(r.tt.name), mustJSON(p), true)
+}
+
+// finishTable says that all rows are read; the stream goes on with the coverage.
+func (t *task) finishTable(b *connectors.Batch, tt *trackedTable) {
+	tt.pos.State = stateCopied
+	tt.pos.Runs[len(tt.pos.Runs)-1].Upto = nil
+	b.Mark(tableKey(tt.name), mustJSON(tt.pos), true)
+	if len(tt.pos.Runs) > 1 {
+		order := t.current.order
+		tt.order = &order
+	}
+	if err := tt.covered(); err != nil {
+		panic("postgres: a snapshot that was parsed before: " + err.Error())
+	}
+	t.covering++
+	t.pending = t.pending[1:]
+}
+
+func (t *task) endRun(ctx context.Context) error {
+	r := t.current
+	t.current = nil
+	err := r.w.exec(ctx, "COMMIT")
+	return errors.Join(err, r.close())
+}
+
+// beginRun opens a transaction, fixes what it sees, and decides where to go on.
+func (t *task) beginRun(ctx context.Context, b *connectors.Batch, tt *trackedTable) error {
+	c, err := t.connect(ctx, false)
+	if err != nil {
+		return err
+	}
+	keep := false
+	defer func() {
+		if !keep {
+			closeConn(c)
+		}
+	}()
+	sn, snapText, horizon, err := t.fixSnapshot(ctx, c, tt.name)
+	if err != nil {
+		return err
+	}
+	info, err := t.loadTable(ctx, c, tt.name)
+	if err != nil {
+		return err
+	}
+	if info == nil {
+		return connectors.Fatal(fmt.Errorf("table %s is gone", tt.name), "take it out of tables in the config")
+	}
+	files, err := relfilenodes(ctx, c, info.oid)
+	if err != nil {
+		return err
+	}
+	if err := exec(ctx, c, "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"); err != nil {
+		return err
+	}
+	cols := make([]shapeColumn, len(info.columns))
+	for i, ci := range info.columns {
+		cols[i] = shapeColumn{name: ci.name, typ: ci.typ, typmod: ci.typmod}
+	}
+	sh, err := t.newShape(ctx, &t.types, t.conn, tt.name, cols, info.key)
+	if err != nil {
+		return err
+	}
+	r := &tableRun{tt: tt, shape: sh, begun: time.Now(), lsn: horizon, texts: make([][]byte, len(cols))}
+	for _, i := range sh.keyCols {
+		r.order.cols = append(r.order.cols, info.columns[i])
+	}
+	t.block.begin(time.Now(), sn.xmax, cdc.SnapshotTrue)
+	t.continueAt(b, r, info, files)
+	p := &tt.pos
+	if n := len(p.Runs); n > 0 && p.Runs[n-1].Upto == nil {
+		p.Runs = p.Runs[:n-1] // it read nothing
+	}
+	p.Runs = append(p.Runs, runPosition{Snap: snapText, Horizon: LSNText(horizon)})
+	if len(sh.keyCols) > 0 {
+		r.limit = t.cfg.chunkRows
+	}
+	r.sql = copySQL(info)
+	if r.w, err = hijack(ctx, c); err != nil {
+		return err
+	}
+	keep = true
+	t.current = r
+	return nil
+}
+
+// continueAt keeps what is in the log of the table if this run can go on behind
+// it, and otherwise begins anew: with a truncate first, which takes back the rows
+// that were handed over. That is so when the table was truncated or rewritten
+// between two runs, when its key is another, and for a table without a key.
+func (t *task) continueAt(b *connectors.Batch, r *tableRun, info *tableInfo, files []uint32) {
+	p := &r.tt.pos
+	keys := make([]string, len(r.order.cols))
+	for i, c := range r.order.cols {
+		keys[i] = c.name
+	}
+	same := p.State == stateCopying && p.Oid == info.oid && len(keys) > 0 && slices.Equal(p.Key, keys) && containsAll(files, p.Files)
+	if same {
+		p.Files = files
+		return
+	}
+	again := p.State == stateLeft || p.Rows > 0
+	gen := p.Gen
+	if again {
+		gen++
+		src := t.block.source(b, r.shape, r.lsn)
+		truncated(b, r.shape, src)
+	}
+	*p = tablePosition{V: 1, State: stateCopying, Gen: gen, Oid: info.oid, Key: keys, Files: files}
+	if again {
+		b.Mark(tableKey(r.tt.name), mustJSON(p), true)
+	}
+}
+
+func containsAll(have, want []uint32) bool {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// fixSnapshot locks the table against truncates and rewrites and only then takes
+// the transaction's snapshot. horizon is read after it: what the snapshot saw has
+// committed before that place.
+func (t *task) fixSnapshot(ctx context.Context, c *pgconn.PgConn, name tableName) (snapshot, string, LSN, error) {
+	fail := func(err error) (snapshot, string, LSN, error) { return snapshot{}, "", 0, err }
+	for {
+		err := exec(ctx, c, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL lock_timeout = '10s'; LOCK TABLE "+name.quoted()+" IN ACCESS SHARE MODE")
+		switch sqlState(err) {
+		case "":
+		case "42501":
+			return fail(connectors.Fatal(fmt.Errorf("read %s: %w", name, err), grantSelect(name)))
+		case "42P01", "3F000":
+			return fail(connectors.Fatal(fmt.Errorf("table %s is gone", name), "take it out of tables in the config"))
+		}
+		if err != nil {
+			return fail(fmt.Errorf("lock %s for reading: %w", name, err))
+		}
+		rows, err := query(ctx, c, "SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_wal_insert_lsn()")
+		if err != nil {
+			return fail(err)
+		}
+		sn, err1 := parseSnapshot(string(rows[0][0]))
+		at, err2 := ParseLSN(string(rows[0][1]))
+		if err := errors.Join(err1, err2); err != nil {
+			return fail(err)
+		}
+		if t.base == nil || !slices.ContainsFunc(sn.xip, t.base.sawFull) {
+			return sn, string(rows[0][0]), at, nil
+		}
+		if err := exec(ctx, c, "ROLLBACK"); err != nil {
+			return fail(err)
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return fail(err)
+		}
+	}
+}
+
+func grantSelect(name tableName) string {
+	return "GRANT SELECT ON " + name.quoted() + " TO <user>;  GRANT USAGE ON SCHEMA " + quoteIdent(name.schema) + " TO <user>;"
+}
+
+// relfilenodes are the files of a table or of its partitions: a truncate or a
+// rewrite gives it new ones.
+func relfilenodes(ctx context.Context, c *pgconn.PgConn, oid uint32) ([]uint32, error) {
+	o := strconv.FormatUint(uint64(oid), 10)
+	rows, err := query(ctx, c, `SELECT pg_catalog.pg_relation_filenode(f) FROM
+		(SELECT relid::oid AS f FROM pg_catalog.pg_partition_tree(`+o+`) WHERE isleaf UNION SELECT `+o+`::oid) x
+		WHERE pg_catalog.pg_relation_filenode(f) IS NOT NULL ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]uint32, 0, len(rows))
+	for _, r := range rows {
+		n, err := strconv.ParseUint(string(r[0]), 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, uint32(n))
+	}
+	return out, nil
+}
+
+// copySQL is the SELECT of a chunk without its WHERE, ORDER BY and LIMIT.
+func copySQL(info *tableInfo) string {
+	names := info.columnNames()
+	for i, n := range names {
+		names[i] = quoteIdent(n)
+	}
+	only := "ONLY "
+	if info.partitioned {
+		only = ""
+	}
+	sql := "SELECT " + strings.Join(names, ",") + " FROM " + only + info.name.quoted() + " WHERE true"
+	if info.filter != "" {
+		sql += " AND (" + info.filter + ")"
+	}
+	return sql
+}
+
+// ask sends for the next chunk.
+func (r *tableRun) ask() error {
+	sql := r.sql
+	if r.limit > 0 {
+		var after []string
+		if runs := r.tt.pos.Runs; len(r.lastKey) > 0 {
+			for _, k := range r.lastKey {
+				after = append(after, string(k))
+			}
+		} else if len(runs) > 1 {
+			after = runs[len(runs)-2].Upto
+		}
+		if after != nil {
+			sql += " AND (" + r.order.names() + ") > " + r.order.tuple(after)
+		}
+		sql += " ORDER BY " + r.order.names() + " LIMIT " + strconv.Itoa(r.limit)
+	}
+	r.copying = true
+	return r.w.write(&pgproto3.Query{String: "COPY (" + sql + ") TO STDOUT"})
+}
+
+// readChunk takes rows until b is full or the chunk ends.
+func (t *task) readChunk(ctx context.Context, b *connectors.Batch, r *tableRun, last *[]schema.Value) (n int, done bool, err error) {
+	stop := r.w.until(ctx)
+	defer stop()
+	var failed error
+	for {
+		typ, body, err := r.w.peek()
+		if err != nil {
+			return n, false, err
+		}
+		if typ == 'd' && b.Full() {
+			return n, false, nil
+		}
+		r.w.r += 5 + len(body)
+		switch typ {
+		case 'd':
+			block, err := t.addRow(b, r, body)
+			if err != nil {
+				return n, false, err
+			}
+			*last = block
+			n++
+		case 'E':
+			failed = serverError(body)
+		case 'Z':
+			r.copying = false
+			return n, failed == nil, failed
+		}
+	}
+}
+
+// addRow adds one row of a COPY.
+func (t *task) addRow(b *connectors.Batch, r *tableRun, line []byte) ([]schema.Value, error) {
+	size := len(line)
+	if err := splitCopyRow(b.Copy(line), r.texts); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.tt.name, err)
+	}
+	if len(r.lastKey) == 0 {
+		r.lastKey = make([][]byte, len(r.shape.keyCols))
+	}
+	for i, c := range r.shape.keyCols {
+		r.lastKey[i] = append(r.lastKey[i][:0], r.texts[c]...)
+	}
+	row, err := r.shape.decode(b, r.texts)
+	if err != nil {
+		return nil, err
+	}
+	src := t.block.source(b, r.shape, r.lsn)
+	if r.tt.pos.Rows == 0 {
+		snap := cdc.SnapshotFirstInCollection
+		if t.first {
+			snap = cdc.SnapshotFirst
+		}
+		src[cdc.FieldSnapshot] = snap.Value()
+		t.first = false
+	}
+	emit(b, r.shape, connectors.OpRead, r.shape.keyOf(b, row), nil, row, src, size)
+	r.tt.pos.Rows++
+	r.inChunk++
+	return src, nil
+}

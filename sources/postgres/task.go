@@ -1,0 +1,389 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const splitID = "slot"
+
+// Plan: a slot has one reader.
+func (s *source) Plan(context.Context, int) ([]connectors.Split, error) {
+	return []connectors.Split{{ID: splitID}}, nil
+}
+
+// Task makes the reader of the slot.
+func (s *source) Task(connectors.Split) connectors.SourceTask {
+	return &task{source: s}
+}
+
+// task reads the tables' rows and then the slot. Its state belongs to the
+// goroutine of Open and Read, but for what the pulse and Committed share: flushed.
+type task struct {
+	*source
+
+	aux   *pgconn.PgConn // for the catalog, opened when needed
+	types types
+	block *block
+	slot  slotPosition
+	base  *snapshot // what a run's snapshot must see; nil: anything
+
+	tables  map[tableName]*trackedTable
+	pending []*trackedTable // to be snapshotted, in order
+	current *tableRun       // the run at hand
+	marks   []pendingMark   // to be made by the next Read
+	first   bool            // no snapshot row has been read yet
+
+	stream   *stream
+	covering int            // tables whose coverage the stream still needs
+	pos      streamPosition // everything before it has been handed over
+	flushed  atomic.Uint64  // LSN that the server may forget up to: what Committed has seen
+}
+
+// pendingMark is a position that stands without a record.
+type pendingMark struct {
+	key connectors.PositionKey
+	pos connectors.Position
+}
+
+// trackedTable is a table of the config.
+type trackedTable struct {
+	name  tableName
+	pos   tablePosition
+	cover *coverage
+	order *keyOrder
+	// lost holds keys of rows whose unsent columns could not be read yet, see stream_toast.go.
+	lost map[string]bool
+}
+
+// Open checks the server, adopts or makes publication and slot, and finds out
+// which tables still need a snapshot.
+func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]connectors.Position) error {
+	t.tables = map[tableName]*trackedTable{}
+	c, err := t.conn(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkServer(ctx, c); err != nil {
+		return err
+	}
+	names, missing, err := t.matchTables(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, m := range missing {
+		if !strings.ContainsAny(m, "*?[") {
+			return connectors.Fatal(fmt.Errorf("there is no table %s", m), "check tables in the config, and that the user may use the schema")
+		}
+	}
+	if len(names) == 0 {
+		return connectors.Fatal(fmt.Errorf("no table matches %s", strings.Join(t.cfg.tables, ", ")), "check tables in the config")
+	}
+	rows, err := query(ctx, c, "SELECT current_database()")
+	if err != nil {
+		return err
+	}
+	db := string(rows[0][0])
+	t.block = newBlock(t.env.Name, db)
+
+	repl, err := t.connect(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer closeConn(repl)
+	system, err := identify(ctx, repl)
+	if err != nil {
+		return err
+	}
+	info, err := t.slotInfo(ctx, c)
+	if err != nil {
+		return err
+	}
+	if info != nil {
+		if err := t.usable(info, db); err != nil {
+			return err
+		}
+	}
+	logf := func(format string, args ...any) { t.env.Logger.Warn(fmt.Sprintf(format, args...)) }
+	resumed := positions[streamKey] != nil
+	if resumed {
+		if err := t.resume(positions, system, info); err != nil {
+			return err
+		}
+	}
+	had, err := t.ensurePublication(ctx, c, names, info != nil, logf)
+	if err != nil {
+		return err
+	}
+	if !resumed {
+		if err := t.start(ctx, repl, system, info); err != nil {
+			return err
+		}
+	}
+	return t.track(ctx, names, had, positions, resumed)
+}
+
+// resume takes the stream's position up and makes sure that the slot can go on from it.
+func (t *task) resume(positions map[connectors.PositionKey]connectors.Position, system string, info *slotInfo) error {
+	if err := parsePosition(streamKey, positions[streamKey], &t.pos, &t.pos.V); err != nil {
+		return err
+	}
+	if p := positions[slotKey]; p != nil {
+		slot := &t.slot
+		if err := parsePosition(slotKey, p, slot, &slot.V); err != nil {
+			return err
+		}
+		if slot.System != system {
+			return connectors.Fatal(fmt.Errorf("the positions are of another PostgreSQL cluster (system identifier %s, this one has %s)", slot.System, system),
+				"a restored or copied cluster needs a new snapshot: reset the source's positions")
+		}
+		if slot.Slot != t.cfg.slot {
+			return connectors.Fatal(fmt.Errorf("the positions are of slot %s, the config names %s", slot.Slot, t.cfg.slot), "name the old slot, or reset the source's positions for a new snapshot")
+		}
+		if err := t.setBase(slot.Base); err != nil {
+			return err
+		}
+	}
+	at := LSN(t.pos.LSN)
+	if info == nil {
+		return t.lost("it is not there any more")
+	}
+	if info.confirmed > at {
+		return connectors.Fatal(fmt.Errorf("slot %s was moved to %s by somebody else, and the log holds the changes up to %s: those between are gone", t.cfg.slot, info.confirmed, at),
+			"find out who reads the slot; for a new snapshot reset the source's positions")
+	}
+	t.flushed.Store(uint64(at))
+	t.block.last = LSN(t.pos.Last)
+	return nil
+}
+
+func (t *task) setBase(text string) error {
+	if text == "" {
+		return nil
+	}
+	sn, err := parseSnapshot(text)
+	if err != nil {
+		return err
+	}
+	t.base = &sn
+	return nil
+}
+
+// start makes or adopts the slot for a source without positions.
+func (t *task) start(ctx context.Context, repl *pgconn.PgConn, system string, info *slotInfo) error {
+	var base string
+	var err error
+	slot := slotPosition{V: 1, System: system, Slot: t.cfg.slot}
+	if info == nil {
+		made, err := createSlot(ctx, repl, t.cfg.slot, false)
+		if err != nil {
+			return err
+		}
+		slot.From = LSNText(made.at)
+		if base, err = t.baseSnapshot(ctx, made); err != nil {
+			return err
+		}
+	} else {
+		slot.From = LSNText(info.confirmed)
+		if t.cfg.snapshot != "never" {
+			if base, err = t.temporaryBase(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	slot.Base = base
+	if err := t.setBase(base); err != nil {
+		return err
+	}
+	t.pos = streamPosition{V: 1, LSN: slot.From}
+	t.first = true
+	t.slot = slot
+	t.mark(slotKey, mustJSON(slot))
+	t.mark(streamKey, appendStream(nil, t.pos))
+	return nil
+}
+
+func (t *task) mark(key connectors.PositionKey, p connectors.Position) {
+	t.marks = append(t.marks, pendingMark{key, p})
+}
+
+// track decides for every table whether it is done, under way or new.
+func (t *task) track(ctx context.Context, names []tableName, had map[tableName]bool, positions map[connectors.PositionKey]connectors.Position, resumed bool) error {
+	needBase := false
+	for _, n := range names {
+		tt := &trackedTable{name: n}
+		t.tables[n] = tt
+		p := positions[tableKey(n)]
+		if p != nil {
+			if err := parsePosition(tableKey(n), p, &tt.pos, &tt.pos.V); err != nil {
+				return err
+			}
+		}
+		switch {
+		case p == nil && t.cfg.snapshot == "never":
+			tt.pos = tablePosition{V: 1, State: stateDone}
+			t.mark(tableKey(n), mustJSON(tt.pos))
+		case p == nil, tt.pos.State == stateCopying, tt.pos.State == stateLeft:
+			// A table that the publication had and we did not follow: writers may
+			// be between their commit record and their end, see baseSnapshot.
+			needBase = needBase || resumed && had[n] && tt.pos.State != stateCopying
+			t.pending = append(t.pending, tt)
+		case tt.pos.State == stateCopied:
+			if err := tt.covered(); err != nil {
+				return err
+			}
+			t.covering++
+			if err := t.loadOrder(ctx, tt); err != nil {
+				return err
+			}
+		}
+	}
+	for key, p := range positions {
+		name, ok := strings.CutPrefix(string(key), tablePrefix)
+		if !ok {
+			continue
+		}
+		schemaName, table, _ := strings.Cut(name, ".")
+		if t.tables[tableName{schemaName, table}] != nil {
+			continue
+		}
+		var old tablePosition
+		if err := parsePosition(key, p, &old, &old.V); err != nil {
+			return err
+		}
+		if old.State != stateLeft { // its changes pass by unread from now on
+			t.mark(key, mustJSON(tablePosition{V: 1, State: stateLeft, Gen: old.Gen}))
+		}
+	}
+	if needBase {
+		base, err := t.temporaryBase(ctx)
+		if err != nil {
+			return err
+		}
+		t.slot.Base = base
+		t.mark(slotKey, mustJSON(t.slot))
+		return t.setBase(base)
+	}
+	return nil
+}
+
+// covered makes the coverage of a table whose rows are all read.
+func (tt *trackedTable) covered() error {
+	tt.cover = &coverage{}
+	for _, r := range tt.pos.Runs {
+		sn, err := parseSnapshot(r.Snap)
+		if err != nil {
+			return err
+		}
+		tt.cover.runs = append(tt.cover.runs, run{snap: sn, upto: r.Upto})
+		tt.cover.horizon = max(tt.cover.horizon, LSN(r.Horizon))
+	}
+	return nil
+}
+
+// loadOrder finds out how the table's keys compare, if several runs need it.
+func (t *task) loadOrder(ctx context.Context, tt *trackedTable) error {
+	if len(tt.pos.Runs) < 2 {
+		return nil
+	}
+	c, err := t.conn(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := t.loadTable(ctx, c, tt.name)
+	if err != nil {
+		return err
+	}
+	tt.order = &keyOrder{}
+	for _, k := range tt.pos.Key {
+		var col *columnInfo
+		if info != nil {
+			col = info.column(k)
+		}
+		if col == nil {
+			return connectors.Fatal(fmt.Errorf("%s has lost its key column %s between snapshot and stream", tt.name, k), "reset the source's positions for a new snapshot")
+		}
+		tt.order.cols = append(tt.order.cols, *col)
+	}
+	return nil
+}
+
+// conn is the connection for questions; a broken one is replaced.
+func (t *task) conn(ctx context.Context) (*pgconn.PgConn, error) {
+	if t.aux != nil && !t.aux.IsClosed() {
+		return t.aux, nil
+	}
+	c, err := t.connect(ctx, false)
+	t.aux = c
+	return c, err
+}
+
+// Read hands over snapshot rows until there are none left, and then changes.
+func (t *task) Read(ctx context.Context, b *connectors.Batch) error {
+	if len(t.marks) > 0 {
+		for _, m := range t.marks {
+			b.Mark(m.key, m.pos, true)
+		}
+		t.marks = t.marks[:0]
+		return nil
+	}
+	if len(t.pending) > 0 {
+		return t.readSnapshot(ctx, b)
+	}
+	if t.cfg.snapshot == "initial_only" {
+		return io.EOF
+	}
+	if t.stream == nil {
+		if err := t.startStream(ctx); err != nil {
+			return err
+		}
+	}
+	return t.readStream(ctx, b)
+}
+
+// Committed lets the slot move: invariant 5, the positions are durable in the log.
+func (t *task) Committed(_ context.Context, positions map[connectors.PositionKey]connectors.Position) error {
+	p := positions[streamKey]
+	if p == nil {
+		return nil
+	}
+	var sp streamPosition
+	if err := parsePosition(streamKey, p, &sp, &sp.V); err != nil {
+		return err
+	}
+	for {
+		old := t.flushed.Load()
+		if uint64(sp.LSN) <= old || t.flushed.CompareAndSwap(old, uint64(sp.LSN)) {
+			return nil
+		}
+	}
+}
+
+// Close leaves slot and publication where they are: they hold what comes next.
+func (t *task) Close() error {
+	var errs []error
+	if t.current != nil {
+		errs = append(errs, t.current.close())
+		t.current = nil
+	}
+	if t.stream != nil {
+		errs = append(errs, t.stream.close())
+		t.stream = nil
+	}
+	closeConn(t.aux)
+	t.aux = nil
+	return errors.Join(errs...)
+}
+
+// postgresEpoch is where the server's microseconds begin.
+var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func fromMicros(us int64) time.Time { return postgresEpoch.Add(time.Duration(us) * time.Microsecond) }
