@@ -66,5 +66,25 @@ var table = []api{
 	{key: kmsg.DescribeProducers, min: 0, max: 0, handle: (*Server).describeProducers},
 	{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: (*Server).describeTopicPartitions},
 
-	// Groups and transactions (08–16, 22, 24–28, 42, 47).
+	// Groups and transactions.
+	{key: kmsg.OffsetCommit, min: 2, max: 10, handle: (*Server).offsetCommit},
+	{key: kmsg.OffsetFetch, min: 1, max: 10, handle: (*Server).offsetFetch},
+	{key: kmsg.FindCoordinator, min: 0, max: 6, handle: (*Server).findCoordinator},
+	{key: kmsg.JoinGroup, min: 0, max: 9, handle: (*Server).joinGroup},
+	{key: kmsg.Heartbeat, min: 0, max: 4, handle: (*Server).heartbeat},
+	{key: kmsg.LeaveGroup, min: 0, max: 5, handle: (*Server).leaveGroup},
+	{key: kmsg.SyncGroup, min: 0, max: 5, handle: (*Server).syncGroup},
+	{key: kmsg.DescribeGroups, min: 0, max: 6, handle: (*Server).describeGroups},
+	{key: kmsg.ListGroups, min: 0, max: 5, handle: (*Server).listGroups},
+	{key: kmsg.InitProducerID, min: 0, max: 5, handle: (*Server).initProducerID},
+	{key: kmsg.AddPartitionsToTxn, min: 0, max: 5, handle: (*Server).addPartitionsToTxn},
+	{key: kmsg.AddOffsetsToTxn, min: 0, max: 4, handle: (*Server).addOffsetsToTxn},
+	{key: kmsg.EndTxn, min: 0, max: 5, handle: (*Server).endTxn},
+	{key: kmsg.WriteTxnMarkers, min: 1, max: 2, handle: (*Server).writeTxnMarkers},
+	{key: kmsg.TxnOffsetCommit, min: 0, max: 6, handle: (*Server).txnOffsetCommit},
+	{key: kmsg.DeleteGroups, min: 0, max: 3, handle: (*Server).deleteGroups},
+	{key: kmsg.OffsetDelete, min: 0, max: 0, handle: (*Server).offsetDelete},
+	{key: kmsg.DescribeTransactions, min: 0, max: 0, handle: (*Server).describeTransactions},
+	{key: kmsg.ListTransactions, min: 0, max: 2, handle: (*Server).listTransactions},
+	{key: kmsg.ConsumerGroupDescribe, min: 0, max: 1, handle: (*Server).consumerGroupDescribe},
 }

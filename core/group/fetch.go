@@ -1,0 +1,146 @@
+package group
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// OffsetFetch answers with committed offsets; a partition without one has -1.
+func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
+	resp := kmsg.NewPtrOffsetFetchResponse()
+	resp.Version = req.Version
+	if req.Version >= 8 {
+		for i := range req.Groups {
+			resp.Groups = append(resp.Groups, c.fetchGroup(ctx, &req.Groups[i], req.Version, req.RequireStable))
+		}
+		return resp
+	}
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = req.Group
+	if req.Topics != nil {
+		g.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
+	}
+	for _, t := range req.Topics {
+		gt := kmsg.NewOffsetFetchRequestGroupTopic()
+		gt.Topic, gt.Partitions = t.Topic, t.Partitions
+		g.Topics = append(g.Topics, gt)
+	}
+	rg := c.fetchGroup(ctx, &g, req.Version, req.RequireStable)
+	resp.ErrorCode = rg.ErrorCode
+	if req.Version < 2 && rg.ErrorCode != 0 { // there the error stands at each partition
+		for _, t := range req.Topics {
+			rt := kmsg.NewOffsetFetchResponseTopic()
+			rt.Topic = t.Topic
+			for _, n := range t.Partitions {
+				rp := kmsg.NewOffsetFetchResponseTopicPartition()
+				none := ""
+				rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata, rp.ErrorCode = n, -1, -1, &none, rg.ErrorCode
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp
+	}
+	for _, t := range rg.Topics {
+		rt := kmsg.NewOffsetFetchResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetFetchResponseTopicPartition()
+			rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata, rp.ErrorCode = p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16, requireStable bool) kmsg.OffsetFetchResponseGroup {
+	resp := kmsg.NewOffsetFetchResponseGroup()
+	resp.Group = req.Group
+	s, code := c.lock(ctx, req.Group)
+	if code != 0 {
+		resp.ErrorCode = code
+		return resp
+	}
+	defer s.unlock()
+	topics := req.Topics
+	if topics == nil {
+		topics = s.committedTopics(req.Group, version >= 10)
+	}
+	for _, t := range topics {
+		rt := kmsg.NewOffsetFetchResponseGroupTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		name, id, code := c.resolve(t.Topic, t.TopicID, version >= 10)
+		if version < 10 {
+			code = 0 // a topic that is gone has no offsets; that is no error
+		}
+		for _, n := range t.Partitions {
+			rp := s.fetch(groupPartition{req.Group, topicPartition{name, n}}, id, requireStable)
+			if code != 0 {
+				rp.ErrorCode = code
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+func (s *state) fetch(k groupPartition, topicID [16]byte, requireStable bool) kmsg.OffsetFetchResponseGroupTopicPartition {
+	rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+	metadata := ""
+	rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata = k.partition, -1, -1, &metadata
+	if requireStable && s.unstable(k) {
+		rp.ErrorCode = kerr.UnstableOffsetCommit.Code
+		return rp
+	}
+	g := s.groups[k.group]
+	if g == nil {
+		return rp
+	}
+	if o := g.offsets[k.topicPartition]; o != nil && !stale(o, topicID) {
+		metadata = o.metadata
+		rp.Offset, rp.LeaderEpoch = o.offset, o.leaderEpoch
+	}
+	return rp
+}
+
+// stale says whether an offset was committed for an earlier topic of the same name.
+func stale(o *offset, topicID [16]byte) bool {
+	return o.topicID != [16]byte{} && topicID != [16]byte{} && o.topicID != topicID
+}
+
+// committedTopics is everything that a group has committed, for a client that asks for all.
+func (s *state) committedTopics(group string, byID bool) []kmsg.OffsetFetchRequestGroupTopic {
+	g := s.groups[group]
+	if g == nil {
+		return nil
+	}
+	keys := slices.SortedFunc(maps.Keys(g.offsets), func(a, b topicPartition) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
+	})
+	var out []kmsg.OffsetFetchRequestGroupTopic
+	image := s.c.host.image()
+	for _, k := range keys {
+		t := image.Topics[k.topic]
+		if t != nil && stale(g.offsets[k], t.ID) || byID && t == nil {
+			continue
+		}
+		if len(out) == 0 || out[len(out)-1].Topic != k.topic {
+			rt := kmsg.NewOffsetFetchRequestGroupTopic()
+			rt.Topic = k.topic
+			if t != nil {
+				rt.TopicID = t.ID
+			}
+			out = append(out, rt)
+		}
+		last := &out[len(out)-1]
+		last.Partitions = append(last.Partitions, k.partition)
+	}
+	return out
+}
