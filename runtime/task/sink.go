@@ -56,22 +56,31 @@ func LagGroup(sink string) string { return "forebay-" + sink }
 // RunSink runs a sink's one task until ctx ends (nil) or something fails. It may
 // be called again after an error: the target says where to resume.
 func RunSink(ctx context.Context, o SinkOptions) error {
+	worked, err := runSink(ctx, o)
+	if ctx.Err() != nil && (!worked || errors.Is(err, context.Canceled)) {
+		return nil // told to stop before there was anything to commit
+	}
+	return err
+}
+
+// runSink says whether the task came as far as its loop.
+func runSink(ctx context.Context, o SinkOptions) (worked bool, err error) {
 	hard, cancel := drain(ctx, o.Drain)
 	defer cancel()
 	scope := position.Scope{Group: o.Env.Group, Source: o.Env.Name}
 	// Invariant 7: from here on every earlier task of this sink is fenced.
 	lease, err := o.Log.NewAppender(ctx, scope.TransactionalID(), 0)
 	if err != nil {
-		return fencing(err, time.Now(), scope)
+		return false, fencing(err, time.Now(), scope)
 	}
 	defer lease.Close()
 	epoch, err := position.Renew(ctx, lease, scope, o.Env.Host)
 	if err != nil {
-		return fencing(err, time.Now(), scope)
+		return false, fencing(err, time.Now(), scope)
 	}
 	poller, err := o.Log.NewPoller()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer poller.Close()
 	t := &sinkTask{o: o, scope: scope, lease: lease, contact: time.Now(), poller: poller, hard: hard,
@@ -82,16 +91,13 @@ func RunSink(ctx context.Context, o SinkOptions) error {
 	})
 	defer func() { o.Stats.Ready.Store(false) }()
 	if err := t.sink.Open(ctx); err != nil {
-		return errors.Join(fmt.Errorf("open: %w", err), t.sink.Close())
+		return false, errors.Join(fmt.Errorf("open: %w", err), t.sink.Close())
 	}
 	err = t.run(ctx)
 	if cerr := t.sink.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close: %w", cerr)
 	}
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return true, err
 }
 
 // part is what the task knows of one partition.
@@ -127,12 +133,15 @@ func (t *sinkTask) alive() error {
 
 func (t *sinkTask) run(ctx context.Context) error {
 	if err := t.refresh(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	t.o.Stats.Ready.Store(true)
 	for ctx.Err() == nil {
 		if time.Since(t.refreshed) >= refreshEvery {
-			if err := t.refresh(ctx); err != nil {
+			if err := t.refresh(t.hard); err != nil { // a request to stop is no error half-way
 				return err
 			}
 		}

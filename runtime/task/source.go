@@ -49,29 +49,38 @@ const (
 // RunSource runs one split until ctx ends (nil), the split ends for good (nil)
 // or something fails. It may be called again after an error.
 func RunSource(ctx context.Context, o SourceOptions) error {
+	worked, err := runSource(ctx, o)
+	if ctx.Err() != nil && (!worked || errors.Is(err, context.Canceled)) {
+		return nil // told to stop; what was not committed is read again
+	}
+	return err
+}
+
+// runSource says whether the task came as far as its loop.
+func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	hard, cancel := drain(ctx, o.Drain)
 	defer cancel()
 	t := &sourceTask{o: o, topics: map[string]int32{}, dirty: map[connectors.PositionKey]connectors.Position{},
 		encoder: converter.NewEncoder(o.Format), limit: leastTxnBytes}
 	if err := t.ensureTopics(ctx); err != nil {
-		return err
+		return false, err
 	}
 	most, err := o.Log.MaxMessageBytes(ctx, t.names()...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	// Invariant 7: from here on every earlier task of this split is fenced.
 	if t.out, err = o.Log.NewAppender(ctx, o.Scope.TransactionalID(), most); err != nil {
-		return t.fencing(err)
+		return false, t.fencing(err)
 	}
 	defer func() { t.out.Close() }()
 	t.contact = time.Now()
 	loaded, err := position.Load(ctx, o.Log, t.out, o.Scope, o.Host)
 	if err != nil {
-		return t.fencing(err)
+		return false, t.fencing(err)
 	}
 	t.contact = time.Now()
-	return t.run(ctx, hard, loaded.Positions)
+	return true, t.run(ctx, hard, loaded.Positions)
 }
 
 // drain derives a context that outlives ctx by d.
@@ -225,9 +234,6 @@ func (t *sourceTask) run(ctx, hard context.Context, positions map[connectors.Pos
 	cerr := <-closed
 	if err == nil && cerr != nil && ctx.Err() == nil {
 		err = fmt.Errorf("close: %w", cerr)
-	}
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil
 	}
 	return t.fencing(err)
 }

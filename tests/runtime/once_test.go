@@ -1,0 +1,119 @@
+package runtime_test
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/schemas"
+	"github.com/forebayhub/forebay/runtime/task"
+)
+
+// bench is a log with a source and a sink on it.
+type bench struct {
+	t       testing.TB
+	log     *hublog.Log
+	schemas *schemas.Store
+	group   string
+	stats   task.Stats
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	l, err := hublog.Open(openLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, s := range []connectors.TopicSpec{position.TopicSpec(), schemas.TopicSpec()} {
+		if _, err := l.EnsureTopic(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &bench{t: t, log: l, schemas: schemas.New(l), group: unique("g")}
+}
+
+func (b *bench) source(ctx context.Context, s *numbers, drain time.Duration) error {
+	return task.RunSource(ctx, task.SourceOptions{Log: b.log, Schemas: b.schemas, Source: s, Split: connectors.Split{ID: "0"},
+		Scope: position.Scope{Group: b.group, Source: "src", Split: "0"}, Host: "h", Format: converter.Format{},
+		Logger: slog.New(slog.DiscardHandler), Stats: &b.stats, Drain: drain})
+}
+
+func (b *bench) sink(ctx context.Context, m *memory, drain time.Duration) error {
+	return task.RunSink(ctx, task.SinkOptions{Log: b.log, Schemas: b.schemas, Sink: m,
+		Env:    connectors.Env{Name: "dst-" + b.group, Group: b.group, Host: "h", Logger: slog.New(slog.DiscardHandler)},
+		Logger: slog.New(slog.DiscardHandler), Stats: &task.Stats{}, Drain: drain})
+}
+
+// Invariants 5 and 6: tasks are killed a hundred times, at any moment, and what
+// arrives is what the source holds: nothing lost, nothing doubled.
+func TestExactlyOnceThroughAHundredKills(t *testing.T) {
+	b := newBench(t)
+	const n, kills = 60_000, 100
+	src := &numbers{topic: unique("numbers"), n: n, typed: true}
+	dst := newMemory(src.topic)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	killing, stop := context.WithCancel(ctx)
+	defer stop()
+	killed := make(chan struct{}, 1000)
+	keep := func(run func(context.Context, time.Duration) error) {
+		for killing.Err() == nil {
+			life, kill := context.WithCancel(ctx)
+			timer := time.AfterFunc(time.Duration(rand.IntN(int(300*time.Millisecond))), kill)
+			_ = run(life, 0) // an error is what a kill leaves behind
+			timer.Stop()
+			kill()
+			select {
+			case killed <- struct{}{}:
+			default:
+			}
+		}
+	}
+	wg.Go(func() { keep(func(ctx context.Context, d time.Duration) error { return b.source(ctx, src, d) }) })
+	wg.Go(func() { keep(func(ctx context.Context, d time.Duration) error { return b.sink(ctx, dst, d) }) })
+	for range kills {
+		select {
+		case <-killed:
+		case <-ctx.Done():
+			t.Fatal("not a hundred kills in time")
+		}
+	}
+	stop()
+	wg.Wait()
+
+	// Now undisturbed to the end.
+	last, end := context.WithCancel(ctx)
+	defer end()
+	errs := make(chan error, 2)
+	go func() { errs <- b.source(last, src, 10*time.Second) }()
+	go func() { errs <- b.sink(last, dst, 10*time.Second) }()
+	eventually(t, 2*time.Minute, "everything is acknowledged", func() bool { return src.acknowledged() == n })
+	eventually(t, 2*time.Minute, "everything but an open rest is in the target", func() bool { return dst.count() > n-100 })
+	end()
+	for range 2 {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	exactly(t, dst.all(), n)
+	if src.doubted != nil {
+		t.Error(src.doubted)
+	}
+	if dst.decoded == 0 {
+		t.Error("no record came with its types")
+	}
+	t.Logf("%d starts of the source", src.opens)
+}
