@@ -1,11 +1,21 @@
-// Package commitlog stores one partition's records on disk.
+// Package commitlog stores one partition's records on disk: segments of RecordBatches
+// exactly as they came, sparse indexes beside them, and the little that must be known to go on after a crash.
 //
-// STUB: the signatures are the contract; the storage room replaces the bodies.
+// Promises, by the numbers of docs/DESIGN.md's invariants: what DurableOffset has passed survives what Durability says (1);
+// an offset that was readable keeps its content (2); damage is found before it is served, and named by file and
+// byte (10); a full disk refuses appends and nothing else (11). DESIGN.md in this folder says why it is built this way,
+// docs/formats/ what lies on disk.
+//
+// Locks, in this order: Log.w (one writer: appends, truncation, maintenance), Log.mu (what readers see; held for
+// moments), segment.io, sparse.mu. No fsync runs under mu; under w only those of truncation, DeleteBefore, compaction and Close.
 package commitlog
 
 import (
-	"errors"
+	"fmt"
 	"log/slog"
+	"math"
+	"sort"
+	"sync"
 	"time"
 
 	"github.com/forebayhub/forebay/internal/vfs"
@@ -49,116 +59,142 @@ type Options struct {
 	// offset has risen. It must not block.
 	Advanced       func()
 	ProducerExpiry time.Duration // producer.id.expiration.ms; 0: 24 h
-	Clean          bool          // the data directory was shut down in good order: trust the tail
+	// Clean says that the data directory was shut down in good order. It is not
+	// needed: the recovery point of a log that was closed lies at its end, and no other log's tail is to be trusted.
+	Clean bool
+	// BootID names the machine's boot; empty: /proc/sys/kernel/random/boot_id. Tests of power cuts set it.
+	BootID string
 }
 
 // Log is one partition's log. All methods may be called concurrently.
-type Log struct{}
+type Log struct {
+	o      Options
+	fs     vfs.FS
+	dir    string
+	log    *slog.Logger
+	syncer *Syncer
+	boot   [16]byte
 
-// Open recovers a log. Nothing on disk is a new, empty log that starts at offset 0.
-func Open(o Options) (*Log, error) { panic("stub") }
+	// w serialises those who change the log. What mu guards is changed with both held, so
+	// holding either is enough to read it.
+	w       sync.Mutex
+	cleanAt time.Time // of the last compaction
+	made    bool      // the folder is there
+	active  *handle   // of the last segment, for appends
+	snaps   []int64   // offsets of the snapshot files
 
-// Origin says who made the batches of an Append.
-type Origin uint8
+	mu          sync.RWMutex
+	cfg         Config
+	segs        []*segment
+	start       int64 // log start offset
+	leo         int64
+	durable     int64
+	cleaned     int64 // compaction has seen everything below
+	seen        int64 // highest watermark that a caller has named
+	truncations int   // a sync that spans one proves nothing
+	table       *table
+	aborted     []abortedTxn // by marker offset
+	abortedDisk int64        // those with a marker below are in the .txnindex files
+	epochs      []epochEntry
+	epochsDirty bool
+	synced      point // everything before is durable
+	saved       point // the newest recovery-point slot
+	unsynced    int64 // bytes since the last sync
+	folderNew   bool  // the folder's own entry is not synced
+	namesNew    bool  // files were made that the folder's sync does not cover
+	failed      error
+	closed      bool
 
-const (
-	FromClient      Origin = iota // checked in full: sequence, size, magic, offsets assigned here
-	FromCoordinator               // our own: control batches and coordinator records; no sequence check
-	FromLeader                    // a follower's append: offsets and epochs are already in the batches
-)
-
-// Appended says where a set of batches lies.
-type Appended struct {
-	Base, Last int64 // of the first batch's first and the last batch's last record
-	AppendTime int64 // ms; -1 unless LogAppendTime
-	LogStart   int64
-	Duplicate  bool // an idempotent producer's retry: nothing was written, the offsets are the first try's
+	saving sync.Mutex // one writer of the recovery point and of what it vouches for
 }
-
-// Append writes whole RecordBatches (v2), one after the other in b, and
-// patches base offset and leader epoch into b. It returns once they are in the page
-// cache; DurableOffset tells when they are safe. It does not keep b.
-func (l *Log) Append(b []byte, leaderEpoch int32, origin Origin) (Appended, error) { panic("stub") }
-
-// Verified are the batches of an Append whose CRC and shape have been checked
-// by Verify, outside of every lock.
-
-// Errors that a caller tells apart with errors.Is; the server maps them to Kafka's codes.
-var (
-	ErrCorrupt            = errors.New("corrupt record batch")          // CORRUPT_MESSAGE
-	ErrTooLarge           = errors.New("record batch too large")        // MESSAGE_TOO_LARGE
-	ErrInvalidRecord      = errors.New("invalid record")                // INVALID_RECORD
-	ErrOldMagic           = errors.New("unsupported message format")    // UNSUPPORTED_FOR_MESSAGE_FORMAT
-	ErrOutOfOrderSequence = errors.New("out of order sequence number")  // OUT_OF_ORDER_SEQUENCE_NUMBER
-	ErrUnknownProducer    = errors.New("unknown producer id")           // UNKNOWN_PRODUCER_ID
-	ErrProducerFenced     = errors.New("producer epoch fenced")         // INVALID_PRODUCER_EPOCH
-	ErrInvalidTxnState    = errors.New("no transaction for this batch") // INVALID_TXN_STATE
-	ErrOffsetOutOfRange   = errors.New("offset out of range")           // OFFSET_OUT_OF_RANGE
-	ErrFailed             = errors.New("log directory failed")          // KAFKA_STORAGE_ERROR
-	ErrDiskFull           = errors.New("disk full")                     // KAFKA_STORAGE_ERROR, reads go on
-	ErrClosed             = errors.New("log closed")
-)
-
-// Slice is a region of one segment file that holds whole batches; empty when Len is 0.
-type Slice struct {
-	File    vfs.File
-	Pos     int64
-	Len     int
-	release func()
-}
-
-// Release lets the file be closed and deleted; once, when the bytes are sent.
-func (s *Slice) Release() {
-	if s.release != nil {
-		s.release()
-		s.release = nil
-	}
-}
-
-// Read finds whole batches from the one that contains offset from, up to limit
-// (exclusive offset), at most max bytes, but at least one batch when minOne. from == limit or end gives an
-// empty Slice; below the start or above the end is ErrOffsetOutOfRange.
-func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) { panic("stub") }
 
 // StartOffset is the first offset that can be read; EndOffset the next to be
 // assigned (LEO); DurableOffset the LEO that survives what Durability promises.
-func (l *Log) StartOffset() int64   { panic("stub") }
-func (l *Log) EndOffset() int64     { panic("stub") }
-func (l *Log) DurableOffset() int64 { panic("stub") }
+func (l *Log) StartOffset() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.start
+}
+
+// EndOffset is the LEO; see StartOffset.
+func (l *Log) EndOffset() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.leo
+}
+
+// DurableOffset is the LEO that survives what Durability promises; see StartOffset.
+func (l *Log) DurableOffset() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.durable
+}
 
 // LastStable is min(hw, first offset of the oldest transaction that is not
 // decided below hw): what read_committed may see.
-func (l *Log) LastStable(hw int64) int64 { panic("stub") }
+func (l *Log) LastStable(hw int64) int64 {
+	l.mu.RLock()
+	stable, prune := hw, hw > l.seen && len(l.table.decided) > 0 && l.table.decided[0].last < hw
+	if first, ok := l.table.firstUnstable(hw); ok && first < hw {
+		stable = first
+	}
+	l.mu.RUnlock()
+	if prune {
+		l.mu.Lock()
+		l.sawLocked(hw)
+		l.mu.Unlock()
+	}
+	return stable
+}
+
+// sawLocked notes a high watermark. It never falls for readers (invariant 3), so what it has decided stays decided.
+func (l *Log) sawLocked(hw int64) {
+	if hw > l.seen {
+		l.seen = hw
+		l.table.forget(hw)
+	}
+}
 
 // Aborted lists the aborted transactions that overlap [from, to).
-func (l *Log) Aborted(from, to int64) []AbortedTxn { panic("stub") }
+func (l *Log) Aborted(from, to int64) []AbortedTxn {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var list []AbortedTxn
+	for _, a := range l.aborted[sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= from }):] {
+		if a.FirstOffset < to {
+			list = append(list, a.AbortedTxn)
+		}
+		if a.stable >= to {
+			break // every later marker's transaction began at or after this one's stable offset
+		}
+	}
+	return list
+}
 
 // AbortedTxn is one aborted transaction of a producer.
 type AbortedTxn struct{ ProducerID, FirstOffset, LastOffset int64 }
 
-// OffsetForTime finds the first record whose timestamp is ts (ms) or later; offset -1 when there is none.
-func (l *Log) OffsetForTime(ts int64) (offset, timestamp int64, epoch int32, err error) {
-	panic("stub")
+// Producers are the producers that the log remembers (DescribeProducers, fencing).
+func (l *Log) Producers() []Producer {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	list := make([]Producer, 0, len(l.table.byID))
+	for _, p := range l.table.byID {
+		list = append(list, p.public())
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].ID < list[j].ID })
+	return list
 }
 
-// MaxTimestamp is the record with the highest timestamp; -1 when empty.
-func (l *Log) MaxTimestamp() (offset, timestamp int64, epoch int32, err error) { panic("stub") }
-
-// EpochEnd answers OffsetForLeaderEpoch: the largest epoch ≤ epoch and the end of it (KIP-101, KIP-279).
-func (l *Log) EpochEnd(epoch int32) (found int32, end int64) { panic("stub") }
-
-// LatestEpoch is the epoch of the last batch, or of BeginEpoch; -1 when empty. EpochAt is the epoch at an offset.
-func (l *Log) LatestEpoch() int32         { panic("stub") }
-func (l *Log) EpochAt(offset int64) int32 { panic("stub") }
-
-// BeginEpoch notes that a leader of this epoch starts at the current end.
-func (l *Log) BeginEpoch(epoch int32) error { panic("stub") }
-
-// Producers are the producers that the log remembers (DescribeProducers, fencing).
-func (l *Log) Producers() []Producer { panic("stub") }
-
 // ProducerState finds one; ok is false when it is unknown.
-func (l *Log) ProducerState(id int64) (p Producer, ok bool) { panic("stub") }
+func (l *Log) ProducerState(id int64) (p Producer, ok bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if q := l.table.byID[id]; q != nil {
+		return q.public(), true
+	}
+	return p, false
+}
 
 // Producer is what the log remembers of an idempotent producer.
 type Producer struct {
@@ -170,31 +206,98 @@ type Producer struct {
 	TxnStart         int64 // first offset of its open transaction; -1: none
 }
 
-// TruncateTo drops everything at offset and after, durably.
-func (l *Log) TruncateTo(offset int64) error { panic("stub") }
-
-// DeleteBefore raises the start offset (DeleteRecords), durably, to at most the given limit.
-func (l *Log) DeleteBefore(offset int64) error { panic("stub") }
-
-// Maintain does what retention and compaction ask for below hw; called from time to time by the owner.
-func (l *Log) Maintain(hw int64) error { panic("stub") }
+func (p *producer) public() Producer {
+	return Producer{ID: p.id, Epoch: p.epoch, LastSequence: p.lastSequence(), LastTime: p.time, CoordinatorEpoch: p.coord, TxnStart: p.txnStart}
+}
 
 // SetConfig changes the configuration.
-func (l *Log) SetConfig(c Config) { panic("stub") }
+func (l *Log) SetConfig(c Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cfg = c.withDefaults()
+}
 
 // Size is the bytes of all segments.
-func (l *Log) Size() int64 { panic("stub") }
+func (l *Log) Size() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.sizeLocked()
+}
 
-// Close flushes and writes what a clean start needs. Destroy closes and removes the log's folder.
-func (l *Log) Close() error   { panic("stub") }
-func (l *Log) Destroy() error { panic("stub") }
+func (l *Log) sizeLocked() (n int64) {
+	for _, s := range l.segs {
+		n += s.size
+	}
+	return n
+}
 
-// Syncer makes logs durable by group commit: a bounded pool of fdatasyncs that
-// takes every dirty log at once. One per data directory.
-type Syncer struct{}
+// withDefaults fills in what is zero.
+func (c Config) withDefaults() Config {
+	def := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	age := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.SegmentBytes, 1<<30)
+	c.SegmentBytes = min(c.SegmentBytes, math.MaxInt32)
+	age(&c.SegmentAge, 7*24*time.Hour)
+	def(&c.IndexBytes, 4096)
+	age(&c.RetentionAge, 7*24*time.Hour)
+	age(&c.TombstoneAge, 24*time.Hour)
+	age(&c.FileDeleteDelay, time.Minute)
+	if c.MaxBatchBytes == 0 {
+		c.MaxBatchBytes = 1<<20 + 12
+	}
+	if !c.Delete && !c.Compact {
+		c.Delete = true
+	}
+	return c
+}
 
-// NewSyncer makes a Syncer; failed is called once if a sync fails, which is final.
-func NewSyncer(parallel int, failed func(error)) *Syncer { panic("stub") }
+func (l *Log) now() time.Time { return l.o.Now() }
 
-// Close waits for what is under way and stops the pool.
-func (s *Syncer) Close() { panic("stub") }
+// writable says why the log cannot be written, if so; w is held.
+func (l *Log) writable() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.closed {
+		return fmt.Errorf("%s: %w", l.o.Name, ErrClosed)
+	}
+	return l.failed
+}
+
+// fail makes the log fail for good: after a failed write or sync nobody knows what the disk holds.
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failLocked(err)
+}
+
+func (l *Log) failLocked(err error) error {
+	if l.failed == nil {
+		l.failed = fmt.Errorf("%s: %w: %w", l.o.Name, ErrFailed, err)
+		l.log.Error("log has failed and takes no more writes", "log", l.o.Name, "dir", l.dir, "error", err)
+	}
+	return l.failed
+}
+
+// abandon is called by the Syncer when another log of the directory has failed.
+func (l *Log) abandon(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = fmt.Errorf("%s: %w: %w", l.o.Name, ErrFailed, err)
+	}
+}
+
+// Failed is why the log takes no more writes; nil when it does.
+func (l *Log) Failed() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.failed
+}

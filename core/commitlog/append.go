@@ -1,0 +1,317 @@
+package commitlog
+
+import (
+	"fmt"
+	"math"
+	"path"
+	"time"
+
+	"github.com/forebayhub/forebay/core/record"
+)
+
+// relaxedSync is how much a Relaxed log lets lie in the page cache before it has it synced in
+// the background: it bounds what recovery scans and how much the kernel has to write at once.
+const relaxedSync = 64 << 20
+
+// Append writes whole RecordBatches (v2), one after the other in b, and
+// patches base offset and leader epoch into b. It returns once they are in the page
+// cache; DurableOffset tells when they are safe. It does not keep b.
+//
+// A client's Append with a producer id must be one batch, as Kafka's clients send it: only then is it known what a
+// retry repeats. A refused Append has written nothing.
+func (l *Log) Append(b []byte, leaderEpoch int32, origin Origin) (Appended, error) {
+	l.mu.RLock()
+	cfg := l.cfg
+	l.mu.RUnlock()
+	now := l.now()
+	stamp := record.NoTimestamp
+	if cfg.LogAppendTime && origin != FromLeader {
+		stamp = now.UnixMilli()
+	}
+	var few [4]record.Header
+	heads, err := inspect(few[:0], b, &cfg, origin, stamp)
+	if err != nil {
+		return Appended{Base: -1, Last: -1, AppendTime: -1}, fmt.Errorf("append to %s: %w", l.o.Name, err)
+	}
+
+	l.w.Lock()
+	a, err := l.appendLocked(b, heads, leaderEpoch, origin, &cfg, now)
+	l.w.Unlock()
+	a.AppendTime = stamp
+	if err != nil || a.Duplicate {
+		return a, err
+	}
+	if l.o.Durability == PowerSafe {
+		l.syncer.mark(l)
+		return a, nil
+	}
+	l.mu.RLock()
+	background := l.unsynced >= relaxedSync || len(l.segs) > 0 && l.synced.base < l.segs[len(l.segs)-1].base
+	l.mu.RUnlock()
+	if background {
+		l.syncer.mark(l)
+	}
+	if l.o.Advanced != nil {
+		l.o.Advanced()
+	}
+	return a, nil
+}
+
+// inspect parses and checks all batches; no lock is held. It writes the append time, if there is one.
+func inspect(heads []record.Header, b []byte, cfg *Config, origin Origin, stamp int64) ([]record.Header, error) {
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: no batch", ErrCorrupt)
+	}
+	for len(b) > 0 {
+		h, batch, rest, err := record.Next(b)
+		if err != nil {
+			return nil, classify(err)
+		}
+		if err := batch.Check(); err != nil {
+			return nil, classify(err)
+		}
+		if origin == FromClient {
+			if err := checkClient(&h, batch, cfg); err != nil {
+				return nil, err
+			}
+		}
+		if h.Attributes.Control() {
+			if _, _, err := record.ParseMarker(&h, batch); err != nil {
+				return nil, classify(err)
+			}
+		}
+		if stamp != record.NoTimestamp {
+			batch.PatchAppendTime(stamp)
+			h.MaxTimestamp = stamp
+		}
+		heads = append(heads, h)
+		b = rest
+	}
+	if origin == FromClient && len(heads) > 1 {
+		for i := range heads {
+			if heads[i].HasProducer() {
+				return nil, fmt.Errorf("%w: %d batches of an idempotent producer in one append", ErrInvalidRecord, len(heads))
+			}
+		}
+	}
+	return heads, nil
+}
+
+// checkClient refuses what a client may not send. Like LogValidator.
+func checkClient(h *record.Header, batch record.Batch, cfg *Config) error {
+	switch {
+	case h.Size() > int(cfg.MaxBatchBytes):
+		return fmt.Errorf("%w: %d bytes, max.message.bytes is %d", ErrTooLarge, h.Size(), cfg.MaxBatchBytes)
+	case h.Attributes.Control():
+		return fmt.Errorf("%w: control batch from a client", ErrInvalidRecord)
+	case h.Count == 0:
+		return fmt.Errorf("%w: batch without records", ErrInvalidRecord)
+	case h.LastOffsetDelta != h.Count-1:
+		return fmt.Errorf("%w: %d records, last offset delta %d", ErrInvalidRecord, h.Count, h.LastOffsetDelta)
+	case h.HasProducer() && (h.BaseSequence < 0 || h.ProducerEpoch < 0):
+		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d", ErrInvalidRecord, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
+	case h.Attributes.Transactional() && !h.HasProducer():
+		return fmt.Errorf("%w: transactional batch without a producer id", ErrInvalidRecord)
+	case h.Attributes.LogAppendTime() && !cfg.LogAppendTime:
+		return fmt.Errorf("%w: timestamp type LogAppendTime from a client", ErrInvalidRecord)
+	case h.Attributes.DeleteHorizon():
+		return fmt.Errorf("%w: delete horizon from a client", ErrInvalidRecord)
+	}
+	if err := batch.CheckShape(h); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
+	}
+	if !cfg.Compact {
+		return nil
+	}
+	for r, err := range record.All(batch, 0) {
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
+		}
+		if r.Key == nil {
+			return fmt.Errorf("%w: record without a key in a compacted topic", ErrInvalidRecord)
+		}
+	}
+	return nil
+}
+
+func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, origin Origin, cfg *Config, now time.Time) (Appended, error) {
+	a := Appended{Base: -1, Last: -1, LogStart: l.start}
+	if err := l.writable(); err != nil {
+		return a, err
+	}
+	next := l.leo
+	for i := range heads {
+		h := &heads[i]
+		if origin == FromLeader {
+			if h.BaseOffset < next {
+				return a, fmt.Errorf("append to %s: %w: batch at %d, the log ends at %d", l.o.Name, ErrOffsetOutOfRange, h.BaseOffset, next)
+			}
+		} else {
+			if h.HasProducer() && !h.Attributes.Control() {
+				dup, is, err := l.table.check(h, origin)
+				if err != nil {
+					return a, fmt.Errorf("append to %s: %w", l.o.Name, err)
+				}
+				if is {
+					a.Base, a.Last, a.Duplicate = dup.first, dup.last, true
+					return a, nil
+				}
+			}
+			h.BaseOffset, h.LeaderEpoch = next, leaderEpoch
+		}
+		next = h.LastOffset() + 1
+	}
+	if err := l.patch(b, heads, origin); err != nil {
+		return a, fmt.Errorf("append to %s: %w", l.o.Name, err)
+	}
+	if !l.syncer.space.room(l.fs, path.Dir(l.dir), int64(len(b)), origin == FromCoordinator, now) {
+		return a, fmt.Errorf("append to %s: %w: %s", l.o.Name, ErrDiskFull, l.dir)
+	}
+	s, err := l.prepare(int64(len(b)), next-1, cfg, now)
+	if err != nil {
+		return a, err
+	}
+	pos := s.size
+	if err := l.write(s, b); err != nil {
+		return a, err
+	}
+	l.publish(s, b, heads, pos, cfg, now)
+	a.Base, a.Last = heads[0].BaseOffset, next-1
+	return a, nil
+}
+
+// patch writes offsets and epoch into the batches, and refuses markers of those who may not decide.
+func (l *Log) patch(b []byte, heads []record.Header, origin Origin) error {
+	if origin == FromLeader {
+		return nil
+	}
+	for i := range heads {
+		h := &heads[i]
+		batch := record.Batch(b[:h.Size()])
+		if h.Attributes.Control() && h.HasProducer() {
+			m, ok, err := record.ParseMarker(h, batch)
+			if err == nil && ok {
+				err = l.table.checkMarker(h, m)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		batch.Patch(h.BaseOffset, h.LeaderEpoch)
+		b = b[h.Size():]
+	}
+	return nil
+}
+
+// prepare gives the segment that takes n more bytes up to offset last: the active one, or a new one.
+func (l *Log) prepare(n, last int64, cfg *Config, now time.Time) (*segment, error) {
+	if len(l.segs) > 0 {
+		s := l.segs[len(l.segs)-1]
+		full := s.size > 0 && (s.size+n > cfg.SegmentBytes || now.Sub(s.created) >= cfg.SegmentAge || s.index.bytes() >= maxIndexBytes)
+		if !full && last-s.base <= math.MaxInt32 && s.size+n <= math.MaxUint32 {
+			if l.active == nil {
+				h, err := s.open(false, now)
+				if err != nil {
+					return nil, l.fail(err)
+				}
+				l.active = h
+			}
+			return s, nil
+		}
+	}
+	return l.roll(now)
+}
+
+// roll ends the active segment and starts the next. What it leaves in the page cache is synced by the Syncer.
+func (l *Log) roll(now time.Time) (*segment, error) {
+	if !l.made {
+		if err := l.fs.MkdirAll(l.dir, 0o755); err != nil {
+			return nil, l.writeError(err)
+		}
+		l.made = true
+		l.mu.Lock()
+		l.folderNew = true
+		l.mu.Unlock()
+	}
+	s := newSegment(l.fs, l.dir, l.leo, now)
+	s.sound = true
+	h, err := s.open(true, now)
+	if err != nil {
+		return nil, l.writeError(err)
+	}
+	if len(l.segs) > 0 {
+		if err := l.segs[len(l.segs)-1].seal(false); err != nil && !noSpace(err) {
+			l.log.Warn("index could not be written and will be rebuilt", "log", l.o.Name, "error", err)
+		}
+		l.snapshot(l.leo)
+	}
+	if l.active != nil {
+		l.active.release()
+	}
+	l.active = h
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segs = append(l.segs[:len(l.segs):len(l.segs)], s)
+	l.namesNew = true
+	return s, nil
+}
+
+// write is the one pwrite of an Append.
+func (l *Log) write(s *segment, b []byte) error {
+	if _, err := l.active.file.WriteAt(b, s.size); err != nil {
+		// What was written in part must not be found by recovery after the next append.
+		if terr := l.active.file.Truncate(s.size); terr != nil {
+			return l.fail(fmt.Errorf("%w; cut back: %w", err, terr))
+		}
+		return l.writeError(err)
+	}
+	return nil
+}
+
+// writeError tells a full disk, which passes (invariant 11), from a failed one, which does not.
+func (l *Log) writeError(err error) error {
+	if noSpace(err) {
+		l.syncer.space.full()
+		return fmt.Errorf("append to %s: %w: %w", l.o.Name, ErrDiskFull, err)
+	}
+	return l.fail(err)
+}
+
+// publish makes what was written readable.
+func (l *Log) publish(s *segment, b []byte, heads []record.Header, pos int64, cfg *Config, now time.Time) {
+	ms := now.UnixMilli()
+	s.vouch(pos, pos+int64(len(b)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.size == 0 {
+		s.created = now
+	}
+	for i := range heads {
+		h := &heads[i]
+		l.applyLocked(h, record.Batch(b[:h.Size()]), ms)
+		s.note(h, pos, cfg.IndexBytes)
+		pos += int64(h.Size())
+		b = b[h.Size():]
+	}
+	l.leo = heads[len(heads)-1].LastOffset() + 1
+	l.unsynced += pos - s.size
+	s.size = pos
+	if l.o.Durability == Relaxed {
+		l.durable = l.leo
+	}
+}
+
+// applyLocked takes a batch into the leader epochs, the producers and the transactions.
+func (l *Log) applyLocked(h *record.Header, batch record.Batch, ms int64) {
+	l.assignEpochLocked(h.LeaderEpoch, h.BaseOffset)
+	if !h.HasProducer() {
+		return
+	}
+	m, ok, err := record.ParseMarker(h, batch)
+	if err != nil {
+		return // inspect and recovery have let only whole ones through
+	}
+	if aborted, is := l.table.apply(h, m, ok, ms); is {
+		l.aborted = append(l.aborted, aborted)
+	}
+}

@@ -1,0 +1,58 @@
+package commitlog
+
+import (
+	"errors"
+
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// Origin says who made the batches of an Append.
+type Origin uint8
+
+const (
+	FromClient      Origin = iota // checked in full: sequence, size, magic, offsets assigned here
+	FromCoordinator               // our own: control batches and coordinator records; no sequence check
+	FromLeader                    // a follower's append: offsets and epochs are already in the batches
+)
+
+// Appended says where a set of batches lies.
+type Appended struct {
+	Base, Last int64 // of the first batch's first and the last batch's last record
+	AppendTime int64 // ms; -1 unless LogAppendTime
+	LogStart   int64
+	Duplicate  bool // an idempotent producer's retry: nothing was written, the offsets are the first try's
+}
+
+// Errors that a caller tells apart with errors.Is; the server maps them to Kafka's codes.
+var (
+	ErrCorrupt            = errors.New("corrupt record batch")           // CORRUPT_MESSAGE
+	ErrTooLarge           = errors.New("record batch too large")         // MESSAGE_TOO_LARGE
+	ErrInvalidRecord      = errors.New("invalid record")                 // INVALID_RECORD
+	ErrOldMagic           = errors.New("unsupported message format")     // UNSUPPORTED_FOR_MESSAGE_FORMAT
+	ErrOutOfOrderSequence = errors.New("out of order sequence number")   // OUT_OF_ORDER_SEQUENCE_NUMBER
+	ErrUnknownProducer    = errors.New("unknown producer id")            // UNKNOWN_PRODUCER_ID
+	ErrCoordinatorFenced  = errors.New("transaction coordinator fenced") // TRANSACTION_COORDINATOR_FENCED
+	ErrProducerFenced     = errors.New("producer epoch fenced")          // INVALID_PRODUCER_EPOCH
+	ErrInvalidTxnState    = errors.New("no transaction for this batch")  // INVALID_TXN_STATE
+	ErrOffsetOutOfRange   = errors.New("offset out of range")            // OFFSET_OUT_OF_RANGE
+	ErrFailed             = errors.New("log directory failed")           // KAFKA_STORAGE_ERROR
+	ErrDiskFull           = errors.New("disk full")                      // KAFKA_STORAGE_ERROR, reads go on
+	ErrClosed             = errors.New("log closed")
+)
+
+// Slice is a region of one segment file that holds whole batches; empty when Len is 0.
+type Slice struct {
+	File    vfs.File
+	Pos     int64
+	Len     int
+	release func()
+	end     bool // empty because the segment has nothing at or above the offset
+}
+
+// Release lets the file be closed and deleted; once, when the bytes are sent.
+func (s *Slice) Release() {
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
+}

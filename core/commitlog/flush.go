@@ -1,0 +1,225 @@
+package commitlog
+
+import (
+	"errors"
+	"path"
+
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// pointEvery is how far the durable end may be ahead of the recovery point on disk: a restart scans about as much.
+const pointEvery = 8 << 20
+
+// flush makes durable what is there at its call: the data of every segment since the last sync, oldest
+// first, then the names. It runs on the Syncer's goroutines and in Close; appends go on meanwhile. An error is final.
+func (l *Log) flush() error {
+	l.mu.Lock()
+	if l.failed != nil || l.closed || len(l.segs) == 0 {
+		l.mu.Unlock()
+		return nil
+	}
+	cuts, leo, before, bytes := l.truncations, l.leo, l.synced, l.unsynced
+	var dirty []*segment
+	for i := len(l.segs) - 1; i >= 0 && l.segs[i].base >= before.base; i-- {
+		if s := l.segs[i]; s.base != before.base || s.size != before.pos {
+			dirty = append(dirty, s)
+		}
+	}
+	last := l.segs[len(l.segs)-1]
+	end := point{base: last.base, pos: last.size, offset: leo}
+	folderNew, namesNew := l.folderNew, l.namesNew
+	l.folderNew, l.namesNew = false, false
+	l.mu.Unlock()
+
+	err := l.syncFiles(dirty, folderNew, namesNew)
+	if err != nil {
+		return l.fail(err)
+	}
+
+	l.mu.Lock()
+	raised := false
+	if l.truncations == cuts { // else what was synced is not what is there; truncation has synced the rest itself
+		l.synced = end
+		l.unsynced -= bytes
+		if l.durable < leo {
+			l.durable, raised = leo, true
+		}
+	}
+	due := l.synced.base != l.saved.base || l.synced.pos-l.saved.pos >= pointEvery
+	l.mu.Unlock()
+	if raised && l.o.Advanced != nil {
+		l.o.Advanced()
+	}
+	if due {
+		return l.savePoint(false)
+	}
+	return nil
+}
+
+// syncFiles syncs segments, last one first in the list, and the folders.
+func (l *Log) syncFiles(dirty []*segment, folderNew, namesNew bool) error {
+	for i := len(dirty) - 1; i >= 0; i-- {
+		h, err := dirty[i].open(false, l.now())
+		if errors.Is(err, errGone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = h.file.Sync()
+		h.release()
+		if err != nil {
+			return err
+		}
+	}
+	if namesNew {
+		if err := l.fs.SyncDir(l.dir); err != nil {
+			return err
+		}
+	}
+	if folderNew {
+		// The folder itself, and the data directory in case that it is as new.
+		for _, dir := range []string{path.Dir(l.dir), path.Dir(path.Dir(l.dir))} {
+			if err := l.fs.SyncDir(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// savePoint moves the recovery point to the synced end, after what recovery will not find again behind it: aborted
+// transactions and leader epochs. A full disk leaves the old point, which is as good. sync makes the point itself durable.
+func (l *Log) savePoint(sync bool) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	return l.savePointHeld(sync)
+}
+
+func (l *Log) savePointHeld(sync bool) error {
+	l.mu.RLock()
+	p := l.synced
+	p.seq, p.boot = l.saved.seq+1, l.boot
+	var epochs []byte
+	if l.epochsDirty {
+		epochs = encodeEpochs(l.epochs)
+	}
+	list, segs := l.newlyAborted(p.offset), l.segs
+	l.mu.RUnlock()
+
+	err := l.saveAborted(list, segs)
+	if err == nil && epochs != nil {
+		err = vfs.WriteFile(l.fs, path.Join(l.dir, epochsName), epochs, true)
+	}
+	if err == nil {
+		err = writePoint(l.fs, l.dir, p, sync)
+	}
+	if err != nil {
+		if noSpace(err) {
+			return nil
+		}
+		return l.fail(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.saved = p
+	l.abortedDisk = max(l.abortedDisk, p.offset)
+	if epochs != nil && string(epochs) == string(encodeEpochs(l.epochs)) {
+		l.epochsDirty = false
+	}
+	return nil
+}
+
+// snapshot writes the producers as of offset, the end of the log; w is held. It is
+// an aid: without it recovery replays from the one before.
+func (l *Log) snapshot(offset int64) {
+	l.mu.RLock()
+	b := encodeTable(l.table, offset)
+	l.mu.RUnlock()
+	name := segmentName(l.dir, offset, snapSuffix)
+	if err := vfs.WriteFile(l.fs, name, b, false); err != nil {
+		if !noSpace(err) {
+			l.log.Warn("producer snapshot could not be written", "file", name, "error", err)
+		}
+		return
+	}
+	l.snaps = append(l.snaps, offset)
+	for len(l.snaps) > keptSnapshots {
+		if err := l.fs.Remove(segmentName(l.dir, l.snaps[0], snapSuffix)); err != nil && !notExist(err) {
+			return
+		}
+		l.snaps = l.snaps[1:]
+	}
+}
+
+// keptSnapshots is how many snapshot files stay: one may be damaged by a power cut.
+const keptSnapshots = 3
+
+// Close flushes and writes what a clean start needs.
+func (l *Log) Close() error {
+	l.w.Lock()
+	defer l.w.Unlock()
+	l.mu.RLock()
+	closed, failed, any := l.closed, l.failed, len(l.segs) > 0
+	l.mu.RUnlock()
+	if closed {
+		return nil
+	}
+	var err error
+	if failed == nil && any {
+		err = l.settle()
+	}
+	l.shut()
+	return err
+}
+
+// settle brings everything in order for a start without a scan.
+func (l *Log) settle() error {
+	if err := l.flush(); err != nil {
+		return err
+	}
+	if l.synced == (point{base: l.saved.base, pos: l.saved.pos, offset: l.saved.offset}) && !l.epochsDirty &&
+		len(l.snaps) > 0 && l.snaps[len(l.snaps)-1] == l.leo {
+		return nil // nothing has happened since it was opened
+	}
+	s := l.segs[len(l.segs)-1]
+	l.mu.Lock()
+	err := s.seal(true)
+	l.mu.Unlock()
+	if err != nil && !noSpace(err) {
+		return l.fail(err)
+	}
+	if n := len(l.snaps); n == 0 || l.snaps[n-1] != l.leo {
+		l.snapshot(l.leo)
+	}
+	return l.savePoint(true)
+}
+
+// shut ends the log's life in memory; w is held.
+func (l *Log) shut() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.syncer.forget(l)
+	if l.active != nil {
+		l.active.release()
+		l.active = nil
+	}
+	for _, s := range l.segs {
+		s.drop()
+	}
+}
+
+// Destroy closes the log and removes its folder. Slices that are out stay good.
+func (l *Log) Destroy() error {
+	l.w.Lock()
+	defer l.w.Unlock()
+	l.shut()
+	if err := l.fs.RemoveAll(l.dir); err != nil && !notExist(err) {
+		return err
+	}
+	if !l.made {
+		return nil
+	}
+	return l.fs.SyncDir(path.Dir(l.dir))
+}

@@ -1,0 +1,198 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"github.com/forebayhub/forebay/core/record"
+)
+
+// segmentAt is the index of the segment that holds offset; mu is held.
+func (l *Log) segmentAt(offset int64) int {
+	return sort.Search(len(l.segs), func(i int) bool { return l.segs[i].base > offset }) - 1
+}
+
+// Read finds whole batches from the one that contains offset from, up to limit
+// (exclusive offset), at most max bytes, but at least one batch when minOne. from == limit or end gives an
+// empty Slice; below the start or above the end is ErrOffsetOutOfRange. A Slice does not reach over a segment's end.
+func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
+	for {
+		l.mu.RLock()
+		if err := l.readableLocked(from); err != nil {
+			l.mu.RUnlock()
+			return Slice{}, err
+		}
+		if limit > l.leo {
+			limit = l.leo
+		}
+		i := l.segmentAt(from)
+		if from >= limit || i < 0 {
+			l.mu.RUnlock()
+			return Slice{}, nil
+		}
+		s, size, leo := l.segs[i], l.segs[i].size, l.leo
+		every := l.cfg.IndexBytes
+		var next int64 = -1
+		if i+1 < len(l.segs) {
+			next = l.segs[i+1].base
+		}
+		l.mu.RUnlock()
+
+		slice, err := l.readSegment(s, size, every, from, limit, max, minOne, limit >= leo && next < 0)
+		if errors.Is(err, errGone) {
+			continue // retention or compaction was faster
+		}
+		if err != nil || slice.Len > 0 || next < 0 || next >= limit {
+			return slice, err
+		}
+		// Compaction has left a gap at the end of this segment, or what is left is not to be given.
+		if !slice.end {
+			return slice, nil
+		}
+		from = next
+	}
+}
+
+// readableLocked says whether an offset can be read.
+func (l *Log) readableLocked(from int64) error {
+	if l.closed {
+		return ErrClosed
+	}
+	if from < l.start || from > l.leo {
+		return fmt.Errorf("%s: %w: %d is not in [%d, %d]", l.o.Name, ErrOffsetOutOfRange, from, l.start, l.leo)
+	}
+	return nil
+}
+
+// readSegment reads in one segment, of which size bytes are published.
+func (l *Log) readSegment(s *segment, size, every, from, limit int64, most int, minOne, toEnd bool) (Slice, error) {
+	h, err := s.open(false, l.now())
+	if err != nil {
+		return Slice{}, err
+	}
+	ok := false
+	defer func() {
+		if !ok {
+			h.release()
+		}
+	}()
+	pos, first, err := l.locate(s, h, size, every, from)
+	if err != nil {
+		return Slice{}, err
+	}
+	if pos == size {
+		return Slice{end: true}, nil
+	}
+	if first.LastOffset() >= limit {
+		return Slice{}, nil // limit lies inside of the batch, or of a gap before it
+	}
+	end := pos + int64(first.Size())
+	if end-pos > int64(most) {
+		if !minOne {
+			return Slice{}, nil
+		}
+	} else if toEnd && size-pos <= int64(most) {
+		end = size // the usual: up to the end of the log
+	} else if end, err = l.extent(s, h, size, end, pos+int64(most), limit); err != nil {
+		return Slice{}, err
+	}
+	if err := s.verify(h.file, pos, end); err != nil {
+		return Slice{}, err
+	}
+	ok = true
+	return Slice{File: h.file, Pos: pos, Len: int(end - pos), release: h.release}, nil
+}
+
+// locate finds the first batch whose last offset is at or above from: its position and header; pos == size when there is none.
+func (l *Log) locate(s *segment, h *handle, size, every, from int64) (pos int64, head record.Header, err error) {
+	if err := s.ready(every, l.now()); err != nil {
+		return 0, head, err
+	}
+	for try := 0; ; try++ {
+		var rel int64
+		if rel, pos, err = s.floor(from - s.base); err == nil && pos < size {
+			head, pos, err = walkTo(h, s.path(), pos, size, from, s.base+rel)
+		}
+		if err == nil || try > 0 || !errors.Is(err, errBadIndex) {
+			return pos, head, err
+		}
+		l.log.Warn("index does not fit its log and is rebuilt", "file", s.index.name, "error", err)
+		if err := l.reindex(s, every); err != nil {
+			return 0, head, err
+		}
+	}
+}
+
+// floor looks an offset up: the base offset (relative) and position of an indexed batch at or before it.
+func (s *segment) floor(rel int64) (at, pos int64, err error) {
+	at, p, ok, err := s.index.floor(rel)
+	if err != nil {
+		return 0, 0, errors.Join(errBadIndex, err)
+	}
+	if !ok {
+		return -1, 0, nil
+	}
+	return at, int64(p), nil
+}
+
+// walkTo steps from an indexed position to the batch that holds from. The batch at
+// the position must be the one that the index says (expect), else the index is bad; expect below the base is no entry.
+func walkTo(h *handle, name string, pos, size, from, expect int64) (head record.Header, at int64, err error) {
+	w := newWalker(h.file, name, pos, size, 8<<10)
+	defer w.done()
+	for first := true; ; first = false {
+		head, err = w.header()
+		if errors.Is(err, io.EOF) {
+			return head, size, nil
+		}
+		if first && pos > 0 && (err != nil || head.BaseOffset != expect) {
+			return head, 0, fmt.Errorf("%w: no batch of offset %d at byte %d of %s", errBadIndex, expect, pos, name)
+		}
+		if err != nil {
+			return head, 0, err
+		}
+		if head.LastOffset() >= from {
+			return head, w.pos, nil
+		}
+		w.skip(&head)
+	}
+}
+
+// extent finds where a read that has one batch already ends: at most at byte stop, below offset limit.
+func (l *Log) extent(s *segment, h *handle, size, end, stop, limit int64) (int64, error) {
+	// Jump near the end by the index: to the last entry that is within both bounds.
+	_, p, ok, err := s.index.lastWhere(func(rel int64, p uint32) bool { return int64(p) <= stop && s.base+rel < limit })
+	if err == nil && ok && int64(p) > end && int64(p) <= size {
+		end = int64(p)
+	}
+	w := newWalker(h.file, s.path(), end, size, 8<<10)
+	defer w.done()
+	for {
+		head, err := w.header()
+		if errors.Is(err, io.EOF) {
+			return end, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if head.LastOffset() >= limit || w.pos+int64(head.Size()) > stop {
+			return end, nil
+		}
+		w.skip(&head)
+		end = w.pos
+	}
+}
+
+// reindex rebuilds the indexes of a segment while nobody appends to it.
+func (l *Log) reindex(s *segment, every int64) error {
+	l.w.Lock()
+	defer l.w.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.io.Lock()
+	s.sound = false
+	s.io.Unlock()
+	return s.rebuild(every, l.now())
+}

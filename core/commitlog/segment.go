@@ -1,0 +1,339 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/forebayhub/forebay/core/record"
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// Suffixes of a segment's files. A name is the base offset in 20 digits, as Kafka has it.
+const (
+	logSuffix     = ".log"
+	indexSuffix   = ".index"
+	timeSuffix    = ".timeindex"
+	txnSuffix     = ".txnindex"
+	snapSuffix    = ".snapshot"
+	cleanedSuffix = ".cleaned" // of compaction, before its manifest stands
+	swapSuffix    = ".swap"    // the manifest
+	tmpSuffix     = ".tmp"
+)
+
+func segmentName(dir string, base int64, suffix string) string {
+	return path.Join(dir, fmt.Sprintf("%020d%s", base, suffix))
+}
+
+// parseName gives the base offset of a file's name.
+func parseName(name, suffix string) (base int64, ok bool) {
+	digits, found := strings.CutSuffix(name, suffix)
+	if !found || len(digits) != 20 {
+		return 0, false
+	}
+	base, err := strconv.ParseInt(digits, 10, 64)
+	return base, err == nil && base >= 0
+}
+
+// handle is an open file with a count of its users: the segment is one, each Slice another. The last
+// one closes it, so a deleted segment's bytes last as long as someone sends them.
+type handle struct {
+	file vfs.File
+	refs atomic.Int32
+}
+
+func (h *handle) release() {
+	if h.refs.Add(-1) == 0 {
+		_ = h.file.Close() // what was written has been synced, or its log has failed
+	}
+}
+
+// span is a range of positions.
+type span struct{ from, to int64 }
+
+// segment is one .log file with its indexes. size, and for the active segment everything else, changes
+// under Log.mu; a segment that is not active does not change until it is replaced.
+type segment struct {
+	fs   vfs.FS
+	dir  string
+	base int64
+	size int64
+
+	index   *sparse
+	times   *sparse
+	since   int64 // bytes since the last index entry
+	txns    int   // entries in the .txnindex file; Log.saving guards it
+	created time.Time
+
+	maxTime   int64 // -1: none
+	maxOffset int64 // base offset of the batch that has it
+	lastTime  int64 // of the last time index entry
+
+	// io guards what follows.
+	io      sync.Mutex
+	h       *handle
+	used    time.Time // when h was last taken
+	gone    bool
+	checked []span // CRCs compared in this process, sorted; see verify
+	sound   bool   // indexes have been loaded or rebuilt
+}
+
+func newSegment(f vfs.FS, dir string, base int64, now time.Time) *segment {
+	return &segment{
+		fs: f, dir: dir, base: base, created: now, maxTime: -1, maxOffset: -1, lastTime: -1,
+		index: newSparse(f, segmentName(dir, base, indexSuffix), offsetKind, base),
+		times: newSparse(f, segmentName(dir, base, timeSuffix), timeKind, base),
+	}
+}
+
+func (s *segment) path() string { return segmentName(s.dir, s.base, logSuffix) }
+
+// errGone is a segment that retention or compaction has removed meanwhile.
+var errGone = errors.New("segment is gone")
+
+// open gives the file with one more user; create makes it.
+func (s *segment) open(create bool, now time.Time) (*handle, error) {
+	s.io.Lock()
+	defer s.io.Unlock()
+	if s.gone {
+		return nil, errGone
+	}
+	if s.h == nil {
+		flag := os.O_RDWR
+		if create {
+			flag |= os.O_CREATE
+		}
+		f, err := s.fs.OpenFile(s.path(), flag, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		s.h = &handle{file: f}
+		s.h.refs.Store(1)
+	}
+	s.used = now
+	s.h.refs.Add(1)
+	return s.h, nil
+}
+
+// idle closes what has not been used since before.
+func (s *segment) idle(before time.Time) {
+	s.io.Lock()
+	defer s.io.Unlock()
+	if s.h != nil && s.used.Before(before) {
+		s.h.release()
+		s.h = nil
+		s.index.close()
+		s.times.close()
+	}
+}
+
+// drop lets go of the files for good; users of the handle keep it.
+func (s *segment) drop() {
+	s.io.Lock()
+	defer s.io.Unlock()
+	s.gone = true
+	if s.h != nil {
+		s.h.release()
+		s.h = nil
+	}
+	s.index.close()
+	s.times.close()
+}
+
+// remove deletes the files. The log file goes last: what is left without it is swept at the next start.
+func (s *segment) remove() error {
+	s.drop()
+	for _, suffix := range []string{indexSuffix, timeSuffix, txnSuffix, logSuffix} {
+		if err := s.fs.Remove(segmentName(s.dir, s.base, suffix)); err != nil && !notExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// note puts a batch that lies at pos into the indexes.
+func (s *segment) note(h *record.Header, pos, every int64) {
+	if h.MaxTimestamp > s.maxTime {
+		s.maxTime, s.maxOffset = h.MaxTimestamp, h.BaseOffset
+	}
+	if s.since >= every {
+		s.index.add(h.BaseOffset-s.base, uint32(pos))
+		s.noteTime()
+		s.since = 0
+	}
+	s.since += int64(h.Size())
+}
+
+// noteTime puts the latest timestamp so far into the time index.
+func (s *segment) noteTime() {
+	if s.maxTime > s.lastTime {
+		s.times.add(s.maxTime, uint32(s.maxOffset-s.base))
+		s.lastTime = s.maxTime
+	}
+}
+
+// seal finishes the indexes when the segment gets no more records.
+func (s *segment) seal(sync bool) error {
+	s.noteTime()
+	if err := s.index.seal(s.size, sync); err != nil {
+		return err
+	}
+	return s.times.seal(s.size, sync)
+}
+
+// ready makes the indexes of a segment that was there at the start usable: loaded if
+// they are whole, rebuilt from the log if not.
+func (s *segment) ready(every int64, now time.Time) error {
+	s.io.Lock()
+	sound := s.sound
+	s.io.Unlock()
+	if sound {
+		return nil
+	}
+	if s.load() == nil {
+		return nil
+	}
+	return s.rebuild(every, now)
+}
+
+// load takes the indexes from their files.
+func (s *segment) load() error {
+	s.io.Lock()
+	defer s.io.Unlock()
+	if s.sound {
+		return nil
+	}
+	if err := s.index.load(s.size); err != nil {
+		return err
+	}
+	if err := s.times.load(s.size); err != nil {
+		return err
+	}
+	ts, rel, ok, err := s.times.last()
+	if err != nil {
+		return err
+	}
+	if ok {
+		s.maxTime, s.maxOffset, s.lastTime = ts, s.base+int64(rel), ts
+	}
+	s.sound = true
+	return nil
+}
+
+// rebuild makes the indexes anew from the batches' headers and saves them; only the segment that is not active.
+func (s *segment) rebuild(every int64, now time.Time) error {
+	h, err := s.open(false, now)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	s.io.Lock()
+	defer s.io.Unlock()
+	if s.sound {
+		return nil
+	}
+	s.forget()
+	w := newWalker(h.file, s.path(), 0, s.size, headerStep)
+	defer w.done()
+	for {
+		head, err := w.header()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		s.note(&head, w.pos, every)
+		w.skip(&head)
+	}
+	s.sound = true
+	_ = s.seal(false) // in memory it is whole; a full disk may keep it from the file
+	return nil
+}
+
+// forget empties the indexes.
+func (s *segment) forget() {
+	s.index.reset()
+	s.times.reset()
+	s.since, s.maxTime, s.maxOffset, s.lastTime = 0, -1, -1, -1
+}
+
+// maxSpans bounds what checked may hold.
+const maxSpans = 64
+
+// verify compares the CRCs of the whole batches in [from, to), unless this process has written
+// or verified them already: nobody is served a byte that was damaged before the start (invariant 10).
+func (s *segment) verify(f io.ReaderAt, from, to int64) error {
+	s.io.Lock()
+	done := covered(s.checked, from, to)
+	s.io.Unlock()
+	if done {
+		return nil
+	}
+	w := newWalker(f, s.path(), from, to, bodyStep)
+	defer w.done()
+	for {
+		h, err := w.header()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := w.checked(&h); err != nil {
+			return err
+		}
+		w.skip(&h)
+	}
+	s.vouch(from, to)
+	return nil
+}
+
+// vouch notes that the bytes are known to be good.
+func (s *segment) vouch(from, to int64) {
+	s.io.Lock()
+	defer s.io.Unlock()
+	s.checked = addSpan(s.checked, span{from, to})
+}
+
+// doubt takes back what was vouched for from a position on.
+func (s *segment) doubt(from int64) {
+	s.io.Lock()
+	defer s.io.Unlock()
+	kept := s.checked[:0]
+	for _, v := range s.checked {
+		if v.from < from {
+			kept = append(kept, span{v.from, min(v.to, from)})
+		}
+	}
+	s.checked = kept
+}
+
+func covered(list []span, from, to int64) bool {
+	i := sort.Search(len(list), func(i int) bool { return list[i].to >= to })
+	return from >= to || i < len(list) && list[i].from <= from
+}
+
+func addSpan(list []span, v span) []span {
+	if n := len(list); n > 0 && list[n-1].from <= v.from && list[n-1].to >= v.from { // the usual: it grows
+		list[n-1].to = max(list[n-1].to, v.to)
+		return list
+	}
+	i := sort.Search(len(list), func(i int) bool { return list[i].to >= v.from })
+	j := i
+	for ; j < len(list) && list[j].from <= v.to; j++ {
+		v.from, v.to = min(v.from, list[j].from), max(v.to, list[j].to)
+	}
+	if i == j && len(list) >= maxSpans {
+		return list // it will be verified again
+	}
+	return append(list[:i], append([]span{v}, list[j:]...)...)
+}

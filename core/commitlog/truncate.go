@@ -1,0 +1,277 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"sort"
+
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// TruncateTo drops everything at offset and after, durably. An offset inside of
+// a batch takes the whole batch; at or above the end nothing happens.
+//
+// The order keeps every crash harmless: first the recovery point comes down, so that what is being cut is no longer vouched
+// for, then go the snapshots, epochs and indexes that tell of it, then the records from the end.
+func (l *Log) TruncateTo(offset int64) error {
+	l.w.Lock()
+	defer l.w.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	if offset >= l.leo {
+		return nil
+	}
+	if offset <= l.start {
+		return l.restart(min(max(offset, 0), l.start))
+	}
+	i := l.segmentAt(offset)
+	s := l.segs[i]
+	h, err := s.open(false, l.now())
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	pos, head, err := l.locate(s, h, s.size, l.cfg.IndexBytes, offset)
+	if err != nil {
+		return fmt.Errorf("truncate %s to %d: %w", l.o.Name, offset, err)
+	}
+	end := offset
+	if pos < s.size {
+		end = min(offset, head.BaseOffset)
+	}
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	if err := l.cutBack(i, pos, end, h); err != nil {
+		return l.fail(fmt.Errorf("truncate to %d: %w", offset, err))
+	}
+	return nil
+}
+
+// cutBack makes end the log's end, at pos in segment i; w and saving are held.
+func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
+	s := l.segs[i]
+	epochs := cutEpochs(l.epochs, end)
+	if err := l.lower(point{base: s.base, pos: pos, offset: end}, epochs, end); err != nil {
+		return err
+	}
+	later := l.segs[i+1:]
+	for k := len(later) - 1; k >= 0; k-- {
+		if err := later[k].remove(); err != nil {
+			return err
+		}
+	}
+	if err := h.file.Truncate(pos); err != nil {
+		return err
+	}
+	// What is left may not have been synced yet, and the sync that was under way does not count any more.
+	if err := l.syncFiles(l.segs[min(max(l.segmentAt(l.synced.base), 0), i):i+1], l.folderNew, true); err != nil {
+		return err
+	}
+	table, err := l.replay(i, end)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segs = l.segs[: i+1 : i+1]
+	s.size = pos
+	s.doubt(pos)
+	if err := s.trim(end-s.base, pos); err != nil {
+		s.forget()
+		s.io.Lock()
+		s.sound = false // rebuilt at its next use
+		s.io.Unlock()
+	}
+	l.epochs, l.table = epochs, table
+	l.leo, l.durable = end, min(max(l.durable, end), end)
+	l.cleaned = min(l.cleaned, end)
+	l.synced, l.unsynced = point{base: s.base, pos: pos, offset: end}, 0
+	l.folderNew, l.namesNew = false, false
+	l.truncations++
+	if l.active != nil {
+		l.active.release()
+		l.active = nil
+	}
+	return nil
+}
+
+// lower brings the recovery point down to p, durably, and drops what tells of offsets from end on.
+func (l *Log) lower(p point, epochs []epochEntry, end int64) error {
+	p.seq, p.boot = l.saved.seq+1, l.boot
+	if l.saved.seq > 0 && l.saved.offset > p.offset {
+		// Both slots: else a torn write of the next would leave the high one.
+		for range 2 {
+			if err := writePoint(l.fs, l.dir, p, true); err != nil {
+				return err
+			}
+			p.seq++
+		}
+		p.seq--
+		l.mu.Lock()
+		l.saved = p
+		l.mu.Unlock()
+	}
+	if n := sort.Search(len(l.snaps), func(i int) bool { return l.snaps[i] > end }); n < len(l.snaps) {
+		for _, at := range l.snaps[n:] {
+			if err := l.fs.Remove(segmentName(l.dir, at, snapSuffix)); err != nil && !notExist(err) {
+				return err
+			}
+		}
+		l.snaps = l.snaps[:n]
+		if err := l.fs.SyncDir(l.dir); err != nil {
+			return err
+		}
+	}
+	if len(epochs) != len(l.epochs) {
+		if err := vfs.WriteFile(l.fs, path.Join(l.dir, epochsName), encodeEpochs(epochs), true); err != nil {
+			return err
+		}
+	}
+	// Entries of .txnindex files beyond the recovery point are not read, and cut when the next ones are written.
+	kept := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= end })
+	for _, s := range l.segs {
+		n := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= s.base })
+		s.txns = min(s.txns, max(kept-n, 0))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.aborted = l.aborted[:kept:kept]
+	l.abortedDisk = min(l.abortedDisk, end)
+	return nil
+}
+
+// trim cuts the indexes to what lies below an offset (relative) and position, and finds the latest timestamp again.
+func (s *segment) trim(rel, pos int64) error {
+	if err := s.index.cut(func(at int64, p uint32) bool { return at < rel && int64(p) < pos }); err != nil {
+		return err
+	}
+	// A time entry may stand for a place behind the batch that it names: only a new look at the batches is sure.
+	h, err := s.open(false, s.created)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	if err := s.times.cut(func(int64, uint32) bool { return false }); err != nil {
+		return err
+	}
+	s.since, s.maxTime, s.maxOffset, s.lastTime = 0, -1, -1, -1
+	w := newWalker(h.file, s.path(), 0, pos, headerStep)
+	defer w.done()
+	noted := int64(0)
+	for {
+		head, err := w.header()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if head.MaxTimestamp > s.maxTime {
+			s.maxTime, s.maxOffset = head.MaxTimestamp, head.BaseOffset
+		}
+		if w.pos-noted >= 64<<10 {
+			s.noteTime()
+			noted = w.pos
+		}
+		w.skip(&head)
+	}
+}
+
+// replay makes the producers as of end, from the newest snapshot below it and the headers of segments up to i.
+func (l *Log) replay(i int, end int64) (*table, error) {
+	t, from := newTable(), l.segs[0].base
+	for k := len(l.snaps) - 1; k >= 0; k-- {
+		raw, err := vfs.ReadFile(l.fs, segmentName(l.dir, l.snaps[k], snapSuffix), maxStateFile)
+		if err != nil {
+			continue // the one before will do
+		}
+		if got, at, err := decodeTable(raw); err == nil && at <= end {
+			t, from = got, at
+			break
+		}
+	}
+	r := &recovery{l: &Log{table: t, o: l.o, log: l.log}, from: from, replayed: l.now().UnixMilli()}
+	r.point.offset = end
+	for k := max(l.segmentAt(from), 0); k <= i; k++ {
+		if err := l.replaySegment(r, l.segs[k], end); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (l *Log) replaySegment(r *recovery, s *segment, end int64) error {
+	h, err := s.open(false, l.now())
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	w := newWalker(h.file, s.path(), 0, s.size, headerStep)
+	defer w.done()
+	for {
+		head, batch, err := r.step(w, false)
+		if errors.Is(err, io.EOF) || err == nil && head.BaseOffset >= end {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.apply(&head, batch)
+		w.skip(&head)
+	}
+}
+
+// StartAt drops all records and makes the log begin at offset, durably: for a follower whose leader has
+// nothing older. (Kafka: truncateFullyAndStartAt.)
+func (l *Log) StartAt(offset int64) error {
+	l.w.Lock()
+	defer l.w.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	return l.restart(offset)
+}
+
+// restart is StartAt; w is held.
+func (l *Log) restart(offset int64) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	if l.made {
+		if err := l.wipe(offset); err != nil {
+			return l.fail(fmt.Errorf("start at %d: %w", offset, err))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segs, l.aborted, l.epochs, l.table = nil, nil, nil, newTable()
+	l.start, l.leo, l.durable, l.cleaned, l.abortedDisk = offset, offset, offset, offset, offset
+	l.synced, l.unsynced, l.epochsDirty = point{base: offset, offset: offset}, 0, false
+	l.truncations++
+	if l.active != nil {
+		l.active.release()
+		l.active = nil
+	}
+	return nil
+}
+
+func (l *Log) wipe(offset int64) error {
+	if err := l.lower(point{base: offset, offset: offset}, nil, -1); err != nil {
+		return err
+	}
+	for k := len(l.segs) - 1; k >= 0; k-- {
+		if err := l.segs[k].remove(); err != nil {
+			return err
+		}
+	}
+	if err := l.writeBounds(bounds{start: offset, cleaned: offset}); err != nil {
+		return err
+	}
+	return l.fs.SyncDir(l.dir)
+}
+
+func (l *Log) writeBounds(b bounds) error {
+	return vfs.WriteFile(l.fs, path.Join(l.dir, boundsName), encodeBounds(b), true)
+}

@@ -1,0 +1,127 @@
+package commitlog
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/core/record"
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// clock is a time that tests move.
+type clock struct{ ms int64 }
+
+func (c *clock) now() time.Time { return time.UnixMilli(c.ms) }
+
+type batchOption func(*record.Builder)
+
+func codec(c record.Codec) batchOption {
+	return func(w *record.Builder) { w.Attributes |= record.Attributes(c) }
+}
+
+func producerOf(id int64, epoch int16, seq int32) batchOption {
+	return func(w *record.Builder) { w.ProducerID, w.ProducerEpoch, w.BaseSequence = id, epoch, seq }
+}
+
+func inTxn(w *record.Builder) { w.Attributes |= record.Transactional }
+
+// batch encodes one batch of the values, keyed "k<i>", at time ts.
+func batch(t testing.TB, ts int64, values []string, opts ...batchOption) []byte {
+	t.Helper()
+	w := record.NewBuilder()
+	for _, o := range opts {
+		o(w)
+	}
+	for i, v := range values {
+		w.Append(ts+int64(i), fmt.Appendf(nil, "k%d", i), []byte(v))
+	}
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]byte(nil), b...)
+}
+
+func mustOpen(t testing.TB, o Options) *Log {
+	t.Helper()
+	if o.Logger == nil && testing.Verbose() {
+		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	}
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Logf("%s", b)
+	return len(b), nil
+}
+
+func mustAppend(t testing.TB, l *Log, b []byte) Appended {
+	t.Helper()
+	a, err := l.Append(b, 1, FromClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// waitDurable waits until everything is durable.
+func waitDurable(t testing.TB, l *Log) {
+	t.Helper()
+	l.syncer.forget(l)
+	if d, e := l.DurableOffset(), l.EndOffset(); d != e {
+		t.Fatalf("durable %d, end %d after the sync", d, e)
+	}
+}
+
+// readAll reads the values of [from, end) by offset.
+func readAll(t testing.TB, l *Log) map[int64]string {
+	t.Helper()
+	got := map[int64]string{}
+	for from := l.StartOffset(); from < l.EndOffset(); {
+		s, err := l.Read(from, l.EndOffset(), 1<<20, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Len == 0 {
+			break
+		}
+		b := make([]byte, s.Len)
+		if _, err := s.File.ReadAt(b, s.Pos); err != nil {
+			t.Fatal(err)
+		}
+		s.Release()
+		for len(b) > 0 {
+			h, one, rest, err := record.Next(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := one.Check(); err != nil {
+				t.Fatal(err)
+			}
+			for r, err := range record.All(one, 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Offset >= l.StartOffset() {
+					got[r.Offset] = string(r.Value)
+				}
+			}
+			from, b = h.LastOffset()+1, rest
+		}
+	}
+	return got
+}
+
+func memoryLog(t testing.TB, c Config) (Options, *clock) {
+	t.Helper()
+	ck := &clock{ms: 1_700_000_000_000}
+	return Options{FS: vfs.NewMemory(), Dir: "/data/t-0", Config: c, Syncer: NewSyncer(4, nil), Now: ck.now}, ck
+}

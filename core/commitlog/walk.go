@@ -1,0 +1,103 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/forebayhub/forebay/core/record"
+)
+
+// walker steps over the batches of a segment file.
+type walker struct {
+	f    io.ReaderAt
+	name string
+	pos  int64 // of the next batch
+	end  int64 // of the file, or of what may be read of it
+	buf  []byte
+	at   int64 // file position of buf[0]
+	step int   // bytes per read
+}
+
+const (
+	headerStep = 64 << 10 // steps over headers
+	bodyStep   = 1 << 20  // reads everything
+)
+
+var walkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, headerStep); return &b }}
+
+// newWalker walks [pos, end). Call done.
+func newWalker(f io.ReaderAt, name string, pos, end int64, step int) *walker {
+	b, _ := walkBuffers.Get().(*[]byte)
+	return &walker{f: f, name: name, pos: pos, end: end, at: pos, buf: (*b)[:0], step: step}
+}
+
+func (w *walker) done() {
+	if b := w.buf[:0]; cap(b) <= 2*bodyStep {
+		walkBuffers.Put(&b)
+	}
+	w.buf = nil
+}
+
+// need makes n bytes from pos lie in the buffer; fewer at the end of the file.
+func (w *walker) need(n int64) ([]byte, error) {
+	n = min(n, w.end-w.pos)
+	if w.pos >= w.at && w.pos+n <= w.at+int64(len(w.buf)) {
+		from := w.pos - w.at
+		return w.buf[from : from+n], nil
+	}
+	want := int(min(max(n, int64(w.step)), w.end-w.pos))
+	if cap(w.buf) < want {
+		w.buf = make([]byte, want)
+	}
+	w.buf, w.at = w.buf[:want], w.pos
+	got, err := w.f.ReadAt(w.buf, w.pos)
+	if got < int(n) {
+		w.buf = w.buf[:0]
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("%s: read %d bytes at %d: %w", w.name, n, w.pos, err)
+	}
+	w.buf = w.buf[:got]
+	return w.buf[:n], nil
+}
+
+// header parses the batch at pos. io.EOF is the end; a CorruptError a batch that is none, or is cut by the end.
+func (w *walker) header() (record.Header, error) {
+	if w.pos >= w.end {
+		return record.Header{}, io.EOF
+	}
+	b, err := w.need(record.HeaderSize)
+	if err != nil {
+		return record.Header{}, err
+	}
+	h, err := record.Parse(b)
+	if err == nil && int64(h.Size()) > w.end-w.pos {
+		err = record.ErrShort
+	}
+	if err != nil {
+		return h, &CorruptError{File: w.name, Pos: w.pos, Err: err}
+	}
+	return h, nil
+}
+
+// batch reads the whole batch that header has parsed; it is good until the next step.
+func (w *walker) batch(h *record.Header) (record.Batch, error) {
+	b, err := w.need(int64(h.Size()))
+	return record.Batch(b), err
+}
+
+// checked is batch with its CRC compared.
+func (w *walker) checked(h *record.Header) (record.Batch, error) {
+	b, err := w.batch(h)
+	if err == nil {
+		if err = b.Check(); err != nil {
+			err = &CorruptError{File: w.name, Pos: w.pos, Err: err}
+		}
+	}
+	return b, err
+}
+
+func (w *walker) skip(h *record.Header) { w.pos += int64(h.Size()) }

@@ -1,0 +1,75 @@
+package record
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// Batch is the bytes of one whole batch. The slice belongs to whoever made it.
+type Batch []byte
+
+// Next takes the first batch off b: for h, batch, rest, err := Next(b); len(b) > 0.
+// A batch that b holds only the beginning of is ErrShort. The CRC is not looked at.
+func Next(b []byte) (h Header, batch Batch, rest []byte, err error) {
+	h, err = Parse(b)
+	if err != nil {
+		return h, nil, b, err
+	}
+	n := h.Size()
+	if n > len(b) {
+		return h, nil, b, ErrShort
+	}
+	return h, Batch(b[:n:n]), b[n:], nil
+}
+
+// Checksum is the CRC-32C that the batch should carry.
+func (b Batch) Checksum() uint32 { return crc32.Checksum(b[offAttributes:], castagnoli) }
+
+// Check compares the CRC of a batch that Next gave.
+func (b Batch) Check() error {
+	want := binary.BigEndian.Uint32(b[offCRC:])
+	if got := b.Checksum(); got != want {
+		return fmt.Errorf("%w: CRC is %08x, should be %08x", ErrCorrupt, got, want)
+	}
+	return nil
+}
+
+// Patch writes the base offset and the leader epoch. They lie before the bytes that the CRC covers.
+func (b Batch) Patch(baseOffset int64, leaderEpoch int32) {
+	binary.BigEndian.PutUint64(b[offBaseOffset:], uint64(baseOffset))
+	binary.BigEndian.PutUint32(b[offLeaderEpoch:], uint32(leaderEpoch))
+}
+
+// PatchAppendTime makes ts (ms) the time of every record, as message.timestamp.type=LogAppendTime
+// asks, and writes the new CRC.
+func (b Batch) PatchAppendTime(ts int64) {
+	a := Attributes(binary.BigEndian.Uint16(b[offAttributes:])) | LogAppendTime
+	binary.BigEndian.PutUint16(b[offAttributes:], uint16(a))
+	binary.BigEndian.PutUint64(b[offMaxTimestamp:], uint64(ts))
+	b.Seal()
+}
+
+// Seal writes the CRC.
+func (b Batch) Seal() { binary.BigEndian.PutUint32(b[offCRC:], b.Checksum()) }
+
+// CheckShape walks over the records of an uncompressed batch without reading them, and
+// says whether they fill it exactly and are as many as the header says. A compressed batch passes: its records are the
+// reader's to check.
+func (b Batch) CheckShape(h *Header) error {
+	if h.Attributes.Codec() != None {
+		return nil
+	}
+	body := b[HeaderSize:]
+	for i := int32(0); i < h.Count; i++ {
+		n, w := Varint(body)
+		if w <= 0 || n < minRecord || int64(n) > int64(len(body)-w) {
+			return fmt.Errorf("%w: record %d of %d does not fit", ErrCorrupt, i, h.Count)
+		}
+		body = body[w+int(n):]
+	}
+	if len(body) != 0 {
+		return fmt.Errorf("%w: %d bytes after the last record", ErrCorrupt, len(body))
+	}
+	return nil
+}

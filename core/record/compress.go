@@ -1,0 +1,244 @@
+package record
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
+// Codec is a compression codec, with Kafka's numbers.
+type Codec int8
+
+// The codecs.
+const (
+	None Codec = iota
+	Gzip
+	Snappy
+	LZ4
+	Zstd
+)
+
+// String is the name in compression.type.
+func (c Codec) String() string {
+	switch c {
+	case None:
+		return "none"
+	case Gzip:
+		return "gzip"
+	case Snappy:
+		return "snappy"
+	case LZ4:
+		return "lz4"
+	case Zstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("codec(%d)", int8(c))
+}
+
+// xerial is the frame that Java's snappy clients write around blocks.
+var xerial = []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}
+
+var (
+	gzipReaders sync.Pool
+	lz4Readers  sync.Pool
+	gzipWriters sync.Pool
+	lz4Writers  sync.Pool
+	zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
+		// One shared decoder; DecodeAll may be called concurrently. Its memory bound is
+		// above ours so that ours answers, and small enough that a lying frame cannot take the machine.
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(1<<30), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			panic(fmt.Sprintf("zstd decoder with constant options: %v", err))
+		}
+		return d
+	})
+	zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			panic(fmt.Sprintf("zstd encoder with constant options: %v", err))
+		}
+		return e
+	})
+)
+
+// decompress appends the content of src to dst; more than limit bytes is ErrTooLarge. It allocates what dst lacks.
+func decompress(codec Codec, dst, src []byte, limit int) ([]byte, error) {
+	switch codec {
+	case None:
+		return append(dst, src...), nil
+	case Gzip:
+		zr, _ := gzipReaders.Get().(*gzip.Reader)
+		if zr == nil {
+			zr = new(gzip.Reader)
+		}
+		defer gzipReaders.Put(zr)
+		if err := zr.Reset(bytes.NewReader(src)); err != nil {
+			return dst, corrupt(codec, err)
+		}
+		return drain(codec, dst, zr, limit)
+	case Snappy:
+		return unsnappy(dst, src, limit)
+	case LZ4:
+		zr, _ := lz4Readers.Get().(*lz4.Reader)
+		if zr == nil {
+			zr = lz4.NewReader(nil)
+		}
+		defer lz4Readers.Put(zr)
+		zr.Reset(bytes.NewReader(src))
+		return drain(codec, dst, zr, limit)
+	case Zstd:
+		var head zstd.Header
+		if err := head.Decode(src); err != nil {
+			return dst, corrupt(codec, err)
+		}
+		if head.HasFCS && head.FrameContentSize > uint64(limit) {
+			return dst, fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
+		}
+		if head.HasFCS && len(src) <= limit {
+			out, err := zstdDecoder().DecodeAll(src, dst)
+			if err != nil {
+				return dst, corrupt(codec, err)
+			}
+			if len(out)-len(dst) > limit {
+				return dst, fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
+			}
+			return out, nil
+		}
+		// Without a stated size the output has no bound of its own: stream it.
+		d, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return dst, corrupt(codec, err)
+		}
+		defer d.Close()
+		return drain(codec, dst, d, limit)
+	}
+	return dst, fmt.Errorf("%w: codec %d", ErrCorrupt, codec)
+}
+
+func corrupt(codec Codec, err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrCorrupt, codec, err)
+}
+
+// drain reads r to its end into dst.
+func drain(codec Codec, dst []byte, r io.Reader, limit int) ([]byte, error) {
+	start := len(dst)
+	for {
+		if len(dst) == cap(dst) {
+			dst = append(dst, 0)[:len(dst)]
+		}
+		n, err := r.Read(dst[len(dst):min(cap(dst), start+limit+1)])
+		dst = dst[:len(dst)+n]
+		if len(dst)-start > limit {
+			return dst[:start], fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
+		}
+		if errors.Is(err, io.EOF) {
+			return dst, nil
+		}
+		if err != nil {
+			return dst[:start], corrupt(codec, err)
+		}
+	}
+}
+
+func unsnappy(dst, src []byte, limit int) ([]byte, error) {
+	if len(src) < 16 || !bytes.HasPrefix(src, xerial) {
+		return unsnappyBlock(dst, src, limit)
+	}
+	start := len(dst)
+	for src = src[16:]; len(src) > 0; {
+		if len(src) < 4 {
+			return dst[:start], corrupt(Snappy, io.ErrUnexpectedEOF)
+		}
+		n := binary.BigEndian.Uint32(src)
+		src = src[4:]
+		if uint64(n) > uint64(len(src)) {
+			return dst[:start], corrupt(Snappy, io.ErrUnexpectedEOF)
+		}
+		var err error
+		dst, err = unsnappyBlock(dst, src[:n], limit-(len(dst)-start))
+		if err != nil {
+			return dst[:start], err
+		}
+		src = src[n:]
+	}
+	return dst, nil
+}
+
+func unsnappyBlock(dst, src []byte, limit int) ([]byte, error) {
+	n, err := s2.DecodedLen(src)
+	if err != nil {
+		return dst, corrupt(Snappy, err)
+	}
+	if n > limit {
+		return dst, fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
+	}
+	// Snappy makes at most about 21 bytes of one: what claims more is a lie, found before its buffer is made.
+	if n > 64*len(src)+64 {
+		return dst, corrupt(Snappy, s2.ErrCorrupt)
+	}
+	at := len(dst)
+	if cap(dst)-at < n {
+		grown := make([]byte, at, at+n)
+		copy(grown, dst)
+		dst = grown
+	}
+	out, err := s2.Decode(dst[at:at+n], src)
+	if err != nil {
+		return dst, corrupt(Snappy, err)
+	}
+	return append(dst, out...), nil // out lies at that place already, or is empty
+}
+
+// compress appends src compressed. It allocates what dst lacks.
+func compress(codec Codec, dst, src []byte) ([]byte, error) {
+	switch codec {
+	case None:
+		return append(dst, src...), nil
+	case Gzip:
+		w := appender{dst}
+		zw, _ := gzipWriters.Get().(*gzip.Writer)
+		if zw == nil {
+			zw = gzip.NewWriter(nil)
+		}
+		defer gzipWriters.Put(zw)
+		zw.Reset(&w)
+		_, err := zw.Write(src)
+		if cerr := zw.Close(); err == nil {
+			err = cerr
+		}
+		return w.b, err
+	case Snappy: // a bare block: every client reads it, the xerial frame is a habit of Java's
+		return append(dst, s2.EncodeSnappy(nil, src)...), nil
+	case LZ4:
+		w := appender{dst}
+		zw, _ := lz4Writers.Get().(*lz4.Writer)
+		if zw == nil {
+			zw = lz4.NewWriter(nil)
+		}
+		defer lz4Writers.Put(zw)
+		zw.Reset(&w)
+		_, err := zw.Write(src)
+		if cerr := zw.Close(); err == nil {
+			err = cerr
+		}
+		return w.b, err
+	case Zstd:
+		return zstdEncoder().EncodeAll(src, dst), nil
+	}
+	return dst, fmt.Errorf("codec %d", codec)
+}
+
+type appender struct{ b []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.b = append(a.b, p...)
+	return len(p), nil
+}
