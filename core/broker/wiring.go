@@ -17,7 +17,10 @@ func (b *Broker) wire() {
 			OffsetRetention: c.Duration("offsets.retention.minutes") * 60_000, MaxMetadata: int(c.Int("offset.metadata.max.bytes")),
 		},
 	})
-	b.txns = &txn.Coordinator{}
+	b.txns = txn.New(txn.Deps{
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Logger: b.o.Logger,
+		Options: txn.Options{MaxTimeout: c.Duration("transaction.max.timeout.ms"), IDExpiry: c.Duration("transactional.id.expiration.ms")},
+	})
 	b.server = server.New(server.Deps{
 		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Txns: b.txns, Logger: b.o.Logger,
 		MaxRequestBytes: int32(c.Int("socket.request.max.bytes")), MaxInFlightBytes: max(c.Int("queued.max.request.bytes"), 0),

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 	"strconv"
 	"time"
 
@@ -77,6 +78,9 @@ func Open(o Options) (*Quorum, error) {
 	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
+	if err := o.FS.SyncDir(path.Dir(o.Dir)); err != nil {
+		return nil, err
+	}
 	st, err := openStore(o.FS, o.Dir, o.Failed)
 	if err != nil {
 		return nil, err
@@ -97,7 +101,6 @@ func open(o Options, st *store) (*Quorum, error) {
 	conf.SnapshotThreshold, conf.TrailingLogs = 1024, 512
 	conf.SnapshotInterval = time.Minute
 	conf.NoLegacyTelemetry = true
-	conf.RestoreCommittedLogs = true
 
 	transport, members := o.Transport, o.Bootstrap
 	if transport == nil {
@@ -126,7 +129,7 @@ func open(o Options, st *store) (*Quorum, error) {
 	m := &machine{halt: o.Failed}
 	m.image.Store(metadata.NewImage())
 	st.running.Store(true)
-	r, err := raft.NewRaft(conf, m, st, st, snaps, transport)
+	r, err := start(func() (*raft.Raft, error) { return raft.NewRaft(conf, m, st, st, snaps, transport) })
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +141,19 @@ func open(o Options, st *store) (*Quorum, error) {
 		free, _, err := o.FS.Usage(o.Dir)
 		return free, err
 	}}, nil
+}
+
+// start calls fn in a goroutine that a failing store may end; see store.Set.
+func start(fn func() (*raft.Raft, error)) (*raft.Raft, error) {
+	var r *raft.Raft
+	err := errors.New("raft's term and vote cannot be written")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r, err = fn()
+	}()
+	<-done
+	return r, err
 }
 
 func configuration(members []Member) (c raft.Configuration) {

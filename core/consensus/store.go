@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -18,13 +19,13 @@ import (
 // store keeps raft's log, term and vote in one journal and, decoded, in memory:
 // what lies behind the last snapshot's trailing entries is compacted away, so it stays small.
 //
-// It is a raft.LogStore, raft.StableStore and raft.CommitTrackingLogStore.
+// It is a raft.LogStore, raft.MonotonicLogStore and raft.StableStore. It does not track commits: with
+// RestoreCommittedLogs raft 1.8.0 skips the configuration entries that it restores, and never elects a leader again.
 type store struct {
 	mu      sync.Mutex
 	j       *journal
 	entries []*raft.Log // contiguous
 	stable  map[string][]byte
-	commit  uint64 // staged, written with the next entries
 	halt    func(error)
 	running atomic.Bool // raft has taken over; before that, errors are returned
 }
@@ -34,7 +35,6 @@ const (
 	opEntry byte = iota + 1
 	opDelete
 	opStable
-	opCommit
 )
 
 // compactAbove is the journal size under which dead bytes are left alone.
@@ -147,8 +147,6 @@ func (s *store) replay(b []byte) error {
 			if !c.bad {
 				s.stable[k] = v
 			}
-		case opCommit:
-			s.commit = c.uvarint()
 		default:
 			return fmt.Errorf("%w: operation %d", ErrCorrupt, op)
 		}
@@ -225,9 +223,6 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 		next++
 		b = appendEntry(b, l)
 	}
-	if s.commit > 0 {
-		b = binary.AppendUvarint(append(b, opCommit), min(s.commit, next-1))
-	}
 	if err := s.j.append(b); err != nil {
 		return err
 	}
@@ -262,9 +257,6 @@ func (s *store) compactLocked() error {
 	for _, l := range s.entries {
 		b = appendEntry(b, l)
 	}
-	if s.commit > 0 {
-		b = binary.AppendUvarint(append(b, opCommit), s.commit)
-	}
 	if int64(len(b)) > s.j.end/2 || len(b) == 0 {
 		return nil
 	}
@@ -274,26 +266,14 @@ func (s *store) compactLocked() error {
 // IsMonotonic: the entries have no gaps.
 func (s *store) IsMonotonic() bool { return true }
 
-func (s *store) StageCommitIndex(index uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.commit = max(s.commit, index)
-	return nil
-}
-
-func (s *store) GetCommitIndex() (uint64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.entries) == 0 {
-		return 0, nil
-	}
-	return min(s.commit, s.entries[len(s.entries)-1].Index), nil
-}
-
 // Set keeps a term or a vote. Raft panics when it cannot: instead the node is
 // told to stop, and raft's goroutine, which calls this, ends here without having voted.
 func (s *store) Set(key, val []byte) error {
 	s.mu.Lock()
+	if old, ok := s.stable[string(key)]; ok && bytes.Equal(old, val) {
+		s.mu.Unlock()
+		return nil
+	}
 	err := s.j.append(appendStable(nil, string(key), val))
 	if err == nil {
 		s.stable[string(key)] = slices.Clone(val)

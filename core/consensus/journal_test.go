@@ -1,0 +1,220 @@
+package consensus
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+func newStore(t testing.TB, fsys vfs.FS) *store {
+	t.Helper()
+	s, err := openStore(fsys, "/r", func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func entries(from, to int, size int) (list []*raft.Log) {
+	for i := from; i <= to; i++ {
+		list = append(list, &raft.Log{Index: uint64(i), Term: 3, Type: raft.LogCommand, Data: bytes.Repeat([]byte{byte(i)}, size)})
+	}
+	return list
+}
+
+func span(t testing.TB, s *store) (lo, hi uint64) {
+	t.Helper()
+	lo, _ = s.FirstIndex()
+	hi, _ = s.LastIndex()
+	for i := lo; i <= hi && hi > 0; i++ {
+		var l raft.Log
+		if err := s.GetLog(i, &l); err != nil || l.Index != i || len(l.Data) > 0 && l.Data[0] != byte(i) {
+			t.Fatalf("entry %d: %v %v", i, l.Index, err)
+		}
+	}
+	return lo, hi
+}
+
+func TestStoreKeepsWhatRaftGivesIt(t *testing.T) {
+	disk := vfs.NewMemory()
+	if err := disk.MkdirAll("/r", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, disk)
+	steps := []struct {
+		do     func() error
+		lo, hi uint64
+	}{
+		{func() error { return s.StoreLogs(entries(1, 10, 5)) }, 1, 10},
+		{func() error { return s.DeleteRange(8, 10) }, 1, 7},
+		{func() error { return s.StoreLogs(entries(8, 9, 0)) }, 1, 9},
+		{func() error { return s.DeleteRange(1, 4) }, 5, 9},
+		{func() error { return s.DeleteRange(5, 9) }, 0, 0},
+		{func() error { return s.StoreLogs(entries(100, 101, 5)) }, 100, 101},
+		{func() error { return s.SetUint64([]byte("term"), 7) }, 100, 101},
+	}
+	for n, st := range steps {
+		if err := st.do(); err != nil {
+			t.Fatal(n, err)
+		}
+		for range 2 { // as it is, and reopened
+			if lo, hi := span(t, s); lo != st.lo || hi != st.hi {
+				t.Fatalf("step %d: %d to %d, want %d to %d", n, lo, hi, st.lo, st.hi)
+			}
+			if err := s.close(); err != nil {
+				t.Fatal(err)
+			}
+			s = newStore(t, disk)
+		}
+	}
+	if v, err := s.GetUint64([]byte("term")); v != 7 || err != nil {
+		t.Error(v, err)
+	}
+	if v, err := s.Get([]byte("none")); len(v) != 0 || err != nil {
+		t.Error(v, err)
+	}
+	if err := s.StoreLogs(entries(200, 200, 1)); err == nil {
+		t.Error("a gap was stored")
+	}
+	var l raft.Log
+	if err := s.GetLog(1, &l); !errors.Is(err, raft.ErrLogNotFound) {
+		t.Error(err)
+	}
+}
+
+func TestJournalIsCompacted(t *testing.T) {
+	disk := vfs.NewMemory()
+	if err := disk.MkdirAll("/r", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, disk)
+	if err := s.SetUint64([]byte("term"), 9); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 100; n += 10 {
+		if err := s.StoreLogs(entries(n, n+9, 100<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.DeleteRange(1, 95); err != nil {
+		t.Fatal(err)
+	}
+	info, err := disk.Stat("/r/journal")
+	if err != nil || info.Size() > 1<<20 {
+		t.Fatalf("%d bytes after the compaction, %v", info.Size(), err)
+	}
+	if err := s.StoreLogs(entries(101, 102, 10)); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.close()
+	s = newStore(t, disk)
+	if lo, hi := span(t, s); lo != 96 || hi != 102 {
+		t.Errorf("%d to %d", lo, hi)
+	}
+	if v, _ := s.GetUint64([]byte("term")); v != 9 {
+		t.Error("the term is lost")
+	}
+}
+
+// Whatever the last frame's bytes became, what was synced before it is there.
+func TestTornTailIsCut(t *testing.T) {
+	whole := vfs.NewMemory()
+	if err := whole.MkdirAll("/r", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, whole)
+	if err := s.StoreLogs(entries(1, 3, 50)); err != nil {
+		t.Fatal(err)
+	}
+	kept := s.j.end
+	if err := s.StoreLogs(entries(4, 6, 50)); err != nil {
+		t.Fatal(err)
+	}
+	full := make([]byte, s.j.end)
+	if _, err := s.j.file.ReadAt(full, 0); err != nil {
+		t.Fatal(err)
+	}
+	for cut := kept; cut < int64(len(full)); cut += 7 {
+		for _, zeros := range []int{0, 30} { // a file may have grown before its bytes came
+			b := append(bytes.Clone(full[:cut]), make([]byte, zeros)...)
+			disk := vfs.NewMemory()
+			_ = disk.MkdirAll("/r", 0o755)
+			write(t, disk, "/r/journal", b)
+			s := newStore(t, disk)
+			if lo, hi := span(t, s); lo != 1 || hi != 3 {
+				t.Fatalf("cut at %d: %d to %d", cut, lo, hi)
+			}
+			if err := s.StoreLogs(entries(4, 4, 10)); err != nil {
+				t.Fatal(err)
+			}
+			_ = s.close()
+			if _, hi := span(t, newStore(t, disk)); hi != 4 {
+				t.Fatalf("cut at %d: what came after is lost", cut)
+			}
+		}
+	}
+}
+
+func write(t testing.TB, fsys vfs.FS, name string, b []byte) {
+	t.Helper()
+	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+}
+
+// syncFails makes every later sync fail.
+var syncFails = vfs.Rule{Op: vfs.OpSync, Err: errors.New("the disk is gone")}
+
+func FuzzJournal(f *testing.F) {
+	disk := vfs.NewMemory()
+	_ = disk.MkdirAll("/r", 0o755)
+	s := newStore(f, disk)
+	_ = s.StoreLogs(entries(1, 3, 5))
+	_ = s.Set([]byte("k"), []byte("v"))
+	_ = s.DeleteRange(1, 1)
+	b := make([]byte, s.j.end)
+	if _, err := s.j.file.ReadAt(b, 0); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b[journalHeader:], []byte{opEntry, 1, 1, 0, 0, 0, 0})
+	f.Add([]byte{}, []byte{opDelete, 1, 200})
+	f.Fuzz(func(t *testing.T, raw, payload []byte) {
+		disk := vfs.NewMemory()
+		_ = disk.MkdirAll("/r", 0o755)
+		b := append([]byte(journalMagic), journalVersion)
+		write(t, disk, "/r/journal", append(appendFrame(b, 1, payload), raw...))
+		s, err := openStore(disk, "/r", func(error) {})
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		_ = s.Set([]byte("a"), []byte("b"))
+		if s2, err := openStore(disk, "/r", func(error) {}); err != nil {
+			t.Fatal("opened once, not twice:", err)
+		} else if fmt.Sprint(len(s2.entries)) != fmt.Sprint(len(s.entries)) {
+			t.Fatal("other entries at the second look")
+		}
+	})
+}
+
+func FuzzSnapshot(f *testing.F) {
+	f.Add([]byte("FBRAFTS\x01\x00\x00\x00\x02{}data0000"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, _, err := decodeSnapshot(b); err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,118 @@
+package metadata
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestDecodeRefusesWhatIsNewer(t *testing.T) {
+	b := Encode(&SetClusterID{ID: "x"})
+	newer := append([]byte{CommandVersion + 1}, b[1:]...)
+	if _, err := Decode(newer); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("newer command: %v", err)
+	}
+	unknown := []byte{CommandVersion, 200}
+	if _, err := Decode(unknown); !errors.Is(err, ErrVersion) {
+		t.Errorf("unknown kind: %v", err)
+	}
+	image := EncodeImage(NewImage())
+	image[len(imageMagic)] = ImageVersion + 1
+	if _, err := DecodeImage(image); !errors.Is(err, ErrVersion) {
+		t.Errorf("newer image: %v", err)
+	}
+}
+
+func TestDecodeRefusesWhatIsShortOrLong(t *testing.T) {
+	b := Encode(&CreateTopics{Topics: []TopicSpec{{Name: "t", ID: testID("t"), Assignment: [][]NodeID{{1, 2}}, Configs: map[string]string{"a": "b"}}}})
+	for n := range b {
+		if _, err := Decode(b[:n]); err == nil {
+			t.Errorf("%d of %d bytes were taken", n, len(b))
+		}
+	}
+	if _, err := Decode(append(b, 0)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a byte too many: %v", err)
+	}
+}
+
+func TestTopicNames(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"a": true, "A-b_c.9": true, strings.Repeat("x", 249): true,
+		"": false, ".": false, "..": false, "a b": false, "a/b": false, "ä": false, strings.Repeat("x", 250): false, "a\x00": false,
+	} {
+		if err := ValidateTopicName(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		} else if err != nil && !errors.Is(err, ErrInvalidTopic) {
+			t.Errorf("%q: %v is no ErrInvalidTopic", name, err)
+		}
+	}
+}
+
+func TestDeletedIsBounded(t *testing.T) {
+	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1})
+	var specs []TopicSpec
+	var ids []TopicID
+	for n := range MaxDeleted + 3 {
+		name := "t" + strings.Repeat("x", n%200) + string(rune('a'+n/200))
+		specs = append(specs, TopicSpec{Name: name, ID: testID(name), Assignment: [][]NodeID{{1}}})
+		ids = append(ids, testID(name))
+	}
+	image, r := Apply(image, 2, &CreateTopics{Topics: specs})
+	for n, err := range r.Errs {
+		if err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	image, _ = Apply(image, 3, &DeleteTopics{IDs: ids})
+	if len(image.Deleted) != MaxDeleted || image.Deleted[MaxDeleted-1] != ids[len(ids)-1] {
+		t.Errorf("%d deleted ids are remembered", len(image.Deleted))
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, c := range []Command{
+		&RegisterNode{ID: 1, Host: "h", Port: 9092, Rack: "r", BootID: "b", TailLost: true},
+		&CreateTopics{Topics: []TopicSpec{{Name: "t", ID: testID("t"), Assignment: [][]NodeID{{1, 2}, {2, 1}}, Configs: map[string]string{"a": "b"}}}},
+		&DeleteTopics{IDs: []TopicID{testID("t")}},
+		&CreatePartitions{Topic: testID("t"), From: 3, Assignment: [][]NodeID{{1}}},
+		&ChangePartition{Topic: testID("t"), Leader: -1, ISR: []NodeID{1}, NewEpoch: true},
+		&AlterConfigs{Broker: true, Name: "1", Set: map[string]string{"a": "b"}, Delete: []string{"c"}},
+		&AllocateProducerIDs{Node: 1, Count: 1000},
+		&SetFeatures{Levels: map[string]int16{"f": 2}},
+		&SetClusterID{ID: "c"},
+	} {
+		f.Add(Encode(c))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := Decode(Encode(c))
+		if err != nil || !bytes.Equal(Encode(again), Encode(c)) {
+			t.Fatalf("%#v does not survive: %v", c, err)
+		}
+		image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1})
+		next, _ := Apply(image, 2, c)
+		if _, err := DecodeImage(EncodeImage(next)); err != nil {
+			t.Fatalf("%#v gives an image that cannot be read: %v", c, err)
+		}
+	})
+}
+
+func FuzzDecodeImage(f *testing.F) {
+	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
+	image, _ = Apply(image, 2, &CreateTopics{Topics: []TopicSpec{{Name: "t", ID: testID("t"), Assignment: [][]NodeID{{1}}}}})
+	f.Add(EncodeImage(image))
+	f.Add(EncodeImage(NewImage()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		i, err := DecodeImage(b)
+		if err != nil {
+			return
+		}
+		if _, err := DecodeImage(EncodeImage(i)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,240 @@
+package metadata
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
+
+// TestTranscripts runs testdata/*.txt: a command, "----", and what it came to, up to an
+// empty line. Every command goes through its encoding, every image through its snapshot.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			in, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := replay(t, string(in))
+			if *update {
+				if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(in) {
+				t.Errorf("%s differs; got:\n%s\nRun with -update and read the diff.", f, got)
+			}
+		})
+	}
+}
+
+func replay(t *testing.T, text string) string {
+	image := NewImage()
+	var out strings.Builder
+	for _, block := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
+		head, _, _ := strings.Cut(block, "\n----")
+		for _, line := range strings.Split(head, "\n") {
+			out.WriteString(line + "\n")
+		}
+		lines := strings.Split(head, "\n")
+		last := lines[len(lines)-1]
+		if strings.HasPrefix(last, "#") {
+			out.WriteString("\n")
+			continue
+		}
+		out.WriteString("----\n")
+		var result string
+		if image, result = step(t, image, last); result != "" {
+			out.WriteString(result)
+		}
+		out.WriteString("\n")
+	}
+	return strings.TrimRight(out.String(), "\n") + "\n"
+}
+
+func step(t *testing.T, image *Image, line string) (*Image, string) {
+	verb, args := parseLine(t, line)
+	if verb == "show" {
+		return image, show(image)
+	}
+	c := args.command(t, verb)
+	b := Encode(c)
+	c, err := Decode(b)
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	before := EncodeImage(image)
+	next, r := Apply(image, image.Index+1, c)
+	if !bytes.Equal(before, EncodeImage(image)) {
+		t.Fatalf("%s: Apply changed the image it was given", line)
+	}
+	again, err := DecodeImage(EncodeImage(next))
+	if err != nil {
+		t.Fatalf("%s: snapshot: %v", line, err)
+	}
+	if show(again) != show(next) || !bytes.Equal(EncodeImage(again), EncodeImage(next)) {
+		t.Fatalf("%s: the snapshot differs:\n%s\n%s", line, show(next), show(again))
+	}
+	var out strings.Builder
+	if r.Err != nil {
+		fmt.Fprintf(&out, "error: %v\n", r.Err)
+	}
+	for n, e := range r.Errs {
+		if e != nil {
+			fmt.Fprintf(&out, "%d: %v\n", n, e)
+		}
+	}
+	switch c.(type) {
+	case *RegisterNode:
+		fmt.Fprintf(&out, "epoch %d\n", r.Epoch)
+	case *AllocateProducerIDs:
+		fmt.Fprintf(&out, "first %d\n", r.First)
+	}
+	if out.Len() == 0 {
+		return again, "ok\n"
+	}
+	return again, out.String()
+}
+
+type lineArgs map[string]string
+
+func parseLine(t *testing.T, line string) (string, lineArgs) {
+	fields := strings.Fields(line)
+	args := lineArgs{}
+	for _, f := range fields[1:] {
+		k, v, ok := strings.Cut(f, "=")
+		if !ok {
+			t.Fatalf("%q: no '='", line)
+		}
+		args[k] = v
+	}
+	return fields[0], args
+}
+
+func (a lineArgs) int(k string) int {
+	n, _ := strconv.Atoi(a[k])
+	return n
+}
+
+// nodes reads 1,2,3.
+func nodes(s string) (list []NodeID) {
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
+		n, _ := strconv.Atoi(f)
+		list = append(list, NodeID(n))
+	}
+	return list
+}
+
+// assignment reads 1,2/2,3.
+func assignment(s string) (list [][]NodeID) {
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == '/' }) {
+		list = append(list, nodes(f))
+	}
+	return list
+}
+
+// testID makes an id out of a letter: readable transcripts.
+func testID(s string) (id TopicID) {
+	if s == "" {
+		return id
+	}
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(s))
+}
+
+func pairs(s string) map[string]string {
+	m := map[string]string{}
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == ';' }) {
+		k, v, _ := strings.Cut(f, ":")
+		m[k] = v
+	}
+	return m
+}
+
+func (a lineArgs) command(t *testing.T, verb string) Command {
+	switch verb {
+	case "register":
+		return &RegisterNode{ID: NodeID(a.int("id")), Host: a["host"], Port: int32(a.int("port")), Rack: a["rack"], BootID: a["boot"], TailLost: a["taillost"] == "yes"}
+	case "create":
+		c := &CreateTopics{}
+		for _, name := range strings.Split(a["topic"], "+") {
+			id := a["id"]
+			if id == "" {
+				id = name
+			}
+			c.Topics = append(c.Topics, TopicSpec{Name: name, ID: testID(id), Internal: strings.HasPrefix(name, "__"), Assignment: assignment(a["on"]), Configs: pairs(a["configs"])})
+		}
+		return c
+	case "delete":
+		c := &DeleteTopics{}
+		for _, id := range strings.Split(a["id"], "+") {
+			c.IDs = append(c.IDs, testID(id))
+		}
+		return c
+	case "partitions":
+		return &CreatePartitions{Topic: testID(a["id"]), From: int32(a.int("from")), Assignment: assignment(a["on"])}
+	case "change":
+		return &ChangePartition{
+			Topic: testID(a["id"]), Number: int32(a.int("n")), Expected: Epoch(a.int("epoch")),
+			Leader: NodeID(a.int("leader")), ISR: nodes(a["isr"]), Replicas: nodes(a["replicas"]), NewEpoch: a["new"] == "yes",
+		}
+	case "configs":
+		c := &AlterConfigs{Broker: a["broker"] != "", Name: a["topic"], Set: pairs(a["set"])}
+		if c.Broker {
+			c.Name = strings.Trim(a["broker"], "*")
+		}
+		if a["delete"] != "" {
+			c.Delete = strings.Split(a["delete"], ";")
+		}
+		return c
+	case "producerids":
+		return &AllocateProducerIDs{Node: 1, Count: int32(a.int("count"))}
+	case "features":
+		c := &SetFeatures{Levels: map[string]int16{}}
+		for k, v := range pairs(a["set"]) {
+			n, _ := strconv.Atoi(v)
+			c.Levels[k] = int16(n)
+		}
+		return c
+	case "cluster":
+		return &SetClusterID{ID: a["id"]}
+	}
+	t.Fatalf("unknown verb %q", verb)
+	return nil
+}
+
+func show(i *Image) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "index %d cluster %q next-producer %d features %v deleted %d\n", i.Index, i.ClusterID, i.NextProducerID, i.Features, len(i.Deleted))
+	for _, n := range sortedValues(i.Nodes) {
+		fmt.Fprintf(&b, "node %d epoch %d %s:%d rack %q boot %q\n", n.ID, n.Epoch, n.Host, n.Port, n.Rack, n.BootID)
+	}
+	for _, t := range sortedValues(i.Topics) {
+		fmt.Fprintf(&b, "topic %s internal %v configs %v\n", t.Name, t.Internal, i.TopicConfigs[t.Name])
+		if i.TopicIDs[t.ID] != t {
+			fmt.Fprintf(&b, "  NOT FOUND BY ID\n")
+		}
+		for _, p := range t.Partitions {
+			fmt.Fprintf(&b, "  %d replicas %v isr %v leader %d epoch %d/%d\n", p.Number, p.Replicas, p.ISR, p.Leader, p.LeaderEpoch, p.PartitionEpoch)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.BrokerConfigs)) {
+		fmt.Fprintf(&b, "broker %q configs %v\n", name, i.BrokerConfigs[name])
+	}
+	return b.String()
+}
