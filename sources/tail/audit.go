@@ -1,0 +1,182 @@
+package tail
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/forebayhub/forebay/connectors"
+)
+
+// AuditPoint fixes the files that match now, each up to its last complete line.
+//
+// A line is known by host, offset and value: a file that was renamed or copied
+// since it was read has its lines in the log under its first path. Lines in the log whose
+// file is gone have no row here.
+func (s *Source) AuditPoint(context.Context) (connectors.AuditPoint, error) {
+	matches, err := s.cfg.glob()
+	if err != nil {
+		return nil, err
+	}
+	p := &auditPoint{src: s, positions: map[connectors.PositionKey]connectors.Position{}}
+	for _, m := range matches {
+		if err := p.add(m); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+type auditPoint struct {
+	src       *Source
+	files     []auditFile
+	positions map[connectors.PositionKey]connectors.Position
+}
+
+// auditFile is a file with the end of its last record at the point. Few are held
+// open: the others are opened by name, and are gone if another file has it then.
+type auditFile struct {
+	found
+	end int64
+	fd  *os.File
+}
+
+func (p *auditPoint) add(m found) error {
+	fd, err := os.Open(m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	keep := false
+	defer func() {
+		if !keep {
+			_ = fd.Close() // it was only read
+		}
+	}()
+	st, err := fd.Stat()
+	if err != nil {
+		return err
+	}
+	if id, ok := idOf(st); !ok || id != m.id {
+		return nil
+	}
+	m.size = st.Size()
+	begin := make([]byte, 16)
+	if n, _ := fd.ReadAt(begin, 0); compressed(begin[:n]) {
+		return nil
+	}
+	end, err := p.src.cfg.walk(fd, m.size, func([]byte, int64) error { return nil })
+	if err != nil || end == 0 {
+		return err
+	}
+	a := auditFile{found: m, end: end}
+	if len(p.files) < p.src.cfg.maxOpen {
+		a.fd, keep = fd, true
+	}
+	p.files = append(p.files, a)
+	pos, err := json.Marshal(position{V: positionVersion, Path: m.path, Dev: m.id.dev, Inode: m.id.ino, Gen: -1, Offset: end})
+	if err != nil {
+		return err
+	}
+	p.positions[fileKey(m.id)] = pos
+	return nil
+}
+
+// Positions are the ends of the files.
+func (p *auditPoint) Positions() map[connectors.PositionKey]connectors.Position { return p.positions }
+
+// Topics is the one topic.
+func (p *auditPoint) Topics() []string { return []string{p.src.cfg.topic} }
+
+// Rows reads all lines again.
+func (p *auditPoint) Rows(ctx context.Context, topic string, fn func(connectors.Record) error) error {
+	host := []byte(p.src.env.Host)
+	for i := range p.files {
+		a := &p.files[i]
+		fd := a.fd
+		if fd == nil {
+			var err error
+			if fd, err = os.Open(a.path); errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				return err
+			}
+		}
+		if !isFile(fd, a.id) {
+			_ = fd.Close() // another file has the name now
+			continue
+		}
+		path := []byte(a.path)
+		_, err := p.src.cfg.walk(fd, a.end, func(value []byte, at int64) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return fn(connectors.Record{Topic: topic, Partition: -1, RawValue: value, Headers: []connectors.Header{
+				{Key: "host", Value: host}, {Key: "path", Value: path}, {Key: "offset", Value: strconv.AppendInt(nil, at, 10)}}})
+		})
+		if a.fd == nil {
+			_ = fd.Close() // it was only read
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *auditPoint) close() {
+	for i := range p.files {
+		if p.files[i].fd != nil {
+			_ = p.files[i].fd.Close() // it was only read
+			p.files[i].fd = nil
+		}
+	}
+}
+
+// Close lets go of the files.
+func (p *auditPoint) Close() error {
+	p.close()
+	return nil
+}
+
+// walk gives a file's records up to size, and returns where the last one ends.
+func (c *config) walk(fd *os.File, size int64, fn func(value []byte, at int64) error) (int64, error) {
+	buf := make([]byte, max(chunkSize, c.splitter.window()))
+	at, sk := int64(0), skipNone
+	for at < size {
+		data := buf[:min(int64(len(buf)), size-at)]
+		if err := readFull(fd, data, at); errors.Is(err, errChanged) {
+			return at, nil // truncated meanwhile
+		} else if err != nil {
+			return at, err
+		}
+		m := moreComes
+		if at+int64(len(data)) == size {
+			m = moreLater // a multiline record that nothing was added to
+		}
+		used := 0
+		for used < len(data) {
+			value, n, after := c.splitter.next(data[used:], sk, m)
+			if n == 0 {
+				break
+			}
+			if value != nil {
+				if err := fn(value, at+int64(used)); err != nil {
+					return at, err
+				}
+			}
+			used, sk = used+n, after
+		}
+		if used == 0 {
+			break
+		}
+		at += int64(used)
+	}
+	return at, nil
+}

@@ -1,0 +1,281 @@
+package tail
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// bind finds the files of the positions that the task was opened with: under
+// their name, under another name in the same folder, or as a copy of their content.
+func (t *task) bind() error {
+	now := time.Now()
+	matches, err := t.cfg.glob()
+	if err != nil {
+		return err
+	}
+	byID := map[fileID]string{}
+	for _, m := range matches {
+		byID[m.id] = m.path
+	}
+	for _, f := range append([]*file(nil), t.order...) {
+		if f.deleted {
+			continue
+		}
+		if p, ok := byID[f.id]; ok {
+			f.path = p
+		} else if !t.locate(f) {
+			t.lost(f)
+			continue
+		}
+		f.active = now
+		info, serr := os.Stat(f.path)
+		switch err := t.open(f); {
+		case errors.Is(err, errChanged):
+			t.taken = nil
+			if err := t.replaced(f); err != nil {
+				return err
+			}
+			if t.taken != nil {
+				info, serr = os.Stat(t.taken.path)
+			}
+		case errors.Is(err, fs.ErrNotExist):
+			t.lost(f)
+			continue
+		}
+		if serr == nil {
+			t.rotatedSince(f, info.ModTime(), byID)
+		}
+	}
+	return nil
+}
+
+// rotatedSince takes on the files that were written under f's name and rotated
+// away while nobody watched, to names that no glob matches: copies' names, not
+// known, and younger than f. (A younger one that had been read to its end and forgotten would
+// mean that f had been quiet even longer, and forgotten too.)
+func (t *task) rotatedSince(f *file, since time.Time, matched map[fileID]string) {
+	if matched[f.id] == f.origin && f.offset > 0 {
+		return // it has its name and its content still
+	}
+	dir := filepath.Dir(f.origin)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if e.IsDir() || !isCopyName(f.origin, path) || t.cfg.excluded(path) {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() || !info.ModTime().After(since) {
+			continue
+		}
+		id, ok := idOf(info)
+		if _, glob := matched[id]; !ok || glob || t.files[id] != nil {
+			continue
+		}
+		t.appear(found{path: path, id: id, size: info.Size()}, time.Now())
+		if g := t.files[id]; g != nil {
+			g.origin, g.part, g.matched = f.origin, f.part, false
+		}
+	}
+}
+
+// lost handles a position whose file has no name any more.
+func (t *task) lost(f *file) {
+	if f.copyOf == "" {
+		if c := t.findCopy(f); c != nil {
+			t.takeOver(f, c)
+		} else {
+			t.log.Warn("a file was deleted or moved away while it was not watched; lines behind the offset, if there were any, are lost",
+				"path", f.path, "offset", f.offset)
+		}
+	}
+	t.forget = append(t.forget, f.key())
+	t.drop(f)
+}
+
+// scan brings the list of files up to what the folders hold. Polling is the
+// truth: events only make it come sooner.
+func (t *task) scan(now time.Time) error {
+	matches, err := t.cfg.glob()
+	if err != nil {
+		return err
+	}
+	for _, p := range t.cfg.paths {
+		if dir := filepath.Dir(p); !strings.ContainsAny(dir, "*?[{") {
+			t.hints.watch(dir)
+		}
+	}
+	here := make(map[fileID]bool, len(matches))
+	var fresh []found
+	for _, m := range matches { // known files first: who is a copy depends on their names
+		here[m.id] = true
+		t.hints.watch(filepath.Dir(m.path))
+		f := t.files[m.id]
+		if f == nil {
+			fresh = append(fresh, m)
+			continue
+		}
+		f.path, f.matched, f.deleted = m.path, true, false
+		f.sized(m.size, now)
+	}
+	for _, f := range append([]*file(nil), t.order...) {
+		switch {
+		case !here[f.id]:
+			t.missing(f, now)
+		case f.size < f.offset && f.copyOf == "":
+			if err := t.replaced(f); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.copied(fresh); err != nil {
+		return err
+	}
+	for _, m := range fresh {
+		if f := t.files[m.id]; f != nil { // a copy that has just been taken over
+			f.path, f.matched = m.path, true
+			continue
+		}
+		t.appear(m, now)
+	}
+	for _, f := range append([]*file(nil), t.order...) {
+		if err := t.hold(f); err != nil {
+			return err
+		}
+	}
+	for id := range t.ignored {
+		if !here[id] {
+			delete(t.ignored, id)
+		}
+	}
+	t.first = false
+	return nil
+}
+
+// missing handles a file that no glob finds any more.
+func (t *task) missing(f *file, now time.Time) {
+	if f.matched {
+		f.matched, f.active = false, now
+	}
+	if f.fd != nil {
+		st, err := f.fd.Stat()
+		if err != nil {
+			return // read says it
+		}
+		f.sized(st.Size(), now)
+		if links(st) == 0 && !f.deleted {
+			f.deleted, f.active = true, now
+		}
+		return
+	}
+	if !t.locate(f) {
+		t.lost(f)
+	}
+}
+
+// locate looks for a closed file under its name and under all others in its folder.
+func (t *task) locate(f *file) bool {
+	is := func(path string) bool {
+		info, err := os.Stat(path)
+		if err != nil {
+			return false
+		}
+		id, ok := idOf(info)
+		if ok && id == f.id {
+			f.path, f.size = path, info.Size()
+			return true
+		}
+		return false
+	}
+	if is(f.path) {
+		return true
+	}
+	dir := filepath.Dir(f.path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if !e.IsDir() && is(filepath.Join(dir, e.Name())) {
+			return true
+		}
+	}
+	return false
+}
+
+// appear takes on a file that was not there before.
+func (t *task) appear(m found, now time.Time) {
+	if size, ok := t.ignored[m.id]; ok && size == m.size {
+		return
+	}
+	delete(t.ignored, m.id)
+	f := &file{id: m.id, origin: m.path, path: m.path, part: partitionOf(m.path, t.cfg.partitions), head: newSum, matched: true}
+	f.sized(m.size, now)
+	f.active = now
+	if m.size > 0 {
+		fd, err := os.Open(m.path)
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+				t.log.Warn("a file cannot be read", "path", m.path, "error", err)
+			}
+			return // the next scan tries again
+		}
+		defer func() { _ = fd.Close() }() // it was only read
+		begin := make([]byte, 16)
+		n, _ := fd.ReadAt(begin, 0) // what cannot be read now is looked at again before it is split
+		if compressed(begin[:n]) {
+			t.ignore(m.id, m.path, m.size)
+			return
+		}
+		if t.first && t.cfg.fromEnd {
+			t.skipTo(f, fd)
+		}
+	}
+	t.add(f)
+}
+
+// skipTo puts a file that was there at the first start behind its last complete line.
+func (t *task) skipTo(f *file, fd *os.File) {
+	end := f.size
+	buf := make([]byte, min(end, int64(t.cfg.splitter.max)))
+	if readFull(fd, buf, end-int64(len(buf))) == nil {
+		if i := bytes.LastIndexByte(buf, '\n'); i >= 0 {
+			end -= int64(len(buf) - i - 1)
+		}
+	}
+	head := make([]byte, min(end, headMax))
+	if readFull(fd, head, 0) != nil {
+		return // it was truncated this moment: from its beginning
+	}
+	f.advance(head)
+	tail := make([]byte, min(end, tailMax))
+	if readFull(fd, tail, end-int64(len(tail))) != nil {
+		f.reset(f.path)
+		return
+	}
+	f.offset, f.tailLen = end, copy(f.tail[:], tail)
+}
+
+// ignore leaves a file alone until its size changes.
+func (t *task) ignore(id fileID, path string, size int64) {
+	t.ignored[id] = size
+	t.log.Info("a compressed file is not read", "path", path)
+}
+
+// compressed says whether data begins as a gzip, zstd, xz or bzip2 file does.
+func compressed(data []byte) bool {
+	for _, magic := range []string{"\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "\xfd7zXZ\x00"} {
+		if strings.HasPrefix(string(data[:min(len(data), 8)]), magic) {
+			return true
+		}
+	}
+	return len(data) >= 10 && string(data[:3]) == "BZh" && string(data[4:10]) == "1AY&SY"
+}

@@ -1,0 +1,204 @@
+package tail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
+)
+
+// Source is a configured tail source.
+type Source struct {
+	cfg config
+	env connectors.Env
+	log *slog.Logger
+
+	mu   sync.Mutex
+	kept map[fileID]*file // deleted files with lines that are not durable in the log yet
+}
+
+// maxKept bounds the descriptors of deleted files that outlive their task.
+const maxKept = 256
+
+// New makes a source.
+func New(v spec.Values, env connectors.Env) (connectors.Source, error) {
+	c, err := configOf(v, env)
+	if err != nil {
+		return nil, err
+	}
+	log := env.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Source{cfg: c, env: env, log: log, kept: map[fileID]*file{}}, nil
+}
+
+// Validate looks whether there is anything to read.
+func (s *Source) Validate(context.Context) []spec.Finding {
+	var out []spec.Finding
+	for _, p := range s.cfg.paths {
+		names, err := doublestar.FilepathGlob(p)
+		switch {
+		case err != nil:
+			out = append(out, spec.Finding{Path: "paths", Message: err.Error()})
+		case len(names) == 0:
+			out = append(out, spec.Finding{Path: "paths", Message: fmt.Sprintf("no file matches %s yet", p), Warning: true})
+		}
+		for _, n := range names {
+			f, err := os.Open(n)
+			if err == nil {
+				err = f.Close()
+			}
+			if errors.Is(err, fs.ErrPermission) {
+				out = append(out, spec.Finding{Path: "paths", Message: err.Error(), Hint: "let the user that runs Forebay read it"})
+			}
+		}
+	}
+	return out
+}
+
+// Plan names one split: the files of this host.
+func (s *Source) Plan(context.Context, int) ([]connectors.Split, error) {
+	return []connectors.Split{{ID: "host-" + s.env.Host, Host: s.env.Host}}, nil
+}
+
+// Topics is the one topic.
+func (s *Source) Topics(context.Context) ([]connectors.TopicSpec, error) {
+	return []connectors.TopicSpec{{Name: s.cfg.topic, Partitions: s.cfg.partitions}}, nil
+}
+
+// Capabilities: positions are byte offsets, so a resume is exact.
+func (s *Source) Capabilities() connectors.Capabilities {
+	return connectors.Capabilities{Delivery: connectors.ExactlyOnce, HostBound: true}
+}
+
+// Compare orders two positions of one file.
+func (s *Source) Compare(_ connectors.PositionKey, a, b connectors.Position) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	return compare(a, b)
+}
+
+// Task makes the task of a split.
+func (s *Source) Task(connectors.Split) connectors.SourceTask { return newTask(s) }
+
+// keep holds a deleted file's descriptor beyond its task.
+func (s *Source) keep(t *task, f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.kept) >= maxKept {
+		t.shut(f)
+		return
+	}
+	g := *f
+	s.kept[f.id] = &g
+	f.fd = nil
+	t.opened--
+}
+
+// release closes the descriptors of files whose end is durable in the log.
+func (s *Source) release(positions map[connectors.PositionKey]connectors.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, f := range s.kept {
+		if p, ok := positions[fileKey(id)]; ok && p == nil {
+			f.close()
+			delete(s.kept, id)
+		}
+	}
+}
+
+// rejoin gives a new task the deleted files that the last one had not finished.
+func (s *Source) rejoin(t *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, k := range s.kept {
+		delete(s.kept, id)
+		f := t.files[id]
+		if f == nil { // nothing of it was ever committed
+			f = &file{id: id, head: newSum}
+			t.add(f)
+			f.origin, f.part = k.origin, k.part
+		}
+		f.path, f.fd, f.deleted, f.active = k.path, k.fd, true, time.Now()
+		st, err := f.fd.Stat()
+		if err == nil {
+			f.size = st.Size()
+			err = f.verify(f.fd, f.size)
+		}
+		t.opened++
+		if err != nil {
+			t.drop(f)
+		}
+	}
+}
+
+// found is a file that a glob matched.
+type found struct {
+	path string
+	id   fileID
+	size int64
+}
+
+// glob lists the regular files that match, each once.
+func (c *config) glob() ([]found, error) {
+	var out []found
+	seen := map[fileID]bool{}
+	for _, p := range c.paths {
+		names, err := doublestar.FilepathGlob(p)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", p, err)
+		}
+		for _, n := range names {
+			if c.excluded(n) {
+				continue
+			}
+			info, err := os.Stat(n)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			id, ok := idOf(info)
+			if !ok || !info.Mode().IsRegular() || seen[id] {
+				continue
+			}
+			seen[id] = true
+			out = append(out, found{path: n, id: id, size: info.Size()})
+		}
+	}
+	return out, nil
+}
+
+func (c *config) excluded(name string) bool {
+	for _, e := range c.exclude {
+		against := name
+		if filepath.Base(e) == e {
+			against = filepath.Base(name)
+		}
+		if ok, err := doublestar.PathMatch(e, against); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }
