@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/problem"
+)
+
+// clientTimeout bounds every admin call: an operator would rather see an error than wait.
+const clientTimeout = 15 * time.Second
+
+func addBootstrap(c *cobra.Command) {
+	c.Flags().StringSlice("bootstrap", []string{"127.0.0.1:9092"}, "`HOST:PORT` of one or more nodes")
+}
+
+// dial makes a client and checks that somebody answers, so that a wrong address
+// is an error at once and not a time-out later.
+func dial(c *cobra.Command, opts ...kgo.Opt) (*kgo.Client, error) {
+	seeds, err := c.Flags().GetStringSlice("bootstrap")
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range seeds {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			return nil, badInput("--bootstrap "+s, "not an address", "write host:port, as in 127.0.0.1:9092")
+		}
+	}
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("forebay-cli")}, opts...)...)
+	if err != nil {
+		return nil, badInput("", err.Error(), "")
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+	defer cancel()
+	if err := client.Ping(ctx); err != nil {
+		client.Close()
+		return nil, &problem.Error{Code: "unreachable", Class: problem.Environment, Where: strings.Join(seeds, ","),
+			What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --bootstrap HOST:PORT", Err: err}
+	}
+	return client, nil
+}
+
+func dialAdmin(c *cobra.Command) (*kadm.Client, func(), error) {
+	client, err := dial(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	admin := kadm.NewClient(client)
+	admin.SetTimeoutMillis(int32(clientTimeout.Milliseconds()))
+	return admin, client.Close, nil
+}
+
+// rootCause is the innermost message: what the network said.
+func rootCause(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer within 5 seconds"
+	}
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err.Error()
+		}
+		err = next
+	}
+}
+
+// refused turns a broker's error into one for the user.
+func refused(where string, err error) error {
+	var k *kerr.Error
+	if errors.As(err, &k) {
+		p := &problem.Error{Code: strings.ToLower(strings.ReplaceAll(k.Message, "_", "-")), Class: problem.Runtime, Where: where, What: k.Description, Err: err}
+		if detail := strings.TrimPrefix(err.Error(), k.Error()); detail != err.Error() && strings.Trim(detail, ": ") != "" {
+			p.What = strings.Trim(detail, ": ")
+		}
+		return p
+	}
+	if where == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", where, err)
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sort"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebayhub/forebay/internal/problem"
+)
+
+func connectorsCommand(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "connectors", Short: "List, describe, pause, resume, stop and restart connectors of a running node"}
+	c.AddCommand(connectorsList(s), connectorsDescribe(s))
+	for _, verb := range []struct{ name, method, doc string }{
+		{"pause", http.MethodPut, "Stop reading or writing, and keep the task's place"},
+		{"resume", http.MethodPut, "Go on after pause or stop"},
+		{"stop", http.MethodPut, "End the tasks"},
+		{"restart", http.MethodPost, "End the tasks and start them again, after a failure too"},
+	} {
+		c.AddCommand(connectorsDo(s, verb.name, verb.method, verb.doc))
+	}
+	return c
+}
+
+func addHTTP(c *cobra.Command) {
+	c.Flags().String("http", "127.0.0.1:8080", "`HOST:PORT` of the node's REST API")
+}
+
+// connectorState is Kafka Connect's body of GET /connectors/NAME/status.
+type connectorState struct {
+	Name      string `json:"name"`
+	Type      string `json:"type"`
+	Connector struct {
+		State string `json:"state"`
+		Trace string `json:"trace,omitempty"`
+	} `json:"connector"`
+	Tasks []struct {
+		ID    int    `json:"id"`
+		State string `json:"state"`
+		Trace string `json:"trace,omitempty"`
+	} `json:"tasks"`
+}
+
+// call does one request of the REST API and decodes the answer into out, unless it is nil.
+func call(c *cobra.Command, method, path string, out any) error {
+	addr, err := c.Flags().GetString("http")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), 60*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, nil)
+	if err != nil {
+		return badInput("--http "+addr, "not an address", "write host:port, as in 127.0.0.1:8080")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --http HOST:PORT", Err: err}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= 300 {
+		var p struct{ Title, Detail, Message string }
+		_ = json.Unmarshal(body, &p) // whatever it is, the status stands
+		what := p.Detail
+		if what == "" {
+			what = p.Message
+		}
+		if what == "" {
+			what = resp.Status
+		}
+		class := problem.Runtime
+		if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusBadRequest {
+			class = problem.Input
+		}
+		return &problem.Error{Code: "refused", Class: class, What: what}
+	}
+	if out == nil || len(body) == 0 {
+		return nil
+	}
+	return json.Unmarshal(body, out)
+}
+
+func connectorStates(c *cobra.Command, names []string) ([]connectorState, error) {
+	if names == nil {
+		if err := call(c, http.MethodGet, "/connectors", &names); err != nil {
+			return nil, err
+		}
+		sort.Strings(names)
+	}
+	states := []connectorState{}
+	for _, n := range names {
+		var st connectorState
+		if err := call(c, http.MethodGet, "/connectors/"+url.PathEscape(n)+"/status", &st); err != nil {
+			return nil, err
+		}
+		states = append(states, st)
+	}
+	return states, nil
+}
+
+func connectorsList(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "List connectors and their states", Args: cobra.NoArgs}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		states, err := connectorStates(c, nil)
+		if err != nil {
+			return err
+		}
+		if wantsJSON(c) {
+			return writeJSON(s.out, states)
+		}
+		var rows [][]string
+		for _, st := range states {
+			rows = append(rows, []string{st.Name, st.Type, st.Connector.State, fmt.Sprint(len(st.Tasks)), firstLine(st.Connector.Trace)})
+		}
+		return table(s.out, "CONNECTOR TYPE STATE TASKS ERROR", rows)
+	}
+	addJSON(c)
+	addHTTP(c)
+	return c
+}
+
+func firstLine(text string) string {
+	for i, r := range text {
+		if r == '\n' {
+			return text[:i]
+		}
+	}
+	return text
+}
+
+func connectorsDescribe(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "describe NAME…", Short: "Show tasks and their errors", Args: cobra.MinimumNArgs(1)}
+	c.RunE = func(c *cobra.Command, names []string) error {
+		states, err := connectorStates(c, names)
+		if err != nil {
+			return err
+		}
+		if wantsJSON(c) {
+			return writeJSON(s.out, states)
+		}
+		for _, st := range states {
+			fmt.Fprintf(s.out, "%s  %s  %s\n", st.Name, st.Type, st.Connector.State)
+			for _, t := range st.Tasks {
+				fmt.Fprintf(s.out, "  task %d  %s  %s\n", t.ID, t.State, t.Trace)
+			}
+		}
+		return nil
+	}
+	addJSON(c)
+	addHTTP(c)
+	return c
+}
+
+func connectorsDo(s streams, verb, method, doc string) *cobra.Command {
+	c := &cobra.Command{Use: verb + " NAME…", Short: doc, Args: cobra.MinimumNArgs(1)}
+	c.RunE = func(c *cobra.Command, names []string) error {
+		for _, n := range names {
+			if err := call(c, method, "/connectors/"+url.PathEscape(n)+"/"+verb, nil); err != nil {
+				return err
+			}
+		}
+		return say(c, s, map[string]string{"pause": "paused", "resume": "resumed", "stop": "stopped", "restart": "restarted"}[verb], names)
+	}
+	addJSON(c)
+	addHTTP(c)
+	return c
+}
