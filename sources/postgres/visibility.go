@@ -15,7 +15,8 @@ type snapshot struct {
 	xip        []uint64 // in progress, ascending
 }
 
-// parseSnapshot reads xmin:xmax:xip,xip,…
+// parseSnapshot reads xmin:xmax:xip,xip,… A slot's exported snapshot may have
+// xmin one above xmax: xmin is asked first, as the server does.
 func parseSnapshot(s string) (snapshot, error) {
 	bad := fmt.Errorf("%q is not a pg_snapshot", s)
 	p := strings.Split(s, ":")
@@ -26,7 +27,7 @@ func parseSnapshot(s string) (snapshot, error) {
 	var err1, err2 error
 	sn.xmin, err1 = strconv.ParseUint(p[0], 10, 64)
 	sn.xmax, err2 = strconv.ParseUint(p[1], 10, 64)
-	if err1 != nil || err2 != nil || sn.xmin > sn.xmax {
+	if err1 != nil || err2 != nil {
 		return snapshot{}, bad
 	}
 	if p[2] != "" {
