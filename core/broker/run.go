@@ -32,9 +32,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		})
 	}
 	run("groups", b.groups.Run)
-	if t, ok := any(b.txns).(interface{ Run(context.Context) error }); ok {
-		run("transactions", t.Run)
-	}
+	run("transactions", b.txns.Run)
 	run("replicas", b.replicas.Run)
 	run("maintenance", b.maintain)
 

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/server"
 	"github.com/forebayhub/forebay/core/txn"
@@ -14,7 +16,7 @@ func (b *Broker) wire() {
 		Options: group.Options{
 			MinSessionTimeout: c.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: c.Duration("group.max.session.timeout.ms"),
 			InitialRebalanceDelay: c.Duration("group.initial.rebalance.delay.ms"), MaxSize: int(c.Int("group.max.size")),
-			OffsetRetention: c.Duration("offsets.retention.minutes") * 60_000, MaxMetadata: int(c.Int("offset.metadata.max.bytes")),
+			OffsetRetention: time.Duration(c.Int("offsets.retention.minutes")) * time.Minute, MaxMetadata: int(c.Int("offset.metadata.max.bytes")),
 		},
 	})
 	b.txns = txn.New(txn.Deps{

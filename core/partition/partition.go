@@ -94,17 +94,7 @@ func Open(o Options) (*Partition, error) {
 	p.ready.Store(o.Prepare == nil)
 	p.opened.Store(true)
 	p.Update(o.State, o.MinISR)
-	return p, p.beginEpoch()
-}
-
-// beginEpoch notes the current leader epoch in a log that has records, so that
-// OffsetForLeaderEpoch tells where it began.
-func (p *Partition) beginEpoch() error {
-	t := p.term.Load()
-	if !t.leading || p.log.LatestEpoch() >= t.epoch || p.log.EndOffset() == p.log.StartOffset() {
-		return nil
-	}
-	return p.log.BeginEpoch(t.epoch)
+	return p, nil
 }
 
 // Update takes a newer agreed state. It waits for appends under way, which end in the page cache.
@@ -124,6 +114,10 @@ func (p *Partition) Update(state *metadata.Partition, minISR int) {
 	changed := *before != *now
 	if changed {
 		p.mu.followers = map[metadata.NodeID]*follower{}
+		if now.leading {
+			// A failed log refuses, as it will refuse every append: nothing begins in it then.
+			_ = p.log.BeginEpoch(now.epoch)
+		}
 		p.term.Store(now)
 		if before.leading {
 			// Another epoch may cut the log back: who waits must ask its leader.

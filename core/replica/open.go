@@ -75,7 +75,7 @@ func (s *Set) openLog(sl *slot) (*partition.Partition, error) {
 		Open: func(advanced func()) (*commitlog.Log, error) {
 			return commitlog.Open(commitlog.Options{
 				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: s.o.Syncer,
-				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: s.o.Clean,
+				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: s.o.Clean, BootID: s.o.BootID,
 			})
 		},
 		Prepare: func() error { return s.claim(dir, sl.state.TopicID) },

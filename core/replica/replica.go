@@ -40,6 +40,7 @@ type Options struct {
 	// first use. Otherwise Start recovers every log there is.
 	Clean          bool
 	ProducerExpiry time.Duration
+	BootID         string // of the machine
 	// Settings resolves a topic's configuration.
 	Settings func(image *metadata.Image, topic string) controller.TopicSettings
 	// Parallel is how many logs are recovered or closed at a time. 0: 8.
