@@ -204,8 +204,9 @@ func transactWith(ctx context.Context, t *testing.T, addr, name string, n *int64
 			return err // undecided: neither in the ledger nor forbidden
 		}
 		if commit == kgo.TryCommit {
-			for i, r := range produced {
-				l.ack(name, first+int64(i), place{r.Record.Partition, r.Record.Offset})
+			for _, r := range records { // produced is in the order of the acks
+				number, _ := strconv.ParseInt(string(r.Value), 10, 64) // as numbered wrote it
+				l.ack(name, number, place{r.Partition, r.Offset})
 			}
 		}
 		l.mu.Lock()
