@@ -1,0 +1,451 @@
+// Package audit proves a pipeline: what a source holds, what the log holds and
+// what a sink holds are compared at one point of the source.
+//
+// The log is replayed into the latest version of each key. Records that were
+// appended before the point was fixed belong to it for sure; of the few that
+// came while it was being fixed the audit cannot tell, so a row may agree with
+// any version that its key had in that window. A quiet source leaves no window.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/schemas"
+	"github.com/forebayhub/forebay/runtime/task"
+	"github.com/forebayhub/forebay/runtime/worker"
+)
+
+// Options say what to audit.
+type Options struct {
+	Log        hublog.Options
+	Group      string // of the workers; "": default
+	Host       string
+	Registry   connectors.Registry
+	Connectors []worker.Config // all of the config
+	Name       string          // a sink, with the sources that feed it, or a source
+	// Flush asks a running worker to commit what the sink holds. nil: wait for its rotation.
+	Flush func(ctx context.Context, sink string) error
+	// Wait is how long the pipeline may take to reach the point. 0: 2 minutes.
+	Wait time.Duration
+	// List is how many differences of each comparison are kept. 0: 10.
+	List   int
+	Logger *slog.Logger // nil: silent
+	// Progress, if set, hears what is being done.
+	Progress func(string)
+}
+
+// Run audits. The error says why it could not be done, not what was found.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if o.Group == "" {
+		o.Group = "default"
+	}
+	if o.Wait == 0 {
+		o.Wait = 2 * time.Minute
+	}
+	if o.List == 0 {
+		o.List = 10
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	l, err := hublog.Open(o.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	a := &auditor{o: o, log: l, schemas: schemas.New(l)}
+	for _, c := range o.Connectors {
+		if c.Name == o.Name {
+			return a.run(ctx, c)
+		}
+	}
+	return nil, &problem.Error{Code: "no-such-connector", Class: problem.Input, Where: o.Name, What: "no source or sink of that name in the config"}
+}
+
+type auditor struct {
+	o       Options
+	log     *hublog.Log
+	schemas *schemas.Store
+	result  Result
+}
+
+func (a *auditor) run(ctx context.Context, c worker.Config) (*Result, error) {
+	if !c.Sink {
+		if err := a.source(ctx, c, func(string) bool { return true }); err != nil {
+			return nil, err
+		}
+		return &a.result, nil
+	}
+	sink, err := a.newSink(c)
+	if err != nil {
+		return nil, err
+	}
+	globs := sink.Topics()
+	for _, s := range a.o.Connectors {
+		if s.Sink {
+			continue
+		}
+		if err := a.source(ctx, s, func(topic string) bool { return task.Matches(globs, topic) }); err != nil {
+			return nil, fmt.Errorf("source %s: %w", s.Name, err)
+		}
+	}
+	if err := a.sink(ctx, c, sink, globs); err != nil {
+		return nil, fmt.Errorf("sink %s: %w", c.Name, err)
+	}
+	return &a.result, nil
+}
+
+func (a *auditor) env(c worker.Config) connectors.Env {
+	return connectors.Env{Name: c.Name, Group: a.o.Group, Host: a.o.Host, Logger: a.o.Logger}
+}
+
+func (a *auditor) newSink(c worker.Config) (connectors.Sink, error) {
+	for _, t := range a.o.Registry.Sinks {
+		if t.Name == c.Type {
+			return t.New(c.Values, a.env(c))
+		}
+	}
+	return nil, fmt.Errorf("no sink type %s", c.Type)
+}
+
+func (a *auditor) newSource(c worker.Config) (connectors.Source, error) {
+	for _, t := range a.o.Registry.Sources {
+		if t.Name == c.Type {
+			return t.New(c.Values, a.env(c))
+		}
+	}
+	return nil, fmt.Errorf("no source type %s", c.Type)
+}
+
+// ends are the high watermarks of topics, by partition.
+type ends map[connectors.TopicPartition]hublog.Offsets
+
+func (a *auditor) ends(ctx context.Context, want func(string) bool) (ends, map[string]hublog.Topic, error) {
+	topics, err := a.log.Topics(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var tps []connectors.TopicPartition
+	for name, t := range topics {
+		if !want(name) {
+			delete(topics, name)
+			continue
+		}
+		for p := range t.Partitions {
+			tps = append(tps, connectors.TopicPartition{Topic: name, Partition: p})
+		}
+	}
+	at, err := a.log.Offsets(ctx, tps...)
+	return at, topics, err
+}
+
+// source compares a source with the log.
+func (a *auditor) source(ctx context.Context, c worker.Config, want func(string) bool) error {
+	src, err := a.newSource(c)
+	if err != nil {
+		return err
+	}
+	mine, err := a.feeds(ctx, src, want)
+	if err != nil || !mine {
+		return err
+	}
+	sa, ok := src.(connectors.SourceAuditor)
+	if !ok {
+		a.result.Sources = append(a.result.Sources, &Count{Of: c.Name, Note: "this type of source cannot be audited"})
+		return nil
+	}
+	before, _, err := a.ends(ctx, want) // what lies below belongs to the point for sure
+	if err != nil {
+		return err
+	}
+	a.o.Progress("fixing a point of " + c.Name)
+	point, err := sa.AuditPoint(ctx)
+	if err != nil {
+		return fmt.Errorf("fix a point: %w", err)
+	}
+	defer func() { _ = point.Close() }() // it was only read
+	if err := a.reach(ctx, c, src, point.Positions()); err != nil {
+		return err
+	}
+	after, _, err := a.ends(ctx, want)
+	if err != nil {
+		return err
+	}
+	topics := point.Topics()
+	sort.Strings(topics)
+	for _, topic := range topics {
+		if !want(topic) {
+			continue
+		}
+		a.o.Progress("comparing " + topic + " with its source")
+		count := &Count{Of: topic, limit: a.o.List}
+		a.result.Sources = append(a.result.Sources, count)
+		r := newReplay(count, format(c))
+		if err := a.replay(ctx, topic, before, after, r); err != nil {
+			return err
+		}
+		if err := point.Rows(ctx, topic, r.row); err != nil {
+			return fmt.Errorf("read the rows of %s: %w", topic, err)
+		}
+		r.finish()
+	}
+	return nil
+}
+
+// feeds says whether one of the source's topics is wanted.
+func (a *auditor) feeds(ctx context.Context, src connectors.Source, want func(string) bool) (bool, error) {
+	specs, err := src.Topics(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list topics: %w", err)
+	}
+	for _, s := range specs {
+		if want(s.Name) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func format(c worker.Config) converter.Format {
+	var f converter.Format
+	if c.Values.Has("envelope") {
+		f.Envelope = converter.Envelope(c.Values.String("envelope"))
+	}
+	if c.Values.Has("schemas") {
+		f.Schemas = c.Values.Bool("schemas")
+	}
+	return f
+}
+
+// until asks ok again and again. It returns the last reason after o.Wait.
+func (a *auditor) until(ctx context.Context, ok func() (reason string, err error)) error {
+	deadline := time.Now().Add(a.o.Wait)
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		reason, err := ok()
+		if err != nil {
+			return err
+		}
+		if reason == "" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return &problem.Error{Code: "audit-not-reached", Class: problem.Runtime, What: reason, Hint: "is `forebay up` running, and is the connector's state RUNNING?"}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// reach waits until the source's durable positions are at the point or beyond.
+func (a *auditor) reach(ctx context.Context, c worker.Config, src connectors.Source, want map[connectors.PositionKey]connectors.Position) error {
+	a.o.Progress("waiting until the log holds " + c.Name + " up to the point")
+	return a.until(ctx, func() (string, error) {
+		all, err := position.ReadAll(ctx, a.log, a.o.Group, c.Name)
+		if err != nil {
+			return "", err
+		}
+		for key, p := range want {
+			reached := false
+			var have connectors.Position
+			for _, m := range all {
+				if at, ok := m[key]; ok {
+					have = at
+					reached = reached || src.Compare(key, at, p) >= 0
+				}
+			}
+			if !reached {
+				return fmt.Sprintf("source %s has not come to %s (%s) within %v: it stands at %s", c.Name, p, key, a.o.Wait, text(have)), nil
+			}
+		}
+		return "", nil
+	})
+}
+
+func text(p connectors.Position) string {
+	if p == nil {
+		return "its start"
+	}
+	return string(p)
+}
+
+// replay reads a topic's committed records up to its high watermark.
+func (a *auditor) replay(ctx context.Context, topic string, before, after ends, r *replay) error {
+	decoder := a.decoder(ctx)
+	for tp, at := range after {
+		if tp.Topic != topic {
+			continue
+		}
+		if at.Start > 0 {
+			r.count.Note = fmt.Sprintf("the log begins at offset %d: rows that only earlier records held count as missing", at.Start)
+		}
+		next, stop, err := a.reader(tp, at.Start, at.End)
+		if err != nil {
+			return err
+		}
+		err = func() error {
+			defer stop()
+			for {
+				rec, err := next(ctx)
+				if err != nil || rec == nil {
+					return err
+				}
+				if err := decoder.Decode(rec); err != nil {
+					r.count.add(connectors.Difference{Kind: connectors.DifferentRecord, Where: where(rec), What: err.Error()})
+					continue
+				}
+				r.record(rec, rec.Offset < before[tp].End)
+			}
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func where(r *connectors.Record) string {
+	return fmt.Sprintf("%s-%d offset %d", r.Topic, r.Partition, r.Offset)
+}
+
+func (a *auditor) decoder(ctx context.Context) *converter.Decoder {
+	return converter.NewDecoder(func(id string) (converter.Entry, error) { return a.schemas.Lookup(ctx, id) })
+}
+
+// reader yields a partition's committed records from an offset up to end
+// (exclusive), then nil.
+func (a *auditor) reader(tp connectors.TopicPartition, from, end int64) (next func(context.Context) (*connectors.Record, error), stop func(), err error) {
+	poller, err := a.log.NewPoller()
+	if err != nil {
+		return nil, nil, err
+	}
+	if from < end {
+		poller.Add(map[connectors.TopicPartition]int64{tp: from})
+	}
+	var records []connectors.Record
+	silent := time.Now()
+	next = func(ctx context.Context) (*connectors.Record, error) {
+		for len(records) == 0 {
+			if from >= end {
+				return nil, nil
+			}
+			runs, err := poller.Poll(ctx, time.Second)
+			if err != nil {
+				return nil, err
+			}
+			for _, run := range runs {
+				if records == nil {
+					records = run.Records
+				} else {
+					records = append(records, run.Records...)
+				}
+				from, silent = run.Next, time.Now()
+			}
+			if time.Since(silent) > a.o.Wait {
+				return nil, fmt.Errorf("%s-%d cannot be read beyond offset %d of %d: a transaction may be open", tp.Topic, tp.Partition, from, end)
+			}
+		}
+		r := &records[0]
+		if records = records[1:]; len(records) == 0 {
+			records = nil
+		}
+		if r.Offset >= end {
+			records, from = nil, end
+			return nil, nil
+		}
+		return r, nil
+	}
+	return next, poller.Close, nil
+}
+
+// sink compares the log with a sink.
+func (a *auditor) sink(ctx context.Context, c worker.Config, sink connectors.Sink, globs []string) error {
+	sa, ok := sink.(connectors.SinkAuditor)
+	if !ok {
+		a.result.Sinks = append(a.result.Sinks, &Count{Of: c.Name, Note: "this type of sink cannot be audited"})
+		return nil
+	}
+	at, topics, err := a.ends(ctx, func(topic string) bool { return task.Matches(globs, topic) })
+	if err != nil {
+		return err
+	}
+	if err := a.flushed(ctx, c, at); err != nil {
+		return err
+	}
+	tps := make([]connectors.TopicPartition, 0, len(at))
+	for tp := range at {
+		tps = append(tps, tp)
+	}
+	sort.Slice(tps, func(i, j int) bool {
+		return tps[i].Topic < tps[j].Topic || tps[i].Topic == tps[j].Topic && tps[i].Partition < tps[j].Partition
+	})
+	for _, tp := range tps {
+		a.o.Progress(fmt.Sprintf("comparing %s-%d with %s", tp.Topic, tp.Partition, c.Name))
+		next, stop, err := a.reader(tp, at[tp].Start, at[tp].End)
+		if err != nil {
+			return err
+		}
+		count := &Count{Of: fmt.Sprintf("%s-%d", tp.Topic, tp.Partition), limit: a.o.List}
+		a.result.Sinks = append(a.result.Sinks, count)
+		env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: a.decoder(ctx).Decode, Alive: func() error { return nil }}
+		as := connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: at[tp].Start, EndOffset: at[tp].LSO}
+		count.Agreed, err = sa.Audit(ctx, env, as, at[tp].End, func() (*connectors.Record, error) { return next(ctx) }, count.add)
+		stop()
+		if err != nil {
+			return fmt.Errorf("%s-%d: %w", tp.Topic, tp.Partition, err)
+		}
+	}
+	return nil
+}
+
+// flushed waits until the target holds the log up to its ends.
+func (a *auditor) flushed(ctx context.Context, c worker.Config, at ends) error {
+	a.o.Progress("waiting until " + c.Name + " has committed up to the point")
+	var asked time.Time
+	return a.until(ctx, func() (string, error) {
+		var trouble error
+		if a.o.Flush != nil && time.Since(asked) > time.Second {
+			asked = time.Now()
+			fctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+			trouble = a.o.Flush(fctx, c.Name)
+			cancel()
+		}
+		have, err := a.log.GroupOffsets(ctx, task.LagGroup(c.Name))
+		if err != nil {
+			return "", err
+		}
+		var behind []string
+		for tp, end := range at {
+			if end.End > end.Start && have[tp] < end.End {
+				behind = append(behind, fmt.Sprintf("%s-%d is at %d of %d", tp.Topic, tp.Partition, have[tp], end.End))
+			}
+		}
+		if len(behind) == 0 {
+			return "", nil
+		}
+		sort.Strings(behind)
+		reason := fmt.Sprintf("sink %s has not come to the point within %v: %s", c.Name, a.o.Wait, strings.Join(behind, ", "))
+		if trouble != nil && !errors.Is(trouble, context.DeadlineExceeded) {
+			reason += "; it was asked to flush: " + trouble.Error()
+		}
+		return reason, nil
+	})
+}
