@@ -11,8 +11,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
+	"github.com/forebayhub/forebay/core/record"
 	"github.com/forebayhub/forebay/core/txn"
 	"github.com/forebayhub/forebay/core/wire"
 )
@@ -177,26 +179,8 @@ func topicName(r *kbin.Reader, flexible bool, img *metadata.Image) string {
 	return strings.Clone(name)
 }
 
-// Offsets in a RecordBatch v2.
-const (
-	batchLength     = 8
-	batchMagic      = 16
-	batchAttributes = 21
-	batchProducerID = 43
-	batchProdEpoch  = 51
-	batchHeader     = 61
-
-	attrCodec         = 7
-	codecZstd         = 4
-	attrTransactional = 0x10
-)
-
 // adminClientID is the client that may write to internal topics (Kafka's AdminUtils).
 const adminClientID = "__admin_client"
-
-func internalTopic(name string) bool {
-	return name == "__consumer_offsets" || name == "__transaction_state"
-}
 
 // check finds what is wrong with a request before anything is appended.
 func (s *Server) check(p *produced, tid *string) {
@@ -215,33 +199,30 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 	if t.name == "" && p.h.Version >= 13 {
 		return kerr.UnknownTopicID
 	}
-	if internalTopic(t.name) && p.h.ClientID != adminClientID {
+	if controller.Internal(t.name) && p.h.ClientID != adminClientID {
 		return refuse(kerr.InvalidTopicException, "an internal topic is not for clients to write to")
 	}
-	b := part.records
-	// Kafka's ProduceRequest.validateRecords: one batch of the current format.
-	switch {
-	case len(b) < batchHeader:
+	// Kafka's ProduceRequest.validateRecords: one batch of the current format. The CRC and what lies
+	// inside are commitlog's to check.
+	if len(part.records) == 0 {
 		return refuse(kerr.InvalidRecord, "a produce request must have at least one record batch for each partition")
-	case b[batchMagic] != 2:
-		return refuse(kerr.InvalidRecord, "a record batch must have magic 2")
-	case batchLength+4+int(be32(b[batchLength:])) != len(b):
-		return refuse(kerr.InvalidRecord, "a produce request must have exactly one record batch for each partition")
 	}
-	attributes := be16(b[batchAttributes:])
-	if attributes&attrCodec == codecZstd && p.h.Version < 7 {
+	batch, err := record.Parse(part.records)
+	switch {
+	case err != nil:
+		return refuse(kerr.InvalidRecord, err.Error())
+	case batch.Size() != len(part.records):
+		return refuse(kerr.InvalidRecord, "a produce request must have exactly one whole record batch for each partition")
+	case batch.Attributes.Codec() == record.Zstd && p.h.Version < 7:
 		return refuse(kerr.UnsupportedCompressionType, "zstd needs Produce version 7")
 	}
-	if attributes&attrTransactional != 0 {
+	if batch.Attributes.Transactional() {
 		if tid == nil || *tid == "" {
 			return refuse(kerr.TransactionalIDAuthorizationFailed, "a transactional batch needs a transactional id")
 		}
-		part.producerID = int64(be64(b[batchProducerID:]))
-		part.prodEpoch = int16(be16(b[batchProdEpoch:]))
+		part.producerID, part.prodEpoch = batch.ProducerID, batch.ProducerEpoch
 	}
-
-	found, err := s.d.Replicas.Partition(t.name, part.number)
-	part.p = found
+	part.p, err = s.d.Replicas.Partition(t.name, part.number)
 	return err
 }
 

@@ -82,6 +82,9 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 		defer session.end()
 	}
 	f.maxBytes = min(f.maxBytes, int(c.s.d.MaxFetchBytes))
+	if f.replica == c.s.d.NodeID || img.Nodes[f.replica] == nil {
+		f.replica = -1 // whoever it is, it is no follower: it sees what consumers see
+	}
 	f.find(c.s, img)
 	f.readAll()
 	if f.bytes < f.minBytes && !f.urgent && f.maxWait > 0 && len(f.parts) > 0 {

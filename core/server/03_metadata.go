@@ -160,7 +160,7 @@ func (s *Server) autoCreate(ctx context.Context, req *kmsg.MetadataRequest, img 
 	}
 	var missing []controller.NewTopic
 	for _, t := range req.Topics {
-		if t.Topic == nil || img.Topics[*t.Topic] != nil || internalTopic(*t.Topic) || metadata.ValidateTopicName(*t.Topic) != nil {
+		if t.Topic == nil || img.Topics[*t.Topic] != nil || controller.Internal(*t.Topic) || metadata.ValidateTopicName(*t.Topic) != nil {
 			continue
 		}
 		known := slices.ContainsFunc(missing, func(n controller.NewTopic) bool { return n.Name == *t.Topic })

@@ -257,9 +257,6 @@ func (c *conn) handle(h wire.Header, a *api, body []byte) error {
 		if av, ok := req.(*kmsg.ApiVersionsRequest); ok && c.software == "" {
 			c.software = av.ClientSoftwareName + "/" + av.ClientSoftwareVersion
 		}
-		if c.ctx.Err() == nil {
-			return c.reply(h, a, resp) // keeps its version: it may be the v0 form
-		}
 	}
 	resp.SetVersion(h.Version)
 	return c.reply(h, a, resp)

@@ -1,16 +1,10 @@
 package server
 
 import (
-	"encoding/binary"
-
 	"github.com/twmb/franz-go/pkg/kbin"
 
 	"github.com/forebayhub/forebay/core/metadata"
 )
-
-func be16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
-func be32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
-func be64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
 
 // The encodings below are compact in flexible versions (KIP-482).
 
