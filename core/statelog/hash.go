@@ -1,6 +1,9 @@
 package statelog
 
-import "unicode/utf16"
+import (
+	"math"
+	"unicode/utf16"
+)
 
 // PartitionFor is the partition of a coordinator's topic that a group or transactional id belongs to:
 // Utils.abs(id.hashCode) % partitions in Apache Kafka. Any coordinator must agree with every other, so it is Java's
@@ -18,5 +21,8 @@ func PartitionFor(id string, partitions int32) int32 {
 		}
 		h = 31*h + int32(r)
 	}
-	return int32(uint32(h)&0x7fffffff) % partitions
+	if h == math.MinInt32 {
+		return 0 // has no positive counterpart
+	}
+	return max(h, -h) % partitions
 }

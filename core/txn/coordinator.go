@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -82,9 +83,9 @@ type host interface {
 	open(number int32) (statelog.Store, error)
 	follow(fn func(number int32, leading bool, epoch int32))
 	allocate(ctx context.Context) (first int64, count int32, err error)
-	// data opens a partition that markers go to; decided says that the producer's transaction there has its marker.
+	// data opens a partition that markers go to. producer is what its log knows of a producer.
 	data(tp TopicPartition) (statelog.Store, error)
-	decided(tp TopicPartition, p statelog.Producer) bool
+	producer(tp TopicPartition, id int64) (commitlog.Producer, bool)
 	groups() groups
 	peers() Peers
 }
@@ -258,13 +259,12 @@ func (h nodeHost) data(tp TopicPartition) (statelog.Store, error) {
 	return statelog.StoreOf(p), nil
 }
 
-func (h nodeHost) decided(tp TopicPartition, want statelog.Producer) bool {
+func (h nodeHost) producer(tp TopicPartition, id int64) (commitlog.Producer, bool) {
 	p, err := h.d.Replicas.Partition(tp.Topic, tp.Partition)
 	if err != nil {
-		return false
+		return commitlog.Producer{}, false
 	}
-	s, ok := p.Log().ProducerState(want.ID)
-	return ok && s.Epoch >= want.Epoch && s.TxnStart < 0 && s.CoordinatorEpoch >= 0
+	return p.Log().ProducerState(id)
 }
 
 func (h nodeHost) groups() groups {

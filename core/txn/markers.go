@@ -48,6 +48,11 @@ func (c *Coordinator) mark(p statelog.Producer, coordinatorEpoch int32, commit b
 				// There; or the partition was deleted; or a later epoch has been there: nothing is left to decide.
 				continue
 			}
+			if errors.Is(err, commitlog.ErrCoordinatorFenced) {
+				if st, ok := c.host.producer(parts[i], p.ID); ok && st.TxnStart < 0 {
+					continue // an administrator has decided it
+				}
+			}
 			left, last = append(left, parts[i]), err
 		}
 		if len(left) == 0 {
@@ -78,8 +83,14 @@ func (c *Coordinator) markAll(ctx context.Context, p statelog.Producer, coordina
 			outcomes[i] <- replica.ErrUnknown
 		case at.Leader != c.node && c.host.peers() != nil && at.Leader >= 0:
 			remote[at.Leader] = append(remote[at.Leader], i)
-		case c.host.decided(tp, p) && tp.Topic != group.Topic:
-			outcomes[i] <- nil // written before a restart
+		case tp.Topic != group.Topic && c.decided(tp, p):
+			// Written before a restart. It may not have been acknowledged.
+			if st, err := c.host.data(tp); err != nil {
+				outcomes[i] <- err
+			} else {
+				_, end := st.Bounds()
+				st.WhenAcked(end-1, func(err error) { outcomes[i] <- err })
+			}
 		default:
 			c.markOne(ctx, tp, p, coordinatorEpoch, commit, outcomes[i])
 		}
@@ -99,6 +110,12 @@ func (c *Coordinator) markAll(ctx context.Context, p statelog.Producer, coordina
 		}
 	}
 	return errs
+}
+
+// decided says that the producer's transaction has its marker in the partition: one per transaction is enough.
+func (c *Coordinator) decided(tp TopicPartition, p statelog.Producer) bool {
+	s, ok := c.host.producer(tp, p.ID)
+	return ok && s.Epoch >= p.Epoch && s.TxnStart < 0 && s.CoordinatorEpoch >= 0
 }
 
 // markOne writes a marker to a partition that is led here; outcome gets the result once it is durable.
@@ -215,6 +232,8 @@ func markerCode(err error) int16 {
 		return kerr.UnknownTopicOrPartition.Code
 	case errors.Is(err, replica.ErrElsewhere), errors.Is(err, partition.ErrNotLeader), errors.Is(err, statelog.ErrNotCoordinator):
 		return kerr.NotLeaderForPartition.Code
+	case errors.Is(err, commitlog.ErrCoordinatorFenced):
+		return kerr.TransactionCoordinatorFenced.Code
 	case errors.Is(err, partition.ErrNotEnough):
 		return kerr.NotEnoughReplicas.Code
 	}

@@ -1,0 +1,272 @@
+package group
+
+import (
+	"context"
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/statelog"
+)
+
+func contextWithCancel() (context.Context, context.CancelFunc) {
+	return context.WithCancel(context.Background())
+}
+
+func simple(n *node) *client {
+	c := n.client("s")
+	c.gen = -1
+	return c
+}
+
+func txnCommit(n *node, producer int64, partition int32, offset int64) int16 {
+	r := kmsg.NewPtrTxnOffsetCommitRequest()
+	r.Version, r.Group, r.ProducerID, r.ProducerEpoch, r.Generation = 4, "s", producer, 0, -1
+	t := kmsg.NewTxnOffsetCommitRequestTopic()
+	t.Topic = "orders"
+	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+	p.Partition, p.Offset = partition, offset
+	t.Partitions = append(t.Partitions, p)
+	r.Topics = append(r.Topics, t)
+	return n.c.TxnOffsetCommit(ctx, r, 0).Topics[0].Partitions[0].ErrorCode
+}
+
+func TestSimpleCommit(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		c := simple(n)
+		wantCode(t, "commit", c.commit(1, 5), 0)
+		wantCode(t, "unknown partition", c.commit(9, 5), kerr.UnknownTopicOrPartition.Code)
+		c.gen, c.id = 3, "m"
+		wantCode(t, "as a member", c.commit(1, 6), kerr.UnknownMemberID.Code)
+		other := n.client("nobody")
+		other.gen, other.id = 3, "m"
+		wantCode(t, "of a group that is not there", other.commit(1, 6), kerr.GroupIDNotFound.Code)
+		if o, _ := n.fetch("s", 2, false); o != -1 {
+			t.Fatalf("fetched %d where nothing was committed", o)
+		}
+	})
+}
+
+func TestTransactionalOffsets(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		testNode(t, Options{}, func(t *testing.T, n *node) {
+			simple(n).commit(0, 1)
+			wantCode(t, "txn commit", txnCommit(n, 100, 0, 2), 0)
+			wantCode(t, "txn commit", txnCommit(n, 200, 1, 9), 0)
+			if restart {
+				n.restart()
+			}
+			if o, code := n.fetch("s", 0, false); o != 1 || code != 0 {
+				t.Fatalf("an open transaction shows: %d, code %d", o, code)
+			}
+			_, code := n.fetch("s", 0, true)
+			wantCode(t, "fetch of stable offsets", code, kerr.UnstableOffsetCommit.Code)
+			mark := func(producer int64, commit bool) {
+				t.Helper()
+				if err := n.c.AppendMarker(ctx, 0, statelog.Producer{ID: producer, Epoch: 0}, 1, commit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mark(100, true)
+			mark(200, false)
+			if restart {
+				n.restart()
+			}
+			if o, code := n.fetch("s", 0, true); o != 2 || code != 0 {
+				t.Fatalf("after commit: %d, code %d", o, code)
+			}
+			if o, code := n.fetch("s", 1, true); o != -1 || code != 0 {
+				t.Fatalf("after abort: %d, code %d", o, code)
+			}
+		})
+	}
+}
+
+// Of a plain commit and a transactional one the later record counts, not the later marker.
+func TestLaterRecordCounts(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		txnCommit(n, 100, 0, 5)
+		simple(n).commit(0, 8)
+		if err := n.c.AppendMarker(ctx, 0, statelog.Producer{ID: 100}, 1, true); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if o, _ := n.fetch("s", 0, true); o != 8 {
+				t.Fatalf("fetched %d", o)
+			}
+			n.restart()
+		}
+	})
+}
+
+func TestDeleteGroup(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		cs := stableGroup(t, n, 1)
+		cs[0].commit(0, 1)
+		del := func(id string) int16 {
+			r := kmsg.NewPtrDeleteGroupsRequest()
+			r.Groups = []string{id}
+			return n.c.DeleteGroups(ctx, r).Groups[0].ErrorCode
+		}
+		wantCode(t, "delete with members", del("g"), kerr.NonEmptyGroup.Code)
+		cs[0].leave()
+		wantCode(t, "delete", del("g"), 0)
+		wantCode(t, "delete again", del("g"), kerr.GroupIDNotFound.Code)
+		for range 2 {
+			if o, _ := n.fetch("g", 0, false); o != -1 {
+				t.Fatalf("offset %d of a deleted group", o)
+			}
+			if s := n.state("g"); s != "Dead" {
+				t.Fatalf("state %s", s)
+			}
+			n.restart()
+		}
+	})
+}
+
+func TestOffsetDelete(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		cs := stableGroup(t, n, 1)
+		cs[0].commit(0, 1)
+		del := func() int16 {
+			r := kmsg.NewPtrOffsetDeleteRequest()
+			r.Group = "g"
+			tp := kmsg.NewOffsetDeleteRequestTopic()
+			tp.Topic = "orders"
+			tp.Partitions = []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 0}}
+			r.Topics = append(r.Topics, tp)
+			resp := n.c.OffsetDelete(ctx, r)
+			wantCode(t, "offset delete", resp.ErrorCode, 0)
+			return resp.Topics[0].Partitions[0].ErrorCode
+		}
+		wantCode(t, "while it is read", del(), kerr.GroupSubscribedToTopic.Code)
+		cs[0].leave()
+		wantCode(t, "delete", del(), 0)
+		if o, _ := n.fetch("g", 0, false); o != -1 {
+			t.Fatalf("offset %d", o)
+		}
+	})
+}
+
+func TestOffsetsExpire(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		cs := stableGroup(t, n, 1)
+		cs[0].commit(0, 1)
+		simple(n).commit(1, 2)
+		for range 8 * 24 * 3600 / 9 { // eight days of heartbeats
+			<-time.After(9 * time.Second)
+			cs[0].heartbeat()
+		}
+		if o, _ := n.fetch("g", 0, false); o != 1 {
+			t.Fatalf("offset %d of a group with members", o)
+		}
+		if o, _ := n.fetch("s", 1, false); o != -1 {
+			t.Fatalf("offset %d of nobody", o)
+		}
+		cs[0].leave()
+		<-time.After(6 * 24 * time.Hour)
+		if o, _ := n.fetch("g", 0, false); o != 1 {
+			t.Fatalf("offset %d six days after the last member", o)
+		}
+		<-time.After(25 * time.Hour)
+		if o, _ := n.fetch("g", 0, false); o != -1 {
+			t.Fatalf("offset %d after its retention", o)
+		}
+		r := kmsg.NewPtrListGroupsRequest()
+		if gs := n.c.ListGroups(r).Groups; len(gs) != 0 {
+			t.Fatalf("groups are left: %+v", gs)
+		}
+	})
+}
+
+// A topic that is deleted and created again has none of the old offsets.
+func TestOffsetsOfAnEarlierTopic(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		simple(n).commit(0, 77)
+		im := *n.image()
+		im.Topics, im.TopicIDs = maps.Clone(im.Topics), maps.Clone(im.TopicIDs)
+		delete(im.TopicIDs, im.Topics["orders"].ID)
+		orders := topic("orders", 3)
+		im.Topics["orders"], im.TopicIDs[orders.ID] = orders, orders
+		n.mu.Lock()
+		n.im = &im
+		n.mu.Unlock()
+		if o, _ := n.fetch("s", 0, false); o != -1 {
+			t.Fatalf("offset %d of the topic that is gone", o)
+		}
+		wantCode(t, "commit", simple(n).commit(0, 3), 0)
+		if o, _ := n.fetch("s", 0, false); o != 3 {
+			t.Fatalf("offset %d", o)
+		}
+	})
+}
+
+func TestFetchByTopicID(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		simple(n).commit(0, 3)
+		for id, want := range map[metadata.TopicID]int16{n.image().Topics["orders"].ID: 0, uuid.New(): kerr.UnknownTopicID.Code} {
+			r := kmsg.NewPtrOffsetFetchRequest()
+			r.Version = 10
+			g := kmsg.NewOffsetFetchRequestGroup()
+			g.Group = "s"
+			tp := kmsg.NewOffsetFetchRequestGroupTopic()
+			tp.TopicID, tp.Partitions = id, []int32{0}
+			g.Topics = append(g.Topics, tp)
+			r.Groups = append(r.Groups, g)
+			p := n.c.OffsetFetch(ctx, r).Groups[0].Topics[0].Partitions[0]
+			wantCode(t, "fetch", p.ErrorCode, want)
+			if want == 0 && p.Offset != 3 {
+				t.Fatalf("offset %d", p.Offset)
+			}
+		}
+		r := kmsg.NewPtrOffsetFetchRequest() // all
+		r.Version = 10
+		g := kmsg.NewOffsetFetchRequestGroup()
+		g.Group = "s"
+		r.Groups = append(r.Groups, g)
+		ts := n.c.OffsetFetch(ctx, r).Groups[0].Topics
+		if len(ts) != 1 || ts[0].TopicID != n.image().Topics["orders"].ID || ts[0].Partitions[0].Offset != 3 {
+			t.Fatalf("all: %+v", ts)
+		}
+	})
+}
+
+func TestLosingLeadership(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		cs := stableGroup(t, n, 1)
+		other := n.client("g")
+		joined := other.joinAsync()
+		n.image().Topics[Topic].Partitions[0].Leader = 2
+		n.lead(0, false, 2)
+		synctest.Wait()
+		wantCode(t, "join", (<-joined).ErrorCode, kerr.NotCoordinator.Code)
+		wantCode(t, "heartbeat", cs[0].heartbeat(), kerr.NotCoordinator.Code)
+		n.image().Topics[Topic].Partitions[0].Leader = 1
+		n.lead(0, true, 3)
+		wantCode(t, "heartbeat", cs[0].heartbeat(), 0)
+	})
+}
+
+func TestPartitionFor(t *testing.T) {
+	// Values of Java: Utils.abs("…".hashCode()) % 50.
+	for id, want := range map[string]int32{"": 0, "a": 47, "group": 98629247 % 50, "polygenelubricants": 0, "console-consumer-1": 24, "my-group": 12, "my-txn-1": 49, "connect-cluster": 13} {
+		if got := statelog.PartitionFor(id, 50); got != want {
+			t.Errorf("%q: partition %d, want %d", id, got, want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(offsetRecord("g", "t", 1, &offset{offset: 3, metadata: "m"}).Key, offsetRecord("g", "t", 1, &offset{offset: 3, metadata: "m"}).Value)
+	f.Add([]byte{0, 2, 0, 1, 'g'}, []byte{0, 3})
+	f.Add([]byte{0, 9}, []byte(nil))
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		_, _ = decode(statelog.Record{Key: key, Value: value})
+	})
+}
