@@ -110,7 +110,10 @@ func (b *Broker) close(mark bool) error {
 			default:
 			}
 			if mark && len(errs) == 0 && b.replicas != nil {
-				note(b.dir.markClean())
+				if err := b.dir.markClean(); err != nil {
+					// On a full disk, for one: the next start only takes longer.
+					b.o.Logger.Warn("the data directory could not be marked as clean: the next start will recover it", "err", err)
+				}
 			}
 			note(b.dir.unlock())
 		}

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,12 +29,17 @@ var ErrVersion = errors.New("raft file of a newer version")
 // Big-endian; the CRC covers sequence and payload. Sequences count from 1 in each file. As each frame is synced before
 // the next is begun, only the last one can be torn by a crash: an invalid frame with nothing valid
 // after it is cut off; with a valid one after it, it is corruption and the journal refuses to open.
+//
+// Zeros lie behind the last frame: room that the disk has given already, so that a node can vote, start
+// and delete topics on a full disk (invariant 11).
 const (
 	journalMagic   = "FBRAFTJ"
 	journalVersion = 1
 	journalHeader  = int64(len(journalMagic) + 1)
 	frameHeader    = 16
 	maxFrame       = 256 << 20
+	minReserve     = 32 << 10
+	growReserve    = 128 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -42,7 +48,8 @@ type journal struct {
 	fs   vfs.FS
 	file vfs.File
 	dir  string
-	end  int64
+	end  int64 // of the last frame
+	size int64 // of the file: zeros from end on
 	seq  uint64
 	err  error // the first failed sync; final
 }
@@ -85,7 +92,9 @@ func createJournal(fsys vfs.FS, dir string, payload []byte) (*journal, error) {
 		b = appendFrame(b, 1, payload)
 		j.seq, j.end = 1, int64(len(b))
 	}
+	j.size = j.end
 	if _, err = f.WriteAt(b, 0); err == nil {
+		j.grow()
 		err = f.Sync()
 	}
 	if err == nil {
@@ -157,13 +166,26 @@ func (j *journal) load(replay func([]byte) error) error {
 		j.seq = seq
 		pos += int64(frameHeader + len(payload))
 	}
-	j.end = pos
-	if pos < int64(len(b)) {
+	j.end, j.size = pos, int64(len(b))
+	if len(bytes.TrimLeft(b[pos:], "\x00")) > 0 {
 		if err := j.file.Truncate(pos); err != nil {
 			return err
 		}
+		j.size = pos
 	}
+	j.grow()
 	return nil
+}
+
+// grow keeps room behind the last frame. That it cannot is no error: the disk is full, and the room is for then.
+func (j *journal) grow() {
+	if j.size >= j.end+minReserve {
+		return
+	}
+	n, err := j.file.WriteAt(make([]byte, growReserve), j.size)
+	if n > 0 || err == nil {
+		j.size += int64(n)
+	}
 }
 
 // laterFrame finds a valid frame of a sequence above seq+1: its predecessor was synced before it was written.
@@ -190,6 +212,7 @@ func (j *journal) append(payload []byte) error {
 		return fmt.Errorf("raft entry of %d bytes: at most %d", len(payload), maxFrame)
 	}
 	b := appendFrame(nil, j.seq+1, payload)
+	j.grow()
 	if _, err := j.file.WriteAt(b, j.end); err != nil {
 		// Nothing was promised for these bytes yet: the next frame overwrites them.
 		return fmt.Errorf("write %s at %d: %w", j.file.Name(), j.end, err)
@@ -200,6 +223,7 @@ func (j *journal) append(payload []byte) error {
 	}
 	j.seq++
 	j.end += int64(len(b))
+	j.size = max(j.size, j.end)
 	return nil
 }
 

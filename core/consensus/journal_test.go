@@ -136,7 +136,7 @@ func TestTornTailIsCut(t *testing.T) {
 	if err := s.StoreLogs(entries(4, 6, 50)); err != nil {
 		t.Fatal(err)
 	}
-	full := make([]byte, s.j.end)
+	full := make([]byte, s.j.end) // without the room behind it
 	if _, err := s.j.file.ReadAt(full, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -217,4 +217,26 @@ func FuzzSnapshot(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestJournalHasRoomOnAFullDisk(t *testing.T) {
+	disk := vfs.NewMemory()
+	if err := disk.MkdirAll("/r", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, disk)
+	disk.SetCapacity(1)
+	for n := range uint64(100) {
+		if err := s.SetUint64([]byte("term"), n+1); err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	_ = s.close()
+	s = newStore(t, disk)
+	if v, _ := s.GetUint64([]byte("term")); v != 100 {
+		t.Error(v)
+	}
+	if err := s.SetUint64([]byte("term"), 101); err != nil {
+		t.Error(err)
+	}
 }

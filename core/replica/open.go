@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/google/uuid"
 
@@ -50,8 +51,8 @@ func (s *Set) open(sl *slot) (*partition.Partition, error) {
 	switch {
 	case sl.gone || sl.state == nil:
 		return nil, ErrUnknown
-	case sl.p != nil || sl.err != nil:
-		return sl.p, sl.err
+	case sl.p.Load() != nil || sl.err != nil:
+		return sl.p.Load(), sl.err
 	}
 	p, err := s.openLog(sl)
 	if err != nil {
@@ -59,13 +60,13 @@ func (s *Set) open(sl *slot) (*partition.Partition, error) {
 		s.o.Logger.Error("partition is offline", "partition", folder(sl.state), "err", err)
 		return nil, sl.err
 	}
-	sl.p = p
+	sl.p.Store(p)
 	return p, nil
 }
 
 func (s *Set) openLog(sl *slot) (*partition.Partition, error) {
 	name := folder(sl.state)
-	dir := path.Join(s.o.Dir, name)
+	dir, id := path.Join(s.o.Dir, name), sl.state.TopicID
 	s.finishRemoval(name, sl)
 	if err := s.checkOwner(dir, sl.state); err != nil {
 		return nil, err
@@ -78,7 +79,13 @@ func (s *Set) openLog(sl *slot) (*partition.Partition, error) {
 				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: s.o.Clean, BootID: s.o.BootID,
 			})
 		},
-		Prepare: func() error { return s.claim(dir, sl.state.TopicID) },
+		Prepare: func() error {
+			err := s.claim(dir, id)
+			if errors.Is(err, syscall.ENOSPC) {
+				err = fmt.Errorf("%w: %w", commitlog.ErrDiskFull, err)
+			}
+			return err
+		},
 	})
 }
 

@@ -79,8 +79,7 @@ func (s *Set) remove(name string, r *removal) {
 	}()
 	r.slot.mu.Lock()
 	r.slot.gone = true
-	p := r.slot.p
-	r.slot.p = nil
+	p := r.slot.p.Swap(nil)
 	r.slot.mu.Unlock()
 	if p != nil {
 		p.Close()

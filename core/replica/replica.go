@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/forebayhub/forebay/core/commitlog"
@@ -58,13 +59,12 @@ type Set struct {
 
 	mu struct {
 		sync.RWMutex
-		image     *metadata.Image
-		topics    map[string]*hosted
-		leaders   map[string][]func(int32, bool, int32)
-		removals  map[string]*removal // by folder, until they are renamed
-		graves    []grave             // renamed, to be removed
-		closed    bool
-		recovered bool
+		image    *metadata.Image
+		topics   map[string]*hosted
+		leaders  map[string][]func(int32, bool, int32)
+		removals map[string]*removal // by folder, until they are renamed
+		graves   []grave             // renamed, to be removed
+		closed   bool
 	}
 	work chan struct{} // room for one: Run has something to do
 }
@@ -81,8 +81,8 @@ type slot struct {
 	mu       sync.Mutex
 	state    *metadata.Partition
 	settings controller.TopicSettings
-	p        *partition.Partition
-	err      error // why it could not be opened; final until a restart
+	p        atomic.Pointer[partition.Partition] // written with mu held
+	err      error                               // why it could not be opened; final until a restart
 	gone     bool
 }
 
@@ -116,6 +116,9 @@ func (s *Set) Partition(topic string, number int32) (*partition.Partition, error
 	s.mu.RUnlock()
 	if sl == nil {
 		return nil, ErrElsewhere
+	}
+	if p := sl.p.Load(); p != nil {
+		return p, nil
 	}
 	return s.open(sl)
 }
@@ -261,19 +264,16 @@ func (sl *slot) update(state *metadata.Partition, settings controller.TopicSetti
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	sl.state, sl.settings = state, settings
-	if sl.p != nil {
-		sl.p.Log().SetConfig(settings.Log)
-		sl.p.Update(state, settings.MinInSync)
+	if p := sl.p.Load(); p != nil {
+		p.Log().SetConfig(settings.Log)
+		p.Update(state, settings.MinInSync)
 	}
 }
 
 // Hosted calls fn for every partition that is here and open, in no order.
 func (s *Set) Hosted(fn func(*partition.Partition)) {
 	for _, sl := range s.slots() {
-		sl.mu.Lock()
-		p := sl.p
-		sl.mu.Unlock()
-		if p != nil {
+		if p := sl.p.Load(); p != nil {
 			fn(p)
 		}
 	}
@@ -314,7 +314,7 @@ func (s *Set) Maintain(ctx context.Context) {
 			return
 		}
 		sl.mu.Lock()
-		p, state := sl.p, sl.state
+		p, state := sl.p.Load(), sl.state
 		sl.mu.Unlock()
 		if p == nil {
 			if !s.exists(state) {
@@ -341,11 +341,12 @@ func (s *Set) Close() error {
 		sl.mu.Lock()
 		defer sl.mu.Unlock()
 		sl.gone = true
-		if sl.p == nil {
+		p := sl.p.Load()
+		if p == nil {
 			return nil
 		}
-		sl.p.Close()
-		return sl.p.Log().Close()
+		p.Close()
+		return p.Log().Close()
 	})
 }
 
