@@ -7,6 +7,7 @@ package configs
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -254,9 +255,34 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	bad := l.report(path, fmt.Sprintf("%s '%s' (%s)", kind, c.Name, c.Type), e.Value, findings)
 	c.Values = values
 	l.seen[e.Key] = c
-	if !bad {
-		l.out.Connectors = append(l.out.Connectors, c)
+	if bad {
+		return
 	}
+	if err := l.make(c); err != nil {
+		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' (%s): %v", kind, c.Name, c.Type, err), "")
+		return
+	}
+	l.out.Connectors = append(l.out.Connectors, c)
+}
+
+// make tries the connector's constructor, which does no I/O: it sees what one field alone does not show.
+func (l *loader) make(c Connector) error {
+	env := connectors.Env{Name: c.Name, Group: "lint", Logger: slog.New(slog.DiscardHandler)}
+	if c.Sink {
+		for _, t := range l.o.Registry.Sinks {
+			if t.Name == c.Type {
+				_, err := t.New(c.Values, env)
+				return err
+			}
+		}
+	}
+	for _, t := range l.o.Registry.Sources {
+		if t.Name == c.Type {
+			_, err := t.New(c.Values, env)
+			return err
+		}
+	}
+	return nil
 }
 
 // report turns findings into problems; it says whether one of them forbids to go on.

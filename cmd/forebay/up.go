@@ -234,9 +234,15 @@ func serve(ctx context.Context, s streams, o upOptions, node broker.Options, con
 func newWorker(where hublog.Options, config *configs.Config, log *slog.Logger) (*worker.Worker, error) {
 	o := worker.Options{Log: where, Group: defaultGroup, Registry: builtin.Registry(), Logger: log}
 	if config != nil {
-		for _, c := range config.Connectors {
-			o.Connectors = append(o.Connectors, worker.Config{Name: c.Name, Type: c.Type, Sink: c.Sink, Values: c.Values, Node: c.Node})
-		}
+		o.Connectors = workerConfigs(config)
 	}
 	return worker.New(o)
+}
+
+// workerConfigs hands the connectors of the files to the runtime.
+func workerConfigs(config *configs.Config) (out []worker.Config) {
+	for _, c := range config.Connectors {
+		out = append(out, worker.Config{Name: c.Name, Type: c.Type, Sink: c.Sink, Values: c.Values, Node: c.Node})
+	}
+	return out
 }

@@ -4,6 +4,7 @@ package builtin
 import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/sinks/file"
+	"github.com/forebayhub/forebay/sinks/hdfs"
 	"github.com/forebayhub/forebay/sources/postgres"
 	"github.com/forebayhub/forebay/sources/tail"
 )
@@ -12,6 +13,6 @@ import (
 func Registry() connectors.Registry {
 	return connectors.Registry{
 		Sources: []connectors.SourceType{postgres.Type(), tail.Type()},
-		Sinks:   []connectors.SinkType{file.Type()},
+		Sinks:   []connectors.SinkType{file.Type(), hdfs.Type()},
 	}
 }

@@ -6,10 +6,13 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
@@ -25,7 +28,7 @@ func Spec() spec.Spec {
 	return spec.Spec{
 		Doc: "Streams tables of a PostgreSQL database (12 or later) as change events: first the rows that are there, then every insert, update, delete and truncate, by logical replication with pgoutput.",
 		Fields: []spec.Field{
-			{Name: "url", Type: spec.Secret, Required: true, Example: "postgres://forebay:${PG_PASSWORD}@db:5432/shop",
+			{Name: "url", Type: spec.Secret, Required: true, Check: checkURL, Example: "postgres://forebay:${PG_PASSWORD}@db:5432/shop",
 				Doc: "Where the database is; the user needs REPLICATION and SELECT on the tables, and owns them if Forebay is to create the publication."},
 			{Name: "tables", Type: spec.Strings, Required: true, Example: "[public.orders, sales.*]", Check: checkTables,
 				Doc: "Tables as schema.table, with * and ? as wildcards; a table that is added later gets its own snapshot at the next start."},
@@ -39,6 +42,18 @@ func Spec() spec.Spec {
 				Doc: "How often the position moves while the tables are quiet, so that the slot does not hold WAL of other tables back."},
 		},
 	}
+}
+
+// checkURL never repeats the text: it holds a password.
+func checkURL(v any) error {
+	text := v.(spec.SecretText).Reveal()
+	if strings.Contains(text, "://") && !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
+		return errors.New("it begins with postgres:// or postgresql://, as in postgres://user:password@host:5432/database")
+	}
+	if _, err := pgconn.ParseConfig(text); err != nil {
+		return errors.New("not a PostgreSQL URL; write postgres://user:password@host:5432/database")
+	}
+	return nil
 }
 
 func checkTables(v any) error {

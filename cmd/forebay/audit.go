@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebayhub/forebay/configs"
+	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/plugins/builtin"
+	"github.com/forebayhub/forebay/runtime/audit"
+	"github.com/forebayhub/forebay/runtime/hublog"
+)
+
+func auditCommand(s streams) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "audit FILE… NAME",
+		Short: "Prove a pipeline: compare source, log and sink at one point",
+		Long: "Compares what the sources hold, what the log holds and what the sink holds at one point of the sources, and lists what is\n" +
+			"missing, doubled or different. NAME is a sink, with the sources that feed it, or a source. Exit code 0 only when nothing is.",
+		Args: cobra.MinimumNArgs(2),
+	}
+	wait := c.Flags().Duration("wait", 2*time.Minute, "how long the pipeline may take to reach the point")
+	limit := c.Flags().Int("list", 10, "how many differences of each comparison are listed")
+	addJSON(c)
+	addBootstrap(c)
+	addHTTP(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		config, err := configs.Load(args[:len(args)-1], configOptions())
+		if err != nil {
+			return err
+		}
+		client, err := dial(c) // says at once when nobody answers
+		if err != nil {
+			return err
+		}
+		client.Close()
+		bootstrap, err := c.Flags().GetStringSlice("bootstrap")
+		if err != nil {
+			return err
+		}
+		o := audit.Options{
+			Log: hublog.Options{Bootstrap: bootstrap, ClientID: "forebay-audit"}, Group: defaultGroup, Registry: builtin.Registry(),
+			Connectors: workerConfigs(config), Name: args[len(args)-1], Wait: *wait, List: *limit,
+			Flush: func(_ context.Context, sink string) error {
+				return call(c, http.MethodPost, "/connectors/"+url.PathEscape(sink)+"/flush", nil)
+			},
+		}
+		if !wantsJSON(c) {
+			o.Progress = func(what string) { fmt.Fprintln(s.err, "audit: "+what) }
+		}
+		result, err := audit.Run(c.Context(), o)
+		if err != nil {
+			return err
+		}
+		if wantsJSON(c) {
+			if err := writeJSON(s.out, result); err != nil {
+				return err
+			}
+		} else if err := result.Print(s.out); err != nil {
+			return err
+		}
+		if !result.Clean() {
+			return &problem.Error{Code: "audit-failed", Class: problem.Runtime, Where: o.Name, What: "source, log and sink do not agree"}
+		}
+		return nil
+	}
+	return c
+}
