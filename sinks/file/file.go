@@ -14,11 +14,13 @@ import (
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/internal/vfs"
 	"github.com/forebayhub/forebay/sinks/internal/files"
+	"github.com/forebayhub/forebay/sinks/internal/parquet"
 )
 
 // Type is the sink as plugins/builtin lists it.
 func Type() connectors.SinkType {
 	formats := files.Formats()
+	formats["parquet"] = parquet.New
 	return connectors.SinkType{
 		Name: "file",
 		Spec: spec.Spec{

@@ -2,6 +2,9 @@ package hdfs
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,7 +18,7 @@ import (
 // namenodeConn is a connection for RPCs, which go one after the other: a write, then reads.
 type namenodeConn struct {
 	net.Conn
-	patience time.Duration
+	d *dialer
 }
 
 // namenodeError marks a failure on the way to or from a namenode. The library
@@ -27,10 +30,11 @@ func (e *namenodeError) Error() string { return "namenode connection: " + e.err.
 func (e *namenodeError) Unwrap() error { return e.err }
 
 func (c *namenodeConn) Read(p []byte) (int, error) {
-	if err := c.Conn.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
+	if err := c.Conn.SetReadDeadline(time.Now().Add(c.d.patience)); err != nil {
 		return 0, &namenodeError{err}
 	}
 	n, err := c.Conn.Read(p)
+	c.d.note(c.RemoteAddr().String(), err)
 	if err != nil {
 		// The library would go on using this connection and take a late answer
 		// for the next call's ("unexpected sequence number"). A closed one fails
@@ -42,7 +46,7 @@ func (c *namenodeConn) Read(p []byte) (int, error) {
 }
 
 func (c *namenodeConn) Write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.d.patience)); err != nil {
 		return 0, &namenodeError{err}
 	}
 	n, err := c.Conn.Write(p)
@@ -133,13 +137,26 @@ func newDialer(connect, patience time.Duration) *dialer {
 
 func (d *dialer) namenode(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := d.dial(ctx, network, addr)
-	d.mu.Lock()
-	d.lastNN = err
-	d.mu.Unlock()
 	if err != nil {
+		d.note(addr, err)
 		return nil, err
 	}
-	return &namenodeConn{Conn: c, patience: d.patience}, nil
+	return &namenodeConn{Conn: c, d: d}, nil
+}
+
+// note remembers why a namenode did not answer; the library keeps only the last
+// error, which is that the connection was closed.
+func (d *dialer) note(addr string, err error) {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("%s closed the connection", addr)
+	case errors.As(err, &timeout) && timeout.Timeout() && addr != "":
+		err = fmt.Errorf("%s does not answer: %w", addr, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lastNN = err
 }
 
 func (d *dialer) datanode(ctx context.Context, network, addr string) (net.Conn, error) {

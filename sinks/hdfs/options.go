@@ -21,6 +21,9 @@ type Options struct {
 	// Replication and BlockSize (bytes) of new files; zero means the namenode's defaults.
 	Replication int
 	BlockSize   int64
+	// FileSize is about how large files get; zero means unknown. Without a BlockSize, blocks
+	// are made large enough that a file needs one: between two blocks the library cannot recover from anything.
+	FileSize int64
 	// UseDatanodeHostname dials datanodes by name and not by the address that the
 	// namenode knows. Like dfs.client.use.datanode.hostname.
 	UseDatanodeHostname bool
@@ -57,6 +60,16 @@ func (o Options) WithDefaults() Options {
 		o.Root = "/"
 	}
 	return o
+}
+
+// blockSize is the block size of new files, given the namenode's default.
+func (o Options) blockSize(serverDefault int64) int64 {
+	if o.BlockSize != 0 {
+		return o.BlockSize
+	}
+	const mib = 1 << 20
+	room := (o.FileSize + o.FileSize/4 + mib - 1) / mib * mib
+	return max(serverDefault, room)
 }
 
 const defaultPort = "8020"

@@ -70,12 +70,9 @@ func (t *Target) connected() (*hdfs.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.mu.replication, t.mu.blockSize = t.opts.Replication, t.opts.BlockSize
+		t.mu.replication, t.mu.blockSize = t.opts.Replication, t.opts.blockSize(d.BlockSize)
 		if t.mu.replication == 0 {
 			t.mu.replication = d.Replication
-		}
-		if t.mu.blockSize == 0 {
-			t.mu.blockSize = d.BlockSize
 		}
 	}
 	return t.mu.client, nil
@@ -84,6 +81,10 @@ func (t *Target) connected() (*hdfs.Client, error) {
 // do runs an operation, and again while no namenode answers. unsure tells the
 // operation that an earlier attempt may have been carried out without an answer.
 func (t *Target) do(ctx context.Context, op, name string, f func(c *hdfs.Client, unsure bool) error) error {
+	return t.doFor(ctx, t.opts.RetryFor, op, name, f)
+}
+
+func (t *Target) doFor(ctx context.Context, retryFor time.Duration, op, name string, f func(c *hdfs.Client, unsure bool) error) error {
 	began, unsure := time.Now(), false
 	var pause backoff
 	for {
@@ -100,11 +101,14 @@ func (t *Target) do(ctx context.Context, op, name string, f func(c *hdfs.Client,
 			}
 			unsure = unsure || !isAnswer(err)
 		}
-		if isAnswer(err) || !isNamenodeTrouble(err) || time.Since(began) > t.opts.RetryFor {
+		if isAnswer(err) || !isNamenodeTrouble(err) || time.Since(began) >= retryFor {
 			return t.explain(op, t.abs(name), err)
 		}
-		if err := pause.wait(ctx); err != nil {
-			return err
+		if werr := pause.wait(ctx); werr != nil {
+			if errors.Is(werr, context.DeadlineExceeded) {
+				return t.explain(op, t.abs(name), err) // what was waited for says more
+			}
+			return werr
 		}
 	}
 }
