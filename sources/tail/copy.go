@@ -41,12 +41,17 @@ func isCopyName(original, copy string) bool {
 	}) < 0
 }
 
+// mayBeCopied says whether path is what a copy of f would be called; f may have been renamed since.
+func (f *file) mayBeCopied(path string) bool {
+	return isCopyName(f.origin, path) || isCopyName(f.path, path)
+}
+
 // copied looks, when new files have appeared, whether the files that they may be
 // copies of still have what was read of them.
 func (t *task) copied(fresh []found) error {
 	for _, m := range fresh {
 		for _, o := range append([]*file(nil), t.order...) {
-			if o.offset > 0 && o.copyOf == "" && isCopyName(o.path, m.path) {
+			if o.offset > 0 && o.copyOf == "" && o.mayBeCopied(m.path) {
 				if err := t.replaced(o); err != nil {
 					return err
 				}
@@ -97,7 +102,7 @@ func (t *task) hold(f *file) error {
 		return nil
 	}
 	for _, o := range t.order {
-		if o != f && o.copyOf == "" && (o.offset > 0 || f.size >= certain) && isCopyName(o.path, f.path) && sameContent(o, f) {
+		if o != f && o.copyOf == "" && (o.offset > 0 || f.size >= certain) && o.mayBeCopied(f.path) && sameContent(o, f) {
 			f.copyOf, f.origin, f.part, f.moved, f.tried = o.key(), o.origin, o.part, true, f.size
 			return nil
 		}
@@ -196,7 +201,7 @@ func (t *task) findCopy(f *file) *file {
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if e.IsDir() || !isCopyName(f.path, path) && path != f.path {
+		if e.IsDir() || !f.mayBeCopied(path) && path != f.path {
 			continue
 		}
 		info, err := os.Stat(path)

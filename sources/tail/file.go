@@ -167,6 +167,23 @@ func (f *file) sized(size int64, now time.Time) {
 	f.seen = max(f.seen, size)
 }
 
+// modified is when the file was written last.
+func (f *file) modified() (time.Time, bool) {
+	if f.fd != nil {
+		st, err := f.fd.Stat()
+		return timeOf(st, err)
+	}
+	st, err := os.Stat(f.path)
+	return timeOf(st, err)
+}
+
+func timeOf(st fs.FileInfo, err error) (time.Time, bool) {
+	if err != nil {
+		return time.Time{}, false
+	}
+	return st.ModTime(), true
+}
+
 // idle says whether everything that can be taken now was taken.
 func (f *file) idle() bool {
 	return f.copyOf != "" || f.size == f.offset || f.size == f.tried

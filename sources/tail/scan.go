@@ -47,8 +47,8 @@ func (t *task) bind() error {
 			t.lost(f)
 			continue
 		}
-		if serr == nil {
-			t.rotatedSince(f, info.ModTime(), byID)
+		if serr == nil && (byID[f.id] != f.origin || f.offset == 0) {
+			t.rotatedSince(f, info.ModTime(), func(id fileID) bool { _, ok := byID[id]; return ok })
 		}
 	}
 	return nil
@@ -56,12 +56,9 @@ func (t *task) bind() error {
 
 // rotatedSince takes on the files that were written under f's name and rotated
 // away while nobody watched, to names that no glob matches: copies' names, not
-// known, and younger than f. (A younger one that had been read to its end and forgotten would
+// known, and not older than f. (A younger one that had been read to its end and forgotten would
 // mean that f had been quiet even longer, and forgotten too.)
-func (t *task) rotatedSince(f *file, since time.Time, matched map[fileID]string) {
-	if matched[f.id] == f.origin && f.offset > 0 {
-		return // it has its name and its content still
-	}
+func (t *task) rotatedSince(f *file, since time.Time, matched func(fileID) bool) {
 	dir := filepath.Dir(f.origin)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -73,11 +70,11 @@ func (t *task) rotatedSince(f *file, since time.Time, matched map[fileID]string)
 			continue
 		}
 		info, err := os.Stat(path)
-		if err != nil || !info.Mode().IsRegular() || !info.ModTime().After(since) {
+		if err != nil || !info.Mode().IsRegular() || info.ModTime().Before(since) {
 			continue
 		}
 		id, ok := idOf(info)
-		if _, glob := matched[id]; !ok || glob || t.files[id] != nil {
+		if !ok || matched(id) || t.files[id] != nil {
 			continue
 		}
 		t.appear(found{path: path, id: id, size: info.Size()}, time.Now())
@@ -126,13 +123,23 @@ func (t *task) scan(now time.Time) error {
 		f.path, f.matched, f.deleted = m.path, true, false
 		f.sized(m.size, now)
 	}
+	type rotation struct{ f, old *file } // old has the content that f's name had
+	var rotated []rotation
 	for _, f := range append([]*file(nil), t.order...) {
 		switch {
 		case !here[f.id]:
+			was := f.matched
 			t.missing(f, now)
+			if was && !f.deleted && t.files[f.id] == f && f.copyOf == "" {
+				rotated = append(rotated, rotation{f, f})
+			}
 		case f.size < f.offset && f.copyOf == "":
+			t.taken = nil
 			if err := t.replaced(f); err != nil {
 				return err
+			}
+			if t.taken != nil {
+				rotated = append(rotated, rotation{f, t.taken})
 			}
 		}
 	}
@@ -145,6 +152,11 @@ func (t *task) scan(now time.Time) error {
 			continue
 		}
 		t.appear(m, now)
+	}
+	for _, r := range rotated {
+		if since, ok := r.old.modified(); ok {
+			t.rotatedSince(r.f, since, func(id fileID) bool { return here[id] })
+		}
 	}
 	for _, f := range append([]*file(nil), t.order...) {
 		if err := t.hold(f); err != nil {

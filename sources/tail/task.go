@@ -39,7 +39,7 @@ type task struct {
 	marked  bool                     // the start key is in the log, or not needed
 	ignored map[fileID]int64         // files that are not read (compressed) with their size
 
-	taken   *file // the copy that was taken over last
+	taken *file // the copy that was taken over last
 
 	hints    *watcher
 	nextScan time.Time

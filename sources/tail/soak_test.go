@@ -1,0 +1,179 @@
+package tail
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// logger is a program that writes a log, and the logrotate that rotates it. Each
+// file that it begins has a number of its own, so that order within a file shows.
+type logger struct {
+	t    *testing.T
+	path string
+	id   int
+	gen  int // of the file
+	line int // within the file
+	all  int
+}
+
+func (l *logger) write(n int, pad string) {
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	must(l.t, err)
+	w := bufio.NewWriter(f)
+	for range n {
+		fmt.Fprintf(w, "%d %d %d %s\n", l.id, l.gen, l.line, pad[:l.all%len(pad)])
+		l.line++
+		l.all++
+	}
+	must(l.t, w.Flush())
+	must(l.t, f.Close())
+}
+
+// shift renames app.log.1 to app.log.2 and so on, as logrotate does.
+func (l *logger) shift() {
+	for i := 30; i >= 1; i-- {
+		from, to := l.path+"."+strconv.Itoa(i), l.path+"."+strconv.Itoa(i+1)
+		if _, err := os.Stat(from); err == nil {
+			must(l.t, os.Rename(from, to))
+		}
+	}
+	l.gen, l.line = l.gen+1, 0
+}
+
+func (l *logger) rename() {
+	if _, err := os.Stat(l.path); err != nil {
+		return
+	}
+	l.shift()
+	must(l.t, os.Rename(l.path, l.path+".1"))
+}
+
+func (l *logger) copyTruncate() {
+	if _, err := os.Stat(l.path); err != nil {
+		return
+	}
+	l.shift()
+	copyFile(l.t, l.path, l.path+".1")
+	must(l.t, os.Truncate(l.path, 0))
+}
+
+// Gate 2's source half: every line once and each file in order, over every kind of
+// rotation and ten kills, while the files are read and while nobody looks.
+func TestEveryRotationTenKills(t *testing.T) {
+	for _, glob := range []string{"*.log", "*.log*"} {
+		t.Run(strings.ReplaceAll(glob, "*", "x"), func(t *testing.T) { soak(t, glob, 150_000) })
+	}
+}
+
+func soak(t *testing.T, glob string, lines int) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	dir := t.TempDir()
+	h := newHub(t, "paths", filepath.Join(dir, glob), "rotate_wait", "2s")
+	pad := strings.Repeat("x", 120)
+	var loggers []*logger
+	for i := range 4 {
+		loggers = append(loggers, &logger{t: t, id: i, path: filepath.Join(dir, fmt.Sprintf("app%d.log", i))})
+	}
+	written, kills, steps := 0, 0, 0
+	h.start()
+	caughtUp := func() bool { return len(h.records) >= written }
+	// A file that no glob matches can only be found by somebody who knew it, or its predecessor, under its name.
+	known := func(l *logger) {
+		info, err := os.Stat(l.path)
+		if err != nil || glob == "*.log*" {
+			return
+		}
+		id, _ := idOf(info)
+		h.until("a position of "+l.path, func() bool {
+			p, err := parsePosition(h.positions[fileKey(id)])
+			return err == nil && p.Offset > 0 && p.Offset <= info.Size()
+		})
+	}
+	for ; written < lines || kills < 10; steps++ {
+		l := loggers[rnd.IntN(len(loggers))]
+		n := 1 + rnd.IntN(2000)
+		l.write(n, pad)
+		written += n
+		what := rnd.IntN(12)
+		if what <= 3 || what == 5 {
+			known(l)
+		}
+		switch what {
+		case 0, 1:
+			l.rename()
+		case 2, 3:
+			l.copyTruncate()
+		case 4: // deleted: only a reader that has it open can have the rest
+			h.until("the reader", caughtUp)
+			l.write(5, pad)
+			written += 5
+			h.until("the open file", func() bool { return h.task.opened > 0 && caughtUp() })
+			must(t, os.Remove(l.path))
+			l.gen, l.line = l.gen+1, 0
+		case 5: // a rotation while nobody looks, and then another
+			h.kill()
+			kills++
+			l.write(100, pad)
+			l.rename()
+			l.write(100, pad)
+			written += 200
+			if rnd.IntN(2) == 0 {
+				l.copyTruncate()
+				l.write(10, pad)
+				written += 10
+			}
+			h.start()
+		case 6: // read, but killed before it is in the log
+			h.read(10*time.Millisecond, true)
+			h.kill()
+			kills++
+			h.start()
+		}
+		for range rnd.IntN(4) {
+			h.read(time.Millisecond, false)
+		}
+	}
+	h.until("all lines", caughtUp)
+	for range 20 {
+		h.read(5*time.Millisecond, false)
+	}
+	t.Logf("%d lines, %d steps, %d kills, %d positions", written, steps, kills, len(h.positions))
+	seen := make(map[string]bool, written)
+	type file struct{ id, gen string }
+	last := map[file]int{}
+	for _, r := range h.records {
+		p := strings.SplitN(r.value, " ", 4)
+		if len(p) != 4 {
+			t.Fatalf("torn line %q", r.value)
+		}
+		key := p[0] + " " + p[1] + " " + p[2]
+		if seen[key] {
+			for _, o := range h.records {
+				if strings.HasPrefix(o.value, key+" ") {
+					t.Logf("%s at %s", o.path, o.offset)
+				}
+			}
+			t.Fatalf("line %s is there twice", key)
+		}
+		seen[key] = true
+		n, err := strconv.Atoi(p[2])
+		must(t, err)
+		f := file{p[0], p[1]}
+		if n != last[f] {
+			t.Fatalf("line %s comes when %d was next", key, last[f])
+		}
+		last[f] = n + 1
+	}
+	if len(seen) != written {
+		t.Fatalf("%d lines of %d", len(seen), written)
+	}
+}
