@@ -22,6 +22,7 @@ type numbers struct {
 	topic string
 	n     int64
 	typed bool
+	full  bool // every Read fills the batch
 
 	mu        sync.Mutex
 	committed int64 // the highest position ever acknowledged
@@ -94,7 +95,7 @@ func (t *numbersTask) Read(ctx context.Context, b *connectors.Batch) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	for range 1 + rand.IntN(50) {
+	for i, most := 0, 1+rand.IntN(50); i < most || t.s.full; i++ {
 		if t.next == t.s.n || b.Full() {
 			break
 		}
@@ -106,9 +107,9 @@ func (t *numbersTask) Read(ctx context.Context, b *connectors.Batch) error {
 		} else {
 			r.RawValue = b.Copy(strconv.AppendInt(nil, t.next, 10))
 		}
-		b.Add(r, 16)
+		b.Add(r, 100)
 		t.next++
-		if rand.IntN(3) == 0 {
+		if !t.s.full && rand.IntN(3) == 0 {
 			b.Mark("n", positionOf(t.next), true)
 		}
 	}
