@@ -3,7 +3,7 @@ package partition
 // ack is one appender's wait for the high watermark.
 type ack struct {
 	offset int64
-	done   func(error) // nil once cancelled
+	done   func(error)
 }
 
 // ackQueue holds waits in the order of their offsets. Appends come in that order

@@ -91,6 +91,7 @@ func Open(o Options) (*Partition, error) {
 		return nil, err
 	}
 	p.log = log
+	p.hw.Store(log.StartOffset()) // what lay before it was readable once
 	p.ready.Store(o.Prepare == nil)
 	p.opened.Store(true)
 	p.Update(o.State, o.MinISR)
@@ -124,11 +125,11 @@ func (p *Partition) Update(state *metadata.Partition, minISR int) {
 			lost = p.mu.acks.drain()
 		}
 	}
-	acked, waiters := p.liftLocked(), p.mu.waiters
-	if changed {
-		waiters = slices.Clone(p.mu.waiters)
-	} else if acked == nil {
-		waiters = nil
+	hw := p.hw.Load()
+	acked := p.liftLocked()
+	var waiters []*Waiter
+	if changed || p.hw.Load() > hw {
+		waiters = p.waitersLocked()
 	}
 	p.mu.Unlock()
 	p.appending.Unlock()
