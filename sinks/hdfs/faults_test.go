@@ -23,6 +23,7 @@ func TestFaults(t *testing.T) {
 	t.Run("the namenode is down at Close", func(t *testing.T) { namenodeDownAtClose(t, h) })
 	t.Run("operations wait for a namenode that comes back", func(t *testing.T) { namenodeComesBack(t, h) })
 	t.Run("blocks that are counted in late", func(t *testing.T) { manyBlocks(t, h) })
+	t.Run("a sink that is killed again and again", func(t *testing.T) { killedAgainAndAgain(t, h) })
 	t.Run("a namenode that accepts and is silent", func(t *testing.T) { silentNamenode(t, h) })
 }
 
