@@ -203,6 +203,9 @@ func (p *Partition) prepareOnce() error {
 	if p.ready.Load() {
 		return nil
 	}
+	if p.mu.closed {
+		return ErrNotLeader // the folder's name may be another topic's by now
+	}
 	if err := p.prepare(); err != nil {
 		return err
 	}

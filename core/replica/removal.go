@@ -40,19 +40,24 @@ func (s *Set) putAwayLocked(h *hosted, sl *slot, p *metadata.Partition, image *m
 		// The topic lives on; this replica of it was moved elsewhere.
 		deleted = int(p.Number) < len(t.Partitions) && !slices.Contains(t.Partitions[p.Number].Replicas, s.o.NodeID)
 	}
-	s.mu.removals[folder(p)] = &removal{slot: sl, state: p, deleted: deleted, delay: h.settings.Log.FileDeleteDelay}
+	name := folder(p)
+	s.mu.removals[name] = append(s.mu.removals[name], &removal{slot: sl, state: p, deleted: deleted, delay: h.settings.Log.FileDeleteDelay})
 	select {
 	case s.work <- struct{}{}:
 	default:
 	}
 }
 
-// finishRemoval frees a folder's name, if a deleted partition other than except has it still.
-func (s *Set) finishRemoval(name string, except *slot) {
+// finishRemoval frees a folder's name, if deleted partitions still have it: all of them, or
+// those that had it before slot before.
+func (s *Set) finishRemoval(name string, before *slot) {
 	s.mu.RLock()
-	r := s.mu.removals[name]
+	list := slices.Clone(s.mu.removals[name])
 	s.mu.RUnlock()
-	if r != nil && r.slot != except {
+	for _, r := range list {
+		if r.slot == before {
+			return
+		}
 		r.once.Do(func() { s.remove(name, r) })
 	}
 }
@@ -72,8 +77,11 @@ func (s *Set) finishRemovals() {
 func (s *Set) remove(name string, r *removal) {
 	defer func() {
 		s.mu.Lock()
-		if s.mu.removals[name] == r {
+		left := slices.DeleteFunc(s.mu.removals[name], func(o *removal) bool { return o == r })
+		if len(left) == 0 {
 			delete(s.mu.removals, name)
+		} else {
+			s.mu.removals[name] = left
 		}
 		s.mu.Unlock()
 	}()

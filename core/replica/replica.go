@@ -62,8 +62,8 @@ type Set struct {
 		image    *metadata.Image
 		topics   map[string]*hosted
 		leaders  map[string][]func(int32, bool, int32)
-		removals map[string]*removal // by folder, until they are renamed
-		graves   []grave             // renamed, to be removed
+		removals map[string][]*removal // by folder, oldest first, until they are renamed
+		graves   []grave               // renamed, to be removed
 		closed   bool
 	}
 	work chan struct{} // room for one: Run has something to do
@@ -100,7 +100,7 @@ func New(o Options) *Set {
 	s := &Set{o: o, work: make(chan struct{}, 1)}
 	s.mu.topics = map[string]*hosted{}
 	s.mu.leaders = map[string][]func(int32, bool, int32){}
-	s.mu.removals = map[string]*removal{}
+	s.mu.removals = map[string][]*removal{}
 	return s
 }
 
