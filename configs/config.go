@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -317,7 +318,13 @@ func (l *loader) spec(typ string, sink bool) (spec.Spec, bool) {
 
 // Join is a connector's own fields followed by the common ones.
 func Join(own, common spec.Spec) spec.Spec {
-	fields := append(own.Fields[:len(own.Fields):len(own.Fields)], common.Fields...)
+	fields := own.Fields[:len(own.Fields):len(own.Fields)]
+	for _, c := range common.Fields {
+		// A type that says more about a common field keeps its own.
+		if !slices.ContainsFunc(own.Fields, func(f spec.Field) bool { return f.Name == c.Name }) {
+			fields = append(fields, c)
+		}
+	}
 	return spec.Spec{Doc: own.Doc, Fields: fields}
 }
 

@@ -1,0 +1,128 @@
+// Package interop has other people's clients talk to a node: kcat, confluent-kafka
+// and Apache Kafka's own tools. franz-go is the client of the other tests.
+package interop
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/internal/testenv"
+	"github.com/forebayhub/forebay/tests/node"
+)
+
+func start(t *testing.T) *node.Node {
+	t.Helper()
+	n := node.New(t, "--data", t.TempDir())
+	n.Start()
+	return n
+}
+
+func TestConfluent(t *testing.T) {
+	n := start(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, testenv.Python(t), "confluent.py", n.Kafka)
+	var log strings.Builder
+	cmd.Stderr = &log
+	out, err := cmd.Output()
+	if err != nil || string(out) != "ok\n" {
+		t.Fatalf("%v\n%s%s", err, out, log.String())
+	}
+}
+
+func TestKcat(t *testing.T) {
+	n := start(t)
+	bin := testenv.Kcat(t)
+	kcat := func(stdin string, args ...string) string {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, bin, append([]string{"-b", n.Kafka, "-q"}, args...)...)
+		cmd.Stdin = strings.NewReader(stdin)
+		var errOut strings.Builder
+		cmd.Stderr = &errOut
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("kcat %v: %v\n%s%s", args, err, out, errOut.String())
+		}
+		return string(out)
+	}
+	want := ""
+	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+		var in strings.Builder
+		for i := range 200 {
+			fmt.Fprintf(&in, "key%d:%s value %d\n", i, codec, i)
+		}
+		kcat(in.String(), "-P", "-t", "kcat", "-p", "0", "-K", ":", "-z", codec, "-H", "codec="+codec)
+		want += in.String()
+	}
+	if got := kcat("", "-C", "-t", "kcat", "-e", "-K", ":"); got != want {
+		t.Errorf("read back %d bytes of %d", len(got), len(want))
+	}
+	if got := kcat("", "-C", "-t", "kcat", "-e", "-o", "-1", "-f", "%t %p %o %k %h\n"); got != "kcat 0 999 key199 codec=zstd\n" {
+		t.Errorf("the last record is %q", got)
+	}
+	if got := kcat("", "-L", "-t", "kcat"); !strings.Contains(got, `topic "kcat" with 1 partitions`) {
+		t.Errorf("metadata: %s", got)
+	}
+	if got := kcat("", "-Q", "-t", "kcat:0:-1"); !strings.Contains(got, "offset 1000") {
+		t.Errorf("query: %s", got)
+	}
+	if got := kcat("", "-G", "kcat-group", "-o", "beginning", "-e", "-X", "auto.offset.reset=earliest", "kcat"); strings.Count(got, "\n") != 1000 {
+		t.Errorf("the group read %d lines", strings.Count(got, "\n"))
+	}
+}
+
+func TestJavaTools(t *testing.T) {
+	n := start(t)
+	tools := testenv.KafkaTools(t)
+	run := func(stdin, tool string, args ...string) string {
+		t.Helper()
+		return tools.Run(t, stdin, tool, append([]string{"--bootstrap-server", n.Kafka}, args...)...)
+	}
+	has := func(text string, wants ...string) {
+		t.Helper()
+		for _, w := range wants {
+			if !strings.Contains(text, w) {
+				t.Errorf("no %q in\n%s", w, text)
+			}
+		}
+	}
+	run("", "kafka-topics", "--create", "--topic", "java", "--partitions", "3", "--config", "retention.ms=3600000", "--config", "max.message.bytes=2000000")
+	has(run("", "kafka-topics", "--list"), "java")
+	has(run("", "kafka-topics", "--describe", "--topic", "java"), "PartitionCount: 3", "retention.ms=3600000", "max.message.bytes=2000000", "Leader: 1", "Isr: 1")
+	run("", "kafka-topics", "--alter", "--topic", "java", "--partitions", "4")
+	has(run("", "kafka-broker-api-versions"), "Produce(0)", "usable: 13")
+
+	var in strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&in, "k%d\tline %d\n", i, i)
+	}
+	run(in.String(), "kafka-console-producer", "--topic", "java", "--reader-property", "parse.key=true", "--compression-codec", "zstd")
+	got := run("", "kafka-console-consumer", "--topic", "java", "--from-beginning", "--max-messages", "500", "--group", "java-group", "--timeout-ms", "30000")
+	if strings.Count(got, "line ") != 500 {
+		t.Errorf("the console consumer printed %d lines", strings.Count(got, "line "))
+	}
+	has(run("", "kafka-consumer-groups", "--list"), "java-group")
+	has(run("", "kafka-consumer-groups", "--describe", "--group", "java-group"), "java-group", "java")
+	has(run("", "kafka-consumer-groups", "--describe", "--group", "java-group", "--state"), "Empty")
+	run("", "kafka-consumer-groups", "--group", "java-group", "--topic", "java", "--reset-offsets", "--to-earliest", "--execute")
+	has(run("", "kafka-get-offsets", "--topic", "java"), "java:0:", "java:3:")
+
+	// The Java producer in transactions (TV2), half a second each.
+	run("", "kafka-topics", "--create", "--topic", "txn", "--partitions", "2")
+	has(tools.Run(t, "", "kafka-producer-perf-test", "--topic", "txn", "--num-records", "20000", "--record-size", "100", "--throughput", "-1",
+		"--bootstrap-server", n.Kafka, "--transactional-id", "perf", "--transaction-duration-ms", "200"), "20000 records sent")
+	got = run("", "kafka-console-consumer", "--topic", "txn", "--from-beginning", "--isolation-level", "read_committed", "--max-messages", "20000", "--timeout-ms", "30000")
+	if strings.Count(got, "\n") != 20000 {
+		t.Errorf("%d committed records", strings.Count(got, "\n"))
+	}
+	has(run("", "kafka-transactions", "list"), "perf")
+	has(run("", "kafka-log-dirs", "--describe", "--topic-list", "java"), `"partition":"java-0"`)
+	run("", "kafka-consumer-groups", "--delete", "--group", "java-group")
+	run("", "kafka-topics", "--delete", "--topic", "java")
+}
