@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sort"
 	"strings"
@@ -407,7 +408,13 @@ func (a *auditor) sink(ctx context.Context, c worker.Config, sink connectors.Sin
 		a.result.Sinks = append(a.result.Sinks, count)
 		env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: a.decoder(ctx).Decode, Alive: func() error { return nil }}
 		as := connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: at[tp].Start, EndOffset: at[tp].LSO}
-		count.Agreed, err = sa.Audit(ctx, env, as, at[tp].End, func() (*connectors.Record, error) { return next(ctx) }, count.add)
+		count.Agreed, err = sa.Audit(ctx, env, as, at[tp].End, func() (*connectors.Record, error) {
+			r, err := next(ctx)
+			if r == nil && err == nil {
+				err = io.EOF
+			}
+			return r, err
+		}, count.add)
 		stop()
 		if err != nil {
 			return fmt.Errorf("%s-%d: %w", tp.Topic, tp.Partition, err)

@@ -120,20 +120,30 @@ func (a *Appender) append(topic string, partition int32, key, value []byte, head
 func (a *Appender) Bytes() int { return a.bytes }
 func (a *Appender) Count() int { return a.count }
 
+// Flush waits until the log has what was appended so far; nobody can read it yet.
+func (a *Appender) Flush(ctx context.Context) error {
+	if err := a.cl.Flush(ctx); err != nil {
+		return fmt.Errorf("flush transaction %s: %w", a.id, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.err != nil {
+		return fmt.Errorf("append in %s: %w", a.id, fenced(a.mu.err))
+	}
+	return nil
+}
+
 // Commit makes the transaction's records durable and visible, all or none, and
 // returns the highest tracked offset. After an error the outcome is unknown;
 // the next appender of this id finds it settled.
 func (a *Appender) Commit(ctx context.Context) (tracked int64, err error) {
-	if err := a.cl.Flush(ctx); err != nil {
-		return 0, fmt.Errorf("flush transaction %s: %w", a.id, err)
+	// A commit with a missing record would tear the transaction: invariant 5.
+	if err := a.Flush(ctx); err != nil {
+		return 0, err
 	}
 	a.mu.Lock()
-	err, tracked = a.mu.err, a.mu.last
+	tracked = a.mu.last
 	a.mu.Unlock()
-	// A commit with a missing record would tear the transaction: invariant 5.
-	if err != nil {
-		return 0, fmt.Errorf("append in %s: %w", a.id, fenced(err))
-	}
 	if err := a.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return 0, fmt.Errorf("commit transaction %s: %w", a.id, fenced(err))
 	}

@@ -97,13 +97,34 @@ func (l *Log) EnsureTopic(ctx context.Context, t connectors.TopicSpec) (created 
 	if err == nil {
 		err = res.Err
 	}
-	if errors.Is(err, kerr.TopicAlreadyExists) {
-		return false, nil
-	}
-	if err != nil {
+	created = err == nil
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return false, fmt.Errorf("create topic %s: %w", t.Name, err)
 	}
-	return true, nil
+	return created, l.appears(ctx, t.Name)
+}
+
+// appears waits until metadata shows a topic: it may take a moment to be known
+// everywhere, and the client keeps the answer from before the creation for a while.
+func (l *Log) appears(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, retryTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		have, err := l.Topics(ctx, name)
+		if err != nil {
+			return err
+		}
+		if have[name].Partitions > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("topic %s does not appear: %w", name, ctx.Err())
+		case <-tick.C:
+		}
+	}
 }
 
 // Offsets are the ends of a partition.
@@ -139,6 +160,9 @@ func (l *Log) Offsets(ctx context.Context, tps ...connectors.TopicPartition) (ma
 		var failed error
 		listed.Each(func(o kadm.ListedOffset) {
 			tp := connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}
+			if o.Partition < 0 && o.Err != nil && !errors.Is(o.Err, kerr.UnknownTopicOrPartition) {
+				failed = fmt.Errorf("list offsets of %s: %w", o.Topic, o.Err) // of the whole topic
+			}
 			if !wanted[tp] {
 				return
 			}

@@ -37,7 +37,7 @@ func (o Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 	opts := []kgo.Opt{
 		kgo.ClientID(or(o.ClientID, "forebay")),
 		kgo.RetryTimeout(retryTimeout),
-		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.DisableClientMetrics(),
 	}
 	seeds := o.Bootstrap
