@@ -149,7 +149,7 @@ func (p *parser) field(name string, f *Field, e *Entry) {
 			hint := ""
 			var enum *enumError
 			if errors.As(err, &enum) {
-				if near := nearest(enum.text, enum.allowed); near != "" {
+				if near := Nearest(enum.text, enum.allowed); near != "" {
 					hint = fmt.Sprintf("did you mean '%s'?", near)
 				}
 			}
