@@ -27,7 +27,7 @@ type AuditPoint interface {
 type SinkAuditor interface {
 	// Audit reads back everything that was committed to the target for the partition
 	// and compares it with the log's records, which next yields in offset order,
-	// up to end (exclusive). It reports each difference and returns how many records agreed.
+	// up to end (exclusive), and then io.EOF. It reports each difference and returns how many records agreed.
 	Audit(ctx context.Context, env SinkEnv, a Assignment, end int64, next func() (*Record, error), report func(Difference)) (agreed int64, err error)
 }
 
