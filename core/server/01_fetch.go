@@ -293,7 +293,14 @@ func (c *conn) replyFetch(f *fetching, session *fetchSession, code int16) error 
 			f.parts[i].tell = true
 		}
 	}
-	buf := wire.Get(4 << 10)
+	room := 128
+	for i := range f.parts {
+		if n := f.parts[i].res.Slice.Len; n <= inlineSlice {
+			room += n
+		}
+		room += 64 // and names, at their length, or append finds room
+	}
+	buf := wire.Get(room)
 	defer buf.Free()
 	var err error
 	buf.B, err = c.appendFetchResponse(buf.B[:0], f, id, code)
@@ -396,7 +403,8 @@ func (f *fetching) run(i int) (count, next int) {
 
 // inlineSlice is the size up to which a slice is read into the response's own
 // buffer: one pread costs less than breaking the write in two around a sendfile.
-const inlineSlice = 16 << 10
+// BenchmarkFetch: at 4 KiB 14 µs against 32, at 16 KiB 24 against 17.
+const inlineSlice = 8 << 10
 
 func (c *conn) appendFetchPart(dst []byte, f *fetching, part *fetchPart, leader metadata.NodeID, epoch int32) ([]byte, int, error) {
 	v := f.h.Version

@@ -124,7 +124,7 @@ UNSUPPORTED_VERSION and these ranges (KIP-511). Any other key or version closes 
 | Key | API | Versions | |
 |---:|---|---|---|
 `)
-	s := New(Deps{})
+	s := New(Deps{MaxInFlightBytes: 256 << 20}) // whatever GOMEMLIMIT is here
 	for _, a := range s.apis {
 		if a == nil {
 			continue

@@ -93,7 +93,7 @@ func TestFetchLimits(t *testing.T) {
 	body := strings.Repeat("x", 10_000)
 	for p := int32(1); p < 3; p++ {
 		for range 3 {
-			call[*kmsg.ProduceResponse](c, produceRequest(9, topic, p, 1, batch(t, body)))
+			call[*kmsg.ProduceResponse](c, produceRequest(9, topic, p, -1, batch(t, body)))
 		}
 	}
 	req := fetchRequest(12, topic, 0, 0, 0)
@@ -185,7 +185,7 @@ func TestFetchSessionTakesTurns(t *testing.T) {
 	c := n.dial()
 	for range 5 {
 		for p := range int32(3) {
-			call[*kmsg.ProduceResponse](c, produceRequest(9, topic, p, 1, batch(t, strings.Repeat("x", 1000))))
+			call[*kmsg.ProduceResponse](c, produceRequest(9, topic, p, -1, batch(t, strings.Repeat("x", 1000))))
 		}
 	}
 	req := fetchRequest(12, topic, 0, 0, 0)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -36,7 +37,8 @@ type Deps struct {
 	MaxRequestBytes int32 // socket.request.max.bytes; 0: 100 MiB
 
 	// MaxInFlightBytes bounds the bytes of all requests that are being read or
-	// handled; connections wait their turn beyond it. Like queued.max.request.bytes. 0: 256 MiB.
+	// handled; connections wait their turn beyond it. Like queued.max.request.bytes. 0: 256 MiB, or a
+	// quarter of GOMEMLIMIT where that is less.
 	MaxInFlightBytes int64
 	// MaxConnections bounds the connections; one more is closed at once. Like max.connections. 0: 16,384.
 	MaxConnections int
@@ -66,7 +68,7 @@ func (d Deps) withDefaults() Deps {
 		d.Advertised = func(n *metadata.Node) (string, int32) { return n.Host, n.Port }
 	}
 	d.MaxRequestBytes = orElse(d.MaxRequestBytes, 100<<20)
-	d.MaxInFlightBytes = orElse(d.MaxInFlightBytes, 256<<20)
+	d.MaxInFlightBytes = orElse(d.MaxInFlightBytes, inFlightBytes())
 	d.MaxConnections = orElse(d.MaxConnections, 16<<10)
 	d.MaxFetchBytes = orElse(d.MaxFetchBytes, 55<<20)
 	d.FetchSessions = orElse(d.FetchSessions, 1000)
@@ -79,6 +81,11 @@ func (d Deps) withDefaults() Deps {
 		d.TxnGuard = guardOf(d.Txns)
 	}
 	return d
+}
+
+// inFlightBytes is 256 MiB, or a quarter of GOMEMLIMIT where that is less.
+func inFlightBytes() int64 {
+	return min(256<<20, max(debug.SetMemoryLimit(-1)/4, 8<<20)) // -1 only asks
 }
 
 func orElse[T comparable](v, zero T) T {

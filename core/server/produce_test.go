@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/record"
+	"github.com/forebayhub/forebay/core/txn"
+)
+
+// What is wrong with a record set is told by partition, and costs the others nothing.
+func TestProduceRefusals(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("orders", 1)
+	build := func(change func(*record.Builder)) []byte {
+		w := record.NewBuilder()
+		change(w)
+		w.Append(1000, nil, []byte("v"))
+		b, err := w.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	good := batch(t, "v")
+	badCRC := slices.Clone(good)
+	badCRC[len(badCRC)-1] ^= 1
+	oldMagic := slices.Clone(good)
+	oldMagic[16] = 1
+	zstd := build(func(w *record.Builder) { w.Attributes = record.Attributes(record.Zstd) })
+	transactional := build(func(w *record.Builder) {
+		w.Attributes, w.ProducerID, w.ProducerEpoch, w.BaseSequence = record.Transactional, 7, 0, 0
+	})
+	for name, c := range map[string]struct {
+		version int16
+		records []byte
+		change  func(*kmsg.ProduceRequest)
+		code    *kerr.Error
+	}{
+		"no records":              {9, nil, nil, kerr.InvalidRecord},
+		"cut short":               {9, good[:40], nil, kerr.InvalidRecord},
+		"two batches":             {9, slices.Concat(good, good), nil, kerr.InvalidRecord},
+		"old magic":               {9, oldMagic, nil, kerr.InvalidRecord},
+		"wrong CRC":               {9, badCRC, nil, kerr.CorruptMessage},
+		"zstd before KIP-110":     {6, zstd, nil, kerr.UnsupportedCompressionType},
+		"txn without an id":       {9, transactional, nil, kerr.TransactionalIDAuthorizationFailed},
+		"unknown topic":           {9, good, func(r *kmsg.ProduceRequest) { r.Topics[0].Topic = "nope" }, kerr.UnknownTopicOrPartition},
+		"unknown topic id":        {13, good, func(r *kmsg.ProduceRequest) { r.Topics[0].TopicID = [16]byte{1} }, kerr.UnknownTopicID},
+		"unknown partition":       {9, good, func(r *kmsg.ProduceRequest) { r.Topics[0].Partitions[0].Partition = 9 }, kerr.UnknownTopicOrPartition},
+		"negative partition":      {9, good, func(r *kmsg.ProduceRequest) { r.Topics[0].Partitions[0].Partition = -1 }, kerr.UnknownTopicOrPartition},
+		"internal topic":          {9, good, func(r *kmsg.ProduceRequest) { r.Topics[0].Topic = controller.OffsetsTopic }, kerr.InvalidTopicException},
+		"acks of two":             {9, good, func(r *kmsg.ProduceRequest) { r.Acks = 2 }, kerr.InvalidRequiredAcks},
+		"larger than the topic's": {9, batch(t, strings.Repeat("x", 2<<20)), nil, kerr.MessageTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := produceRequest(c.version, topic, 0, -1, c.records)
+			if c.change != nil {
+				c.change(req)
+			}
+			p := call[*kmsg.ProduceResponse](n.dial(), req).Topics[0].Partitions[0]
+			if p.ErrorCode != c.code.Code || p.BaseOffset != -1 {
+				t.Errorf("%v, base offset %d; want %v", kerr.ErrorForCode(p.ErrorCode), p.BaseOffset, c.code)
+			}
+			if c.version >= 8 && (p.ErrorMessage == nil || *p.ErrorMessage == "") {
+				t.Error("no message")
+			}
+		})
+	}
+	both := produceRequest(9, topic, 5, -1, good)
+	both.Topics[0].Partitions = append(both.Topics[0].Partitions, produceRequest(9, topic, 0, -1, good).Topics[0].Partitions...)
+	ps := call[*kmsg.ProduceResponse](n.dial(), both).Topics[0].Partitions
+	if ps[0].ErrorCode == 0 || ps[1].ErrorCode != 0 || ps[1].BaseOffset != 0 {
+		t.Errorf("one wrong, one right: %+v", ps)
+	}
+	if strings.Contains(n.logs.String(), "level=ERROR") {
+		t.Errorf("a client's mistakes are in the node's log as errors:\n%s", n.logs)
+	}
+}
+
+// KIP-951: who asks the wrong node is told the right one, with its address.
+func TestNotLeaderNamesTheLeaderKIP951(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("orders", 1)
+	for _, c := range []metadata.Command{
+		&metadata.RegisterNode{ID: 2, Host: "two.example", Port: 9292, BootID: "c"},
+		&metadata.ChangePartition{Topic: topic.ID, Number: 0, Expected: topic.Partitions[0].PartitionEpoch,
+			Replicas: []metadata.NodeID{2, 1}, ISR: []metadata.NodeID{2, 1}, Leader: 2, NewEpoch: true},
+	} {
+		if r, err := n.quorum.Propose(t.Context(), c); err != nil || r.Err != nil {
+			t.Fatal(err, r.Err)
+		}
+	}
+	c := n.dial()
+	pr := call[*kmsg.ProduceResponse](c, produceRequest(12, topic, 0, -1, batch(t, "v")))
+	pp := pr.Topics[0].Partitions[0]
+	if pp.ErrorCode != kerr.NotLeaderForPartition.Code || pp.CurrentLeader.LeaderID != 2 || pp.CurrentLeader.LeaderEpoch != 1 {
+		t.Fatalf("%+v", pp)
+	}
+	if len(pr.Brokers) != 1 || pr.Brokers[0].NodeID != 2 || pr.Brokers[0].Host != "two.example" || pr.Brokers[0].Port != 9292 {
+		t.Fatalf("%+v", pr.Brokers)
+	}
+	fr := call[*kmsg.FetchResponse](c, withWait(fetchRequest(16, topic, 0), 60_000))
+	fp := fr.Topics[0].Partitions[0]
+	if fp.ErrorCode != kerr.NotLeaderForPartition.Code || fp.CurrentLeader.LeaderID != 2 || fp.HighWatermark != -1 {
+		t.Fatalf("%+v", fp)
+	}
+	if len(fr.Brokers) != 1 || fr.Brokers[0].Host != "two.example" {
+		t.Fatalf("%+v", fr.Brokers)
+	}
+}
+
+// guardRecorder answers for the transaction coordinator.
+type guardRecorder struct {
+	calls [][]txn.TopicPartition
+	adds  []bool
+	code  int16
+}
+
+func (g *guardRecorder) VerifyOrAdd(_ context.Context, _ string, _ int64, _ int16, parts []txn.TopicPartition, add bool) []int16 {
+	g.calls = append(g.calls, slices.Clone(parts))
+	g.adds = append(g.adds, add)
+	out := make([]int16, len(parts))
+	for i := range out {
+		out[i] = g.code
+	}
+	return out
+}
+
+// KIP-890: the first batch of a transaction in a partition is asked for, the next are not; since
+// version 12 asking adds the partition.
+func TestTransactionalProduceKIP890(t *testing.T) {
+	g := &guardRecorder{}
+	n := newNode(t, nodeOptions{deps: func(d *Deps) { d.TxnGuard = g }})
+	topic := n.topic("orders", 2)
+	c := n.dial()
+	sequence := [2]int32{}
+	send := func(version int16, partition int32) int16 {
+		w := record.NewBuilder()
+		w.Attributes, w.ProducerID, w.ProducerEpoch, w.BaseSequence = record.Transactional, 7, 0, sequence[partition]
+		w.Append(1000, nil, []byte("v"))
+		b, err := w.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := produceRequest(version, topic, partition, -1, slices.Clone(b))
+		id := "tx"
+		req.TransactionID = &id
+		code := call[*kmsg.ProduceResponse](c, req).Topics[0].Partitions[0].ErrorCode
+		if code == 0 {
+			sequence[partition]++
+		}
+		return code
+	}
+	g.code = kerr.InvalidTxnState.Code
+	if code := send(12, 0); code != g.code {
+		t.Fatalf("code %d although the coordinator refused", code)
+	}
+	g.code = 0
+	for i, step := range []struct {
+		version   int16
+		partition int32
+		calls     int
+	}{{12, 0, 2}, {12, 0, 2}, {11, 1, 3}, {11, 1, 3}, {12, 0, 3}} {
+		if code := send(step.version, step.partition); code != 0 || len(g.calls) != step.calls {
+			t.Fatalf("step %d: code %d, %d calls", i, code, len(g.calls))
+		}
+	}
+	if !slices.Equal(g.adds, []bool{true, true, false}) {
+		t.Errorf("add was %v", g.adds)
+	}
+	p, err := n.set.Partition("orders", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The marker ends the transaction; the next batch is asked for again.
+	end := record.EndTxn(7, 0, record.Marker{Type: record.Commit, CoordinatorEpoch: 0}, 1000)
+	if _, err := p.Append(end, -1, commitlog.FromCoordinator, true); err != nil {
+		t.Fatal(err)
+	}
+	if code := send(12, 0); code != 0 || len(g.calls) != 4 {
+		t.Fatalf("after the marker: code %d, %d calls", code, len(g.calls))
+	}
+}
