@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/forebayhub/forebay/core/group"
+	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/statelog"
 )
@@ -248,10 +248,10 @@ func (c *Coordinator) offsetsPartition(ctx context.Context, id string) (TopicPar
 		return TopicPartition{}, kerr.InvalidGroupID.Code
 	}
 	if err := c.host.groups().EnsureTopic(ctx); err != nil {
-		c.log.Warn("could not create a topic", "topic", group.Topic, "error", err)
+		c.log.Warn("could not create a topic", "topic", controller.OffsetsTopic, "error", err)
 		return TopicPartition{}, kerr.CoordinatorNotAvailable.Code
 	}
-	return TopicPartition{group.Topic, c.host.groups().PartitionFor(id)}, 0
+	return TopicPartition{controller.OffsetsTopic, c.host.groups().PartitionFor(id)}, 0
 }
 
 // AddOffsetsToTxn adds the partition of a group's offsets, for clients before KIP-890.

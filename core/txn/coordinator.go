@@ -18,7 +18,6 @@ import (
 
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/controller"
-	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/replica"
@@ -33,7 +32,7 @@ type Deps struct {
 	NodeID     metadata.NodeID
 	Replicas   *replica.Set
 	Controller *controller.Controller
-	Groups     *group.Coordinator
+	Groups     Groups           // of group.Coordinator; nil: none
 	Peers      Peers            // nil: the only node
 	Logger     *slog.Logger     // nil: silent
 	Now        func() time.Time // nil: time.Now
@@ -86,12 +85,12 @@ type host interface {
 	// data opens a partition that markers go to. producer is what its log knows of a producer.
 	data(tp TopicPartition) (statelog.Store, error)
 	producer(tp TopicPartition, id int64) (commitlog.Producer, bool)
-	groups() groups
+	groups() Groups
 	peers() Peers
 }
 
-// groups is what a Coordinator needs of the group coordinator.
-type groups interface {
+// Groups is what a Coordinator needs of the group coordinator, which stands on the same floor.
+type Groups interface {
 	EnsureTopic(ctx context.Context) error
 	PartitionFor(group string) int32
 	AppendMarker(ctx context.Context, number int32, p statelog.Producer, coordinatorEpoch int32, commit bool) error
@@ -267,12 +266,7 @@ func (h nodeHost) producer(tp TopicPartition, id int64) (commitlog.Producer, boo
 	return p.Log().ProducerState(id)
 }
 
-func (h nodeHost) groups() groups {
-	if h.d.Groups == nil {
-		return nil
-	}
-	return h.d.Groups
-}
+func (h nodeHost) groups() Groups { return h.d.Groups }
 
 func (h nodeHost) peers() Peers { return h.d.Peers }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/commitlog"
-	"github.com/forebayhub/forebay/core/group"
+	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/statelog"
 	"github.com/forebayhub/forebay/core/statelog/statelogtest"
@@ -60,7 +60,7 @@ func (n *node) producer(tp TopicPartition, id int64) (commitlog.Producer, bool) 
 	}
 	return p, ok
 }
-func (n *node) groups() groups                    { return n }
+func (n *node) groups() Groups                    { return n }
 func (n *node) peers() Peers                      { return nil }
 func (n *node) EnsureTopic(context.Context) error { return nil }
 func (n *node) PartitionFor(string) int32         { return 0 }
@@ -75,7 +75,7 @@ func testNode(t *testing.T, fn func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{t: t, log: &statelogtest.Memory{}, im: metadata.NewImage(), orders: map[int32]*statelogtest.Memory{0: {}, 1: {}}}
-		for name, count := range map[string]int{Topic: 1, group.Topic: 1, "orders": 2} {
+		for name, count := range map[string]int{Topic: 1, controller.OffsetsTopic: 1, "orders": 2} {
 			tp := &metadata.Topic{Name: name}
 			for i := range count {
 				tp.Partitions = append(tp.Partitions, &metadata.Partition{Topic: name, Number: int32(i), Leader: 1})

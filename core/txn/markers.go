@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/commitlog"
-	"github.com/forebayhub/forebay/core/group"
+	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/replica"
@@ -83,7 +83,7 @@ func (c *Coordinator) markAll(ctx context.Context, p statelog.Producer, coordina
 			outcomes[i] <- replica.ErrUnknown
 		case at.Leader != c.node && c.host.peers() != nil && at.Leader >= 0:
 			remote[at.Leader] = append(remote[at.Leader], i)
-		case tp.Topic != group.Topic && c.decided(tp, p):
+		case tp.Topic != controller.OffsetsTopic && c.decided(tp, p):
 			// Written before a restart. It may not have been acknowledged.
 			if st, err := c.host.data(tp); err != nil {
 				outcomes[i] <- err
@@ -120,7 +120,7 @@ func (c *Coordinator) decided(tp TopicPartition, p statelog.Producer) bool {
 
 // markOne writes a marker to a partition that is led here; outcome gets the result once it is durable.
 func (c *Coordinator) markOne(ctx context.Context, tp TopicPartition, p statelog.Producer, coordinatorEpoch int32, commit bool, outcome chan error) {
-	if tp.Topic == group.Topic {
+	if tp.Topic == controller.OffsetsTopic {
 		if !c.spawn(func() { outcome <- c.host.groups().AppendMarker(ctx, tp.Partition, p, coordinatorEpoch, commit) }) {
 			outcome <- context.Canceled
 		}
