@@ -226,7 +226,7 @@ func (w *load) end() {
 const loadTables = `
 CREATE TABLE nums (id int PRIMARY KEY, rev int NOT NULL, txt text, big text);
 ALTER TABLE nums ALTER big SET STORAGE EXTERNAL;
-CREATE TABLE words (part text COLLATE "en-x-icu", n int, rev int NOT NULL, big text, PRIMARY KEY (part, n));
+CREATE TABLE words (part text, n int, rev int NOT NULL, big text, PRIMARY KEY (part, n));
 ALTER TABLE words ALTER big SET STORAGE EXTERNAL;
 CREATE TABLE wide (id uuid PRIMARY KEY, rev int NOT NULL, big text);
 ALTER TABLE wide ALTER big SET STORAGE EXTERNAL;

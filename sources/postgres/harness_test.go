@@ -181,7 +181,10 @@ func (l *logbook) catchUp(ctx context.Context, c *pgconn.PgConn) {
 		l.t.Fatal(err)
 	}
 	sql(l.t, c, "SELECT pg_logical_emit_message(false, 'forebay-test', 'x')") // something after it
-	l.runUntil(ctx, func() bool { return l.lsn() >= at })
+	l.runUntil(ctx, func() bool {
+		t := l.task.(*task)
+		return len(t.pending) == 0 && len(t.marks) == 0 && l.lsn() >= at
+	})
 }
 
 func (l *logbook) close() {

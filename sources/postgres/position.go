@@ -129,10 +129,7 @@ func (s *source) Compare(key connectors.PositionKey, a, b connectors.Position) i
 		if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
 			return 0
 		}
-		rank := map[string]int{stateCopying: 0, stateCopied: 1, stateDone: 2}
-		if x.State == stateDone || y.State == stateDone {
-			return cmp.Compare(rank[x.State], rank[y.State])
-		}
+		rank := map[string]int{stateCopying: 0, stateCopied: 1, stateDone: 2, stateLeft: 3}
 		return cmp.Or(cmp.Compare(x.Gen, y.Gen), cmp.Compare(rank[x.State], rank[y.State]), cmp.Compare(x.Rows, y.Rows), cmp.Compare(len(x.Runs), len(y.Runs)))
 	}
 	return 0

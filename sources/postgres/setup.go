@@ -207,6 +207,10 @@ type newSlot struct {
 	snapshot string // name of the exported snapshot
 }
 
+// tooLarge is the server's answer when so many subtransactions are open that a
+// snapshot cannot be exported ("initial slot snapshot too large"). It passes with them.
+const tooLarge = "40001"
+
 // createSlot makes a slot on a replication connection; the exported snapshot
 // lives until that connection's next command.
 func createSlot(ctx context.Context, repl *pgconn.PgConn, name string, temporary bool) (newSlot, error) {
@@ -214,7 +218,21 @@ func createSlot(ctx context.Context, repl *pgconn.PgConn, name string, temporary
 	if temporary {
 		sql += " TEMPORARY"
 	}
-	rows, err := query(ctx, repl, sql+" LOGICAL pgoutput EXPORT_SNAPSHOT")
+	var rows [][][]byte
+	var err error
+	for try := 1; ; try++ {
+		rows, err = query(ctx, repl, sql+" LOGICAL pgoutput EXPORT_SNAPSHOT")
+		if sqlState(err) != tooLarge || try == 20 {
+			break
+		}
+		if try == 4 && !temporary { // the slot matters more than its snapshot, see baseSnapshot
+			rows, err = query(ctx, repl, sql+" LOGICAL pgoutput NOEXPORT_SNAPSHOT")
+			break
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return newSlot{}, err
+		}
+	}
 	if err != nil {
 		switch sqlState(err) {
 		case "53400":
@@ -252,6 +270,9 @@ func (s *source) baseSnapshot(ctx context.Context, sl newSlot) (string, error) {
 		return "", err
 	}
 	defer closeConn(c)
+	if sl.snapshot == "" {
+		return everything(ctx, c)
+	}
 	if err := importSnapshot(ctx, c, sl.snapshot); err != nil {
 		return "", fmt.Errorf("use the slot's snapshot: %w", err)
 	}
@@ -262,18 +283,15 @@ func (s *source) baseSnapshot(ctx context.Context, sl newSlot) (string, error) {
 	return string(rows[0][0]), nil
 }
 
-// temporaryBase is baseSnapshot for a slot that was there before us.
-func (s *source) temporaryBase(ctx context.Context) (string, error) {
-	repl, err := s.connect(ctx, true)
+// everything is a base that is always enough, and slower: every transaction that
+// has begun by now must have ended. It serves for a slot that was there before us.
+func everything(ctx context.Context, c *pgconn.PgConn) (string, error) {
+	rows, err := query(ctx, c, "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())")
 	if err != nil {
 		return "", err
 	}
-	defer closeConn(repl)
-	sl, err := createSlot(ctx, repl, temporaryName(s.cfg.slot), true)
-	if err != nil {
-		return "", err
-	}
-	return s.baseSnapshot(ctx, sl)
+	x := string(rows[0][0])
+	return x + ":" + x + ":", nil
 }
 
 // temporaryName is free of other processes' temporary slots.

@@ -32,7 +32,8 @@ type tableRun struct {
 	copying bool
 	inChunk int
 	texts   [][]byte
-	lastKey [][]byte
+	lastKey [][]byte // of the last row that was handed over
+	nextKey [][]byte
 }
 
 func (r *tableRun) close() error { return r.w.close() }
@@ -58,6 +59,12 @@ func (t *task) readSnapshot(ctx context.Context, b *connectors.Batch) error {
 		r := t.current
 		if !r.copying {
 			if err := r.ask(); err != nil {
+				if unmarked {
+					t.markCopying(b)
+					unmarked = false
+				}
+				t.current = nil
+				_ = r.close()
 				return err
 			}
 		}
@@ -65,6 +72,12 @@ func (t *task) readSnapshot(ctx context.Context, b *connectors.Batch) error {
 		unmarked = unmarked || n > 0
 		switch {
 		case err != nil:
+			if unmarked {
+				t.markCopying(b)
+				unmarked = false
+			}
+			t.current = nil // the next Read begins a run behind the mark
+			_ = r.close()
 			return ctxErr(ctx, err)
 		case !done: // b is full
 			return nil
@@ -377,11 +390,11 @@ func (t *task) addRow(b *connectors.Batch, r *tableRun, line []byte) ([]schema.V
 	if err := splitCopyRow(b.Copy(line), r.texts); err != nil {
 		return nil, fmt.Errorf("%s: %w", r.tt.name, err)
 	}
-	if len(r.lastKey) == 0 {
-		r.lastKey = make([][]byte, len(r.shape.keyCols))
+	if len(r.nextKey) == 0 {
+		r.nextKey = make([][]byte, len(r.shape.keyCols))
 	}
 	for i, c := range r.shape.keyCols {
-		r.lastKey[i] = append(r.lastKey[i][:0], r.texts[c]...)
+		r.nextKey[i] = append(r.nextKey[i][:0], r.texts[c]...)
 	}
 	row, err := r.shape.decode(b, r.texts)
 	if err != nil {
@@ -397,6 +410,7 @@ func (t *task) addRow(b *connectors.Batch, r *tableRun, line []byte) ([]schema.V
 		t.first = false
 	}
 	emit(b, r.shape, connectors.OpRead, r.shape.keyOf(b, row), nil, row, src, size)
+	r.lastKey, r.nextKey = r.nextKey, r.lastKey
 	r.tt.pos.Rows++
 	r.inChunk++
 	return src, nil

@@ -173,10 +173,15 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 	s := t.stream
 	stop := s.w.until(ctx)
 	defer stop()
+	broken := false
 	defer func() {
 		if s.in && s.ours > 0 {
 			t.pos.Tx, t.pos.N = LSNText(s.tx.commit), s.n
 			t.markStream(b, false)
+		}
+		if broken {
+			t.stream = nil
+			_ = s.close() // the error that broke it is the one to report
 		}
 	}()
 	for !b.Full() {
@@ -193,6 +198,7 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case !timedOut(err):
+			broken = true
 			return fmt.Errorf("read the change stream: %w", err)
 		case b.Empty():
 			// Nothing for a whole heartbeat: the answer says how far the server is.
@@ -205,16 +211,23 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 		}
 		switch typ {
 		case 'd':
+			records, n, ours := len(b.Records), s.n, s.ours
 			if err := t.copyData(ctx, b, body); err != nil {
-				return err
+				// As if it had not come: the mark ends before it, and the next Read
+				// begins a new stream there.
+				b.Records, s.n, s.ours = b.Records[:records], n, ours
+				broken = true
+				return ctxErr(ctx, err)
 			}
 		case 'E':
 			err := serverError(body)
+			broken = true
 			if st := sqlState(err); st == "55000" || st == "58P01" {
 				return t.lost(err.Error())
 			}
 			return fmt.Errorf("the change stream: %w", err)
 		case 'c', 'C', 'Z':
+			broken = true
 			return fmt.Errorf("the server has ended the change stream")
 		}
 	}

@@ -180,7 +180,6 @@ func (t *task) setBase(text string) error {
 // start makes or adopts the slot for a source without positions.
 func (t *task) start(ctx context.Context, repl *pgconn.PgConn, system string, info *slotInfo) error {
 	var base string
-	var err error
 	slot := slotPosition{V: 1, System: system, Slot: t.cfg.slot}
 	if info == nil {
 		made, err := createSlot(ctx, repl, t.cfg.slot, false)
@@ -193,10 +192,12 @@ func (t *task) start(ctx context.Context, repl *pgconn.PgConn, system string, in
 		}
 	} else {
 		slot.From = LSNText(info.confirmed)
-		if t.cfg.snapshot != "never" {
-			if base, err = t.temporaryBase(ctx); err != nil {
-				return err
-			}
+		c, err := t.conn(ctx)
+		if err != nil {
+			return err
+		}
+		if base, err = everything(ctx, c); err != nil {
+			return err
 		}
 	}
 	slot.Base = base
@@ -264,7 +265,11 @@ func (t *task) track(ctx context.Context, names []tableName, had map[tableName]b
 		}
 	}
 	if needBase {
-		base, err := t.temporaryBase(ctx)
+		c, err := t.conn(ctx)
+		if err != nil {
+			return err
+		}
+		base, err := everything(ctx, c)
 		if err != nil {
 			return err
 		}
