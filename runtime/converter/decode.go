@@ -31,6 +31,23 @@ func NewDecoder(lookup func(id string) (Entry, error)) *Decoder {
 	return &Decoder{lookup: lookup, plans: map[string]*decodePlan{}, types: newInterner()}
 }
 
+// Prepare looks up the types that records name and the Decoder does not know
+// yet, so that Decode fails for what is wrong with a record alone. It returns the
+// first error for which fatal says no: the others come out of Decode again.
+func (d *Decoder) Prepare(records []connectors.Record, fatal func(error) bool) error {
+	for i := range records {
+		for j := len(records[i].Headers) - 1; j >= 0; j-- {
+			if h := &records[i].Headers[j]; h.Key == SchemaHeader {
+				if _, err := d.plan(h.Value); err != nil && !fatal(err) {
+					return fmt.Errorf("schema %s: %w", h.Value, err)
+				}
+				break
+			}
+		}
+	}
+	return nil
+}
+
 // Decode fills Key, Value and Change of a record from its raw bytes. A record
 // without a schema header is read as what it looks like: JSON objects and arrays
 // with inferred types (a Debezium envelope as a Change), text, or bytes.

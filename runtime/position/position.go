@@ -9,6 +9,7 @@
 package position
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,6 +47,9 @@ func (s Scope) TransactionalID() string {
 	return id
 }
 
+// keyLead is how the key of every record of this format begins.
+const keyLead = `{"v":1,`
+
 type recordKey struct {
 	V      int    `json:"v"`
 	Group  string `json:"group"`
@@ -61,9 +65,12 @@ func (s Scope) Key(key connectors.PositionKey) []byte {
 }
 
 func (s Scope) appendKey(dst []byte, key string, open bool) []byte {
-	dst = append(dst, `{"v":1`...)
-	for _, f := range [...][2]string{{"group", s.Group}, {"source", s.Source}, {"split", s.Split}, {"key", key}} {
-		dst = append(append(append(dst, `,"`...), f[0]...), `":`...)
+	dst = append(dst, keyLead...)
+	for i, f := range [...][2]string{{"group", s.Group}, {"source", s.Source}, {"split", s.Split}, {"key", key}} {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), f[0]...), `":`...)
 		dst = schema.AppendQuoted(dst, []byte(f[1]))
 	}
 	if open {
@@ -84,6 +91,12 @@ func Renew(ctx context.Context, a *hublog.Appender, s Scope, host string) (epoch
 	}
 	a.AppendTracked(Topic, 0, s.appendKey(nil, "", true), who)
 	return a.Commit(ctx)
+}
+
+// prefix is what the keys of all positions of the scope begin with.
+func (s Scope) prefix() []byte {
+	key := s.appendKey(nil, "", false)
+	return key[:len(key)-len(`""}`)]
 }
 
 // Loaded is what Load found.
@@ -114,7 +127,7 @@ func Load(ctx context.Context, l *hublog.Log, a *hublog.Appender, s Scope, host 
 	if !ok {
 		return Loaded{}, fmt.Errorf("load positions: topic %s is gone", Topic)
 	}
-	r := resolver{scope: s, done: map[connectors.PositionKey]connectors.Position{}, open: map[int64][]pending{}}
+	r := resolver{prefix: s.prefix(), keys: map[string]recordKey{}, done: map[connectors.PositionKey]connectors.Position{}, open: map[int64][]pending{}}
 	if _, err := l.Scan(ctx, Topic, 0, at.Start, barrier+1, r.entry); err != nil {
 		return Loaded{}, fmt.Errorf("load positions: %w", err)
 	}
@@ -126,9 +139,10 @@ func Load(ctx context.Context, l *hublog.Log, a *hublog.Appender, s Scope, host 
 
 // resolver applies the records of one scope as their transactions end.
 type resolver struct {
-	scope Scope
-	done  map[connectors.PositionKey]connectors.Position
-	open  map[int64][]pending // by producer id
+	prefix []byte // of the scope's keys
+	keys   map[string]recordKey
+	done   map[connectors.PositionKey]connectors.Position
+	open   map[int64][]pending // by producer id
 }
 
 type pending struct {
@@ -145,11 +159,21 @@ func (r *resolver) entry(e hublog.Entry) error {
 		delete(r.open, e.ProducerID)
 		return nil
 	}
-	var k recordKey
-	if err := json.Unmarshal(e.Key, &k); err != nil || k.V != 1 {
-		return fmt.Errorf("offset %d of %s has a key that this version cannot read: %q", e.Offset, Topic, e.Key)
+	// Most records are of other scopes, or of few keys again and again.
+	if !bytes.HasPrefix(e.Key, r.prefix) {
+		if !bytes.HasPrefix(e.Key, []byte(keyLead)) {
+			return fmt.Errorf("offset %d of %s has a key that this version cannot read: %q", e.Offset, Topic, e.Key)
+		}
+		return nil
 	}
-	if (Scope{k.Group, k.Source, k.Split}) != r.scope || k.Open {
+	k, ok := r.keys[string(e.Key)]
+	if !ok {
+		if err := json.Unmarshal(e.Key, &k); err != nil {
+			return fmt.Errorf("offset %d of %s has a key that this version cannot read: %q", e.Offset, Topic, e.Key)
+		}
+		r.keys[string(e.Key)] = k
+	}
+	if k.Open {
 		return nil
 	}
 	p := pending{key: connectors.PositionKey(k.Key), value: e.Value, offset: e.Offset}

@@ -6,6 +6,7 @@ package schemas
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -23,6 +24,9 @@ func TopicSpec() connectors.TopicSpec {
 		"cleanup.policy": "compact", "segment.bytes": "8388608",
 	}}
 }
+
+// ErrUnknown says that the topic does not have an entry: no retry will mend it.
+var ErrUnknown = errors.New("the schema is not in " + Topic)
 
 // Store caches the topic for one process. It may be used concurrently.
 type Store struct {
@@ -70,7 +74,7 @@ func (s *Store) Lookup(ctx context.Context, id string) (converter.Entry, error) 
 			return converter.Entry{}, err
 		}
 		if text = s.known[id]; text == nil {
-			return converter.Entry{}, fmt.Errorf("schema %s is not in %s", id, Topic)
+			return converter.Entry{}, fmt.Errorf("%w: %s", ErrUnknown, id)
 		}
 	}
 	return converter.ParseEntry(text)

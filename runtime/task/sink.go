@@ -86,6 +86,7 @@ func runSink(ctx context.Context, o SinkOptions) (worked bool, err error) {
 	t := &sinkTask{o: o, scope: scope, lease: lease, contact: time.Now(), poller: poller, hard: hard,
 		parts: map[connectors.TopicPartition]*part{}, ids: map[string][16]byte{}}
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
+	t.decoder = decoder
 	t.sink = o.Sink.Task(connectors.SinkEnv{
 		Env: o.Env, TaskID: uuid.NewString(), Epoch: epoch, Decode: decoder.Decode, Alive: t.alive,
 	})
@@ -115,6 +116,7 @@ type sinkTask struct {
 	contact time.Time
 	poller  *hublog.Poller
 	sink    connectors.SinkTask
+	decoder *converter.Decoder
 	hard    context.Context // outlives the request to stop by the drain time
 
 	parts     map[connectors.TopicPartition]*part
@@ -219,6 +221,10 @@ func (t *sinkTask) write(run hublog.Run) error {
 	p := t.parts[run.TopicPartition]
 	if p == nil || len(run.Records) == 0 {
 		return nil
+	}
+	// A schema that cannot be looked up right now is no reason to reject a record.
+	if err := t.decoder.Prepare(run.Records, func(err error) bool { return errors.Is(err, schemas.ErrUnknown) }); err != nil {
+		return err
 	}
 	rejects, err := t.sink.Write(t.hard, run.Records)
 	if err != nil {

@@ -25,6 +25,7 @@ type numbers struct {
 	full  bool // every Read fills the batch
 
 	mu        sync.Mutex
+	grown     chan struct{}
 	committed int64 // the highest position ever acknowledged
 	opens     int
 	doubted   error // a promise of the runtime that was not kept
@@ -62,6 +63,27 @@ func (s *numbers) Compare(_ connectors.PositionKey, a, b connectors.Position) in
 }
 func (s *numbers) Task(connectors.Split) connectors.SourceTask { return &numbersTask{s: s} }
 
+// more lets the source hold n more records; its task reads them after a wake-up.
+func (s *numbers) more(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n += n
+	if s.grown != nil {
+		close(s.grown)
+		s.grown = nil
+	}
+}
+
+// size is n, and a channel that is closed when it has grown.
+func (s *numbers) size() (int64, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.grown == nil {
+		s.grown = make(chan struct{})
+	}
+	return s.n, s.grown
+}
+
 func (s *numbers) acknowledged() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,12 +113,17 @@ var numberRow = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{
 var numberKey = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{{Name: "id", Schema: &schema.Schema{Kind: schema.Int64}}}}
 
 func (t *numbersTask) Read(ctx context.Context, b *connectors.Batch) error {
-	if t.next == t.s.n {
-		<-ctx.Done()
-		return ctx.Err()
+	n, grown := t.s.size()
+	for t.next == n {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-grown:
+			n, grown = t.s.size()
+		}
 	}
 	for i, most := 0, 1+rand.IntN(50); i < most || t.s.full; i++ {
-		if t.next == t.s.n || b.Full() {
+		if t.next == n || b.Full() {
 			break
 		}
 		r := connectors.Record{Topic: t.s.topic, Partition: -1}

@@ -42,6 +42,11 @@ func openLog(t testing.TB) hublog.Options {
 	return hublog.Options{Dial: func(ctx context.Context) (net.Conn, error) { return b.Dial(ctx) }}
 }
 
+// dialer adapts the options' Dial to a Kafka client.
+func dialer(o hublog.Options) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
+}
+
 // unique makes a name that no other test uses on a shared cluster.
 func unique(prefix string) string {
 	var b [4]byte

@@ -1,0 +1,90 @@
+package runtime_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/worker"
+)
+
+// admin is a client of the log beside the runtime's own.
+func admin(t *testing.T, o hublog.Options) *kadm.Client {
+	t.Helper()
+	opts := []kgo.Opt{kgo.SeedBrokers(o.Bootstrap...)}
+	if o.Dial != nil {
+		opts = []kgo.Opt{kgo.SeedBrokers("embedded:9092"), kgo.Dialer(dialer(o))}
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return kadm.NewClient(cl)
+}
+
+// Retention that passes a sink's resume point is named, never skipped.
+func TestRetentionGapIsNamed(t *testing.T) {
+	log := openLog(t)
+	src := &numbers{topic: unique("n"), n: 1000}
+	dst := newMemory(src.topic)
+	o := options(log, src, dst)
+	w, _ := start(t, o)
+	sink := o.Connectors[1].Name
+	eventually(t, 30*time.Second, "written", func() bool { return w.Status()[1].Records == 1000 })
+	if err := w.Pause(sink); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "paused", func() bool { return state(w, 1) == worker.Paused && dst.count() == 1000 })
+	src.more(1000)
+	eventually(t, 30*time.Second, "appended", func() bool { return src.acknowledged() == 2000 })
+	adm := admin(t, log)
+	var offsets kadm.Offsets
+	tp := connectors.TopicPartition{Topic: src.topic}
+	dst.mu.Lock()
+	next := dst.next[tp]
+	dst.mu.Unlock()
+	offsets.Add(kadm.Offset{Topic: src.topic, At: next + 100})
+	if res, err := adm.DeleteRecords(t.Context(), offsets); err != nil || res.Error() != nil {
+		t.Fatal(err, res.Error())
+	}
+	if err := w.Resume(sink); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "failed", func() bool { return state(w, 1) == worker.Failed })
+	if e := w.Status()[1].Error; !strings.Contains(e, "100 offsets are gone") || !strings.Contains(e, src.topic+"-0") {
+		t.Errorf("error %q", e)
+	}
+}
+
+// A topic that is deleted and created again while its sink runs is named.
+func TestTopicCreatedAgainIsNamed(t *testing.T) {
+	log := openLog(t)
+	src := &numbers{topic: unique("n"), n: 1000}
+	dst := newMemory(src.topic)
+	w, stop := start(t, options(log, src, nil))
+	eventually(t, 30*time.Second, "appended", func() bool { return src.acknowledged() == 1000 })
+	stop()
+	w, _ = start(t, options(log, nil, dst))
+	eventually(t, 30*time.Second, "written", func() bool { return dst.count() == 1000 })
+	adm := admin(t, log)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := adm.DeleteTopic(ctx, src.topic); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "created again", func() bool {
+		_, err := adm.CreateTopic(ctx, 1, 1, nil, src.topic)
+		return err == nil
+	})
+	eventually(t, 60*time.Second, "failed", func() bool { return state(w, 0) == worker.Failed })
+	if e := w.Status()[0].Error; !strings.Contains(e, "created again") {
+		t.Errorf("error %q", e)
+	}
+}
