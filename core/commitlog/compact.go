@@ -1,7 +1,438 @@
 package commitlog
 
-import "time"
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math"
+	"time"
 
-func (l *Log) finishSwaps([]int64) error { return nil }
+	"github.com/forebayhub/forebay/core/record"
+)
 
-func (l *Log) compact(hw int64, cfg *Config, now time.Time) error { return nil }
+// Compaction (cleanup.policy=compact) keeps the last record of each key below the last stable offset,
+// in the segments that are not active. Offsets stay. Like Kafka's LogCleaner:
+//
+//   - a tombstone stays for delete.retention.ms after the first pass that met it, so that readers see it; the time is
+//     kept in the batch (KIP-534);
+//   - records of aborted transactions go; a marker stays as long as a batch of its transaction does, and then as long as
+//     a tombstone;
+//   - a batch that is left without records stays, empty, when it holds its producer's last sequence.
+//
+// A pass runs when at least half of the bytes have come since the last one, or that one's memory was used up. It reads without a lock
+// and takes the log's lock only to swap files.
+
+// maxKeys bounds the memory of a pass: about 40 bytes each. What does not fit waits for the next pass.
+const maxKeys = 1 << 20
+
+// keyHash stands for a key. With 128 random-seeded bits two keys of a log never meet in practice.
+type keyHash [2]uint64
+
+// cleaner is one pass.
+type cleaner struct {
+	l       *Log
+	cfg     *Config
+	now     int64
+	segs    []*segment
+	end     int64 // records at or above are not looked at
+	seeds   [2]maphash.Seed
+	last    map[keyHash]int64 // newest offset of a key in the dirty part
+	keys    int               // bound of last
+	more    bool              // memory was used up: the rest is for the next pass
+	aborted map[int64][]AbortedTxn
+	tails   map[int64]int64 // a producer's last batch's last offset
+	live    map[int64]bool  // producers of whose running transaction a batch was kept
+	reader  record.Reader
+	builder *record.Builder
+}
+
+// compact makes one pass if it is worth it.
+func (l *Log) compact(hw int64, cfg *Config, now time.Time) error {
+	if !l.compacting.TryLock() {
+		return nil
+	}
+	defer l.compacting.Unlock()
+	c := &cleaner{l: l, cfg: cfg, now: now.UnixMilli(), keys: l.maxKeys, builder: record.NewBuilder(),
+		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, last: map[keyHash]int64{}}
+	from, worth, err := c.plan(hw, now)
+	if err != nil || !worth {
+		return err
+	}
+	if err := c.index(from); err != nil {
+		return err
+	}
+	c.facts()
+	for _, group := range c.groups() {
+		if err := c.clean(group); err != nil {
+			if noSpace(err) || errors.Is(err, errGone) {
+				l.log.Warn("compaction stopped and will try again", "log", l.o.Name, "error", err)
+				return nil
+			}
+			return err
+		}
+	}
+	l.w.Lock()
+	defer l.w.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	cleaned := min(c.end, l.leo)
+	if err := l.writeBounds(bounds{start: l.start, cleaned: cleaned}); err != nil {
+		if noSpace(err) {
+			return nil
+		}
+		return l.fail(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cleaned, l.cleanAt, l.cleanMore = cleaned, now, c.more
+	return nil
+}
+
+// plan picks the segments: durable, stable, not active, old enough. from is where the dirty part begins.
+func (c *cleaner) plan(hw int64, now time.Time) (from int64, worth bool, err error) {
+	l := c.l
+	stable := l.LastStable(hw)
+	l.mu.RLock()
+	segs, synced, cleaned, at, more := l.segs, l.synced.base, l.cleaned, l.cleanAt, l.cleanMore
+	closed := l.closed || l.failed != nil
+	l.mu.RUnlock()
+	if closed {
+		return 0, false, nil
+	}
+	var clean, dirty int64
+	for i := 0; i < len(segs)-1; i++ {
+		next := segs[i+1].base
+		if next > stable || next > synced {
+			break
+		}
+		if err := segs[i].ready(c.cfg.IndexBytes, now); err != nil {
+			return 0, false, err
+		}
+		if c.cfg.MinCompactionLag > 0 && segs[i].maxTime > now.Add(-c.cfg.MinCompactionLag).UnixMilli() {
+			break
+		}
+		if next <= cleaned {
+			clean += segs[i].size
+		} else {
+			dirty += segs[i].size
+		}
+		c.segs, c.end = segs[:i+1], next
+	}
+	worth = dirty > 0 && (more || dirty >= clean) || clean > 0 && now.Sub(at) > c.cfg.TombstoneAge
+	return min(cleaned, c.end), worth, nil
+}
+
+// each calls fn for every batch of a segment, CRC compared, until fn returns false.
+func (c *cleaner) each(s *segment, fn func(h *record.Header, b record.Batch) (bool, error)) error {
+	h, err := s.open(false, c.l.now())
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	w := newWalker(h.file, s.path(), 0, s.size, bodyStep)
+	defer w.done()
+	for {
+		head, err := w.header()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		b, err := w.checked(&head)
+		if err != nil {
+			return err
+		}
+		more, err := fn(&head, b)
+		if err != nil {
+			return fmt.Errorf("compact %s at byte %d: %w", s.path(), w.pos, err)
+		}
+		if !more {
+			return nil
+		}
+		w.skip(&head)
+	}
+}
+
+func (c *cleaner) hash(key []byte) keyHash {
+	return keyHash{maphash.Bytes(c.seeds[0], key), maphash.Bytes(c.seeds[1], key)}
+}
+
+// index finds the newest offset of each key from offset from on; it lowers end when memory is used up.
+func (c *cleaner) index(from int64) error {
+	c.abortedTxns()
+	for i, s := range c.segs {
+		if i+1 < len(c.segs) && c.segs[i+1].base <= from {
+			continue
+		}
+		full := false
+		err := c.each(s, func(h *record.Header, b record.Batch) (bool, error) {
+			if h.BaseOffset < from || h.Attributes.Control() || c.isAborted(h) {
+				return true, nil
+			}
+			if len(c.last) > 0 && len(c.last)+int(h.Count) > c.keys {
+				c.end, full = h.BaseOffset, true
+				return false, nil
+			}
+			if err := c.reader.Reset(*h, b, 0); err != nil {
+				return false, err
+			}
+			for c.reader.Next() {
+				if r := c.reader.Record(); r.Key != nil {
+					c.last[c.hash(r.Key)] = r.Offset
+				}
+			}
+			return true, c.reader.Err()
+		})
+		if err != nil {
+			return err
+		}
+		if full {
+			c.more = true
+			c.segs = c.segs[:i+1]
+			if s.base >= c.end {
+				c.segs = c.segs[:i]
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func (c *cleaner) abortedTxns() {
+	c.aborted = map[int64][]AbortedTxn{}
+	if len(c.segs) == 0 {
+		return
+	}
+	for _, a := range c.l.Aborted(c.segs[0].base, c.end) {
+		c.aborted[a.ProducerID] = append(c.aborted[a.ProducerID], a)
+	}
+}
+
+func (c *cleaner) isAborted(h *record.Header) bool {
+	if !h.Attributes.Transactional() {
+		return false
+	}
+	for _, a := range c.aborted[h.ProducerID] {
+		if h.BaseOffset >= a.FirstOffset && h.BaseOffset < a.LastOffset {
+			return true
+		}
+	}
+	return false
+}
+
+// facts notes the producers' last batches.
+func (c *cleaner) facts() {
+	c.tails, c.live = map[int64]int64{}, map[int64]bool{}
+	c.l.mu.RLock()
+	defer c.l.mu.RUnlock()
+	for id, p := range c.l.table.byID {
+		if p.n > 0 {
+			c.tails[id] = p.batches[p.n-1].last
+		}
+	}
+}
+
+// groups puts neighbours together that fit into one segment.
+func (c *cleaner) groups() [][]*segment {
+	var all [][]*segment
+	var size int64
+	for i, s := range c.segs {
+		end := c.end
+		if i+1 < len(c.segs) {
+			end = c.segs[i+1].base
+		}
+		n := len(all)
+		if n > 0 && size+s.size <= c.cfg.SegmentBytes && end-all[n-1][0].base <= math.MaxInt32 {
+			all[n-1] = append(all[n-1], s)
+			size += s.size
+			continue
+		}
+		all = append(all, []*segment{s})
+		size = s.size
+	}
+	return all
+}
+
+// clean rewrites a group into one file and swaps it in.
+func (c *cleaner) clean(group []*segment) error {
+	out, err := newRewrite(c.l, group[0].base, c.cfg.IndexBytes)
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	changed := len(group) > 1
+	for _, s := range group {
+		err := c.each(s, func(h *record.Header, b record.Batch) (bool, error) {
+			kept, err := c.filter(h, b)
+			if err != nil {
+				return false, err
+			}
+			if kept == nil {
+				changed = true
+				return true, nil
+			}
+			changed = changed || &kept[0] != &b[0]
+			if h.Attributes.Transactional() && !h.Attributes.Control() {
+				c.live[h.ProducerID] = true
+			}
+			return true, out.add(kept)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !changed {
+		return nil
+	}
+	if err := out.finish(); err != nil {
+		return err
+	}
+	return c.l.swap(group, out, c.end)
+}
+
+// filter gives what stays of a batch: b itself, a new batch (good until the next call), or nil.
+func (c *cleaner) filter(h *record.Header, b record.Batch) (record.Batch, error) {
+	if h.BaseOffset >= c.end || h.Count == 0 && c.isTail(h) {
+		return b, nil
+	}
+	if h.Attributes.Control() {
+		return c.filterMarker(h, b)
+	}
+	horizon := h.Attributes.DeleteHorizon()
+	expired := horizon && h.BaseTimestamp <= c.now
+	dead := c.isAborted(h)
+	if err := c.reader.Reset(*h, b, 0); err != nil {
+		return nil, err
+	}
+	keep, tombs := 0, 0
+	for c.reader.Next() {
+		if r := c.reader.Record(); !dead && c.stays(r, expired) {
+			keep++
+			if r.Value == nil {
+				tombs++
+			}
+		}
+	}
+	if err := c.reader.Err(); err != nil {
+		return nil, err
+	}
+	switch {
+	case keep == int(h.Count) && keep > 0 && (tombs == 0 || horizon):
+		return b, nil
+	case keep == 0 && !c.isTail(h):
+		return nil, nil
+	}
+	base := h.BaseTimestamp
+	w := c.like(h)
+	if tombs > 0 && !horizon {
+		base = c.now + c.cfg.TombstoneAge.Milliseconds()
+		w.Attributes |= record.HasDeleteHorizon
+	}
+	return c.rewrite(h, b, base, func(r *record.Record) bool { return !dead && c.stays(r, expired) })
+}
+
+// stays tells whether a record is its key's newest, and no tombstone whose time is over.
+func (c *cleaner) stays(r *record.Record, expired bool) bool {
+	if r.Offset >= c.end {
+		return true
+	}
+	if r.Key == nil || r.Value == nil && expired {
+		return false
+	}
+	newest, known := c.last[c.hash(r.Key)]
+	return !known || r.Offset >= newest
+}
+
+func (c *cleaner) isTail(h *record.Header) bool {
+	last, ok := c.tails[h.ProducerID]
+	return ok && h.HasProducer() && last == h.LastOffset()
+}
+
+// filterMarker keeps a marker while a batch of its transaction is there: a reader of the whole log would
+// else see a transaction that never ends. After that it lives as long as a tombstone.
+func (c *cleaner) filterMarker(h *record.Header, b record.Batch) (record.Batch, error) {
+	live := c.live[h.ProducerID]
+	delete(c.live, h.ProducerID)
+	switch {
+	case live || h.Count == 0:
+		return b, nil
+	case h.Attributes.DeleteHorizon():
+		if h.BaseTimestamp <= c.now {
+			return nil, nil
+		}
+		return b, nil
+	}
+	w := c.like(h)
+	w.Attributes |= record.HasDeleteHorizon
+	return c.rewrite(h, b, c.now+c.cfg.TombstoneAge.Milliseconds(), func(*record.Record) bool { return true })
+}
+
+// like readies the builder for a batch that takes h's place.
+func (c *cleaner) like(h *record.Header) *record.Builder {
+	w := c.builder
+	w.Reset()
+	w.BaseOffset, w.LeaderEpoch, w.Attributes = h.BaseOffset, h.LeaderEpoch, h.Attributes
+	w.ProducerID, w.ProducerEpoch, w.BaseSequence = h.ProducerID, h.ProducerEpoch, h.BaseSequence
+	return w
+}
+
+func (c *cleaner) rewrite(h *record.Header, b record.Batch, base int64, keep func(*record.Record) bool) (record.Batch, error) {
+	if err := c.reader.Reset(*h, b, 0); err != nil {
+		return nil, err
+	}
+	most := record.NoTimestamp
+	w := c.builder
+	for c.reader.Next() {
+		if r := c.reader.Record(); keep(r) {
+			w.Copy(r, base)
+			most = max(most, r.Timestamp)
+		}
+	}
+	if err := c.reader.Err(); err != nil {
+		return nil, err
+	}
+	if h.Attributes.LogAppendTime() || w.Count() == 0 {
+		most = h.MaxTimestamp
+	}
+	w.Span(h.LastOffsetDelta)
+	w.Times(base, most)
+	return w.Bytes()
+}
+
+// manifest says what one rewritten file replaces.
+type manifest struct {
+	bases []int64 // of the segments; the first is the file's
+	txns  bool    // a .txnindex.cleaned goes with it
+}
+
+const swapMagic = "FBSW"
+
+func (m manifest) encode() []byte {
+	b := []byte{0}
+	if m.txns {
+		b[0] = 1
+	}
+	for _, base := range m.bases {
+		b = binary.BigEndian.AppendUint64(b, uint64(base))
+	}
+	return sealState(swapMagic, b)
+}
+
+func decodeManifest(b []byte) (m manifest, err error) {
+	b, err = openState(swapMagic, b)
+	if err != nil {
+		return m, err
+	}
+	if len(b) < 9 || len(b)%8 != 1 {
+		return m, fmt.Errorf("%w: manifest of %d bytes", errBadState, len(b))
+	}
+	m.txns = b[0] == 1
+	for b = b[1:]; len(b) > 0; b = b[8:] {
+		m.bases = append(m.bases, int64(binary.BigEndian.Uint64(b)))
+	}
+	return m, nil
+}

@@ -13,12 +13,29 @@ const pointEvery = 8 << 20
 // flush makes durable what is there at its call: the data of every segment since the last sync, oldest
 // first, then the names. It runs on the Syncer's goroutines and in Close; appends go on meanwhile. An error is final.
 func (l *Log) flush() error {
+	raised, due, err := l.flushHeld()
+	if err != nil {
+		return l.fail(err)
+	}
+	if raised && l.o.Advanced != nil {
+		l.o.Advanced()
+	}
+	if due {
+		return l.savePoint(false)
+	}
+	return nil
+}
+
+// flushHeld syncs and publishes. Truncation waits for it, so what it has synced is what is there.
+func (l *Log) flushHeld() (raised, due bool, err error) {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
 	l.mu.Lock()
 	if l.failed != nil || l.closed || len(l.segs) == 0 {
 		l.mu.Unlock()
-		return nil
+		return false, false, nil
 	}
-	cuts, leo, before, bytes := l.truncations, l.leo, l.synced, l.unsynced
+	leo, before, bytes := l.leo, l.synced, l.unsynced
 	var dirty []*segment
 	for i := len(l.segs) - 1; i >= 0 && l.segs[i].base >= before.base; i-- {
 		if s := l.segs[i]; s.base != before.base || s.size != before.pos {
@@ -31,29 +48,19 @@ func (l *Log) flush() error {
 	l.folderNew, l.namesNew = false, false
 	l.mu.Unlock()
 
-	err := l.syncFiles(dirty, folderNew, namesNew)
-	if err != nil {
-		return l.fail(err)
+	if err := l.syncFiles(dirty, folderNew, namesNew); err != nil {
+		return false, false, err
 	}
 
 	l.mu.Lock()
-	raised := false
-	if l.truncations == cuts { // else what was synced is not what is there; truncation has synced the rest itself
-		l.synced = end
-		l.unsynced -= bytes
-		if l.durable < leo {
-			l.durable, raised = leo, true
-		}
+	defer l.mu.Unlock()
+	l.synced = end
+	l.unsynced -= bytes
+	if l.durable < leo {
+		l.durable, raised = leo, true
 	}
-	due := l.synced.base != l.saved.base || l.synced.pos-l.saved.pos >= pointEvery
-	l.mu.Unlock()
-	if raised && l.o.Advanced != nil {
-		l.o.Advanced()
-	}
-	if due {
-		return l.savePoint(false)
-	}
-	return nil
+	due = l.synced.base != l.saved.base || l.synced.pos-l.saved.pos >= pointEvery
+	return raised, due, nil
 }
 
 // syncFiles syncs segments, last one first in the list, and the folders.

@@ -56,6 +56,7 @@ type sparse struct {
 	block  []byte // the last block read, from entry blockAt
 	at     int
 	sealed bool // the file's header says so
+	hold   bool // keep the tail in memory; only while nobody else has the index
 }
 
 func newSparse(f vfs.FS, name string, kind byte, base int64) *sparse {
@@ -90,7 +91,7 @@ func (x *sparse) add(a int64, b uint32) {
 		x.tail = binary.BigEndian.AppendUint64(x.tail, uint64(a))
 	}
 	x.tail = binary.BigEndian.AppendUint32(x.tail, b)
-	if len(x.tail)%indexBlock == 0 {
+	if len(x.tail)%indexBlock == 0 && !x.hold {
 		_ = x.writeLocked() // kept in memory when it fails
 	}
 }

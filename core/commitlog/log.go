@@ -6,7 +6,7 @@
 // byte (10); a full disk refuses appends and nothing else (11). DESIGN.md in this folder says why it is built this way,
 // docs/formats/ what lies on disk.
 //
-// Locks, in this order: Log.w (one writer: appends, truncation, maintenance), Log.mu (what readers see; held for
+// Locks, in this order: Log.w (one writer: appends, truncation, maintenance), Log.flushing, Log.saving, Log.mu (what readers see; held for
 // moments), segment.io, sparse.mu. No fsync runs under mu; under w only those of truncation, DeleteBefore, compaction and Close.
 package commitlog
 
@@ -77,11 +77,10 @@ type Log struct {
 
 	// w serialises those who change the log. What mu guards is changed with both held, so
 	// holding either is enough to read it.
-	w       sync.Mutex
-	cleanAt time.Time // of the last compaction
-	made    bool      // the folder is there
-	active  *handle   // of the last segment, for appends
-	snaps   []int64   // offsets of the snapshot files
+	w      sync.Mutex
+	made   bool    // the folder is there
+	active *handle // of the last segment, for appends
+	snaps  []int64 // offsets of the snapshot files
 
 	mu          sync.RWMutex
 	cfg         Config
@@ -89,9 +88,10 @@ type Log struct {
 	start       int64 // log start offset
 	leo         int64
 	durable     int64
-	cleaned     int64 // compaction has seen everything below
-	seen        int64 // highest watermark that a caller has named
-	truncations int   // a sync that spans one proves nothing
+	cleaned     int64     // compaction has seen everything below
+	cleanAt     time.Time // of the last pass, or of Open
+	cleanMore   bool      // that pass did not get to its end
+	seen        int64     // highest watermark that a caller has named
 	table       *table
 	aborted     []abortedTxn // by marker offset
 	abortedDisk int64        // those with a marker below are in the .txnindex files
@@ -105,7 +105,10 @@ type Log struct {
 	failed      error
 	closed      bool
 
-	saving sync.Mutex // one writer of the recovery point and of what it vouches for
+	compacting sync.Mutex // one pass at a time
+	maxKeys    int        // of a pass
+	flushing   sync.Mutex // one sync at a time, and none during a truncation
+	saving     sync.Mutex // one writer of the recovery point and of what it vouches for
 }
 
 // StartOffset is the first offset that can be read; EndOffset the next to be

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sort"
 
 	"github.com/forebayhub/forebay/core/record"
@@ -42,6 +43,7 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 
 		slice, err := l.readSegment(s, size, every, from, limit, max, minOne, limit >= leo && next < 0)
 		if errors.Is(err, errGone) {
+			runtime.Gosched()
 			continue // retention or compaction was faster
 		}
 		if err != nil || slice.Len > 0 || next < 0 || next >= limit {

@@ -166,9 +166,17 @@ func (r *recovery) load(snaps []int64) error {
 	if r.all {
 		for _, s := range l.segs {
 			s.txns = 0
+			if err := l.cutTxns(s); err != nil {
+				return err
+			}
 		}
 	} else {
 		l.aborted, l.abortedDisk = aborted, r.point.offset
+		for _, s := range l.segs {
+			if err := l.cutTxns(s); err != nil {
+				return err
+			}
+		}
 		l.epochs = cutEpochs(r.saved, r.point.offset)
 		r.loadSnapshot(snaps)
 	}
@@ -209,12 +217,12 @@ func (r *recovery) loadSnapshot(snaps []int64) {
 // walk replays the segments from the snapshot on and checks those from the point on.
 func (r *recovery) walk() error {
 	l := r.l
-	for i := max(l.segmentAt(min(r.from, r.point.offset)), 0); i < len(l.segs); i++ {
-		if i < r.at && l.segs[i+1].base <= r.from {
-			continue
-		}
+	for i := min(max(l.segmentAt(r.from), 0), r.at); i < len(l.segs); i++ {
 		if i > r.at && l.segs[i].base != r.next {
-			return r.hole(i)
+			if l.segs[i].base < r.next || l.segs[i].base > l.cleaned {
+				return r.hole(i)
+			}
+			r.next = l.segs[i].base // compaction has taken the records between
 		}
 		more, err := r.walkSegment(i)
 		if err != nil || !more {
@@ -234,6 +242,7 @@ func (r *recovery) walkSegment(i int) (more bool, err error) {
 	trusted, step := s.size, headerStep // up to here no CRC is compared
 	noted := s.size                     // up to here the indexes are whole
 	pos := int64(0)
+	r.next = max(r.next, s.base)
 	if i >= r.at {
 		trusted, noted = 0, 0
 		s.sound = true
@@ -336,7 +345,7 @@ func (r *recovery) tail(i int, h *handle, pos int64, cause error) error {
 			return cause
 		}
 		// A power cut can lose any sectors of what was not synced. They read as zeros; damaged bytes do not.
-		torn, err := zeroSector(h.file, pos, end)
+		torn, err := zeroSector(h.file, pos, end, s.size)
 		if err != nil {
 			return err
 		}
@@ -522,17 +531,19 @@ func wholeBatchAfter(f io.ReaderAt, pos, size, next int64) (at int64, found bool
 	return 0, false, nil
 }
 
-// zeroSector tells whether a sector, or the part of one that lies in [pos, end), was never written: it reads as zeros.
-func zeroSector(f io.ReaderAt, pos, end int64) (bool, error) {
-	const sector, least = 512, 16 // records may well end in a few zeros
+// zeroSector tells whether a sector that the bytes [pos, end) lie in was not written: from pos, or from its beginning,
+// it reads as zeros to its end. What a sector has of a later batch it has of an earlier one.
+func zeroSector(f io.ReaderAt, pos, end, size int64) (bool, error) {
+	const sector = 512
+	const least = 8 // a batch's first bytes may be zeros, but not its whole base offset
 	buf := make([]byte, sector)
 	for at := pos; at < end; {
-		stop := min((at/sector+1)*sector, end)
+		stop := min((at/sector+1)*sector, size)
 		part := buf[:stop-at]
 		if _, err := f.ReadAt(part, at); err != nil && !errors.Is(err, io.EOF) {
 			return false, err
 		}
-		if len(part) >= least && len(bytes.TrimRight(part, "\x00")) == 0 {
+		if (len(part) >= least || at%sector == 0) && len(bytes.TrimRight(part, "\x00")) == 0 {
 			return true, nil
 		}
 		at = stop

@@ -172,6 +172,14 @@ func (s *segment) note(h *record.Header, pos, every int64) {
 	s.since += int64(h.Size())
 }
 
+// noteInMemory is note for a segment that has no name yet: nothing reaches the index files. A
+// rewritten segment's index is as small as it is.
+func (s *segment) noteInMemory(h *record.Header, pos, every int64) {
+	s.index.hold, s.times.hold = true, true
+	s.note(h, pos, every)
+	s.index.hold, s.times.hold = false, false
+}
+
 // noteTime puts the latest timestamp so far into the time index.
 func (s *segment) noteTime() {
 	if s.maxTime > s.lastTime {

@@ -42,6 +42,11 @@ func (l *Log) TruncateTo(offset int64) error {
 	if pos < s.size {
 		end = min(offset, head.BaseOffset)
 	}
+	if end <= l.start { // DeleteBefore has left only a part of that batch
+		return l.restart(l.start)
+	}
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
 	l.saving.Lock()
 	defer l.saving.Unlock()
 	if err := l.cutBack(i, pos, end, h); err != nil {
@@ -66,11 +71,11 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	if err := h.file.Truncate(pos); err != nil {
 		return err
 	}
-	// What is left may not have been synced yet, and the sync that was under way does not count any more.
+	// What is left may not have been synced yet.
 	if err := l.syncFiles(l.segs[min(max(l.segmentAt(l.synced.base), 0), i):i+1], l.folderNew, true); err != nil {
 		return err
 	}
-	table, err := l.replay(i, end)
+	table, err := l.replay(i, pos, end)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,6 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	l.cleaned = min(l.cleaned, end)
 	l.synced, l.unsynced = point{base: s.base, pos: pos, offset: end}, 0
 	l.folderNew, l.namesNew = false, false
-	l.truncations++
 	if l.active != nil {
 		l.active.release()
 		l.active = nil
@@ -130,11 +134,13 @@ func (l *Log) lower(p point, epochs []epochEntry, end int64) error {
 			return err
 		}
 	}
-	// Entries of .txnindex files beyond the recovery point are not read, and cut when the next ones are written.
 	kept := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= end })
 	for _, s := range l.segs {
 		n := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= s.base })
 		s.txns = min(s.txns, max(kept-n, 0))
+		if err := l.cutTxns(s); err != nil {
+			return err
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,8 +186,9 @@ func (s *segment) trim(rel, pos int64) error {
 	}
 }
 
-// replay makes the producers as of end, from the newest snapshot below it and the headers of segments up to i.
-func (l *Log) replay(i int, end int64) (*table, error) {
+// replay makes the producers as of end, from the newest snapshot below it and the headers of segments
+// up to pos in segment i.
+func (l *Log) replay(i int, pos, end int64) (*table, error) {
 	t, from := newTable(), l.segs[0].base
 	for k := len(l.snaps) - 1; k >= 0; k-- {
 		raw, err := vfs.ReadFile(l.fs, segmentName(l.dir, l.snaps[k], snapSuffix), maxStateFile)
@@ -196,20 +203,24 @@ func (l *Log) replay(i int, end int64) (*table, error) {
 	r := &recovery{l: &Log{table: t, o: l.o, log: l.log}, from: from, replayed: l.now().UnixMilli()}
 	r.point.offset = end
 	for k := max(l.segmentAt(from), 0); k <= i; k++ {
-		if err := l.replaySegment(r, l.segs[k], end); err != nil {
+		size := l.segs[k].size
+		if k == i {
+			size = pos
+		}
+		if err := l.replaySegment(r, l.segs[k], size, end); err != nil {
 			return nil, err
 		}
 	}
 	return t, nil
 }
 
-func (l *Log) replaySegment(r *recovery, s *segment, end int64) error {
+func (l *Log) replaySegment(r *recovery, s *segment, size, end int64) error {
 	h, err := s.open(false, l.now())
 	if err != nil {
 		return err
 	}
 	defer h.release()
-	w := newWalker(h.file, s.path(), 0, s.size, headerStep)
+	w := newWalker(h.file, s.path(), 0, size, headerStep)
 	defer w.done()
 	for {
 		head, batch, err := r.step(w, false)
@@ -237,6 +248,8 @@ func (l *Log) StartAt(offset int64) error {
 
 // restart is StartAt; w is held.
 func (l *Log) restart(offset int64) error {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
 	l.saving.Lock()
 	defer l.saving.Unlock()
 	if l.made {
@@ -249,7 +262,6 @@ func (l *Log) restart(offset int64) error {
 	l.segs, l.aborted, l.epochs, l.table = nil, nil, nil, newTable()
 	l.start, l.leo, l.durable, l.cleaned, l.abortedDisk = offset, offset, offset, offset, offset
 	l.synced, l.unsynced, l.epochsDirty = point{base: offset, offset: offset}, 0, false
-	l.truncations++
 	if l.active != nil {
 		l.active.release()
 		l.active = nil
@@ -261,13 +273,14 @@ func (l *Log) wipe(offset int64) error {
 	if err := l.lower(point{base: offset, offset: offset}, nil, -1); err != nil {
 		return err
 	}
+	// From here on a start finds nothing but what lies below the start offset, and sweeps it.
+	if err := l.writeBounds(bounds{start: offset, cleaned: offset}); err != nil {
+		return err
+	}
 	for k := len(l.segs) - 1; k >= 0; k-- {
 		if err := l.segs[k].remove(); err != nil {
 			return err
 		}
-	}
-	if err := l.writeBounds(bounds{start: offset, cleaned: offset}); err != nil {
-		return err
 	}
 	return l.fs.SyncDir(l.dir)
 }

@@ -19,6 +19,11 @@ const (
 	maxTxnFile = 1 << 30
 )
 
+func txnHead(base int64) []byte {
+	b := append([]byte(txnMagic), stateVersion, 0, 0, 0)
+	return binary.BigEndian.AppendUint64(b, uint64(base))
+}
+
 func encodeTxn(b []byte, a abortedTxn) []byte {
 	at := len(b)
 	for _, v := range []int64{a.ProducerID, a.FirstOffset, a.LastOffset, a.stable} {
@@ -45,14 +50,18 @@ func decodeTxns(b []byte, base int64) ([]abortedTxn, error) {
 
 // newlyAborted are the aborted transactions with a marker below end that no file has; mu is held.
 func (l *Log) newlyAborted(end int64) []abortedTxn {
+	return l.abortedIn(l.abortedDisk, end)
+}
+
+// abortedIn are the aborted transactions with a marker in [from, to); mu or w is held.
+func (l *Log) abortedIn(from, to int64) []abortedTxn {
 	at := func(offset int64) int {
 		return sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= offset })
 	}
-	from, to := at(l.abortedDisk), at(end)
-	if from >= to {
+	if at(from) >= at(to) {
 		return nil
 	}
-	return append([]abortedTxn(nil), l.aborted[from:to]...)
+	return append([]abortedTxn(nil), l.aborted[at(from):at(to)]...)
 }
 
 // saveAborted appends to the files of the segments that hold the markers, durably; l.saving is held.
@@ -81,9 +90,7 @@ func (l *Log) appendTxns(s *segment, list []abortedTxn) error {
 	var b []byte
 	pos := int64(0)
 	if s.txns == 0 {
-		b = append(b, txnMagic...)
-		b = append(b, stateVersion, 0, 0, 0)
-		b = binary.BigEndian.AppendUint64(b, uint64(s.base))
+		b = txnHead(s.base)
 	} else {
 		pos = txnHeader + int64(s.txns)*txnEntry
 	}
@@ -110,6 +117,37 @@ func (l *Log) appendTxns(s *segment, list []abortedTxn) error {
 	return nil
 }
 
+// cutTxns takes the entries that do not count any more from a file, durably: the log will grow
+// past their offsets, and then they would be believed.
+func (l *Log) cutTxns(s *segment) error {
+	name := segmentName(l.dir, s.base, txnSuffix)
+	st, err := l.fs.Stat(name)
+	if notExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	keep := int64(0)
+	if s.txns > 0 {
+		keep = txnHeader + int64(s.txns)*txnEntry
+	}
+	if st.Size() <= keep {
+		return nil
+	}
+	f, err := l.fs.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err = f.Truncate(keep); err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
 // readAborted reads the files of all segments up to the offset that recovery starts from.
 func readAborted(f vfs.FS, dir string, segs []*segment, end int64) ([]abortedTxn, error) {
 	var all []abortedTxn
@@ -120,6 +158,9 @@ func readAborted(f vfs.FS, dir string, segs []*segment, end int64) ([]abortedTxn
 		}
 		if err != nil {
 			return nil, err
+		}
+		if len(b) == 0 {
+			continue
 		}
 		list, err := decodeTxns(b, s.base)
 		kept := sort.Search(len(list), func(i int) bool { return list[i].LastOffset >= end })

@@ -49,8 +49,7 @@ const Sector = 512
 
 // Crashed is a copy of the disk as a power cut now would leave it. The strict disk
 // (torn nil) keeps nothing that was not synced. With a random source some of it survives: a prefix of each
-// folder's changes, and of each file's writes any sectors in any order, the rest reading as what was there before or
-// zeros. The receiver is unchanged and goes on.
+// folder's changes, and of each file any sectors as they were after any write, or zeros. The receiver is unchanged and goes on.
 func (m *Memory) Crashed(torn *rand.Rand) *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,24 +103,24 @@ func tear(data []byte, pending []fileOp, torn *rand.Rand) []byte {
 	switch torn.IntN(3) {
 	case 0: // nothing reached the disk
 		return data
-	case 1: // everything up to some byte of some write
+	case 1: // everything up to some write
 		for _, op := range pending[:torn.IntN(len(pending)+1)] {
 			data = op.apply(data)
 		}
 		return data
 	}
-	for _, op := range pending { // any sectors, in any order
-		if op.truncate {
-			data = op.apply(data)
-			continue
-		}
-		for at := int64(0); at < int64(len(op.data)); {
-			end := min((op.off+at)/Sector*Sector+Sector-op.off, int64(len(op.data)))
-			if torn.IntN(4) > 0 {
-				data = writeAt(data, op.data[at:end], op.off+at)
-			}
-			at = end
+	// Each sector as it was after some write, in no order: the kernel writes pages back as it likes.
+	versions := [][]byte{data}
+	for _, op := range pending {
+		last := versions[len(versions)-1]
+		versions = append(versions, op.apply(append([]byte(nil), last...)))
+	}
+	pick := func() []byte { return versions[torn.IntN(len(versions))] }
+	out := make([]byte, len(pick()))
+	for at := 0; at < len(out); at += Sector {
+		if v := pick(); at < len(v) {
+			copy(out[at:min(at+Sector, len(out))], v[at:])
 		}
 	}
-	return data
+	return out
 }

@@ -1,0 +1,276 @@
+package commitlog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/forebayhub/forebay/core/record"
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// crashes cuts the power before every sync, write, rename and removal of a run, and opens what is left.
+type crashes struct {
+	t    *testing.T
+	disk *vfs.Memory
+	rnd  *rand.Rand
+
+	mu      sync.Mutex
+	busy    bool
+	l       *Log
+	limit   int64            // a truncation to here is under way
+	want    map[int64]string // by offset; of an offset that was durable
+	checked int
+	compact bool
+	start   int64
+}
+
+func (c *crashes) hook(op vfs.Op, name string) {
+	switch op {
+	case vfs.OpSync, vfs.OpSyncDir, vfs.OpRename, vfs.OpRemove, vfs.OpWrite, vfs.OpTruncate:
+	default:
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.l == nil || c.busy {
+		return
+	}
+	c.busy = true
+	defer func() { c.busy = false }()
+	// Everything that was durable before the clone was made must be in it.
+	durable := min(c.published(), c.limit)
+	for _, torn := range []*rand.Rand{nil, c.rnd} {
+		c.verify(c.disk.Crashed(torn), durable, fmt.Sprintf("%s %s", op, name))
+	}
+}
+
+// published is the durable offset, read without the log's lock: the hook may run under it.
+func (c *crashes) published() int64 {
+	if c.l.mu.TryRLock() {
+		defer c.l.mu.RUnlock()
+		return c.l.durable
+	}
+	return 0
+}
+
+func (c *crashes) verify(disk *vfs.Memory, durable int64, at string) {
+	var lines bytes.Buffer
+	defer func() {
+		if c.t.Failed() {
+			c.t.Log(lines.String())
+		}
+	}()
+	l, err := Open(Options{Logger: slog.New(slog.NewTextHandler(&lines, nil)), FS: disk, Dir: "/data/t-0", BootID: "next", Syncer: NewSyncer(1, nil), Config: c.l.cfg})
+	if err != nil {
+		c.t.Errorf("crash before %s: %v", at, err)
+		return
+	}
+	if l.EndOffset() < durable {
+		c.t.Errorf("crash before %s: the log ends at %d, it was durable to %d", at, l.EndOffset(), durable)
+	}
+	got := readAll(c.t, l)
+	for off := l.StartOffset(); off < min(durable, l.EndOffset()); off++ {
+		if v, ok := got[off]; ok && v != c.want[off] {
+			c.t.Errorf("crash before %s: offset %d is %.20q, was %.20q", at, off, v, c.want[off])
+		} else if !ok && !c.compact && c.want[off] != "" {
+			c.t.Errorf("crash before %s: offset %d is lost", at, off)
+		}
+	}
+	c.checked++
+	if err := l.Close(); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// TestCrashAtEveryStep is invariant 1 in power-safe mode: nothing below DurableOffset is lost by a power
+// cut at any moment, and no offset gets a second content (invariant 2).
+func TestCrashAtEveryStep(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			c := &crashes{t: t, disk: vfs.NewCrash(), rnd: rand.New(rand.NewPCG(seed, 7)), limit: 1 << 60, want: map[int64]string{}, compact: seed%2 == 1}
+			fault := vfs.NewFault(c.disk)
+			fault.Hook(c.hook)
+			if err := vfs.MkdirAllSync(c.disk, "/data", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			ck := &clock{ms: 1_700_000_000_000}
+			l := mustOpen(t, Options{FS: fault, Dir: "/data/t-0", BootID: "first", Now: ck.now, Syncer: NewSyncer(2, nil),
+				Config: Config{SegmentBytes: 900, IndexBytes: 100, Compact: c.compact, RetentionAge: -1}})
+			c.mu.Lock()
+			c.l = l
+			c.mu.Unlock()
+			rnd := rand.New(rand.NewPCG(seed, 8))
+			for i := range 150 {
+				ck.ms += 1000
+				c.step(l, rnd, ck, i)
+				if t.Failed() {
+					return
+				}
+			}
+			l.syncer.forget(l)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if c.checked < 500 {
+				t.Fatalf("only %d crashes", c.checked)
+			}
+		})
+	}
+}
+
+func (c *crashes) step(l *Log, rnd *rand.Rand, ck *clock, i int) {
+	switch op := rnd.IntN(20); {
+	case op < 14:
+		w := record.NewBuilder()
+		end := l.EndOffset()
+		c.mu.Lock()
+		for k := range 1 + rnd.IntN(3) {
+			v := fmt.Sprintf("%d-%d-%0*d", i, k, rnd.IntN(200), 0)
+			w.Append(ck.ms, fmt.Appendf(nil, "key-%d", rnd.IntN(5)), []byte(v))
+			c.want[end+int64(k)] = v
+		}
+		c.mu.Unlock()
+		b, err := w.Bytes()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if _, err := l.Append(b, 1, FromClient); err != nil {
+			c.t.Fatal(err)
+		}
+	case op < 16:
+		l.syncer.forget(l)
+	case op < 17:
+		if end, start := l.EndOffset(), l.StartOffset(); end > start && !c.compact {
+			at := start + rnd.Int64N(end-start)
+			if rnd.IntN(3) > 0 {
+				at = max(at, end-5)
+			}
+			c.mu.Lock()
+			c.limit = max(at-3, 0) // the batch that holds it goes, up to three records
+			c.mu.Unlock()
+			if err := l.TruncateTo(at); err != nil {
+				c.t.Fatal(err)
+			}
+			c.mu.Lock()
+			c.limit = 1 << 60
+			c.mu.Unlock()
+		}
+	default:
+		if err := l.Maintain(l.DurableOffset()); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// TestSyncFailureIsFinal: after a failed fsync nobody knows what the disk holds, so nothing is acknowledged any more.
+func TestSyncFailureIsFinal(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMemory())
+	var failed []error
+	o, ck := memoryLog(t, Config{})
+	o.FS = fault
+	o.Syncer = NewSyncer(2, func(err error) { failed = append(failed, err) })
+	l := mustOpen(t, o)
+	mustAppend(t, l, batch(t, ck.ms, []string{"good"}))
+	waitDurable(t, l)
+	other := o
+	other.Dir = "/data/t-1"
+	l2 := mustOpen(t, other)
+	mustAppend(t, l2, batch(t, ck.ms, []string{"good"}))
+	waitDurable(t, l2)
+
+	remove := fault.Inject(vfs.Rule{Op: vfs.OpSync, Path: "t-0", Err: syscall.EIO, Count: 1})
+	mustAppend(t, l, batch(t, ck.ms, []string{"lost"}))
+	o.Syncer.forget(l)
+	remove()
+	if len(failed) != 1 || !errors.Is(failed[0], syscall.EIO) {
+		t.Fatal(failed)
+	}
+	if d := l.DurableOffset(); d != 1 {
+		t.Fatalf("durable to %d", d)
+	}
+	if _, err := l.Append(batch(t, ck.ms, []string{"x"}), 1, FromClient); !errors.Is(err, ErrFailed) {
+		t.Fatal(err)
+	}
+	// The directory is done for: a neighbour's next sync is not tried.
+	if _, err := l2.Append(batch(t, ck.ms, []string{"x"}), 1, FromClient); err != nil && !errors.Is(err, ErrFailed) {
+		t.Fatal(err)
+	}
+	o.Syncer.forget(l2)
+	if d := l2.DurableOffset(); d != 1 || !errors.Is(l2.Failed(), ErrFailed) {
+		t.Fatalf("durable to %d, %v", d, l2.Failed())
+	}
+	if got := readAll(t, l2); got[0] != "good" {
+		t.Fatal(got)
+	}
+}
+
+// TestDiskFull is invariant 11: appends are refused, reads and deletes go on, and when there is room again the log
+// goes on without a restart.
+func TestDiskFull(t *testing.T) {
+	disk := vfs.NewMemory()
+	disk.SetCapacity(60_000)
+	o, ck := memoryLog(t, Config{SegmentBytes: 8000, RetentionAge: -1})
+	o.FS = disk
+	l := mustOpen(t, o)
+	var err error
+	n := int64(0)
+	for err == nil {
+		_, err = l.Append(batch(t, ck.ms, []string{string(make([]byte, 1500))}), 1, FromClient)
+		if err == nil {
+			n++
+		}
+		if n > 100 {
+			t.Fatal("the disk does not fill")
+		}
+		ck.ms += 2000
+	}
+	if !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrFailed) {
+		t.Fatal(err)
+	}
+	if free, total, _ := disk.Usage("/"); free < total/20-2000 {
+		t.Fatalf("refused late: %d of %d free", free, total)
+	}
+	waitDurable(t, l)
+	if got := readAll(t, l); int64(len(got)) != n {
+		t.Fatalf("%d records, want %d", len(got), n)
+	}
+	if err := l.DeleteBefore(n / 2); err != nil {
+		t.Fatal(err)
+	}
+	ck.ms += 2000
+	if _, err := l.Append(batch(t, ck.ms, []string{"again"}), 1, FromClient); err != nil {
+		t.Fatal(err)
+	}
+	waitDurable(t, l)
+}
+
+// TestPartialWrite: a write that fails half way leaves nothing that a later recovery could find.
+func TestPartialWrite(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMemory())
+	o, ck := memoryLog(t, Config{})
+	o.FS = fault
+	l := mustOpen(t, o)
+	mustAppend(t, l, batch(t, ck.ms, []string{"one"}))
+	remove := fault.Inject(vfs.Rule{Op: vfs.OpWrite, Path: ".log", Err: syscall.ENOSPC, Keep: 50, Count: 1})
+	if _, err := l.Append(batch(t, ck.ms, []string{"half"}), 1, FromClient); !errors.Is(err, ErrDiskFull) {
+		t.Fatal(err)
+	}
+	remove()
+	if a := mustAppend(t, l, batch(t, ck.ms, []string{"two"})); a.Base != 1 {
+		t.Fatal(a)
+	}
+	fault.Inject(vfs.Rule{Op: vfs.OpWrite, Path: ".log", Err: syscall.EIO, Keep: 50, Count: 1})
+	if _, err := l.Append(batch(t, ck.ms, []string{"half"}), 1, FromClient); !errors.Is(err, ErrFailed) {
+		t.Fatal(err)
+	}
+	l = mustOpen(t, o)
+	if got := readAll(t, l); len(got) != 2 || got[1] != "two" {
+		t.Fatal(got)
+	}
+}
