@@ -150,7 +150,7 @@ func TestStaticMemberRestarts(t *testing.T) {
 	ctx := within(t, time.Minute)
 	adm := kadm.NewClient(n.client(t))
 	member := func(instance string) *kgo.Client {
-		return n.client(t, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("orders"), kgo.InstanceID(instance), kgo.HeartbeatInterval(50*time.Millisecond))
+		return n.client(t, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("orders"), kgo.InstanceID(instance), kgo.Balancers(kgo.RangeBalancer()), kgo.HeartbeatInterval(50*time.Millisecond))
 	}
 	members := func() (ids []string) {
 		ds, err := adm.DescribeGroups(ctx, "g")
@@ -163,8 +163,6 @@ func TestStaticMemberRestarts(t *testing.T) {
 		return append(ids, ds["g"].State)
 	}
 	a, b := member("a"), member("b")
-	a.PollFetches(ctx)
-	b.PollFetches(ctx)
 	before := members()
 	for before[len(before)-1] != "Stable" || len(before) != 3 {
 		tick(ctx)
