@@ -13,7 +13,7 @@ import (
 )
 
 // Poller reads committed records of partitions that it is given by hand. It
-// holds at most two fetches of 4 MiB (compressed; one larger batch passes alone) that nobody has polled yet;
+// holds at most two fetches of 8 MiB (compressed; one larger batch passes alone) that nobody has polled yet;
 // a reader that does not poll stops the fetching (invariant 9).
 type Poller struct {
 	cl      *kgo.Client
@@ -42,8 +42,8 @@ func (e *OutOfRange) Error() string {
 }
 
 const (
-	fetchBytes          = 4 << 20
-	fetchPartitionBytes = 1 << 20
+	fetchBytes          = 8 << 20
+	fetchPartitionBytes = 2 << 20
 	pollRecords         = 16_384
 )
 
