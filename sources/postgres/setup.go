@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +45,7 @@ const hintWalLevel = "ALTER SYSTEM SET wal_level = logical;  then restart the se
 //
 // A table joins under a lock that writers wait for: a transaction that wrote to
 // it before would be decoded by the catalog of that time, without the table in the
-// publication, and yet commit after the table's snapshot. created says that
+// publication, and yet commit after the table's snapshot. Without slotExists
 // the slot is yet to be made, which waits for such transactions by itself.
 func (s *source) ensurePublication(ctx context.Context, c *pgconn.PgConn, tables []tableName, slotExists bool, logf func(string, ...any)) (had map[tableName]bool, err error) {
 	pub := s.cfg.publication
@@ -299,5 +298,3 @@ func temporaryName(slot string) string {
 	n := fmt.Sprintf("_%x", uint64(time.Now().UnixNano()))
 	return slot[:min(len(slot), 63-len(n))] + n
 }
-
-func containsTable(list []tableName, n tableName) bool { return slices.Contains(list, n) }

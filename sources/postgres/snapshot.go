@@ -257,6 +257,7 @@ func containsAll(have, want []uint32) bool {
 // committed before that place.
 func (t *task) fixSnapshot(ctx context.Context, c *pgconn.PgConn, name tableName) (snapshot, string, LSN, error) {
 	fail := func(err error) (snapshot, string, LSN, error) { return snapshot{}, "", 0, err }
+	slow := time.Now().Add(10 * time.Second)
 	for {
 		err := exec(ctx, c, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL lock_timeout = '10s'; LOCK TABLE "+name.quoted()+" IN ACCESS SHARE MODE")
 		switch sqlState(err) {
@@ -280,6 +281,10 @@ func (t *task) fixSnapshot(ctx context.Context, c *pgconn.PgConn, name tableName
 		}
 		if t.base == nil || !slices.ContainsFunc(sn.xip, t.base.sawFull) {
 			return sn, string(rows[0][0]), at, nil
+		}
+		if time.Now().After(slow) {
+			t.env.Logger.Warn("the snapshot waits for transactions that began before the slot was there; see pg_stat_activity", "table", name.String())
+			slow = time.Now().Add(time.Minute)
 		}
 		if err := exec(ctx, c, "ROLLBACK"); err != nil {
 			return fail(err)

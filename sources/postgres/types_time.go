@@ -222,7 +222,7 @@ func zonedTimestamp(typmod int32) decodeFunc {
 		yearLen := bytes.IndexByte(t, '-')
 		c.expect(' ')
 		c.timeOfDay()
-		if !bytes.HasPrefix(c.p, []byte("+00")) {
+		if c.bad || !bytes.HasPrefix(c.p, []byte("+00")) {
 			return schema.Value{}, errValue // the session's TimeZone is UTC
 		}
 		body := t[yearLen : len(t)-len(c.p)]
