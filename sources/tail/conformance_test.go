@@ -2,8 +2,6 @@ package tail
 
 import (
 	"fmt"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -14,39 +12,37 @@ import (
 
 func TestConformance(t *testing.T) {
 	dir := t.TempDir()
-	typ := Type()
-	cfg, findings := typ.Spec.Parse(spec.FlatNode(map[string]string{"paths": filepath.Join(dir, "*.log")}))
-	if len(findings) > 0 {
-		t.Fatal(findings)
-	}
-	line := 0
+	n := 0
 	conformance.Source(t, conformance.SourceKit{
 		New: func(t testing.TB) connectors.Source {
-			src, err := typ.New(cfg, connectors.Env{Name: "logs", Group: "g", Host: "h", Logger: slog.New(slog.DiscardHandler)})
+			v, findings := Spec().Parse(spec.Node{Shape: spec.Mapping, Map: []spec.Entry{
+				{Key: "paths", Value: spec.Node{Shape: spec.Scalar, Text: filepath.Join(dir, "*.log")}},
+				{Key: "poll", Value: spec.Node{Shape: spec.Scalar, Text: "5ms"}},
+			}})
+			if len(findings) > 0 {
+				t.Fatalf("%+v", findings)
+			}
+			s, err := New(v, connectors.Env{Name: "logs", Group: "g", Host: "h1"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return src
+			return s
 		},
-		Grow: func(t testing.TB, n int) []string {
-			f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%d.log", line%3)), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-			if err != nil {
-				t.Fatal(err)
+		Grow: func(tb testing.TB, count int) (ids []string) {
+			for range count {
+				n++
+				line := fmt.Sprintf("line %d", n)
+				write(t, filepath.Join(dir, fmt.Sprintf("%d.log", n%3)), line+"\n")
+				ids = append(ids, line)
 			}
-			var out []string
-			for range n {
-				text := fmt.Sprintf("line %d", line)
-				line++
-				out = append(out, text)
-				if _, err := fmt.Fprintln(f, text); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := f.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return out
+			return ids
 		},
 		Identity: func(r *connectors.Record) string { return string(r.RawValue) },
 	})
+}
+
+func TestSpec(t *testing.T) {
+	if err := Spec().Check(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -151,15 +151,18 @@ func isFile(fd *os.File, id fileID) bool {
 // truncated, or deleted and created under the same inode. What was not read of
 // it is then read from the copy, when there is one, and the file itself from its beginning.
 func (t *task) replaced(f *file) error {
-	fd, err := os.Open(f.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		t.soon()
-		return nil
-	case err != nil:
-		return err
+	fd := f.fd
+	if fd == nil {
+		var err error
+		switch fd, err = os.Open(f.path); {
+		case errors.Is(err, fs.ErrNotExist):
+			t.soon()
+			return nil
+		case err != nil:
+			return err
+		}
+		defer func() { _ = fd.Close() }() // it was only read
 	}
-	defer func() { _ = fd.Close() }() // it was only read
 	st, err := fd.Stat()
 	if err != nil {
 		return err
@@ -174,14 +177,20 @@ func (t *task) replaced(f *file) error {
 	case !errors.Is(err, errChanged):
 		return err
 	}
-	t.shut(f)
+	if !f.deleted {
+		t.shut(f)
+	}
 	if c := t.findCopy(f); c != nil {
 		t.takeOver(f, c)
 	} else if f.seen > f.offset {
 		t.log.Warn("a file was truncated before all of it was read, and no copy of it was found",
 			"path", f.path, "offset", f.offset, "size", f.seen)
 	}
-	f.reset(f.path)
+	if f.path == f.origin || f.mayBeCopied(f.path) {
+		f.reset(f.origin, f.path)
+	} else { // the inode has another life
+		f.reset(f.path, f.path)
+	}
 	f.sized(st.Size(), time.Now())
 	return nil
 }

@@ -86,9 +86,9 @@ func fileOf(p position) *file {
 }
 
 // reset makes f a file of the same inode whose content is another one.
-func (f *file) reset(path string) {
+func (f *file) reset(origin, path string) {
 	f.gen++
-	f.origin, f.path = path, path
+	f.origin, f.path = origin, path
 	f.offset, f.skip, f.head, f.headLen, f.tailLen, f.tailSum = 0, skipNone, newSum, 0, 0, ""
 	f.tried, f.need, f.flushed, f.seen, f.copyOf, f.moved = 0, 0, 0, 0, "", true
 }

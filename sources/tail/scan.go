@@ -174,7 +174,8 @@ func (t *task) scan(now time.Time) error {
 
 // missing handles a file that no glob finds any more.
 func (t *task) missing(f *file, now time.Time) {
-	if f.matched {
+	first := f.matched
+	if first {
 		f.matched, f.active = false, now
 	}
 	if f.fd != nil {
@@ -185,6 +186,8 @@ func (t *task) missing(f *file, now time.Time) {
 		f.sized(st.Size(), now)
 		if links(st) == 0 && !f.deleted {
 			f.deleted, f.active = true, now
+		} else if links(st) > 0 && first {
+			t.locate(f) // its new name; the descriptor serves as well
 		}
 		return
 	}
@@ -193,21 +196,19 @@ func (t *task) missing(f *file, now time.Time) {
 	}
 }
 
-// locate looks for a closed file under its name and under all others in its folder.
+// locate looks for a file under its name and then under all others in its
+// folder. Under a name that no rotation gives, the inode alone is no proof: it may have another life.
 func (t *task) locate(f *file) bool {
-	is := func(path string) bool {
+	is := func(path string) (fs.FileInfo, bool) {
 		info, err := os.Stat(path)
 		if err != nil {
-			return false
+			return nil, false
 		}
 		id, ok := idOf(info)
-		if ok && id == f.id {
-			f.path, f.size = path, info.Size()
-			return true
-		}
-		return false
+		return info, ok && id == f.id
 	}
-	if is(f.path) {
+	if info, ok := is(f.path); ok {
+		f.sized(info.Size(), time.Now())
 		return true
 	}
 	dir := filepath.Dir(f.path)
@@ -216,7 +217,10 @@ func (t *task) locate(f *file) bool {
 		return false
 	}
 	for _, e := range entries {
-		if !e.IsDir() && is(filepath.Join(dir, e.Name())) {
+		path := filepath.Join(dir, e.Name())
+		if info, ok := is(path); ok && !e.IsDir() && (f.mayBeCopied(path) || f.matches(path, info.Size())) {
+			f.path = path
+			f.sized(info.Size(), time.Now())
 			return true
 		}
 	}
@@ -270,7 +274,7 @@ func (t *task) skipTo(f *file, fd *os.File) {
 	f.advance(head)
 	tail := make([]byte, min(end, tailMax))
 	if readFull(fd, tail, end-int64(len(tail))) != nil {
-		f.reset(f.path)
+		f.reset(f.path, f.path)
 		return
 	}
 	f.offset, f.tailLen = end, copy(f.tail[:], tail)

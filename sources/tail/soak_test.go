@@ -21,6 +21,7 @@ type logger struct {
 	gen  int // of the file
 	line int // within the file
 	all  int
+	did  map[string]int // lines by file
 }
 
 func (l *logger) write(n int, pad string) {
@@ -30,6 +31,7 @@ func (l *logger) write(n int, pad string) {
 	for range n {
 		fmt.Fprintf(w, "%d %d %d %s\n", l.id, l.gen, l.line, pad[:l.all%len(pad)])
 		l.line++
+		l.did[fmt.Sprintf("%d %d", l.id, l.gen)]++
 		l.all++
 	}
 	must(l.t, w.Flush())
@@ -64,6 +66,15 @@ func (l *logger) copyTruncate() {
 	must(l.t, os.Truncate(l.path, 0))
 }
 
+func inode(path string) uint64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	id, _ := idOf(info)
+	return id.ino
+}
+
 // Gate 2's source half: every line once and each file in order, over every kind of
 // rotation and ten kills, while the files are read and while nobody looks.
 func TestEveryRotationTenKills(t *testing.T) {
@@ -81,11 +92,35 @@ func soak(t *testing.T, glob string, lines int) {
 	pad := strings.Repeat("x", 120)
 	var loggers []*logger
 	for i := range 4 {
-		loggers = append(loggers, &logger{t: t, id: i, path: filepath.Join(dir, fmt.Sprintf("app%d.log", i))})
+		loggers = append(loggers, &logger{t: t, id: i, did: map[string]int{}, path: filepath.Join(dir, fmt.Sprintf("app%d.log", i))})
 	}
 	written, kills, steps := 0, 0, 0
 	h.start()
 	caughtUp := func() bool { return len(h.records) >= written }
+	var story []string
+	tell := func(format string, args ...any) { story = append(story, fmt.Sprintf(format, args...)) }
+	missing := func() {
+		deadline := time.Now().Add(8 * time.Second)
+		for !caughtUp() && time.Now().Before(deadline) {
+			h.read(20*time.Millisecond, false)
+		}
+		if caughtUp() {
+			return
+		}
+		have := map[string]int{}
+		for _, r := range h.records {
+			p := strings.SplitN(r.value, " ", 4)
+			have[p[0]+" "+p[1]]++
+		}
+		for _, l := range loggers {
+			for k, n := range l.did {
+				if have[k] != n {
+					story = append(story, fmt.Sprintf("app and gen %s: %d of %d", k, have[k], n))
+				}
+			}
+		}
+		t.Fatalf("%d of %d lines:\n%s", len(h.records), written, strings.Join(story, "\n"))
+	}
 	// A file that no glob matches can only be found by somebody who knew it, or its predecessor, under its name.
 	known := func(l *logger) {
 		info, err := os.Stat(l.path)
@@ -100,6 +135,9 @@ func soak(t *testing.T, glob string, lines int) {
 	}
 	for ; written < lines || kills < 10; steps++ {
 		l := loggers[rnd.IntN(len(loggers))]
+		if t.Failed() {
+			return
+		}
 		n := 1 + rnd.IntN(2000)
 		l.write(n, pad)
 		written += n
@@ -107,13 +145,14 @@ func soak(t *testing.T, glob string, lines int) {
 		if what <= 3 || what == 5 {
 			known(l)
 		}
+		tell("%d: app%d has gen %d with %d lines (inode %d), then %d", steps, l.id, l.gen, l.line, inode(l.path), what)
 		switch what {
 		case 0, 1:
 			l.rename()
 		case 2, 3:
 			l.copyTruncate()
 		case 4: // deleted: only a reader that has it open can have the rest
-			h.until("the reader", caughtUp)
+			missing()
 			l.write(5, pad)
 			written += 5
 			h.until("the open file", func() bool { return h.task.opened > 0 && caughtUp() })
@@ -142,7 +181,7 @@ func soak(t *testing.T, glob string, lines int) {
 			h.read(time.Millisecond, false)
 		}
 	}
-	h.until("all lines", caughtUp)
+	missing()
 	for range 20 {
 		h.read(5*time.Millisecond, false)
 	}
@@ -157,6 +196,7 @@ func soak(t *testing.T, glob string, lines int) {
 		}
 		key := p[0] + " " + p[1] + " " + p[2]
 		if seen[key] {
+			t.Log(strings.Join(story, "\n"))
 			for _, o := range h.records {
 				if strings.HasPrefix(o.value, key+" ") {
 					t.Logf("%s at %s", o.path, o.offset)
