@@ -243,7 +243,11 @@ func (c *conn) guarded(a *api, h wire.Header, do func() error) (err error) {
 func (c *conn) handle(h wire.Header, a *api, body []byte) error {
 	req := a.key.Request()
 	req.SetVersion(h.Version)
-	if err := req.ReadFrom(body); err != nil {
+	err := a.checkShape(h.Version, body)
+	if err == nil {
+		err = req.ReadFrom(body)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %s version %d from client %q: %w", wire.ErrFrame, a.key.Name(), h.Version, h.ClientID, err)
 	}
 	r := &request{ctx: c.ctx, principal: auth.Anonymous, clientID: h.ClientID, clientHost: c.host, body: req}

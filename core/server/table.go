@@ -1,6 +1,8 @@
 package server
 
 import (
+	"sync/atomic"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -21,6 +23,7 @@ type api struct {
 	// Learnt from kmsg: the first flexible version of the request, and of the
 	// response header (never for ApiVersions: KIP-511).
 	flexibleFrom, flexibleReplyFrom int16
+	shapes                          []atomic.Pointer[shape] // by version, once needed
 }
 
 // never is a version above every version.
@@ -29,6 +32,7 @@ const never = 1<<15 - 1
 // learn fills in what kmsg knows.
 func (a *api) learn() {
 	a.flexibleFrom, a.flexibleReplyFrom = never, never
+	a.shapes = make([]atomic.Pointer[shape], a.max+1)
 	req := a.key.Request()
 	for v := range req.MaxVersion() + 1 {
 		if req.SetVersion(v); req.IsFlexible() {

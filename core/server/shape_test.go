@@ -1,0 +1,104 @@
+package server
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Whatever kmsg encodes, its shape fits, to the last byte, in every advertised
+// version; and one byte less never does.
+func TestShapesFitWhatKmsgEncodes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	s := New(Deps{})
+	for _, a := range s.apis {
+		if a == nil || a.handle == nil {
+			continue
+		}
+		for v := max(a.min, a.flexibleFrom); v <= a.max; v++ {
+			sh := learnShape(a.key, v)
+			for range 40 {
+				req := a.key.Request()
+				fill(rnd, reflect.ValueOf(req).Elem(), 3)
+				req.SetVersion(v)
+				b := req.AppendTo(nil)
+				r := kbin.Reader{Src: b}
+				sh.walk(&r)
+				if err := r.Complete(); err != nil || len(r.Src) != 0 {
+					t.Fatalf("%s version %d: %v, %d bytes left of %x (%+v)", a.key.Name(), v, err, len(r.Src), b, req)
+				}
+				r = kbin.Reader{Src: b[:len(b)-1]}
+				if sh.walk(&r); r.Ok() {
+					t.Fatalf("%s version %d: fits although it is cut", a.key.Name(), v)
+				}
+			}
+		}
+	}
+}
+
+// fill sets every field to something.
+func fill(rnd *rand.Rand, v reflect.Value, depth int) {
+	switch v.Kind() {
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[kmsg.Tags]() {
+			if rnd.IntN(4) == 0 {
+				v.Addr().Interface().(*kmsg.Tags).Set(1000+rnd.Uint32N(1000), make([]byte, rnd.IntN(200)))
+			}
+			return
+		}
+		for i := range v.NumField() {
+			if f := v.Field(i); f.CanSet() {
+				fill(rnd, f, depth)
+			}
+		}
+	case reflect.Slice:
+		n := rnd.IntN(4)
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			n = rnd.IntN(300)
+		}
+		v.Set(reflect.MakeSlice(v.Type(), n, n))
+		for i := range n {
+			fill(rnd, v.Index(i), depth-1)
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(rnd, v.Index(i), depth)
+		}
+	case reflect.Pointer:
+		if rnd.IntN(3) > 0 {
+			v.Set(reflect.New(v.Type().Elem()))
+			fill(rnd, v.Elem(), depth)
+		}
+	case reflect.String:
+		v.SetString(string(make([]byte, rnd.IntN(200))))
+	case reflect.Bool:
+		v.SetBool(rnd.IntN(2) == 0)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
+		v.SetUint(rnd.Uint64N(256))
+	case reflect.Float64:
+		v.SetFloat(rnd.Float64())
+	default:
+		v.SetInt(rnd.Int64N(256) - 128)
+	}
+}
+
+// A count of four billion tags costs nothing.
+func TestTagCountIsNotBelieved(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	c := n.dial()
+	begin := time.Now()
+	// DescribeLogDirs version 5: header with no tags, null topics, 2^32-1 tags.
+	if _, err := c.c.Write([]byte{0, 0, 0, 17, 0, 35, 0, 5, 0, 0, 0, 1, 255, 255, 0, 0, 255, 255, 255, 255, 15}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.frame(); err == nil {
+		t.Fatal("answered")
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
