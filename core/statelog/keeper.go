@@ -73,8 +73,11 @@ type event struct {
 // parallelLoads bounds the partitions that are replayed at the same time.
 const parallelLoads = 4
 
-// retryLoad is the pause before a partition that could not be loaded is tried again.
-const retryLoad = time.Second
+// Pauses before a partition that could not be loaded is tried again.
+const (
+	retryLoad    = time.Second
+	retryLoadMax = time.Minute
+)
 
 // NewKeeper makes a Keeper; Run makes it work.
 func NewKeeper(o Options) *Keeper {
@@ -212,7 +215,7 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 		case <-ctx.Done():
 			return
 		}
-		for {
+		for pause := retryLoad; ; pause = min(2*pause, retryLoadMax) {
 			err := k.load(ctx, s)
 			if err == nil {
 				return
@@ -224,9 +227,9 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 			if dead || ctx.Err() != nil {
 				return
 			}
-			k.log.Error("coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err)
+			k.log.Error("coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err, "pause", pause)
 			select {
-			case <-time.After(retryLoad):
+			case <-time.After(pause):
 			case <-ctx.Done():
 				return
 			}

@@ -1,0 +1,212 @@
+package statelog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/forebayhub/forebay/core/statelog"
+	"github.com/forebayhub/forebay/core/statelog/statelogtest"
+)
+
+// counter is a State that notes what it was told.
+type counter struct {
+	mu    sync.Mutex
+	seen  []string
+	fails int
+}
+
+func (c *counter) Replay(b statelog.Batch) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fails > 0 {
+		c.fails--
+		return errors.New("unreadable")
+	}
+	for _, r := range b.Records {
+		c.seen = append(c.seen, fmt.Sprintf("%d:%s", r.Offset, r.Key))
+	}
+	return nil
+}
+func (c *counter) Loaded()   { c.note("loaded") }
+func (c *counter) Resigned() { c.note("resigned") }
+func (c *counter) note(s string) {
+	c.mu.Lock()
+	c.seen = append(c.seen, s)
+	c.mu.Unlock()
+}
+
+type house struct {
+	log   *statelogtest.Memory
+	state *counter
+	lead  func(int32, bool, int32)
+	here  bool
+	k     *statelog.Keeper
+}
+
+func testKeeper(t *testing.T, fn func(t *testing.T, h *house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{log: &statelogtest.Memory{}, state: &counter{}, here: true}
+		h.k = statelog.NewKeeper(statelog.Options{
+			Topic: "t", Open: func(int32) (statelog.Store, error) { return h.log, nil },
+			Follow:   func(fn func(int32, bool, int32)) { h.lead = fn },
+			Placed:   func(int32) (int32, bool) { return 1, h.here },
+			NewState: func(*statelog.Shard) statelog.State { return h.state },
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); _ = h.k.Run(ctx) }()
+		synctest.Wait()
+		fn(t, h)
+		cancel()
+		<-done
+	})
+}
+
+func rec(key string) []statelog.Record { return []statelog.Record{{Key: []byte(key)}} }
+
+// Applied in the order of the log, though acknowledged all at once and late.
+func TestAppliesInOrder(t *testing.T) {
+	testKeeper(t, func(t *testing.T, h *house) {
+		h.lead(0, true, 1)
+		s, err := h.k.Lock(context.Background(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.log.Hold()
+		var got []int64
+		for i := range 5 {
+			if err := s.Append(statelog.NoProducer, append(rec("a"), rec("b")...), func(at int64, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				got = append(got, at)
+			}); err != nil {
+				t.Fatal(i, err)
+			}
+		}
+		s.Mu.Unlock()
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Fatal("applied before the acknowledgement")
+		}
+		h.log.Release()
+		synctest.Wait()
+		s.Mu.Lock()
+		defer s.Mu.Unlock()
+		if fmt.Sprint(got) != "[1 3 5 7 9]" {
+			t.Fatal(got)
+		}
+	})
+}
+
+// Nobody is served before everything that is there has been acknowledged and replayed.
+func TestServesNothingBeforeReplay(t *testing.T) {
+	testKeeper(t, func(t *testing.T, h *house) {
+		b, err := statelog.EncodeBatch(0, statelog.NoProducer, rec("old")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.log.Hold()
+		if _, err := h.log.Append(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		h.lead(0, true, 1)
+		if _, err := h.k.Lock(context.Background(), "x"); !errors.Is(err, statelog.ErrLoading) {
+			t.Fatal(err)
+		}
+		h.log.Release()
+		s, err := h.k.Lock(context.Background(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Mu.Unlock()
+		if got := fmt.Sprint(h.state.seen); got != "[0:old loaded]" {
+			t.Fatal(got)
+		}
+		h.lead(0, true, 1) // the same once more changes nothing
+		h.lead(0, false, 2)
+		synctest.Wait()
+		h.here = false
+		if _, err := h.k.Lock(context.Background(), "x"); !errors.Is(err, statelog.ErrNotCoordinator) {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(h.state.seen); got != "[0:old loaded resigned]" {
+			t.Fatal(got)
+		}
+	})
+}
+
+func TestLoadIsTriedAgain(t *testing.T) {
+	testKeeper(t, func(t *testing.T, h *house) {
+		b, err := statelog.EncodeBatch(0, statelog.NoProducer, rec("old")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.log.Append(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		h.state.fails = 2
+		began := time.Now()
+		h.lead(0, true, 1)
+		var s *statelog.Shard
+		for s == nil {
+			if s, err = h.k.Lock(context.Background(), "x"); err != nil && !errors.Is(err, statelog.ErrLoading) {
+				t.Fatal(err)
+			}
+		}
+		s.Mu.Unlock()
+		if d := time.Since(began); d != 3*time.Second {
+			t.Fatalf("took %v", d)
+		}
+	})
+}
+
+func TestTimers(t *testing.T) {
+	testKeeper(t, func(t *testing.T, h *house) {
+		h.lead(0, true, 1)
+		s, err := h.k.Lock(context.Background(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		var fired []string
+		timer := func(name string, d time.Duration) *statelog.Timer {
+			tm := s.NewTimer(func() { fired = append(fired, fmt.Sprint(name, time.Since(began))) })
+			tm.Arm(d)
+			return tm
+		}
+		timer("c", 3*time.Second)
+		timer("a", time.Second)
+		moved := timer("b", time.Second)
+		moved.Arm(2 * time.Second)
+		gone := timer("x", time.Second)
+		gone.Disarm()
+		s.Mu.Unlock()
+		<-time.After(time.Minute)
+		s.Mu.Lock()
+		defer s.Mu.Unlock()
+		if got := fmt.Sprint(fired); got != "[a1s b2s c3s]" {
+			t.Fatal(got)
+		}
+	})
+}
+
+func FuzzDecodeBatch(f *testing.F) {
+	b, err := statelog.EncodeBatch(0, statelog.NoProducer, append(rec("a"), rec("b")...)...)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(statelog.EncodeMarker(0, statelog.Producer{ID: 1, Epoch: 2}, 3, true))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, n, err := statelog.DecodeBatch(b); err == nil && (n <= 0 || n > len(b)) {
+			t.Fatal(n)
+		}
+	})
+}
