@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sort"
 	"strings"
 	"time"
@@ -50,6 +51,14 @@ type Options struct {
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Group == "" {
 		o.Group = "default"
+	}
+	if o.Host == "" {
+		// As worker.New does it: what a task wrote into headers names its host.
+		name, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("the machine's name: %w", err)
+		}
+		o.Host = name
 	}
 	if o.Wait == 0 {
 		o.Wait = 2 * time.Minute
