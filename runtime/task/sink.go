@@ -183,6 +183,9 @@ func (t *sinkTask) step(ctx context.Context) error {
 				}
 			}
 		}
+		if a, ok := t.sink.(connectors.Advancer); ok && t.parts[run.TopicPartition] != nil {
+			a.Advance(run.TopicPartition, run.Next)
+		}
 	}
 	if due := t.sink.Tick(time.Now()); len(due) > 0 {
 		if err := t.commit(due, connectors.CauseDue); err != nil {
