@@ -1,9 +1,6 @@
 package server
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -44,29 +41,22 @@ func (s *Server) apiVersions(r *request) kmsg.Response {
 		}
 	}
 	resp.ApiKeys = s.advertised()
-	levels := maps.Clone(img.Features)
-	if levels == nil {
-		levels = map[string]int16{}
-	}
-	for _, f := range features {
-		if _, ok := levels[f.name]; !ok {
-			levels[f.name] = f.level
-		}
-		if f.min == 0 && req.Version < 4 {
-			continue // older clients take a minimum of 0 for an error
-		}
-		sf := kmsg.NewApiVersionsResponseSupportedFeature()
-		sf.Name, sf.MinVersion, sf.MaxVersion = f.name, f.min, f.max
-		resp.SupportedFeatures = append(resp.SupportedFeatures, sf)
-	}
 	resp.FinalizedFeaturesEpoch = int64(img.Index)
-	for _, name := range slices.Sorted(maps.Keys(levels)) {
-		if levels[name] <= 0 {
-			continue
+	for _, f := range features {
+		if f.min > 0 || req.Version >= 4 { // older clients take a minimum of 0 for an error
+			sf := kmsg.NewApiVersionsResponseSupportedFeature()
+			sf.Name, sf.MinVersion, sf.MaxVersion = f.name, f.min, f.max
+			resp.SupportedFeatures = append(resp.SupportedFeatures, sf)
 		}
-		ff := kmsg.NewApiVersionsResponseFinalizedFeature()
-		ff.Name, ff.MaxVersionLevel, ff.MinVersionLevel = name, levels[name], levels[name]
-		resp.FinalizedFeatures = append(resp.FinalizedFeatures, ff)
+		level, agreed := img.Features[f.name]
+		if !agreed {
+			level = f.level
+		}
+		if level = min(level, f.max); level > 0 { // what is agreed beyond what this server has is not for its clients
+			ff := kmsg.NewApiVersionsResponseFinalizedFeature()
+			ff.Name, ff.MaxVersionLevel, ff.MinVersionLevel = f.name, level, level
+			resp.FinalizedFeatures = append(resp.FinalizedFeatures, ff)
+		}
 	}
 	return resp
 }

@@ -90,6 +90,10 @@ const (
 	maxDecodedFrame = 8 << 20
 	cheapFrame      = 16 << 10
 	decodedFactor   = 24
+
+	// patientFrame is the size up to which a request gives its bytes back to the budget once it is decoded. A
+	// JoinGroup waits for the whole group: were the members' requests to fill the budget, the last could not join.
+	patientFrame = 1 << 20
 )
 
 func (s *Server) checkFrame(key, version int16, size int) (int, int64, error) {
@@ -222,7 +226,7 @@ func (c *conn) dispatch(f *wire.Frame) error {
 		return c.guarded(a, h, func() error { return c.fetch(h, body, f) })
 	}
 	defer f.Detach()
-	return c.guarded(a, h, func() error { return c.handle(h, a, body) })
+	return c.guarded(a, h, func() error { return c.handle(h, a, body, f) })
 }
 
 // guarded runs one request. A panic in it costs the connection, not the node.
@@ -240,7 +244,7 @@ func (c *conn) guarded(a *api, h wire.Header, do func() error) (err error) {
 }
 
 // handle decodes a kmsg body, asks the handler and replies.
-func (c *conn) handle(h wire.Header, a *api, body []byte) error {
+func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 	req := a.key.Request()
 	req.SetVersion(h.Version)
 	err := a.checkShape(h.Version, body)
@@ -249,6 +253,9 @@ func (c *conn) handle(h wire.Header, a *api, body []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s version %d from client %q: %w", wire.ErrFrame, a.key.Name(), h.Version, h.ClientID, err)
+	}
+	if len(f.B) <= patientFrame {
+		f.Detach()
 	}
 	r := &request{ctx: c.ctx, principal: auth.Anonymous, clientID: h.ClientID, clientHost: c.host, body: req}
 	c.watch.start()

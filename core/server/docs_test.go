@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/metadata"
 )
 
 var update = flag.Bool("update", false, "write the files that are made from the table")
@@ -84,6 +86,22 @@ func TestApiVersionsFromTheFutureKIP511(t *testing.T) {
 	}
 	if got := call[*kmsg.ApiVersionsResponse](c, apiVersionsRequest(3)); got.ErrorCode != 0 {
 		t.Fatalf("%+v", got)
+	}
+}
+
+// Clients are told of features that are here, at levels that are here.
+func TestFinalizedFeaturesAreSupportedOnes(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	if _, err := n.quorum.Propose(t.Context(), &metadata.SetFeatures{Levels: map[string]int16{"group.version": 1, "transaction.version": 1}}); err != nil {
+		t.Fatal(err)
+	}
+	got := call[*kmsg.ApiVersionsResponse](n.dial(), apiVersionsRequest(4))
+	levels := map[string]int16{}
+	for _, f := range got.FinalizedFeatures {
+		levels[f.Name] = f.MaxVersionLevel
+	}
+	if _, ok := levels["group.version"]; ok || levels["transaction.version"] != 1 {
+		t.Errorf("%v", levels)
 	}
 }
 

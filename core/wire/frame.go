@@ -26,8 +26,11 @@ func (f *Frame) Release() {
 
 // Detach returns the bytes to the budget but leaves the memory to whoever still
 // refers to it: a decoded request shares the frame's memory.
+// A second time it does nothing.
 func (f *Frame) Detach() {
-	f.budget.Give(f.taken)
+	if f.budget != nil {
+		f.budget.Give(f.taken)
+	}
 	*f = Frame{}
 }
 
