@@ -16,10 +16,10 @@ func PartitionFor(id string, partitions int32) int32 {
 	for _, r := range id {
 		if r > 0xFFFF {
 			a, b := utf16.EncodeRune(r)
-			h = 31*(31*h+int32(a)) + int32(b)
+			h = 31*(31*h+a) + b
 			continue
 		}
-		h = 31*h + int32(r)
+		h = 31*h + r
 	}
 	if h == math.MinInt32 {
 		return 0 // has no positive counterpart

@@ -44,18 +44,17 @@ type TopicPartition struct {
 // meta is one state of a transactional id, as it is written to __transaction_state. It is a value: parts is never changed
 // once it is in a meta.
 type meta struct {
-	producer     int64
-	previous     int64 // producer id before the last change of it; -1
-	next         int64 // producer id from the end of this transaction on; -1: the same
-	epoch        int16 // -1: never given to anybody
-	lastEpoch    int16 // the epoch that a retry of the last change would carry; -1: a retry is fenced
-	timeout      int32 // ms
-	phase        phase
-	parts        map[TopicPartition]struct{}
-	start        int64 // ms; -1
-	updated      int64 // ms
-	version      int16 // transaction.version of the client: 2 bumps the epoch with every transaction (KIP-890)
-	unrecognised bool  // not written: a later version's state; left alone
+	producer  int64
+	previous  int64 // producer id before the last change of it; -1
+	next      int64 // producer id from the end of this transaction on; -1: the same
+	epoch     int16 // -1: never given to anybody
+	lastEpoch int16 // the epoch that a retry of the last change would carry; -1: a retry is fenced
+	timeout   int32 // ms
+	phase     phase
+	parts     map[TopicPartition]struct{}
+	start     int64 // ms; -1
+	updated   int64 // ms
+	version   int16 // transaction.version of the client: 2 bumps the epoch with every transaction (KIP-890)
 }
 
 // exhausted says that a producer id's epochs are used up: the last one is kept so that its producer can always be fenced.
@@ -159,6 +158,8 @@ func decode(r statelog.Record) (id string, m *meta, ok bool, err error) {
 			m.parts[TopicPartition{t.Topic, n}] = struct{}{}
 		}
 	}
-	m.unrecognised = m.phase < empty || m.phase > completeAbort
+	if m.phase < empty || m.phase > completeAbort { // Dead and PrepareEpochFence are never written
+		return "", nil, false, fmt.Errorf("%w: %s is in state %d", errRecord, k.TransactionalID, m.phase)
+	}
 	return k.TransactionalID, m, true, nil
 }
