@@ -69,8 +69,8 @@ func (r *reader) entry(e hublog.Entry) error {
 		delete(r.open, e.ProducerID)
 		return nil
 	}
-	var k recordKey
-	if json.Unmarshal(e.Key, &k) != nil || k.V != 1 || k.Open || k.Group != r.group || k.Source != r.source {
+	k, ok := parseKey(e.Key)
+	if !ok || k.Open || k.Group != r.group || k.Source != r.source {
 		return nil
 	}
 	o := owned{scope: Scope{k.Group, k.Source, k.Split}, pending: pending{connectors.PositionKey(k.Key), e.Value, e.Offset}}
@@ -80,4 +80,9 @@ func (r *reader) entry(e hublog.Entry) error {
 	}
 	r.open[e.ProducerID] = append(r.open[e.ProducerID], o)
 	return nil
+}
+
+func parseKey(b []byte) (k recordKey, ok bool) {
+	ok = json.Unmarshal(b, &k) == nil && k.V == 1
+	return k, ok
 }

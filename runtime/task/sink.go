@@ -98,7 +98,7 @@ func runSink(ctx context.Context, o SinkOptions) (worked bool, err error) {
 	if cerr := t.sink.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close: %w", cerr)
 	}
-	return true, err
+	return t.ready, err
 }
 
 // part is what the task knows of one partition.
@@ -121,6 +121,7 @@ type sinkTask struct {
 
 	parts     map[connectors.TopicPartition]*part
 	ids       map[string][16]byte
+	ready     bool // the loop has begun
 	refreshed time.Time
 	reported  time.Time
 }
@@ -135,11 +136,9 @@ func (t *sinkTask) alive() error {
 
 func (t *sinkTask) run(ctx context.Context) error {
 	if err := t.refresh(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return err // with ctx ended there is nothing to commit yet
 	}
+	t.ready = true
 	t.o.Stats.Ready.Store(true)
 	for ctx.Err() == nil {
 		if time.Since(t.refreshed) >= refreshEvery {

@@ -216,7 +216,9 @@ func (t *sourceTask) run(ctx, hard context.Context, positions map[connectors.Pos
 		closed <- guard(st.Close)
 	}()
 	if err := <-opened; err != nil {
-		<-closed
+		if cerr := <-closed; cerr != nil {
+			t.o.Logger.Debug("close after a failed open", "error", cerr)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -68,10 +68,10 @@ func TestTopicCreatedAgainIsNamed(t *testing.T) {
 	log := openLog(t)
 	src := &numbers{topic: unique("n"), n: 1000}
 	dst := newMemory(src.topic)
-	w, stop := start(t, options(log, src, nil))
+	_, stop := start(t, options(log, src, nil))
 	eventually(t, 30*time.Second, "appended", func() bool { return src.acknowledged() == 1000 })
 	stop()
-	w, _ = start(t, options(log, nil, dst))
+	w, _ := start(t, options(log, nil, dst))
 	eventually(t, 30*time.Second, "written", func() bool { return dst.count() == 1000 })
 	adm := admin(t, log)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
