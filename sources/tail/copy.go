@@ -180,7 +180,8 @@ func (t *task) replaced(f *file) error {
 	if !f.deleted {
 		t.shut(f)
 	}
-	if c := t.findCopy(f); c != nil {
+	c := t.findCopy(f)
+	if c != nil {
 		t.takeOver(f, c)
 	} else if f.seen > f.offset {
 		t.log.Warn("a file was truncated before all of it was read, and no copy of it was found",
@@ -192,6 +193,11 @@ func (t *task) replaced(f *file) error {
 		f.reset(f.path, f.path)
 	}
 	f.sized(st.Size(), time.Now())
+	if c != nil {
+		if since, ok := c.modified(); ok {
+			t.rotatedSince(f, since)
+		}
+	}
 	return nil
 }
 
@@ -251,7 +257,6 @@ func (f *file) matches(path string, size int64) bool {
 
 // takeOver lets c, a copy of f, continue where f was.
 func (t *task) takeOver(f, c *file) {
-	t.taken = c
 	for _, d := range t.order { // more copies of the same: nothing in them is new
 		if d != c && d.copyOf == f.key() {
 			d.copyOf, d.tried, d.moved = "", 0, true

@@ -19,8 +19,9 @@ func (t *task) bind() error {
 		return err
 	}
 	byID := map[fileID]string{}
+	t.here = make(map[fileID]bool, len(matches))
 	for _, m := range matches {
-		byID[m.id] = m.path
+		byID[m.id], t.here[m.id] = m.path, true
 	}
 	for _, f := range append([]*file(nil), t.order...) {
 		if f.deleted {
@@ -33,22 +34,19 @@ func (t *task) bind() error {
 			continue
 		}
 		f.active = now
-		info, serr := os.Stat(f.path)
+		renamed := !t.here[f.id] || f.path != f.origin
 		switch err := t.open(f); {
 		case errors.Is(err, errChanged):
-			t.taken = nil
 			if err := t.replaced(f); err != nil {
 				return err
 			}
-			if t.taken != nil {
-				info, serr = os.Stat(t.taken.path)
-			}
+			continue
 		case errors.Is(err, fs.ErrNotExist):
 			t.lost(f)
 			continue
 		}
-		if serr == nil && (byID[f.id] != f.origin || f.offset == 0) {
-			t.rotatedSince(f, info.ModTime(), func(id fileID) bool { _, ok := byID[id]; return ok })
+		if since, ok := f.modified(); ok && renamed {
+			t.rotatedSince(f, since)
 		}
 	}
 	return nil
@@ -58,7 +56,7 @@ func (t *task) bind() error {
 // away while nobody watched, to names that no glob matches: copies' names, not
 // known, and not older than f. (A younger one that had been read to its end and forgotten would
 // mean that f had been quiet even longer, and forgotten too.)
-func (t *task) rotatedSince(f *file, since time.Time, matched func(fileID) bool) {
+func (t *task) rotatedSince(f *file, since time.Time) {
 	dir := filepath.Dir(f.origin)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -74,7 +72,7 @@ func (t *task) rotatedSince(f *file, since time.Time, matched func(fileID) bool)
 			continue
 		}
 		id, ok := idOf(info)
-		if !ok || matched(id) || t.files[id] != nil {
+		if !ok || t.here[id] || t.files[id] != nil {
 			continue
 		}
 		t.appear(found{path: path, id: id, size: info.Size()}, time.Now())
@@ -110,7 +108,8 @@ func (t *task) scan(now time.Time) error {
 			t.hints.watch(dir)
 		}
 	}
-	here := make(map[fileID]bool, len(matches))
+	t.here = make(map[fileID]bool, len(matches))
+	here := t.here
 	var fresh []found
 	for _, m := range matches { // known files first: who is a copy depends on their names
 		here[m.id] = true
@@ -123,23 +122,18 @@ func (t *task) scan(now time.Time) error {
 		f.path, f.matched, f.deleted = m.path, true, false
 		f.sized(m.size, now)
 	}
-	type rotation struct{ f, old *file } // old has the content that f's name had
-	var rotated []rotation
+	var renamed []*file
 	for _, f := range append([]*file(nil), t.order...) {
 		switch {
 		case !here[f.id]:
 			was := f.matched
 			t.missing(f, now)
 			if was && !f.deleted && t.files[f.id] == f && f.copyOf == "" {
-				rotated = append(rotated, rotation{f, f})
+				renamed = append(renamed, f)
 			}
 		case f.size < f.offset && f.copyOf == "":
-			t.taken = nil
 			if err := t.replaced(f); err != nil {
 				return err
-			}
-			if t.taken != nil {
-				rotated = append(rotated, rotation{f, t.taken})
 			}
 		}
 	}
@@ -153,9 +147,9 @@ func (t *task) scan(now time.Time) error {
 		}
 		t.appear(m, now)
 	}
-	for _, r := range rotated {
-		if since, ok := r.old.modified(); ok {
-			t.rotatedSince(r.f, since, func(id fileID) bool { return here[id] })
+	for _, f := range renamed {
+		if since, ok := f.modified(); ok {
+			t.rotatedSince(f, since)
 		}
 	}
 	for _, f := range append([]*file(nil), t.order...) {

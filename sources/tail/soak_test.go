@@ -130,7 +130,13 @@ func soak(t *testing.T, glob string, lines int) {
 		id, _ := idOf(info)
 		h.until("a position of "+l.path, func() bool {
 			p, err := parsePosition(h.positions[fileKey(id)])
-			return err == nil && p.Offset > 0 && p.Offset <= info.Size()
+			if err != nil || p.Offset == 0 || p.Path != l.path {
+				return false
+			}
+			fd, err := os.Open(l.path)
+			must(t, err)
+			defer func() { must(t, fd.Close()) }()
+			return fileOf(p).verify(fd, info.Size()) == nil
 		})
 	}
 	for ; written < lines || kills < 10; steps++ {

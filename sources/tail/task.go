@@ -39,7 +39,7 @@ type task struct {
 	marked  bool                     // the start key is in the log, or not needed
 	ignored map[fileID]int64         // files that are not read (compressed) with their size
 
-	taken *file // the copy that was taken over last
+	here map[fileID]bool // what the globs found last
 
 	hints    *watcher
 	nextScan time.Time
