@@ -15,7 +15,7 @@ type keyOrder struct {
 	cols []columnInfo // of the key, in the order of the reading
 }
 
-// keyCondition is (a,b) > ('1'::int4,'x'::text).
+// tuple writes values as ('1'::int4,'x'::text).
 func (o *keyOrder) tuple(values []string) string {
 	parts := make([]string, len(values))
 	for i, v := range values {

@@ -50,7 +50,6 @@ type stream struct {
 type streamTable struct {
 	*shape
 	tracked *trackedTable
-	texts   [][]byte
 }
 
 // startStream begins at the position. A slot that somebody still holds is waited for.
@@ -381,7 +380,7 @@ func (t *task) relation(ctx context.Context, m relation) error {
 	if err != nil {
 		return err
 	}
-	t.stream.relations[m.oid] = &streamTable{shape: sh, tracked: tt, texts: make([][]byte, len(cols))}
+	t.stream.relations[m.oid] = &streamTable{shape: sh, tracked: tt}
 	return nil
 }
 
