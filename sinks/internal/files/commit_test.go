@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 // and nothing after it does.
 type stopper struct {
 	Target
+	mu    sync.Mutex
 	left  int
 	after bool // the operation happens, but its answer is an error
 	dead  bool
@@ -27,6 +29,8 @@ type stopper struct {
 var errDead = errors.New("the process was killed")
 
 func (s *stopper) step() (now, later error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.dead {
 		return errDead, nil
 	}
@@ -70,7 +74,10 @@ func (w *stopWriter) Write(p []byte) (n int, err error) {
 }
 func (w *stopWriter) Close() error { return w.s.do(w.Writer.Close) }
 func (w *stopWriter) Abort() {
-	if !w.s.dead {
+	w.s.mu.Lock()
+	dead := w.s.dead
+	w.s.mu.Unlock()
+	if !dead {
 		w.Writer.Abort()
 	}
 }

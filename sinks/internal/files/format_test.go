@@ -1,0 +1,296 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+var when = time.Date(2026, 11, 22, 10, 20, 30, 450e6, time.UTC)
+
+func encode(t *testing.T, o FormatOptions, rs ...connectors.Record) string {
+	t.Helper()
+	f, err := NewJSON(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	e, err := f.NewEncoder(&b, &rs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rs {
+		if err := e.Write(&rs[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if e.Size() != int64(b.Len()) {
+		t.Fatalf("size %d of %d", e.Size(), b.Len())
+	}
+	return b.String()
+}
+
+func TestJSONValues(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"a": 1.10, "b" : [1, 2],  "c":"\u00e9 x"}`: `{"a":1.10,"b":[1,2],"c":"\u00e9 x"}`,
+		"{\n \"a\":\n null}":                         `{"a":null}`,
+		`127.0.0.1 - - "GET / HTTP/1.1" 200`:         `"127.0.0.1 - - \"GET / HTTP/1.1\" 200"`,
+		``:                                           `""`,
+		`007`:                                        `"007"`,
+		`{"a":1} trailing`:                           `"{\"a\":1} trailing"`,
+		"caf\xe9":                                    "\"caf\ufffd\"",
+		`[2026-11-22] x`:                             `"[2026-11-22] x"`,
+	} {
+		if got := encode(t, FormatOptions{}, connectors.Record{RawValue: []byte(in)}); got != want+"\n" {
+			t.Errorf("%s: got %s want %s", in, got, want)
+		}
+	}
+}
+
+func TestJSONCoordinates(t *testing.T) {
+	r := connectors.Record{Topic: "t", Partition: 3, Offset: 42, Timestamp: when, RawKey: []byte(`{"id":1}`)}
+	const tail = `"_topic":"t","_partition":3,"_offset":42,"_timestamp":"2026-11-22T10:20:30.450Z","_key":{"id":1}}` + "\n"
+	for in, want := range map[string]string{`{"a":1}`: `{"a":1,`, `{}`: `{`, `line`: `{"value":"line",`, `[1]`: `{"value":[1],`} {
+		r.RawValue = []byte(in)
+		if got := encode(t, FormatOptions{Coordinates: true}, r); got != want+tail {
+			t.Errorf("%s: got %s", in, got)
+		}
+	}
+}
+
+func TestJSONFlatten(t *testing.T) {
+	row := &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{
+		{Name: "id", Schema: &schema.Schema{Kind: schema.Int32}},
+		{Name: "price", Schema: &schema.Schema{Kind: schema.Bytes, Name: "org.apache.kafka.connect.data.Decimal", Params: map[string]string{"scale": "2"}}},
+		{Name: "day", Schema: &schema.Schema{Kind: schema.Int32, Name: "io.debezium.time.Date"}},
+		{Name: "at", Schema: &schema.Schema{Kind: schema.Int64, Name: "io.debezium.time.MicroTimestamp"}},
+		{Name: "doc", Schema: &schema.Schema{Kind: schema.String, Name: "io.debezium.data.Json"}},
+		{Name: "big", Schema: &schema.Schema{Kind: schema.String}},
+	}}
+	after := schema.StructOf(schema.Int32Of(7), schema.BytesOf([]byte{0xff, 0x85}), schema.Int32Of(20000), schema.Int64Of(1_700_000_000_123_456),
+		schema.StringOf(`{"x": 1}`), schema.Missing)
+	got := encode(t, FormatOptions{Flatten: true},
+		connectors.Record{Offset: 9, RawValue: []byte("x"), Change: &connectors.Change{Op: connectors.OpUpdate, Row: row, After: after, At: when}},
+		connectors.Record{Offset: 10, RawValue: []byte("x"), Change: &connectors.Change{Op: connectors.OpTruncate, At: when}},
+		connectors.Record{Offset: 11, RawValue: []byte("plain")})
+	want := `{"id":7,"price":-1.23,"day":"2024-10-04","at":"2023-11-14T22:13:20.123456","doc":{"x":1},"_op":"u","_ts":"2026-11-22T10:20:30.450Z","_offset":9,"_unchanged":["big"]}
+{"_op":"t","_ts":"2026-11-22T10:20:30.450Z","_offset":10}
+"plain"
+`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestDecimals(t *testing.T) {
+	for _, c := range []struct {
+		b     []byte
+		scale int
+		want  string
+	}{{[]byte{1}, 3, "0.001"}, {nil, 2, "0.00"}, {[]byte{0x80}, 0, "-128"}, {[]byte{5}, -2, "500"}, {[]byte{0}, -2, "0"}, {[]byte{0xff}, 1, "-0.1"}} {
+		got, err := appendDecimal(nil, c.b, c.scale)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%v scale %d: %s %v, want %s", c.b, c.scale, got, err, c.want)
+		}
+	}
+}
+
+func TestPattern(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "dt=%Y-%m-%d/hour=%H": "dt=2026-11-22/hour=10", "%y/%j/%M%S": "26/326/2030", "100%%": "100%",
+	} {
+		p, err := ParsePattern(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Dir(when.In(time.FixedZone("x", 5*3600))); got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+	for _, bad := range []string{"%q", "a%", "/a", "a/", "a//b", "..", "a/../b", "_x", "%H:%M", "a\nb", ".x"} {
+		if _, err := ParsePattern(bad); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+	p, _ := ParsePattern("%Y-%m-%d-%H")
+	if got := p.Dir(time.UnixMilli(-1)); got != "1969-12-31-23" {
+		t.Error(got)
+	}
+}
+
+func audited(t *testing.T, local *Local, cfg Config, records []connectors.Record, end int64) (agreed int64, found []connectors.Difference) {
+	t.Helper()
+	s := NewSink(cfg, connectors.Env{Name: "lake", Group: "g"}, func(context.Context) (Target, error) { return local, nil })
+	i := 0
+	agreed, err := s.Audit(context.Background(), connectors.SinkEnv{}, assignment(end), end, func() (*connectors.Record, error) {
+		if i == len(records) {
+			return nil, io.EOF
+		}
+		i++
+		return &records[i-1], nil
+	}, func(d connectors.Difference) { found = append(found, d) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return agreed, found
+}
+
+func TestAudit(t *testing.T) {
+	ctx := context.Background()
+	for _, compression := range []string{"none", "gzip", "zstd"} {
+		for name, maker := range Formats() {
+			format, err := maker(FormatOptions{Compression: compression})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := hourly(t)
+			cfg.Format = format
+			local := NewLocal(vfs.NewMemory(), "/lake")
+			if err := newLife(t, local, cfg).run(50); err != nil {
+				t.Fatal(err)
+			}
+			if n, found := audited(t, local, cfg, logRange(0, 50), 50); n != 50 || len(found) > 0 {
+				t.Fatalf("%s %s: %d agree, %v", name, compression, n, found)
+			}
+			if n, found := audited(t, local, cfg, logRange(0, 53), 53); n != 50 || len(found) != 3 || found[0].Kind != connectors.MissingRecord {
+				t.Fatalf("%s: records that no file has: %d %v", name, n, found)
+			}
+			other := logRange(0, 50)
+			other[7].RawValue = []byte("line changed")
+			if n, found := audited(t, local, cfg, other, 50); n != 49 || len(found) != 1 || found[0].Kind != connectors.DifferentRecord {
+				t.Fatalf("%s: a changed record: %d %v", name, n, found)
+			}
+			short := append(logRange(0, 30), logRange(31, 50)...)
+			if _, found := audited(t, local, cfg, short, 50); len(found) == 0 {
+				t.Fatalf("%s: a row that the log does not have is not found", name)
+			}
+			if err := writeFile(ctx, local, topic+"/dt=2026-11-22/hour=00/"+topic+"+0+0000000100+0000000101."+format.Extension(), []byte("x\n")); err != nil {
+				t.Fatal(err)
+			}
+			if _, found := audited(t, local, cfg, logRange(0, 50), 200); len(found) != 2 || found[0].Kind != connectors.DoubledRecord {
+				t.Fatalf("%s: a file too many: %v", name, found)
+			}
+			m, err := readManifest(ctx, local, commitName(partitionID(topicID, 0), 20))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := local.Remove(ctx, m.Files[0].Name); err != nil {
+				t.Fatal(err)
+			}
+			if _, found := audited(t, local, cfg, logRange(0, 50), 50); len(found) != 1+int(m.Files[0].Records) || found[0].Kind != connectors.MissingRecord {
+				t.Fatalf("%s: a file that is gone: %v", name, found)
+			}
+		}
+	}
+}
+
+func TestRejectedRecordsAreNotMissing(t *testing.T) {
+	f := &lineFormat{extension: "x", appendRecord: func(dst []byte, r *connectors.Record) ([]byte, error) {
+		if r.Offset%5 == 2 {
+			return append(dst, "half"...), errors.New("cannot be written")
+		}
+		return append(append(dst, r.RawValue...), '\n'), nil
+	}}
+	ctx := context.Background()
+	local := NewLocal(vfs.NewMemory(), "/lake")
+	l := newLife(t, local, Config{Format: f})
+	if _, err := l.Recover(ctx, []connectors.Assignment{assignment(20)}); err != nil {
+		t.Fatal(err)
+	}
+	rejects, err := l.Write(ctx, logRange(0, 20))
+	if err != nil || len(rejects) != 4 || rejects[0].Index != 2 {
+		t.Fatal(rejects, err)
+	}
+	if err := errors.Join(l.flush(), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if n, found := audited(t, local, Config{Format: f}, logRange(0, 20), 20); len(found) > 0 {
+		t.Fatal(n, found)
+	}
+}
+
+func TestOptionsThatDoNotFit(t *testing.T) {
+	for _, o := range []FormatOptions{{Flatten: true}, {Coordinates: true}, {Compression: "snappy"}} {
+		if _, err := NewText(o); err == nil {
+			t.Errorf("text with %+v", o)
+		}
+	}
+}
+
+func FuzzCompact(f *testing.F) {
+	for _, s := range []string{`{"a": [1, 2.5e-7, "x\n\u1234"], "b": {}}`, `"`, `[`, `-0.0`, ` null `, "\"\x7f\"", `{"a":}`, `[1,]`, "\xff", strings.Repeat("[", 2000)} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		got, ok := appendCompact([]byte("pre"), src)
+		if !bytes.HasPrefix(got, []byte("pre")) {
+			t.Fatal("what was there is gone")
+		}
+		valid := json.Valid(src) && bytes.Equal(bytes.ToValidUTF8(src, []byte("\x00?")), src)
+		if ok != valid {
+			if !ok && bytes.Count(src, []byte("["))+bytes.Count(src, []byte("{")) > maxJSONDepth {
+				return
+			}
+			t.Fatalf("ok %v, valid %v: %q", ok, valid, src)
+		}
+		if !ok {
+			if string(got) != "pre" {
+				t.Fatalf("left %q", got)
+			}
+			return
+		}
+		var want bytes.Buffer
+		if err := json.Compact(&want, src); err != nil || want.String() != string(got[3:]) {
+			t.Fatalf("%q: %q, json.Compact %q %v", src, got[3:], want.String(), err)
+		}
+	})
+}
+
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`{"version":1,"topic":"t","start_offset":0,"next_offset":5,"files":[{"temp":"_forebay/tmp/x/1","name":"t/a","first_offset":0,"last_offset":4}]}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := parseManifest(data)
+		if err != nil {
+			return
+		}
+		for _, file := range m.Files {
+			if strings.HasPrefix(file.Name, "/") || strings.Contains("/"+file.Name+"/", "/../") {
+				t.Fatalf("%q leaves the folder", file.Name)
+			}
+		}
+	})
+}
+
+func BenchmarkJSONPassThrough(b *testing.B) {
+	line := []byte(fmt.Sprintf(`{"before":null,"after":{"id":1,"name":%q,"price":12.5},"source":{"lsn":1234567},"op":"c"}`, strings.Repeat("x", 100)))
+	r := connectors.Record{RawValue: line}
+	f, err := NewJSON(FormatOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := f.NewEncoder(io.Discard, &r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(line)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := e.Write(&r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
