@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -75,7 +76,7 @@ func (r *reader) variable(name string, line, col int) string {
 
 // cause drops the operation and path of a file error: the message has them already.
 func cause(err error) error {
-	if p, ok := err.(*os.PathError); ok {
+	if p := (*os.PathError)(nil); errors.As(err, &p) {
 		return p.Err
 	}
 	return err

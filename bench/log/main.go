@@ -21,7 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/forebayhub/forebay/bench/internal/figures"
+	"github.com/forebayhub/forebay/internal/figures"
 	"github.com/forebayhub/forebay/internal/testenv"
 )
 

@@ -101,6 +101,9 @@ func (l *Log) readSegment(s *segment, size, every, from, limit int64, most int, 
 		return Slice{}, err
 	}
 	if err := s.verify(h.file, pos, end); err != nil {
+		if errors.Is(err, ErrCorrupt) && s.told.CompareAndSwap(false, true) {
+			l.log.Error("a segment is damaged; its records from there on are not served", "log", l.o.Name, "error", err)
+		}
 		return Slice{}, err
 	}
 	ok = true

@@ -77,6 +77,8 @@ type segment struct {
 	maxOffset int64 // base offset of the batch that has it
 	lastTime  int64 // of the last time index entry
 
+	told atomic.Bool // the node's log has heard that it is damaged
+
 	// io guards what follows.
 	io      sync.Mutex
 	h       *handle
