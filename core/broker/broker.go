@@ -229,7 +229,7 @@ func (b *Broker) join(ctx context.Context) error {
 	if image.ClusterID == "" {
 		commands = append(commands,
 			&metadata.SetClusterID{ID: b.dir.meta.ClusterID},
-			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2, "group.version": 1}})
+			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2}})
 	}
 	commands = append(commands, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID,
