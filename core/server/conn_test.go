@@ -27,12 +27,12 @@ func TestRepliesInRequestOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var reqs []kmsg.Request
 			for i := range 200 {
-				switch {
-				case i%7 == 3:
+				switch i % 7 {
+				case 3:
 					m := kmsg.NewPtrMetadataRequest()
 					m.SetVersion(12)
 					reqs = append(reqs, m)
-				case i%7 == 5:
+				case 5:
 					reqs = append(reqs, fetchRequest(12, topic, 0, 0))
 				default:
 					reqs = append(reqs, produceRequest(9, topic, int32(i%2), int16(1-i%3), batch(t, fmt.Sprint(i))))
