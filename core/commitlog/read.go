@@ -80,7 +80,7 @@ func (l *Log) readSegment(s *segment, size, every, from, limit int64, most int, 
 			h.release()
 		}
 	}()
-	pos, first, err := l.locate(s, h, size, every, from)
+	pos, first, err := l.locate(s, h, size, every, from, false)
 	if err != nil {
 		return Slice{}, err
 	}
@@ -111,7 +111,8 @@ func (l *Log) readSegment(s *segment, size, every, from, limit int64, most int, 
 }
 
 // locate finds the first batch whose last offset is at or above from: its position and header; pos == size when there is none.
-func (l *Log) locate(s *segment, h *handle, size, every, from int64) (pos int64, head record.Header, err error) {
+// held tells whether the caller holds w.
+func (l *Log) locate(s *segment, h *handle, size, every, from int64, held bool) (pos int64, head record.Header, err error) {
 	if err := s.ready(every, l.now()); err != nil {
 		return 0, head, err
 	}
@@ -124,7 +125,7 @@ func (l *Log) locate(s *segment, h *handle, size, every, from int64) (pos int64,
 			return pos, head, err
 		}
 		l.log.Warn("index does not fit its log and is rebuilt", "file", s.index.name, "error", err)
-		if err := l.reindex(s, every); err != nil {
+		if err := l.reindex(s, every, held); err != nil {
 			return 0, head, err
 		}
 	}
@@ -191,9 +192,11 @@ func (l *Log) extent(s *segment, h *handle, size, end, stop, limit int64) (int64
 }
 
 // reindex rebuilds the indexes of a segment while nobody appends to it.
-func (l *Log) reindex(s *segment, every int64) error {
-	l.w.Lock()
-	defer l.w.Unlock()
+func (l *Log) reindex(s *segment, every int64, held bool) error {
+	if !held {
+		l.w.Lock()
+		defer l.w.Unlock()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.io.Lock()

@@ -34,7 +34,7 @@ func (l *Log) TruncateTo(offset int64) error {
 		return err
 	}
 	defer h.release()
-	pos, head, err := l.locate(s, h, s.size, l.cfg.IndexBytes, offset)
+	pos, head, err := l.locate(s, h, s.size, l.cfg.IndexBytes, offset, true)
 	if err != nil {
 		return fmt.Errorf("truncate %s to %d: %w", l.o.Name, offset, err)
 	}
