@@ -191,6 +191,7 @@ func (t *task) replaced(f *file) error {
 		f.reset(f.origin, f.path)
 	} else { // the inode has another life
 		f.reset(f.path, f.path)
+		f.part = partitionOf(f.path, t.cfg.partitions)
 	}
 	f.sized(st.Size(), time.Now())
 	if c != nil {
@@ -298,7 +299,7 @@ func (f *file) end() {
 
 func links(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Nlink)
+		return uint64(st.Nlink) //nolint:unconvert // narrower on other systems
 	}
 	return 1
 }

@@ -22,7 +22,7 @@ func idOf(info fs.FileInfo) (fileID, bool) {
 	if !ok {
 		return fileID{}, false
 	}
-	return fileID{dev: uint64(st.Dev), ino: st.Ino}, true
+	return fileID{dev: uint64(st.Dev), ino: st.Ino}, true //nolint:unconvert // another type on other systems
 }
 
 // file is one file that is followed.

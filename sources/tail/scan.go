@@ -23,12 +23,14 @@ func (t *task) bind() error {
 	for _, m := range matches {
 		byID[m.id], t.here[m.id] = m.path, true
 	}
+	var old []*file
 	for _, f := range append([]*file(nil), t.order...) {
 		if f.deleted {
 			continue
 		}
 		if p, ok := byID[f.id]; ok {
 			f.path = p
+			t.rename(f)
 		} else if !t.locate(f) {
 			t.lost(f)
 			continue
@@ -45,7 +47,12 @@ func (t *task) bind() error {
 			t.lost(f)
 			continue
 		}
-		if since, ok := f.modified(); ok && renamed {
+		if renamed {
+			old = append(old, f)
+		}
+	}
+	for _, f := range old { // once all positions have found their files, or not
+		if since, ok := f.modified(); ok && t.files[f.id] == f {
 			t.rotatedSince(f, since)
 		}
 	}
@@ -79,6 +86,15 @@ func (t *task) rotatedSince(f *file, since time.Time) {
 		if g := t.files[id]; g != nil {
 			g.origin, g.part, g.matched = f.origin, f.part, false
 		}
+	}
+}
+
+// rename gives a file of which nothing was read the name under which it is seen:
+// a position without content is no proof that it is the file of that position.
+func (t *task) rename(f *file) {
+	if f.offset == 0 && f.copyOf == "" && f.path != f.origin && !f.mayBeCopied(f.path) {
+		f.reset(f.path, f.path)
+		f.part = partitionOf(f.path, t.cfg.partitions)
 	}
 }
 
@@ -120,6 +136,7 @@ func (t *task) scan(now time.Time) error {
 			continue
 		}
 		f.path, f.matched, f.deleted = m.path, true, false
+		t.rename(f)
 		f.sized(m.size, now)
 	}
 	var renamed []*file

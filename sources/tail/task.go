@@ -252,6 +252,9 @@ func (t *task) finish(f *file, m more) {
 	if m != moreNever || f.size > f.offset && f.copyOf == "" {
 		return
 	}
+	if t.olderLives(f) {
+		return
+	}
 	if c := t.heldBy(f); c != nil {
 		t.takeOver(f, c)
 	}
@@ -261,6 +264,25 @@ func (t *task) finish(f *file, m more) {
 		t.src.keep(t, f)
 	}
 	t.drop(f)
+}
+
+// olderLives says whether an older file of the same log is still followed.
+// Rotated files are forgotten oldest first: what is not older than a known one and not
+// known itself was not read (rotatedSince relies on it after a kill).
+func (t *task) olderLives(f *file) bool {
+	at, ok := f.modified()
+	if !ok || f.deleted {
+		return false
+	}
+	for _, g := range t.order {
+		if g == f || g.origin != f.origin || g.deleted || g.matched {
+			continue
+		}
+		if gat, ok := g.modified(); ok && (gat.Before(at) || gat.Equal(at) && g.id.ino < f.id.ino) {
+			return true
+		}
+	}
+	return false
 }
 
 // chunk reads and splits one chunk.
