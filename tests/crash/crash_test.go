@@ -50,13 +50,12 @@ func (j job) run(t *testing.T) {
 	t.Logf("seed %d", *seed)
 	random := rand.New(rand.NewPCG(*seed, uint64(len(j.bootstrap))))
 	dir := t.TempDir()
-	var pg *testenv.PostgresServer
-	var hdfs *testenv.HDFSCluster
+	pg := testenv.NewPostgres(t) // its own: a slot's name belongs to a whole server
+	hdfs := testenv.HDFS
 	if j.servers {
-		pg, hdfs = testenv.NewPostgres(t), testenv.NewHDFS(t, 2)
-	} else {
-		pg, hdfs = testenv.Postgres(t), testenv.HDFS(t)
+		hdfs = func(tb testing.TB) *testenv.HDFSCluster { return testenv.NewHDFS(tb, 2) }
 	}
+	lake := hdfs(t)
 	db := newShop(t, pg, random)
 	logs := filepath.Join(dir, "logs")
 	if err := os.Mkdir(logs, 0o755); err != nil {
@@ -65,7 +64,7 @@ func (j job) run(t *testing.T) {
 
 	config := node.WriteFile(t, dir, "job.yaml", j.config(t))
 	n := node.New(t, config, "--data", filepath.Join(dir, "data"))
-	env := []string{"PG_URL=" + pg.URL, "HDFS_URL=" + hdfs.URL, "LOGS=" + logs + "/*.log*"}
+	env := []string{"PG_URL=" + pg.URL, "HDFS_URL=" + lake.URL, "LOGS=" + logs + "/*.log*"}
 	n.Setenv(env...)
 	n.Start()
 
@@ -83,9 +82,9 @@ func (j job) run(t *testing.T) {
 		n.Kill()
 		switch {
 		case j.servers && k == j.kills/3:
-			hdfs.KillDataNode(1)
+			lake.KillDataNode(1)
 		case j.servers && k == j.kills/3+1:
-			hdfs.StartDataNode(1)
+			lake.StartDataNode(1)
 		case j.servers && k == j.kills/2:
 			pg.Kill()
 			pg.Start()
@@ -111,7 +110,7 @@ func (j job) run(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(testenv.Python(t), "verify.py", hdfs.WebHDFS, hdfs.User, hdfs.Root, node.WriteFile(t, dir, "truth.json", string(truth))).CombinedOutput()
+	out, err := exec.Command(testenv.Python(t), "verify.py", lake.WebHDFS, lake.User, lake.Root, node.WriteFile(t, dir, "truth.json", string(truth))).CombinedOutput()
 	t.Logf("verify.py:\n%s", out)
 	if err != nil {
 		t.Errorf("the files in HDFS do not replay to the truth: %v", err)

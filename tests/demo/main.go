@@ -67,6 +67,9 @@ func demo(ctx context.Context) error {
 		return err
 	}
 	lake := namenode + "/demo-" + run
+	if err := clean(ctx, pg); err != nil {
+		return err
+	}
 	shop, err := newShop(ctx, pg, "shop_"+run)
 	if err != nil {
 		return err
@@ -129,6 +132,42 @@ func addresses(env *testenv.Env) (pg, namenode string, err error) {
 		return "", "", errors.New("the servers run, and nobody knows where: `make services-down`, then again")
 	}
 	return pg, namenode, nil
+}
+
+// clean drops what earlier demos left: their databases, and with each the slot, whose name is one per server.
+func clean(ctx context.Context, admin string) error {
+	conn, err := pgx.Connect(ctx, admin)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx) //nolint:errcheck // the statements' own errors count
+	rows, err := conn.Query(ctx, "SELECT datname FROM pg_database WHERE datname ~ '^shop_[0-9]{14}$'")
+	if err != nil {
+		return err
+	}
+	old, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		u, err := url.Parse(admin)
+		if err != nil {
+			return err
+		}
+		u.Path = "/" + name
+		in, err := pgx.Connect(ctx, u.String())
+		if err != nil {
+			return err
+		}
+		_, err = in.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()")
+		if err = errors.Join(err, in.Close(ctx)); err != nil {
+			return fmt.Errorf("an earlier demo still runs on %s: %w", name, err)
+		}
+		if _, err := conn.Exec(ctx, "DROP DATABASE "+name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newShop makes a database and returns its URL.
