@@ -113,7 +113,7 @@ func open(o Options, st *store) (*Quorum, error) {
 		}
 	}
 	snaps := &snapshots{fs: o.FS, dir: o.Dir}
-	// Looked at before raft does: raft would skip a snapshot that it cannot read and start from nothing.
+	// Looked at before raft does: raft would pass over a snapshot that it cannot read and take an older one.
 	if _, err := snaps.List(); err != nil {
 		return nil, err
 	}
