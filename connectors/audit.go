@@ -23,6 +23,13 @@ type AuditPoint interface {
 	Close() error
 }
 
+// ReachedPoint is an AuditPoint whose rows depend on how the task came to read them.
+type ReachedPoint interface {
+	AuditPoint
+	// Reached is called once before Rows, with the durable positions that have reached the point.
+	Reached(positions map[PositionKey]Position) error
+}
+
 // SinkAuditor is a Sink that can compare what it holds with the log.
 type SinkAuditor interface {
 	// Audit reads back everything that was committed to the target for the partition

@@ -188,8 +188,14 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 		return fmt.Errorf("fix a point: %w", err)
 	}
 	defer func() { _ = point.Close() }() // it was only read
-	if err := a.reach(ctx, c, src, point.Positions()); err != nil {
+	at, err := a.reach(ctx, c, src, point.Positions())
+	if err != nil {
 		return err
+	}
+	if p, ok := point.(connectors.ReachedPoint); ok {
+		if err := p.Reached(at); err != nil {
+			return fmt.Errorf("positions of %s: %w", c.Name, err)
+		}
 	}
 	after, _, err := a.ends(ctx, want)
 	if err != nil {
@@ -265,29 +271,30 @@ func (a *auditor) until(ctx context.Context, ok func() (reason string, err error
 	}
 }
 
-// reach waits until the source's durable positions are at the point or beyond.
-func (a *auditor) reach(ctx context.Context, c worker.Config, src connectors.Source, want map[connectors.PositionKey]connectors.Position) error {
+// reach waits until the source's durable positions are at the point or beyond, and returns them.
+func (a *auditor) reach(ctx context.Context, c worker.Config, src connectors.Source, want map[connectors.PositionKey]connectors.Position) (at map[connectors.PositionKey]connectors.Position, err error) {
 	a.o.Progress("waiting until the log holds " + c.Name + " up to the point")
-	return a.until(ctx, func() (string, error) {
+	err = a.until(ctx, func() (string, error) {
 		all, err := position.ReadAll(ctx, a.log, a.o.Group, c.Name)
 		if err != nil {
 			return "", err
 		}
-		for key, p := range want {
-			reached := false
-			var have connectors.Position
-			for _, m := range all {
-				if at, ok := m[key]; ok {
-					have = at
-					reached = reached || src.Compare(key, at, p) >= 0
+		at = map[connectors.PositionKey]connectors.Position{}
+		for _, m := range all {
+			for key, p := range m {
+				if have, ok := at[key]; !ok || src.Compare(key, p, have) > 0 {
+					at[key] = p
 				}
 			}
-			if !reached {
+		}
+		for key, p := range want {
+			if have, ok := at[key]; !ok || src.Compare(key, have, p) < 0 {
 				return fmt.Sprintf("source %s has not come to %s (%s) within %v: it stands at %s", c.Name, p, key, a.o.Wait, text(have)), nil
 			}
 		}
 		return "", nil
 	})
+	return at, err
 }
 
 func text(p connectors.Position) string {

@@ -19,11 +19,11 @@ type replay struct {
 	writers map[*schema.Schema]converter.Writer
 	buf     []byte
 
-	rows  map[string]*version  // keyed changes, by the key's bytes
-	bag   map[uint64]int       // rows of tables without a key: how often each is there
-	lines map[uint64]int       // plain records, by host, offset and text
-	seen  map[uint64]struct{}  // changes, by key and content, to find doubled ones
-	files map[string]*fileSeen // plain records, by path
+	rows  map[string]*version // keyed changes, by the key's bytes
+	bag   map[uint64]int      // rows of tables without a key: how often each is there
+	plain map[uint64]int      // plain records without a place in a file, by text
+	lines map[uint64]logLine  // lines of files, by host, file and offset
+	seen  map[uint64]struct{} // changes, by key and content, to find doubled ones
 }
 
 // version is what the log says of one key.
@@ -43,14 +43,16 @@ type column struct {
 	hash uint64
 }
 
-type fileSeen struct {
-	offsets map[string]struct{}
-	last    string
+// logLine is a line of a file that the log holds.
+type logLine struct {
+	text  uint64 // hash
+	sure  bool   // before the point for sure
+	found bool   // the source has it
 }
 
 func newReplay(c *Count, f converter.Format) *replay {
 	return &replay{count: c, seed: maphash.MakeSeed(), encoder: converter.NewEncoder(f), writers: map[*schema.Schema]converter.Writer{},
-		rows: map[string]*version{}, bag: map[uint64]int{}, lines: map[uint64]int{}, seen: map[uint64]struct{}{}, files: map[string]*fileSeen{}}
+		rows: map[string]*version{}, bag: map[uint64]int{}, plain: map[uint64]int{}, lines: map[uint64]logLine{}, seen: map[uint64]struct{}{}}
 }
 
 func (r *replay) writer(s *schema.Schema) converter.Writer {
@@ -108,7 +110,7 @@ func (r *replay) record(rec *connectors.Record, sure bool) {
 	case rec.RawKey != nil && rec.Value.Schema != nil && rec.Value.Schema.Kind == schema.Struct:
 		r.put(string(rec.RawKey), rec.Value.Schema, rec.Value.Value, sure, false, rec)
 	default:
-		r.line(rec)
+		r.line(rec, sure)
 	}
 }
 
@@ -196,32 +198,44 @@ func (r *replay) keepOld(v *version, sure bool) {
 	}
 }
 
-// line takes a plain record: host, byte offset and text say which line it is.
-// The path may have changed by rotation since, so it only helps to find doubles.
-func (r *replay) line(rec *connectors.Record) {
-	r.lines[r.lineHash(rec)]++
-	path, offset := header(rec, "host")+"\x00"+header(rec, "path"), header(rec, "offset")
-	if offset == "" {
+// line takes a plain record. One with an offset is known by host, file and
+// offset; one without by its text.
+func (r *replay) line(rec *connectors.Record, sure bool) {
+	key, placed := r.lineKey(rec)
+	if !placed {
+		r.plain[key]++
 		return
 	}
-	f := r.files[path]
-	if f == nil || offset == "0" && f.last != "0" { // cut off and begun again
-		f = &fileSeen{offsets: map[string]struct{}{}}
-		r.files[path] = f
+	if _, again := r.lines[key]; again {
+		r.count.add(connectors.Difference{Kind: connectors.DoubledRecord, Where: where(rec),
+			What: fmt.Sprintf("the line at byte %s of %s is there twice", header(rec, "offset"), fileName(rec))})
+		return
 	}
-	if _, again := f.offsets[offset]; again {
-		r.count.add(connectors.Difference{Kind: connectors.DoubledRecord, Where: where(rec), What: fmt.Sprintf("the line at byte %s of %s is there twice", offset, header(rec, "path"))})
-		r.lines[r.lineHash(rec)]--
-	}
-	f.offsets[offset] = struct{}{}
-	f.last = offset
+	r.lines[key] = logLine{text: maphash.Bytes(r.seed, rec.RawValue), sure: sure}
 }
 
-func (r *replay) lineHash(rec *connectors.Record) uint64 {
+// lineKey hashes what a line is known by. A record without the header file has one path all its life.
+func (r *replay) lineKey(rec *connectors.Record) (key uint64, placed bool) {
+	offset := header(rec, "offset")
+	if offset == "" {
+		return maphash.Bytes(r.seed, rec.RawValue), false
+	}
 	r.buf = append(append(r.buf[:0], header(rec, "host")...), 0)
-	r.buf = append(append(r.buf, header(rec, "offset")...), 0)
-	r.buf = append(r.buf, rec.RawValue...)
-	return maphash.Bytes(r.seed, r.buf)
+	if file := header(rec, "file"); file != "" {
+		r.buf = append(append(r.buf, file...), 0)
+	} else {
+		r.buf = append(append(r.buf, header(rec, "path")...), 1)
+	}
+	r.buf = append(r.buf, offset...)
+	return maphash.Bytes(r.seed, r.buf), true
+}
+
+// fileName is for people: a path may have had several files.
+func fileName(rec *connectors.Record) string {
+	if file := header(rec, "file"); file != "" {
+		return header(rec, "path") + " (" + file + ")"
+	}
+	return header(rec, "path")
 }
 
 func header(rec *connectors.Record, key string) string {
@@ -236,14 +250,7 @@ func header(rec *connectors.Record, key string) string {
 // row takes one row or line that the source holds.
 func (r *replay) row(rec connectors.Record) error {
 	if rec.Change == nil {
-		h := r.lineHash(&rec)
-		if r.lines[h] > 0 {
-			r.lines[h]--
-			r.count.Agreed++
-			return nil
-		}
-		r.count.add(connectors.Difference{Kind: connectors.MissingRecord, Where: fmt.Sprintf("%s at byte %s", header(&rec, "path"), header(&rec, "offset")),
-			What: fmt.Sprintf("the log does not have the line %q", short(rec.RawValue))})
+		r.rowLine(&rec)
 		return nil
 	}
 	key := rec.RawKey
@@ -280,6 +287,30 @@ func (r *replay) row(rec connectors.Record) error {
 	return nil
 }
 
+// rowLine takes one line that the source holds.
+func (r *replay) rowLine(rec *connectors.Record) {
+	key, placed := r.lineKey(rec)
+	l, ok := r.lines[key]
+	switch {
+	case !placed && r.plain[key] > 0:
+		r.plain[key]--
+		r.count.Agreed++
+	case !ok:
+		r.count.add(connectors.Difference{Kind: connectors.MissingRecord, Where: fmt.Sprintf("%s at byte %s", fileName(rec), header(rec, "offset")),
+			What: fmt.Sprintf("the log does not have the line %q", short(rec.RawValue))})
+	case l.text != maphash.Bytes(r.seed, rec.RawValue):
+		r.count.add(connectors.Difference{Kind: connectors.DifferentRecord, Where: fmt.Sprintf("%s at byte %s", fileName(rec), header(rec, "offset")),
+			What: fmt.Sprintf("the log has another line than %q", short(rec.RawValue))})
+		l.found = true
+	default:
+		r.count.Agreed++
+		l.found = true
+	}
+	if ok {
+		r.lines[key] = l
+	}
+}
+
 func short(b []byte) string {
 	const most = 120
 	if len(b) > most {
@@ -300,7 +331,12 @@ func (r *replay) finish() {
 			r.count.add(connectors.Difference{Kind: connectors.DoubledRecord, Where: r.count.Of, What: "the log has a row of a table without a key once more than the source"})
 		}
 	}
-	for _, n := range r.lines {
-		r.count.Gone += int64(max(n, 0))
+	for _, n := range r.plain {
+		r.count.Gone += int64(n)
+	}
+	for _, l := range r.lines {
+		if l.sure && !l.found { // what came while the point was fixed may lie behind it
+			r.count.Gone++
+		}
 	}
 }

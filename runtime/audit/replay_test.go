@@ -41,9 +41,14 @@ func row(id int64, text string) connectors.Record {
 	return r
 }
 
-func line(path string, offset int, text string) connectors.Record {
+// line is a line of a file: name is the path, or file and path with a colon between.
+func line(name string, offset int, text string) connectors.Record {
+	file, path, two := strings.Cut(name, ":")
+	if !two {
+		file, path = "id of "+name, name
+	}
 	return connectors.Record{Topic: "logs", RawValue: []byte(text), Headers: []connectors.Header{
-		{Key: "host", Value: []byte("h")}, {Key: "path", Value: []byte(path)}, {Key: "offset", Value: fmt.Append(nil, offset)}}}
+		{Key: "host", Value: []byte("h")}, {Key: "path", Value: []byte(path)}, {Key: "offset", Value: fmt.Append(nil, offset)}, {Key: "file", Value: []byte(file)}}}
 }
 
 func TestReplay(t *testing.T) {
@@ -89,17 +94,29 @@ func TestReplay(t *testing.T) {
 			window: []connectors.Record{change('u', 1, 3, text("z")), change('d', 2, 4, text("b")), change('c', 3, 5, text("n"))},
 			source: []connectors.Record{row(1, "z"), row(3, "n")}, want: Count{Agreed: 2},
 		},
-		"lines": {
-			log:    []connectors.Record{line("a", 0, "x"), line("a", 2, "y"), line("b", 0, "x")},
-			source: []connectors.Record{line("a.1", 0, "x"), line("a.1", 2, "y"), line("b", 0, "x")}, want: Count{Agreed: 3},
+		"lines of a renamed file": {
+			log:    []connectors.Record{line("1:a", 0, "x"), line("1:a", 2, "y"), line("2:a", 0, "x")},
+			source: []connectors.Record{line("1:a.1", 0, "x"), line("1:a.1", 2, "y"), line("2:a", 0, "x")}, want: Count{Agreed: 3},
+		},
+		"generations of one path, in any order": {
+			log:    []connectors.Record{line("1:a", 0, "x"), line("2:a", 0, "x"), line("1:a", 2, "y"), line("2:a", 2, "y"), line("3:a", 0, "z")},
+			source: []connectors.Record{line("3:a", 0, "z"), line("2:a.1", 0, "x"), line("2:a.1", 2, "y")}, want: Count{Agreed: 3, Gone: 2},
+		},
+		"a line missing although another file has it": {
+			log:    []connectors.Record{line("1:a", 0, "x")},
+			source: []connectors.Record{line("1:a.1", 0, "x"), line("2:a", 0, "x")}, want: Count{Agreed: 1, Missing: 1},
+		},
+		"another line at the same place": {
+			log:    []connectors.Record{line("a", 0, "x")},
+			source: []connectors.Record{line("a", 0, "y")}, want: Count{Different: 1},
 		},
 		"a line missing, one doubled, one of a file that is gone": {
 			log:    []connectors.Record{line("a", 0, "x"), line("a", 2, "y"), line("a", 2, "y"), line("old", 0, "o")},
 			source: []connectors.Record{line("a", 0, "x"), line("a", 2, "y"), line("a", 4, "z")}, want: Count{Agreed: 2, Missing: 1, Doubled: 1, Gone: 1},
 		},
-		"a file cut off and begun again": {
-			log:    []connectors.Record{line("a", 0, "x"), line("a", 2, "y"), line("a", 0, "p")},
-			source: []connectors.Record{line("a", 0, "p")}, want: Count{Agreed: 1, Gone: 2},
+		"lines after the point are not gone": {
+			log: []connectors.Record{line("a", 0, "x")}, window: []connectors.Record{line("a", 2, "y"), line("a", 4, "z")},
+			source: []connectors.Record{line("a", 0, "x"), line("a", 2, "y")}, want: Count{Agreed: 2},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

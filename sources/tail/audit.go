@@ -13,9 +13,9 @@ import (
 
 // AuditPoint fixes the files that match now, each up to its last complete line.
 //
-// A line is known by host, offset and value: a file that was renamed or copied
-// since it was read has its lines in the log under its first path. Lines in the log whose
-// file is gone have no row here.
+// A line is known by host, file and offset. The file's identity stands in its position, for
+// it is older than its present name; so Rows needs Reached. Lines in the log
+// whose file is gone have no row here.
 func (s *Source) AuditPoint(context.Context) (connectors.AuditPoint, error) {
 	matches, err := s.cfg.glob()
 	if err != nil {
@@ -35,6 +35,23 @@ type auditPoint struct {
 	src       *Source
 	files     []auditFile
 	positions map[connectors.PositionKey]connectors.Position
+	reached   map[fileID]position
+}
+
+// Reached takes on the positions under which the files were read.
+func (p *auditPoint) Reached(positions map[connectors.PositionKey]connectors.Position) error {
+	p.reached = make(map[fileID]position, len(positions))
+	for key, at := range positions {
+		if key == startKey {
+			continue
+		}
+		pos, err := parsePosition(at)
+		if err != nil {
+			return err
+		}
+		p.reached[fileID{pos.Dev, pos.Inode}] = pos
+	}
+	return nil
 }
 
 // auditFile is a file with the end of its last record at the point. Few are held
@@ -71,7 +88,7 @@ func (p *auditPoint) add(m found) error {
 	if n, _ := fd.ReadAt(begin, 0); compressed(begin[:n]) {
 		return nil
 	}
-	end, err := p.src.cfg.walk(fd, m.size, func([]byte, int64) error { return nil })
+	end, err := p.src.cfg.walk(fd, 0, m.size, func([]byte, int64) error { return nil })
 	if err != nil || end == 0 {
 		return err
 	}
@@ -94,11 +111,15 @@ func (p *auditPoint) Positions() map[connectors.PositionKey]connectors.Position 
 // Topics is the one topic.
 func (p *auditPoint) Topics() []string { return []string{p.src.cfg.topic} }
 
-// Rows reads all lines again.
+// Rows reads again all lines that were read from the files that still are what they were.
 func (p *auditPoint) Rows(ctx context.Context, topic string, fn func(connectors.Record) error) error {
 	host := []byte(p.src.env.Host)
 	for i := range p.files {
 		a := &p.files[i]
+		at, ok := p.reached[a.id]
+		if !ok || at.CopyOf != "" {
+			continue // the lines of a copy are its original's
+		}
 		fd := a.fd
 		if fd == nil {
 			var err error
@@ -109,25 +130,42 @@ func (p *auditPoint) Rows(ctx context.Context, topic string, fn func(connectors.
 			}
 		}
 		if !isFile(fd, a.id) {
-			_ = fd.Close() // another file has the name now
+			p.shut(a, fd) // another file has the name now
 			continue
 		}
-		path := []byte(a.path)
-		_, err := p.src.cfg.walk(fd, a.end, func(value []byte, at int64) error {
+		st, err := fd.Stat()
+		if err == nil {
+			err = fileOf(at).verify(fd, st.Size())
+		}
+		if errors.Is(err, errChanged) {
+			p.shut(a, fd) // truncated since: what was there is gone
+			continue
+		}
+		if err != nil {
+			p.shut(a, fd)
+			return err
+		}
+		path, file := []byte(a.path), []byte(at.File)
+		_, err = p.src.cfg.walk(fd, at.From, a.end, func(value []byte, at int64) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			return fn(connectors.Record{Topic: topic, Partition: -1, RawValue: value, Headers: []connectors.Header{
-				{Key: "host", Value: host}, {Key: "path", Value: path}, {Key: "offset", Value: strconv.AppendInt(nil, at, 10)}}})
+				{Key: "host", Value: host}, {Key: "path", Value: path}, {Key: "offset", Value: strconv.AppendInt(nil, at, 10)}, {Key: "file", Value: file}}})
 		})
-		if a.fd == nil {
-			_ = fd.Close() // it was only read
-		}
+		p.shut(a, fd)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// shut closes fd, unless the point keeps it.
+func (p *auditPoint) shut(a *auditFile, fd *os.File) {
+	if a.fd == nil {
+		_ = fd.Close() // it was only read
+	}
 }
 
 func (p *auditPoint) close() {
@@ -145,10 +183,10 @@ func (p *auditPoint) Close() error {
 	return nil
 }
 
-// walk gives a file's records up to size, and returns where the last one ends.
-func (c *config) walk(fd *os.File, size int64, fn func(value []byte, at int64) error) (int64, error) {
+// walk gives a file's records from at up to size, and returns where the last one ends.
+func (c *config) walk(fd *os.File, at, size int64, fn func(value []byte, at int64) error) (int64, error) {
 	buf := make([]byte, max(chunkSize, c.splitter.window()))
-	at, sk := int64(0), skipNone
+	sk := skipNone
 	for at < size {
 		data := buf[:min(int64(len(buf)), size-at)]
 		if err := readFull(fd, data, at); errors.Is(err, errChanged) {

@@ -3,7 +3,10 @@
 //
 // A record's value is the line without its newline, byte for byte (a carriage
 // return before the newline stays). Its headers are host, path (the name under
-// which the file was found first) and offset (of the line's first byte, decimal).
+// which the file was found first), offset (of the line's first byte, decimal) and
+// file, which names the content: several files have one path in the course of time, but
+// host, file and offset together are of one line only, through growth, renames,
+// copytruncate and restarts. The files of one log are read one after the other, oldest first.
 // The last line of a file is held back until its newline is written, or until
 // the file was rotated away or deleted and nothing came for rotate_wait.
 package tail
@@ -33,7 +36,8 @@ const maxLineLimit = 64 << 20
 func Spec() spec.Spec {
 	return spec.Spec{
 		Doc: "Reads log files as they grow and appends each line to a topic, exactly once, through rename, copytruncate, deletion and re-creation. " +
-			"A task stays on its host. Compressed files are left alone.",
+			"A task stays on its host. Compressed files are left alone. " +
+			"Headers of each record: host, path (under which the file was found first), offset (of the line's first byte), file (names the content: host, file and offset are of one line only).",
 		Fields: []spec.Field{
 			{Name: "paths", Type: spec.Strings, Required: true, Check: checkGlobs, Example: "[/var/log/nginx/*.log]",
 				Doc: "Files to read, as globs; ** crosses folders. New files that match are found within a second."},

@@ -101,9 +101,10 @@ func (t *task) hold(f *file) error {
 	if f.offset != 0 || f.size == 0 || f.gen != 0 || !f.matched || f.size == f.tried {
 		return nil
 	}
-	for _, o := range t.order {
-		if o != f && o.copyOf == "" && (o.offset > 0 || f.size >= certain) && o.mayBeCopied(f.path) && sameContent(o, f) {
+	for _, o := range t.order { // what was renamed itself is not copied any more: short logs may begin alike
+		if o != f && o.copyOf == "" && (o.offset > 0 || f.size >= certain) && isCopyName(o.path, f.path) && sameContent(o, f) {
 			f.copyOf, f.origin, f.part, f.moved, f.tried = o.key(), o.origin, o.part, true, f.size
+			t.kin = nil
 			return nil
 		}
 	}
@@ -191,8 +192,9 @@ func (t *task) replaced(f *file) error {
 		f.reset(f.origin, f.path)
 	} else { // the inode has another life
 		f.reset(f.path, f.path)
-		f.part = partitionOf(f.path, t.cfg.partitions)
+		f.part = partitionOf(t.family(f.path), t.cfg.partitions)
 	}
+	t.kin = nil
 	f.sized(st.Size(), time.Now())
 	if c != nil {
 		if since, ok := c.modified(); ok {
@@ -236,7 +238,7 @@ func (t *task) findCopy(f *file) *file {
 			continue
 		}
 		if c == nil {
-			c = &file{id: id, path: path, head: newSum}
+			c = &file{id: id, path: path, head: newSum, ident: newIdent(id)}
 			t.add(c)
 		}
 		c.sized(info.Size(), time.Now())
@@ -265,9 +267,10 @@ func (t *task) takeOver(f, c *file) {
 		}
 	}
 	c.origin, c.part, c.copyOf, c.moved = f.origin, f.part, "", true
+	t.kin = nil
 	c.tried, c.need, c.flushed, c.active = 0, 0, 0, time.Now()
 	if c.size >= f.offset {
-		c.offset, c.skip = f.offset, f.skip
+		c.offset, c.skip, c.ident, c.from = f.offset, f.skip, f.ident, f.from // the lines' identity goes on with the lines
 		c.head, c.headLen, c.tail, c.tailLen, c.tailSum = f.head, f.headLen, f.tail, f.tailLen, f.tailSum
 		if f.tailSum != "" {
 			if fd, err := os.Open(c.path); err == nil {
@@ -292,7 +295,7 @@ func (f *file) end() {
 	if readFull(fd, head, 0) != nil || readFull(fd, tail, f.size-int64(len(tail))) != nil {
 		return
 	}
-	f.offset, f.skip = f.size, skipNone
+	f.offset, f.skip, f.from = f.size, skipNone, f.size
 	f.head, f.headLen = newSum.add(head), len(head)
 	f.tailLen, f.tailSum = copy(f.tail[:], tail), ""
 }

@@ -31,6 +31,8 @@ type file struct {
 	origin string // the path under which it was found first
 	path   string // the path under which it was seen last
 	part   int32
+	ident  string // of its content: the header file
+	from   int64  // where its own records begin
 
 	gen     int64
 	offset  int64 // of the next record, or of what skip says
@@ -50,6 +52,7 @@ type file struct {
 	fd      *os.File
 	used    uint64 // the task's clock at the last read, for closing the one used longest ago
 	active  time.Time
+	since   time.Time              // when it first waited for an older file's unfinished line
 	matched bool                   // the last scan found it under a path that matches
 	deleted bool                   // it has no name any more
 	copyOf  connectors.PositionKey // not read while that file still has the content
@@ -61,7 +64,7 @@ func (f *file) key() connectors.PositionKey { return fileKey(f.id) }
 
 // position is f's place as the log keeps it.
 func (f *file) position() connectors.Position {
-	p := position{V: positionVersion, Path: f.origin, Dev: f.id.dev, Inode: f.id.ino, Gen: f.gen, Offset: f.offset, Skip: f.skip, Part: f.part,
+	p := position{V: positionVersion, Path: f.origin, Dev: f.id.dev, Inode: f.id.ino, Gen: f.gen, Offset: f.offset, Skip: f.skip, Part: f.part, File: f.ident, From: f.from,
 		HeadLen: f.headLen, Head: f.head.String(), TailLen: f.tailLen, Tail: f.tailSum, CopyOf: f.copyOf}
 	if f.tailSum == "" {
 		p.Tail = newSum.add(f.tail[:f.tailLen]).String()
@@ -77,7 +80,7 @@ func (f *file) position() connectors.Position {
 }
 
 func fileOf(p position) *file {
-	f := &file{id: fileID{p.Dev, p.Inode}, origin: p.Path, path: p.Path, part: p.Part, gen: p.Gen, offset: p.Offset, skip: p.Skip,
+	f := &file{id: fileID{p.Dev, p.Inode}, origin: p.Path, path: p.Path, part: p.Part, ident: p.File, from: p.From, gen: p.Gen, offset: p.Offset, skip: p.Skip,
 		head: parseSum(p.Head), headLen: p.HeadLen, tailLen: p.TailLen, tailSum: p.Tail, copyOf: p.CopyOf}
 	if p.At != "" {
 		f.path = p.At
@@ -88,7 +91,7 @@ func fileOf(p position) *file {
 // reset makes f a file of the same inode whose content is another one.
 func (f *file) reset(origin, path string) {
 	f.gen++
-	f.origin, f.path = origin, path
+	f.origin, f.path, f.ident, f.from, f.since = origin, path, newIdent(f.id), 0, time.Time{}
 	f.offset, f.skip, f.head, f.headLen, f.tailLen, f.tailSum = 0, skipNone, newSum, 0, 0, ""
 	f.tried, f.need, f.flushed, f.seen, f.copyOf, f.moved = 0, 0, 0, 0, "", true
 }

@@ -28,8 +28,8 @@ type hub struct {
 }
 
 type record struct {
-	value, path, offset string
-	part                int32
+	value, path, offset, file string
+	part                      int32
 }
 
 func newHub(t *testing.T, fields ...string) *hub {
@@ -119,6 +119,8 @@ func (h *hub) read(wait time.Duration, lose bool) bool {
 				out.path = string(hd.Value)
 			case "offset":
 				out.offset = string(hd.Value)
+			case "file":
+				out.file = string(hd.Value)
 			case "host":
 				if string(hd.Value) != "h1" {
 					h.t.Fatalf("host header %q", hd.Value)

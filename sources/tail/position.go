@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
+	"time"
 
 	"github.com/forebayhub/forebay/connectors"
 )
@@ -22,6 +23,8 @@ type position struct {
 	Offset int64  `json:"offset"`
 	Skip   skip   `json:"skip,omitempty"`
 	Part   int32  `json:"partition,omitempty"`
+	File   string `json:"file"`           // names this content: the header file of its records
+	From   int64  `json:"from,omitempty"` // where its own records begin: what is before was skipped, or read from the file that this is a copy of
 
 	// The first and the last bytes before Offset, summed: a file that was rewritten in place differs in one of them.
 	HeadLen int    `json:"fp_len"`
@@ -41,6 +44,13 @@ func fileKey(id fileID) connectors.PositionKey {
 	return connectors.PositionKey(strconv.FormatUint(id.dev, 16) + "-" + strconv.FormatUint(id.ino, 16))
 }
 
+// newIdent names a content that begins to be read from a file. It is given once and
+// kept in the position, which is in the log together with the first records that
+// carry it: so it needs to be unique, and not to be computed again.
+func newIdent(id fileID) string {
+	return string(fileKey(id)) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+}
+
 func parsePosition(p connectors.Position) (position, error) {
 	var out position
 	if err := json.Unmarshal(p, &out); err != nil {
@@ -49,7 +59,7 @@ func parsePosition(p connectors.Position) (position, error) {
 	if out.V != positionVersion {
 		return out, fmt.Errorf("position %.100q: version %d is not known", p, out.V)
 	}
-	if out.Offset < 0 || out.HeadLen < 0 || out.HeadLen > headMax || out.TailLen < 0 || out.TailLen > tailMax || int64(out.TailLen) > out.Offset || out.Skip > skipEvent {
+	if out.Offset < 0 || out.From < 0 || out.HeadLen < 0 || out.HeadLen > headMax || out.TailLen < 0 || out.TailLen > tailMax || int64(out.TailLen) > out.Offset || out.Skip > skipEvent {
 		return out, fmt.Errorf("position %.100q is out of range", p)
 	}
 	return out, nil
@@ -94,6 +104,9 @@ func compare(a, b connectors.Position) int {
 	case berr != nil:
 		return 1
 	}
+	if pb.Gen < 0 && pa.CopyOf != "" {
+		return 0 // an audit asks for nothing of a copy whose original is there
+	}
 	if pa.Gen >= 0 && pb.Gen >= 0 && pa.Gen != pb.Gen {
 		if pa.Gen < pb.Gen {
 			return -1
@@ -109,12 +122,12 @@ func compare(a, b connectors.Position) int {
 	return 0
 }
 
-// partitionOf keeps all lines of one path, and of the files that it is renamed to, in one partition.
-func partitionOf(path string, partitions int32) int32 {
+// partitionOf keeps all lines of one family in one partition.
+func partitionOf(family string, partitions int32) int32 {
 	if partitions <= 1 {
 		return 0
 	}
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(path)) // a hash never fails
+	_, _ = h.Write([]byte(family)) // a hash never fails
 	return int32(h.Sum32() % uint32(partitions))
 }

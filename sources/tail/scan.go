@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +15,7 @@ import (
 // their name, under another name in the same folder, or as a copy of their content.
 func (t *task) bind() error {
 	now := time.Now()
-	matches, err := t.cfg.glob()
+	matches, err := t.look()
 	if err != nil {
 		return err
 	}
@@ -85,6 +86,7 @@ func (t *task) rotatedSince(f *file, since time.Time) {
 		t.appear(found{path: path, id: id, size: info.Size()}, time.Now())
 		if g := t.files[id]; g != nil {
 			g.origin, g.part, g.matched = f.origin, f.part, false
+			t.kin = nil
 		}
 	}
 }
@@ -94,7 +96,8 @@ func (t *task) rotatedSince(f *file, since time.Time) {
 func (t *task) rename(f *file) {
 	if f.offset == 0 && f.copyOf == "" && f.path != f.origin && !f.mayBeCopied(f.path) {
 		f.reset(f.path, f.path)
-		f.part = partitionOf(f.path, t.cfg.partitions)
+		f.part = partitionOf(t.family(f.path), t.cfg.partitions)
+		t.kin = nil
 	}
 }
 
@@ -112,10 +115,36 @@ func (t *task) lost(f *file) {
 	t.drop(f)
 }
 
+// look lists the files. When there are new ones it lists them again until nothing
+// changes: the list is not made in one moment, and a rotation meanwhile could show the new
+// file and hide the one that was renamed.
+func (t *task) look() ([]found, error) {
+	matches, err := t.cfg.glob()
+	for range 10 {
+		fresh := false
+		for _, m := range matches {
+			size, ignored := t.ignored[m.id]
+			fresh = fresh || t.files[m.id] == nil && !(ignored && size == m.size)
+		}
+		if err != nil || !fresh {
+			break
+		}
+		last := matches
+		if matches, err = t.cfg.glob(); slices.EqualFunc(last, matches, func(a, b found) bool { return a.id == b.id && a.path == b.path }) {
+			break
+		}
+	}
+	clear(t.names)
+	for _, m := range matches {
+		t.names[m.path] = true
+	}
+	return matches, err
+}
+
 // scan brings the list of files up to what the folders hold. Polling is the
 // truth: events only make it come sooner.
 func (t *task) scan(now time.Time) error {
-	matches, err := t.cfg.glob()
+	matches, err := t.look()
 	if err != nil {
 		return err
 	}
@@ -244,7 +273,7 @@ func (t *task) appear(m found, now time.Time) {
 		return
 	}
 	delete(t.ignored, m.id)
-	f := &file{id: m.id, origin: m.path, path: m.path, part: partitionOf(m.path, t.cfg.partitions), head: newSum, matched: true}
+	f := &file{id: m.id, origin: m.path, path: m.path, part: partitionOf(t.family(m.path), t.cfg.partitions), ident: newIdent(m.id), head: newSum, matched: true}
 	f.sized(m.size, now)
 	f.active = now
 	if m.size > 0 {
@@ -288,7 +317,7 @@ func (t *task) skipTo(f *file, fd *os.File) {
 		f.reset(f.path, f.path)
 		return
 	}
-	f.offset, f.tailLen = end, copy(f.tail[:], tail)
+	f.offset, f.from, f.tailLen = end, end, copy(f.tail[:], tail)
 }
 
 // ignore leaves a file alone until its size changes.

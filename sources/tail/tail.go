@@ -133,9 +133,10 @@ func (s *Source) rejoin(t *task) {
 		delete(s.kept, id)
 		f := t.files[id]
 		if f == nil { // nothing of it was ever committed
-			f = &file{id: id, head: newSum}
+			f = &file{id: id, head: newSum, ident: newIdent(id)}
 			t.add(f)
 			f.origin, f.part = k.origin, k.part
+			t.kin = nil
 		}
 		f.path, f.fd, f.deleted, f.active = k.path, k.fd, true, time.Now()
 		st, err := f.fd.Stat()

@@ -360,6 +360,7 @@ func TestAuditPoint(t *testing.T) {
 			t.Fatalf("%s: %s is before %s", k, h.positions[k], want)
 		}
 	}
+	must(t, p.(connectors.ReachedPoint).Reached(h.positions))
 	var got []string
 	must(t, p.Rows(context.Background(), "logs", func(r connectors.Record) error {
 		got = append(got, string(r.RawValue)+"@"+string(r.Headers[2].Value))

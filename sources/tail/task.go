@@ -39,7 +39,9 @@ type task struct {
 	marked  bool                     // the start key is in the log, or not needed
 	ignored map[fileID]int64         // files that are not read (compressed) with their size
 
-	here map[fileID]bool // what the globs found last
+	here  map[fileID]bool    // what the globs found last
+	names map[string]bool    // and under which paths
+	kin   map[string][]*file // files by family; nil: to be made again
 
 	hints    *watcher
 	nextScan time.Time
@@ -48,7 +50,7 @@ type task struct {
 
 func newTask(src *Source) *task {
 	return &task{src: src, cfg: src.cfg, log: src.log, host: []byte(src.env.Host), files: map[fileID]*file{},
-		ignored: map[fileID]int64{}}
+		ignored: map[fileID]int64{}, names: map[string]bool{}}
 }
 
 // Open takes on the positions; the first Read looks for their files.
@@ -78,12 +80,14 @@ func (t *task) Open(_ context.Context, positions map[connectors.PositionKey]conn
 func (t *task) add(f *file) {
 	t.files[f.id] = f
 	t.order = append(t.order, f)
+	t.kin = nil
 }
 
 // drop takes a file off the list; its position stays unless forget is called too.
 func (t *task) drop(f *file) {
 	t.shut(f)
 	delete(t.files, f.id)
+	t.kin = nil
 	for i, g := range t.order {
 		if g == f {
 			t.order = append(t.order[:i], t.order[i+1:]...)
@@ -208,6 +212,9 @@ func (t *task) read(f *file, now time.Time, b *connectors.Batch) (int, error) {
 		t.finish(f, m)
 		return 0, nil
 	}
+	if f.fd == nil && t.opened >= t.cfg.maxOpen && t.blocked(f, now) {
+		return 0, nil // it waits without a descriptor, others need them
+	}
 	if err := t.open(f); err != nil {
 		return 0, t.trouble(f, err)
 	}
@@ -221,6 +228,9 @@ func (t *task) read(f *file, now time.Time, b *connectors.Batch) (int, error) {
 	f.sized(st.Size(), now)
 	if f.size < f.offset {
 		return 0, t.replaced(f)
+	}
+	if t.blocked(f, now) {
+		return 0, nil
 	}
 	n, err := t.chunk(f, m, b)
 	if err != nil {
@@ -353,7 +363,7 @@ func (t *task) split(s *splitter, data []byte, f *file, m more, b *connectors.Ba
 		return 0, sk // nothing to copy: a batch that stays empty must not grow
 	}
 	now := time.Now()
-	path := b.Copy([]byte(f.origin))
+	path, ident := b.Copy([]byte(f.origin)), b.Copy([]byte(f.ident))
 	// One copy of the chunk serves all its records.
 	own := b.Copy(data)
 	for used < len(own) && !b.Full() {
@@ -364,12 +374,13 @@ func (t *task) split(s *splitter, data []byte, f *file, m more, b *connectors.Ba
 		if value != nil {
 			var digits [20]byte
 			at := strconv.AppendInt(digits[:0], f.offset+int64(used), 10)
-			h := b.Headers(3)
+			h := b.Headers(4)
 			h[0] = connectors.Header{Key: "host", Value: t.host}
 			h[1] = connectors.Header{Key: "path", Value: path}
 			h[2] = connectors.Header{Key: "offset", Value: b.Copy(at)}
+			h[3] = connectors.Header{Key: "file", Value: ident}
 			b.Add(connectors.Record{Topic: t.cfg.topic, Partition: f.part, Timestamp: now, Headers: h, RawValue: value},
-				len(value)+len(t.host)+len(path)+len(at)+recordOverhead)
+				len(value)+len(t.host)+len(path)+len(at)+len(ident)+recordOverhead)
 		}
 		used, sk = used+n, after
 	}
