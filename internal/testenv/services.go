@@ -51,7 +51,7 @@ func stopAll(ps []process) error {
 }
 
 // Services are the names that Up knows, in the order in which it starts them.
-var Services = []string{"postgres", "hdfs", "kafka", "python", "tools"}
+var Services = []string{"postgres", "hdfs", "kafka", "mongo", "python", "tools"}
 
 // Up installs and starts services; no names means all of them.
 func (e *Env) Up(ctx context.Context, names ...string) error {
@@ -68,6 +68,8 @@ func (e *Env) Up(ctx context.Context, names ...string) error {
 			_, err = e.upHDFS(ctx)
 		case "kafka":
 			_, err = e.upKafka(ctx)
+		case "mongo":
+			_, err = e.upMongo(ctx)
 		case "python":
 			_, err = e.python(ctx)
 		case "tools":

@@ -1,5 +1,5 @@
 // Package testenv gives tests and the demo real servers: PostgreSQL, HDFS, Apache
-// Kafka, a Python with the readers that other people use, Kafka's own tools.
+// Kafka, MongoDB, a Python with the readers that other people use, Kafka's own tools.
 //
 // Everything comes from package registries and lives in one folder, <repository>/.services
 // ($FOREBAY_SERVICES overrides it): what was installed, the data, the logs, and state.json, which says what
@@ -11,7 +11,9 @@
 //	testenv.Postgres(t).URL            a fresh database on the shared server
 //	testenv.HDFS(t).URL                a fresh folder on the shared HDFS
 //	testenv.Kafka(t)                   the shared broker's address
+//	testenv.Mongo(t).URL, .Database    a fresh database on the shared replica set
 //	testenv.NewPostgres(t) …           a server of the test's own, which it may kill
+//	testenv.NewMongo(t, members) …     a replica set of the test's own
 //	testenv.Python(t), KafkaTools(t), Kcat(t), Binary(t)
 //
 // A server that cannot be had fails the test and says why; nothing is skipped.

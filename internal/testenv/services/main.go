@@ -1,6 +1,6 @@
 // Command services starts and ends the real servers that the tests and the demo use.
 //
-//	services up [postgres hdfs kafka python tools]   install what is missing, start what is not running
+//	services up [postgres hdfs kafka mongo python tools]   install what is missing, start what is not running
 //	services down [NAME …]                           end what was started here, by process id
 //	services status                                  what runs where
 //	services env                                     the addresses as shell variables: eval "$(services env)"
@@ -20,7 +20,7 @@ import (
 	"github.com/forebayhub/forebay/internal/testenv"
 )
 
-const usage = "usage: services up|down|status|env [postgres hdfs kafka python tools]"
+const usage = "usage: services up|down|status|env [postgres hdfs kafka mongo python tools]"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -85,7 +85,7 @@ func env(e *testenv.Env) error {
 	if err != nil {
 		return err
 	}
-	names := map[string]string{"postgres.url": "PG_URL", "hdfs.url": "HDFS_URL", "hdfs.webhdfs": "WEBHDFS", "kafka.bootstrap": "KAFKA_BOOTSTRAP"}
+	names := map[string]string{"postgres.url": "PG_URL", "hdfs.url": "HDFS_URL", "hdfs.webhdfs": "WEBHDFS", "kafka.bootstrap": "KAFKA_BOOTSTRAP", "mongo.url": "MONGO_URL"}
 	for _, s := range list {
 		for _, key := range []string{"url", "webhdfs", "bootstrap"} {
 			if v := names[s.Name+"."+key]; v != "" && s.Running && s.Addresses[key] != "" {
