@@ -69,6 +69,7 @@ type Change struct {
 	Before schema.Value   // Struct of Row, or null
 	After  schema.Value   // Struct of Row, or null
 	Source Datum          // Struct: the envelope's source block
+	Update Datum          // of a document (schema.Document): what an update did, the envelope's updateDescription; else zero
 	At     time.Time      // when the connector handled it: the envelope's ts_ms, ts_us, ts_ns
 }
 

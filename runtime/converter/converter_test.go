@@ -110,6 +110,70 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+var (
+	jsonS   = &schema.Schema{Kind: schema.String, Name: "io.debezium.data.Json", Version: 1, Optional: true}
+	docS    = schema.DocumentOf(jsonS)
+	docKeyS = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{field("id", schema.String)}}
+	updateS = &schema.Schema{Kind: schema.Struct, Optional: true, Fields: []schema.Field{
+		{Name: "removedFields", Schema: &schema.Schema{Kind: schema.Array, Optional: true, Elem: &schema.Schema{Kind: schema.String}}},
+		{Name: "updatedFields", Schema: jsonS},
+	}}
+)
+
+func document(op connectors.Op, after schema.Value) connectors.Record {
+	r := change(1)
+	r.Key = connectors.Datum{Schema: docKeyS, Value: schema.StructOf(schema.StringOf(`"k"`))}
+	c := r.Change
+	c.Op, c.Row, c.After = op, docS, after
+	c.Update = connectors.Datum{Schema: updateS}
+	return r
+}
+
+func TestDocumentsAreJSONStrings(t *testing.T) {
+	row := schema.StructOf(schema.StringOf(`"k"`), schema.StringOf(`{"_id": "k","n": 1.0}`))
+	unknown := schema.StructOf(schema.StringOf(`"k"`), schema.Missing)
+	for _, f := range []Format{{}, {Schemas: true}} {
+		for name, want := range map[string]connectors.Record{
+			"create": document(connectors.OpCreate, row), "no image": document(connectors.OpUpdate, unknown), "delete": document(connectors.OpDelete, schema.Value{}),
+		} {
+			if want.Change.Op == connectors.OpUpdate {
+				want.Change.Update.Value = schema.StructOf(schema.ArrayOf(schema.StringOf("a.b")), schema.StringOf(`{"n": 2}`))
+			}
+			r, d := encoded(t, f, want)
+			if !json.Valid(r.RawValue) {
+				t.Fatalf("%s", r.RawValue)
+			}
+			if name == "create" && !f.Schemas && !strings.HasPrefix(string(r.RawValue), `{"before":null,"after":"{\"_id\": \"k\",\"n\": 1.0}","updateDescription":null,"source":`) {
+				t.Errorf("%s", r.RawValue)
+			}
+			if err := d.Decode(&r); err != nil {
+				t.Fatal(name, err)
+			}
+			if c := r.Change; c == nil || !schema.Same(c.After, want.Change.After) || !schema.Same(c.Update.Value, want.Change.Update.Value) || !c.Before.IsNull() {
+				t.Errorf("%s: %+v", name, c)
+			}
+		}
+	}
+}
+
+func TestPlainDocumentsAreTheirText(t *testing.T) {
+	row := schema.StructOf(schema.StringOf(`"k"`), schema.StringOf(`{"_id": "k"}`))
+	for _, f := range []Format{{Envelope: Plain}, {Envelope: Plain, Schemas: true}} {
+		r, d := encoded(t, f, document(connectors.OpCreate, row))
+		if !f.Schemas && string(r.RawValue) != `{"_id": "k"}` || !json.Valid(r.RawValue) {
+			t.Errorf("%s", r.RawValue)
+		}
+		if err := d.Decode(&r); err != nil || !schema.Same(r.Value.Value, row) {
+			t.Errorf("%v: %+v", err, r.Value)
+		}
+	}
+	if _, out, err := NewEncoder(Format{Envelope: Plain}).Encode(nil, ptr(document(connectors.OpUpdate, schema.StructOf(schema.StringOf(`"k"`), schema.Missing)))); err != nil || !out.Skip {
+		t.Errorf("an update without an image is no plain record: %+v, %v", out, err)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
 func TestPlainWritesTheRowAlone(t *testing.T) {
 	r, d := encoded(t, Format{Envelope: Plain}, change(1))
 	if !strings.HasPrefix(string(r.RawValue), `{"id":1,"name":`) {

@@ -22,8 +22,10 @@ type Decoder struct {
 }
 
 type decodePlan struct {
-	entry              Entry
-	key, value, source *shape
+	entry               Entry
+	key, source, update *shape
+	value               *shape // of a document's row, its content's
+	document            bool
 }
 
 // NewDecoder makes a Decoder; lookup may be slow, it is asked once for each id.
@@ -74,7 +76,10 @@ func (d *Decoder) plan(id []byte) (*decodePlan, error) {
 		if len(d.plans) >= maxPlans {
 			clear(d.plans)
 		}
-		p = &decodePlan{entry: entry, key: shapeOf(entry.Key), value: shapeOf(entry.Value), source: shapeOf(entry.Source)}
+		p = &decodePlan{entry: entry, key: shapeOf(entry.Key), value: shapeOf(entry.Value), source: shapeOf(entry.Source), update: shapeOf(entry.Update)}
+		if entry.Envelope != Value && entry.Value.IsDocument() {
+			p.document, p.value = true, p.value.fields[schema.DocumentContent]
+		}
 		d.plans[string(id)] = p
 	}
 	d.last, d.lastID = p, string(id)
@@ -102,6 +107,13 @@ func (d *Decoder) typed(r *connectors.Record, id []byte) error {
 		r.Value = d.types.raw(r.RawValue)
 	case p.entry.Envelope == Debezium:
 		if r.Change, err = envelope(r.RawValue, p); err != nil {
+			return fmt.Errorf("value: %w", err)
+		}
+		if p.document {
+			documentRows(r)
+		}
+	case p.document: // plain
+		if r.Value, err = plainDocument(r, p); err != nil {
 			return fmt.Errorf("value: %w", err)
 		}
 	default:
@@ -166,7 +178,7 @@ func envelope(text []byte, plan *decodePlan) (*connectors.Change, error) {
 		return nil, err
 	}
 	c := &connectors.Change{Row: plan.entry.Value}
-	c.Source.Schema = plan.entry.Source
+	c.Source.Schema, c.Update.Schema = plan.entry.Source, plan.entry.Update
 	if err := p.members(func(name string) (err error) {
 		switch name {
 		case "before":
@@ -178,6 +190,11 @@ func envelope(text []byte, plan *decodePlan) (*connectors.Change, error) {
 				return p.skip()
 			}
 			c.Source.Value, err = p.value(plan.source)
+		case "updateDescription":
+			if plan.update == nil {
+				return p.skip()
+			}
+			c.Update.Value, err = p.value(plan.update)
 		case "op":
 			c.Op, err = p.op()
 		case "ts_ms", "ts_us", "ts_ns":

@@ -2,6 +2,7 @@ package converter
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -32,19 +33,21 @@ func NewEncoder(f Format) *Encoder {
 
 // planKey tells schemas by their address: a source shares them between its records.
 type planKey struct {
-	topic              string
-	key, value, source *schema.Schema
-	change             bool
+	topic                      string
+	key, value, source, update *schema.Schema
+	change                     bool
 }
 
 // plan is everything about records of one planKey that does not change.
 type plan struct {
-	entry              Entry
-	id                 string
-	header             []byte
-	key, value, source *shape
-	keyLead, valueLead []byte // `{"schema":…,"payload":` with schemas
-	announced          bool
+	entry               Entry
+	id                  string
+	header              []byte
+	key, source, update *shape
+	value               *shape // of the value; of a document's row, its content's
+	document            bool   // the row is a document: its content alone is written
+	keyLead, valueLead  []byte // `{"schema":…,"payload":` with schemas
+	announced           bool
 }
 
 // maxPlans bounds the memory for sources that do not share their schemas.
@@ -77,7 +80,7 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 		if r.Change.Row == nil {
 			return dst, out, errNoRow
 		}
-		k.value, k.source = r.Change.Row, r.Change.Source.Schema
+		k.value, k.source, k.update = r.Change.Row, r.Change.Source.Schema, r.Change.Update.Schema
 	}
 	if e.format.Schemas {
 		k.topic = r.Topic
@@ -104,11 +107,18 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 	}
 	switch {
 	case r.Change != nil && e.format.Envelope == Plain:
-		if r.Change.After.IsNull() {
+		row := p.row(&r.Change.After)
+		if row.IsNull() {
 			out.Skip = true
 			return dst, out, nil
 		}
-		dst, out.Value = p.wrap(dst, func(b []byte) []byte { return p.value.append(b, &r.Change.After) })
+		if p.document && p.valueLead == nil { // JSON text already
+			n := len(dst)
+			dst = append(dst, row.Data...)
+			out.Value = dst[n:len(dst):len(dst)]
+			return dst, out, nil
+		}
+		dst, out.Value = p.wrap(dst, func(b []byte) []byte { return p.value.append(b, row) })
 	case r.Change != nil:
 		dst, out.Value = p.wrap(dst, func(b []byte) []byte { return p.change(b, r.Change) })
 	case r.Value.Schema != nil:
@@ -128,14 +138,31 @@ func (p *plan) wrap(dst []byte, payload func([]byte) []byte) (grown, value []byt
 
 // change writes Debezium's envelope (facts: Envelope.java).
 func (p *plan) change(dst []byte, c *connectors.Change) []byte {
-	dst = p.value.append(append(dst, `{"before":`...), &c.Before)
-	dst = p.value.append(append(dst, `,"after":`...), &c.After)
+	dst = p.value.append(append(dst, `{"before":`...), p.row(&c.Before))
+	dst = p.value.append(append(dst, `,"after":`...), p.row(&c.After))
+	if p.update != nil {
+		dst = p.update.append(append(dst, `,"updateDescription":`...), &c.Update.Value)
+	}
 	dst = p.source.append(append(dst, `,"source":`...), &c.Source.Value)
 	dst = append(append(dst, `,"op":"`...), byte(c.Op))
 	dst = strconv.AppendInt(append(dst, `","ts_ms":`...), c.At.UnixMilli(), 10)
 	dst = strconv.AppendInt(append(dst, `,"ts_us":`...), c.At.UnixMicro(), 10)
 	dst = strconv.AppendInt(append(dst, `,"ts_ns":`...), c.At.UnixNano(), 10)
 	return append(dst, `,"transaction":null}`...)
+}
+
+var null schema.Value
+
+// row is what is written of a change's row: all of it, or a document's content.
+// A content that the source did not have is null, as Debezium writes it.
+func (p *plan) row(v *schema.Value) *schema.Value {
+	if !p.document || v.IsNull() {
+		return v
+	}
+	if len(v.List) <= schema.DocumentContent || v.List[schema.DocumentContent].Kind == schema.Unavailable {
+		return &null
+	}
+	return &v.List[schema.DocumentContent]
 }
 
 func (e *Encoder) plan(k planKey) *plan {
@@ -146,13 +173,16 @@ func (e *Encoder) plan(k planKey) *plan {
 		clear(e.plans)
 	}
 	p := &plan{
-		entry: Entry{Envelope: Value, Key: k.key, Value: k.value, Source: k.source},
-		key:   shapeOf(k.key), value: shapeOf(k.value), source: shapeOf(k.source),
+		entry: Entry{Envelope: Value, Key: k.key, Value: k.value, Source: k.source, Update: k.update},
+		key:   shapeOf(k.key), value: shapeOf(k.value), source: shapeOf(k.source), update: shapeOf(k.update),
+	}
+	if k.change && k.value.IsDocument() {
+		p.document, p.value = true, p.value.fields[schema.DocumentContent]
 	}
 	if k.change {
 		p.entry.Envelope = e.format.Envelope
 		if e.format.Envelope == Plain {
-			p.entry.Source = nil
+			p.entry.Source, p.entry.Update = nil, nil
 		}
 	}
 	p.id = p.entry.ID()
@@ -187,13 +217,23 @@ func (p *plan) leads(k planKey) {
 	if k.value == nil {
 		return
 	}
+	row := func(optional bool) *schema.Schema {
+		if p.document {
+			return p.value.s
+		}
+		return named(k.value, k.topic+".Value", optional)
+	}
 	switch p.entry.Envelope {
 	case Value:
 		p.valueLead = lead(k.value)
 	case Plain:
-		p.valueLead = lead(named(k.value, k.topic+".Value", false))
+		p.valueLead = lead(row(false))
 	case Debezium:
-		p.valueLead = lead(envelopeSchema(k.topic, named(k.value, k.topic+".Value", true), k.source))
+		s := envelopeSchema(k.topic, row(true), k.source)
+		if k.update != nil {
+			s.Fields = slices.Insert(s.Fields, 2, schema.Field{Name: "updateDescription", Schema: k.update})
+		}
+		p.valueLead = lead(s)
 	}
 }
 

@@ -33,6 +33,7 @@ type Entry struct {
 	Key      *schema.Schema // nil: raw bytes
 	Value    *schema.Schema // of the row (debezium, plain) or the value; nil: raw bytes
 	Source   *schema.Schema // of the envelope's source block; nil without one
+	Update   *schema.Schema // of a document's updateDescription; nil without one
 }
 
 // JSON is the entry's canonical text, version 1.
@@ -41,6 +42,9 @@ func (e Entry) JSON() []byte {
 	b = e.Key.AppendJSON(append(b, `","key":`...))
 	b = e.Value.AppendJSON(append(b, `,"value":`...))
 	b = e.Source.AppendJSON(append(b, `,"source":`...))
+	if e.Update != nil { // absent otherwise: the fingerprints of older entries stay what they are
+		b = e.Update.AppendJSON(append(b, `,"update":`...))
+	}
 	return append(b, '}')
 }
 
@@ -58,6 +62,7 @@ func ParseEntry(text []byte) (Entry, error) {
 		Key      json.RawMessage `json:"key"`
 		Value    json.RawMessage `json:"value"`
 		Source   json.RawMessage `json:"source"`
+		Update   json.RawMessage `json:"update"`
 	}
 	if err := json.Unmarshal(text, &j); err != nil {
 		return Entry{}, fmt.Errorf("schema entry: %w", err)
@@ -77,6 +82,9 @@ func ParseEntry(text []byte) (Entry, error) {
 		return Entry{}, err
 	}
 	if e.Source, err = schema.ParseJSON(j.Source); err != nil {
+		return Entry{}, err
+	}
+	if e.Update, err = schema.ParseJSON(j.Update); err != nil {
 		return Entry{}, err
 	}
 	return e, nil
