@@ -120,6 +120,10 @@ func soak(t *testing.T, glob string, lines int) {
 				}
 			}
 		}
+		for _, f := range h.task.order {
+			story = append(story, fmt.Sprintf("%s (%s, from %s, %d): at %d of %d, tried %d, matched %v, deleted %v, open %v, copy of %q",
+				f.path, f.ident, f.origin, f.gen, f.offset, f.size, f.tried, f.matched, f.deleted, f.fd != nil, f.copyOf))
+		}
 		t.Fatalf("%d of %d lines:\n%s", len(h.records), written, strings.Join(story, "\n"))
 	}
 	// A file that no glob matches can only be found by somebody who knew it, or its predecessor, under its name.

@@ -165,6 +165,22 @@ func TestTruncatedAndGrownBeyond(t *testing.T) {
 	h.expect("1", "2", "a longer line than before", "and one more")
 }
 
+// Lines of one length that end alike: only the file's beginning tells that it is another content.
+func TestTruncatedAndGrownAlike(t *testing.T) {
+	dir := t.TempDir()
+	log := in(dir, "app.log")
+	h := newHub(t, "paths", log)
+	line := func(n int) string { return fmt.Sprintf("%04d%s", n, strings.Repeat("x", 100)) }
+	write(t, log, line(1)+"\n")
+	h.start()
+	h.expect(line(1))
+	write(t, log, line(2)+"\n")
+	copyFile(t, log, log+".1")
+	must(t, os.Truncate(log, 0))
+	write(t, log, line(3)+"\n"+line(4)+"\n")
+	h.expect(line(1), line(2), line(3), line(4))
+}
+
 // While a rotation copies, two files have the same lines.
 func TestCopyBeforeTruncateIsHeld(t *testing.T) {
 	dir := t.TempDir()

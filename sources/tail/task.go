@@ -336,7 +336,7 @@ func (t *task) chunk(f *file, m more, b *connectors.Batch) (int, error) {
 	return 0, nil
 }
 
-// fill reads the bytes from f's offset on, after it has held those before it against what was read last.
+// fill reads the bytes from f's offset on, and holds those before it and the file's beginning against what was read.
 func (t *task) fill(f *file, want int) ([]byte, error) {
 	total := f.tailLen + want
 	if cap(t.buf) < total {
@@ -352,6 +352,16 @@ func (t *task) fill(f *file, want int) ([]byte, error) {
 	}
 	if err != nil && !isEOF(err) {
 		return nil, err
+	}
+	if f.offset > tailMax { // else the tail is all there is
+		// After the read: lines of one length that end alike are told by the file's beginning alone.
+		var head [headMax]byte
+		if err := readFull(f.fd, head[:f.headLen], 0); err != nil {
+			return nil, err
+		}
+		if newSum.add(head[:f.headLen]) != f.head {
+			return nil, errChanged
+		}
 	}
 	return buf[f.tailLen:n], nil
 }
