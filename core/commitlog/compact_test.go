@@ -76,7 +76,7 @@ func runCompaction(t *testing.T, seed uint64) {
 	l.maxKeys = 20 + rnd.IntN(60)
 	seqs, open := map[int64]int32{}, map[int64]bool{}
 	for i := range 600 {
-		ck.ms += 1000
+		ck.tick(1000)
 		pid := int64(1 + rnd.IntN(3))
 		if open[pid] && rnd.IntN(3) == 0 {
 			if _, err := l.Append(record.EndTxn(pid, 0, record.Marker{Type: record.ControlType(rnd.IntN(2))}, ck.ms), 1, FromCoordinator); err != nil {
@@ -121,7 +121,7 @@ func runCompaction(t *testing.T, seed uint64) {
 	sequences := fmt.Sprint(l.Producers())
 	size := l.Size()
 	for pass := range 40 {
-		ck.ms += (20 * time.Minute).Milliseconds()
+		ck.tick((20 * time.Minute).Milliseconds())
 		if err := l.Maintain(end); err != nil {
 			t.Fatal(err)
 		}

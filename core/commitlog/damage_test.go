@@ -61,7 +61,7 @@ func TestIndexIsRebuilt(t *testing.T) {
 			l := mustOpen(t, o)
 			for range 60 {
 				mustAppend(t, l, batch(t, ck.ms, []string{"some value"}))
-				ck.ms += 10
+				ck.tick(10)
 			}
 			if err := l.Close(); err != nil {
 				t.Fatal(err)
@@ -148,7 +148,7 @@ func TestRetention(t *testing.T) {
 	if n := l.Size(); n < 600 || n > 1100 {
 		t.Fatal(n)
 	}
-	ck.ms += 8 * 24 * 3600 * 1000
+	ck.tick(8 * 24 * 3600 * 1000)
 	if err := l.Maintain(20); err != nil {
 		t.Fatal(err)
 	}

@@ -185,8 +185,10 @@ func (l *Log) settle() error {
 	if err := l.flush(); err != nil {
 		return err
 	}
-	if l.synced == (point{base: l.saved.base, pos: l.saved.pos, offset: l.saved.offset}) && !l.epochsDirty &&
-		len(l.snaps) > 0 && l.snaps[len(l.snaps)-1] == l.leo {
+	l.mu.RLock()
+	same := l.synced == (point{base: l.saved.base, pos: l.saved.pos, offset: l.saved.offset}) && !l.epochsDirty
+	l.mu.RUnlock()
+	if same && len(l.snaps) > 0 && l.snaps[len(l.snaps)-1] == l.leo {
 		return nil // nothing has happened since it was opened
 	}
 	s := l.segs[len(l.segs)-1]

@@ -75,8 +75,9 @@ type Log struct {
 	syncer *Syncer
 	boot   [16]byte
 
-	// w serialises those who change the log. What mu guards is changed with both held, so
-	// holding either is enough to read it.
+	// w serialises those who change the log. What mu guards down to epochs is changed with both held, so
+	// holding either is enough to read it. What the Syncer changes (durable, and from epochsDirty on) needs mu, or flushing
+	// for synced and saving for saved.
 	w      sync.Mutex
 	made   bool    // the folder is there
 	active *handle // of the last segment, for appends

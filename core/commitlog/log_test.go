@@ -22,7 +22,7 @@ func TestAppendReadReopen(t *testing.T) {
 			t.Fatalf("append %d lies at %d-%d", i, a.Base, a.Last)
 		}
 		want[a.Base], want[a.Last] = v[0], "x"
-		ck.ms += 10
+		ck.tick(10)
 	}
 	waitDurable(t, l)
 	check := func(l *Log) {

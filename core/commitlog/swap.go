@@ -120,7 +120,10 @@ func (l *Log) swap(group []*segment, w *rewrite, clean int64) error {
 	}
 	l.saving.Lock()
 	defer l.saving.Unlock()
-	if l.synced.base <= group[len(group)-1].base {
+	l.mu.RLock()
+	synced := l.synced.base
+	l.mu.RUnlock()
+	if synced <= group[len(group)-1].base {
 		return errGone
 	}
 	// The recovery point must lie behind: its position would mean nothing in the new file.
@@ -128,7 +131,7 @@ func (l *Log) swap(group []*segment, w *rewrite, clean int64) error {
 	if err := l.savePointHeld(true); err != nil {
 		return err
 	}
-	if l.saved.base < l.synced.base {
+	if l.saved.base < synced {
 		return fmt.Errorf("%w: recovery point cannot be written", errGone)
 	}
 	var m manifest

@@ -3,6 +3,7 @@ package commitlog
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,9 +12,23 @@ import (
 )
 
 // clock is a time that tests move.
-type clock struct{ ms int64 }
+type clock struct {
+	ms   int64 // for the test's goroutine
+	seen atomic.Int64
+}
 
-func (c *clock) now() time.Time { return time.UnixMilli(c.ms) }
+func (c *clock) now() time.Time {
+	if ms := c.seen.Load(); ms > 0 {
+		return time.UnixMilli(ms)
+	}
+	return time.UnixMilli(1_700_000_000_000)
+}
+
+// tick moves the time that the log sees.
+func (c *clock) tick(ms int64) {
+	c.ms += ms
+	c.seen.Store(c.ms)
+}
 
 type batchOption func(*record.Builder)
 

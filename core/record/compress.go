@@ -222,6 +222,10 @@ func compress(codec Codec, dst, src []byte) ([]byte, error) {
 		zw, _ := lz4Writers.Get().(*lz4.Writer)
 		if zw == nil {
 			zw = lz4.NewWriter(nil)
+			// Java's block size; the default of 4 MiB would take as much memory for every batch.
+			if err := zw.Apply(lz4.BlockSizeOption(lz4.Block64Kb)); err != nil {
+				return dst, err
+			}
 		}
 		defer lz4Writers.Put(zw)
 		zw.Reset(&w)

@@ -1,0 +1,88 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/forebayhub/forebay/core/record"
+)
+
+// TestConcurrent appends, reads, compacts and deletes at once; the race detector and the CRCs watch.
+func TestConcurrent(t *testing.T) {
+	o, ck := memoryLog(t, Config{SegmentBytes: 20_000, IndexBytes: 500, RetentionBytes: 200_000, Compact: true, Delete: true})
+	l := mustOpen(t, o)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			at, sum := int64(0), 0
+			for {
+				s, err := l.Read(at, l.DurableOffset(), 5000, true)
+				if errors.Is(err, ErrOffsetOutOfRange) {
+					at = l.StartOffset()
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if s.Len == 0 {
+					s.Release()
+					select {
+					case <-done:
+						return
+					default:
+						continue
+					}
+				}
+				b := make([]byte, s.Len)
+				_, err = s.File.ReadAt(b, s.Pos)
+				s.Release()
+				for err == nil && len(b) > 0 {
+					var h record.Header
+					var one record.Batch
+					if h, one, b, err = record.Next(b); err == nil {
+						err = one.Check()
+						at = h.LastOffset() + 1
+						sum += int(h.Count)
+					}
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			hw := l.DurableOffset()
+			if err := l.Maintain(hw); err != nil {
+				t.Error(err)
+				return
+			}
+			l.LastStable(hw)
+			_, _, _, _ = l.OffsetForTime(ck.seen.Load() - 50)
+			l.Aborted(0, hw)
+		}
+	})
+	for i := range 2000 {
+		ck.tick(1)
+		mustAppend(t, l, batch(t, ck.ms, []string{fmt.Sprint(i, "-", make([]byte, i%200)), "x"}, producerOf(int64(i%5+1), 0, int32(2*(i/5)))))
+	}
+	close(done)
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l = mustOpen(t, o); l.EndOffset() != 4000 {
+		t.Fatal(l.EndOffset())
+	}
+}
