@@ -76,8 +76,8 @@ func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []
 	c.plan.Lock()
 	defer c.plan.Unlock()
 	image := c.Image()
-	if image.Topics[topic] == nil {
-		return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", topic)
+	if err := checkTopic(image, topic); err != nil {
+		return err
 	}
 	current := func(name string) string {
 		v, _ := c.topicValue(image, topic, topicByName[name])
@@ -226,15 +226,71 @@ const (
 // TopicConfigs lists every topic config that has a meaning here.
 func (c *Controller) TopicConfigs(topic string) ([]ConfigEntry, error) {
 	image := c.Image()
-	if image.Topics[topic] == nil {
-		return nil, refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", topic)
+	if err := checkTopic(image, topic); err != nil {
+		return nil, err
 	}
+	return c.topicConfigs(image, topic), nil
+}
+
+// checkTopic tells a name that no topic can have from one that none has.
+func checkTopic(image *metadata.Image, topic string) error {
+	if image.Topics[topic] != nil {
+		return nil
+	}
+	if err := metadata.ValidateTopicName(topic); err != nil {
+		return refuse(kerr.InvalidTopicException, "%s", err)
+	}
+	return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", topic)
+}
+
+func (c *Controller) topicConfigs(image *metadata.Image, topic string) []ConfigEntry {
 	entries := make([]ConfigEntry, 0, len(topicDefs))
 	for _, d := range topicDefs {
 		_, synonyms := c.topicValue(image, topic, d)
 		entries = append(entries, entry(d, synonyms, false))
 	}
-	return entries, nil
+	return entries
+}
+
+// PlannedConfigs lists what TopicConfigs would if a topic were made with these configs.
+func (c *Controller) PlannedConfigs(topic string, configs map[string]string) ([]ConfigEntry, error) {
+	all, err := c.topicDefaults(topic, configs)
+	if err != nil {
+		return nil, err
+	}
+	image := *c.Image() // the Image itself is never changed (invariant 2)
+	image.TopicConfigs = map[string]map[string]string{topic: all}
+	return c.topicConfigs(&image, topic), nil
+}
+
+// TimestampBounds are message.timestamp.before.max.ms and message.timestamp.after.max.ms of a topic, in
+// milliseconds. Every batch that a client appends asks, so nothing is allocated.
+func (c *Controller) TimestampBounds(image *metadata.Image, topic string) (before, after int64) {
+	return c.topicNumber(image, topic, timestampBefore), c.topicNumber(image, topic, timestampAfter)
+}
+
+var (
+	timestampBefore = topicByName["message.timestamp.before.max.ms"]
+	timestampAfter  = topicByName["message.timestamp.after.max.ms"]
+)
+
+// topicNumber is topicValue's value as a number, for a config whose default is a broker config without other units.
+func (c *Controller) topicNumber(image *metadata.Image, topic string, d *def) int64 {
+	v, ok := image.TopicConfigs[topic][d.name]
+	if !ok {
+		v, ok = image.BrokerConfigs[strconv.Itoa(int(c.node))][d.broker]
+	}
+	if !ok {
+		v, ok = image.BrokerConfigs[""][d.broker]
+	}
+	if !ok {
+		v, ok = c.static[d.broker]
+	}
+	if !ok {
+		v = d.value
+	}
+	n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64) // checked when it was set
+	return n
 }
 
 // BrokerConfigs lists every broker config that has a meaning here. For "" it lists

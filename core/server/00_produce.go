@@ -213,6 +213,8 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 		return refuse(kerr.InvalidRecord, err.Error())
 	case batch.Size() != len(part.records):
 		return refuse(kerr.InvalidRecord, "a produce request must have exactly one whole record batch for each partition")
+	case batch.BaseOffset != 0:
+		return refuse(kerr.InvalidRecord, "the base offset of a batch that is not in a log yet is 0")
 	case batch.Attributes.Codec() == record.Zstd && p.h.Version < 7:
 		return refuse(kerr.UnsupportedCompressionType, "zstd needs Produce version 7")
 	}
@@ -222,8 +224,27 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 		}
 		part.producerID, part.prodEpoch = batch.ProducerID, batch.ProducerEpoch
 	}
-	part.p, err = s.d.Replicas.Partition(t.name, part.number)
-	return err
+	if part.p, err = s.d.Replicas.Partition(t.name, part.number); err != nil {
+		return err
+	}
+	return s.checkTimes(t.name, &batch)
+}
+
+// checkTimes refuses a batch whose clock is off: microseconds for milliseconds, mostly, which would keep a
+// segment from ever being deleted by age. The header tells, so nothing is decompressed.
+func (s *Server) checkTimes(topic string, batch *record.Header) error {
+	if batch.Attributes.LogAppendTime() {
+		return nil
+	}
+	img, now := s.d.Controller.Image(), time.Now().UnixMilli()
+	before, after := s.d.Controller.TimestampBounds(img, topic)
+	late := batch.MaxTimestamp > now && batch.MaxTimestamp-now > after
+	early := batch.BaseTimestamp != record.NoTimestamp && batch.BaseTimestamp < now && now-batch.BaseTimestamp > before && now-batch.BaseTimestamp > 0
+	if !late && !early || s.d.Controller.Settings(img, topic).Log.LogAppendTime {
+		return nil // with the log's own time the producer's does not count
+	}
+	return refuse(kerr.InvalidTimestamp, fmt.Sprintf("timestamps from %d to %d (ms) are too far from the log's clock, %d: before.max %d, after.max %d",
+		batch.BaseTimestamp, batch.MaxTimestamp, now, before, after))
 }
 
 // guardTxn asks the transaction coordinator about partitions on which the
@@ -270,9 +291,17 @@ func (s *Server) guardTxn(ctx context.Context, p *produced, tid *string) {
 	codes := s.d.TxnGuard.VerifyOrAdd(ctx, *tid, p.parts[first].producerID, p.parts[first].prodEpoch, ask, add)
 	for k, i := range which {
 		if k < len(codes) {
-			p.parts[i].err = kerr.ErrorForCode(codes[k])
+			p.parts[i].err = guardError(codes[k], p.h.Version)
 		}
 	}
+}
+
+// guardError is the guard's answer as a client of that version knows it: TRANSACTION_ABORTABLE came with Produce v11.
+func guardError(code, version int16) error {
+	if code == kerr.TransactionAbortable.Code && version < 11 {
+		return refuse(kerr.InvalidTxnState, "the partition was not added to the transaction")
+	}
+	return kerr.ErrorForCode(code)
 }
 
 // appendAll appends every record set that is sound, in order, and says whether acks have to be waited for.

@@ -37,6 +37,7 @@ func (s *Server) createTopics(r *request) kmsg.Response {
 		out := kmsg.NewCreateTopicsResponseTopic()
 		out.Topic, out.ErrorCode, out.ErrorMessage = t.Topic, codeOf(err), messageOf(err)
 		out.NumPartitions, out.ReplicationFactor = -1, -1
+		out.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // the Java client fails on null
 		resp.Topics = append(resp.Topics, out)
 		if err == nil {
 			news, which = append(news, n), append(which, len(resp.Topics)-1)
@@ -55,7 +56,7 @@ func (s *Server) createTopics(r *request) kmsg.Response {
 			out.ErrorCode, out.ErrorMessage = codeOf(errs[k]), messageOf(errs[k])
 			continue
 		}
-		s.createdTopic(out, created[k], req.ValidateOnly)
+		s.createdTopic(out, created[k], news[k].Configs, req.ValidateOnly)
 	}
 	return resp
 }
@@ -93,8 +94,8 @@ func newTopic(t *kmsg.CreateTopicsRequestTopic) (controller.NewTopic, error) {
 	return n, nil
 }
 
-// createdTopic fills in what was made. Of a topic that was only validated there are no configs to show.
-func (s *Server) createdTopic(out *kmsg.CreateTopicsResponseTopic, t *metadata.Topic, validated bool) {
+// createdTopic fills in what was made, or would have been.
+func (s *Server) createdTopic(out *kmsg.CreateTopicsResponseTopic, t *metadata.Topic, configs map[string]string, validated bool) {
 	if t == nil {
 		return
 	}
@@ -102,11 +103,14 @@ func (s *Server) createdTopic(out *kmsg.CreateTopicsResponseTopic, t *metadata.T
 	if len(t.Partitions) > 0 {
 		out.ReplicationFactor = int16(len(t.Partitions[0].Replicas))
 	}
-	if validated {
-		return
-	}
 	out.TopicID = t.ID
-	entries, err := s.d.Controller.TopicConfigs(t.Name)
+	var entries []controller.ConfigEntry
+	var err error
+	if validated {
+		entries, err = s.d.Controller.PlannedConfigs(t.Name, configs)
+	} else {
+		entries, err = s.d.Controller.TopicConfigs(t.Name)
+	}
 	if err != nil {
 		out.ConfigErrorCode = codeOf(err)
 		return

@@ -21,7 +21,14 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 		names []string
 		which []int // of each in resp.Topics
 	)
-	seen := map[string]bool{}
+	times := map[string]int{} // of a name; which of two was meant is not guessed, neither is deleted
+	for _, w := range wants {
+		if t := img.TopicIDs[w.TopicID]; w.Topic == nil && t != nil {
+			times[t.Name]++
+		} else if w.Topic != nil {
+			times[*w.Topic]++
+		}
+	}
 	for _, w := range wants {
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = w.Topic, w.TopicID
@@ -42,13 +49,12 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 				err = kerr.UnknownTopicOrPartition
 			}
 		}
-		if err == nil && seen[*out.Topic] {
+		if err == nil && times[*out.Topic] > 1 {
 			err = refuse(kerr.InvalidRequest, "the request names this topic more than once")
 		}
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
 		resp.Topics = append(resp.Topics, out)
 		if err == nil {
-			seen[*out.Topic] = true
 			names, which = append(names, *out.Topic), append(which, len(resp.Topics)-1)
 		}
 	}

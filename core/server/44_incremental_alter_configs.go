@@ -16,7 +16,10 @@ func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 		kind kmsg.ConfigResourceType
 		name string
 	}
-	seen := map[resource]bool{}
+	times := map[resource]int{}
+	for _, res := range req.Resources {
+		times[resource{res.ResourceType, res.ResourceName}]++
+	}
 	for _, res := range req.Resources {
 		out := kmsg.NewIncrementalAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
@@ -30,10 +33,8 @@ func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 			names[c.Name] = true
 			ops = append(ops, controller.ConfigOp{Name: c.Name, Op: int8(c.Op), Value: c.Value})
 		}
-		if key := (resource{res.ResourceType, res.ResourceName}); seen[key] {
+		if times[resource{res.ResourceType, res.ResourceName}] > 1 {
 			err = refuse(kerr.InvalidRequest, "the request names this resource more than once")
-		} else {
-			seen[key] = true
 		}
 		if err == nil {
 			err = s.alterResource(r.ctx, res.ResourceType, res.ResourceName, ops, req.ValidateOnly)

@@ -169,7 +169,7 @@ func TestFranzGoAdmin(t *testing.T) {
 	if found != retention {
 		t.Errorf("retention.ms is %q", found)
 	}
-	if _, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact")}}, "orders"); err != nil {
+	if _, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact,delete")}}, "orders"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {

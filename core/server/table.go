@@ -70,6 +70,14 @@ var table = []api{
 	{key: kmsg.DescribeProducers, min: 0, max: 0, handle: (*Server).describeProducers},
 	{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: (*Server).describeTopicPartitions},
 
+	// What tools and consoles ask for, of which there is little to tell.
+	{key: kmsg.DescribeACLs, min: 1, max: 3, handle: (*Server).describeACLs},
+	{key: kmsg.ElectLeaders, min: 0, max: 2, handle: (*Server).electLeaders},
+	{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: (*Server).listPartitionReassignments},
+	{key: kmsg.DescribeClientQuotas, min: 0, max: 1, handle: (*Server).describeClientQuotas},
+	{key: kmsg.DescribeUserSCRAMCredentials, min: 0, max: 0, handle: (*Server).describeUserSCRAMCredentials},
+	{key: kmsg.ListConfigResources, min: 0, max: 1, handle: (*Server).listConfigResources},
+
 	// Groups and transactions.
 	{key: kmsg.OffsetCommit, min: 2, max: 10, handle: (*Server).offsetCommit},
 	{key: kmsg.OffsetFetch, min: 1, max: 10, handle: (*Server).offsetFetch},

@@ -1,0 +1,48 @@
+package server
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ListConfigResources (key 74), versions 0–1 (KIP-1000, KIP-1142): what has configs. Version 0 asks for
+// client metrics only, of which there are none.
+
+func (s *Server) listConfigResources(r *request) kmsg.Response {
+	req := r.body.(*kmsg.ListConfigResourcesRequest)
+	resp := kmsg.NewPtrListConfigResourcesResponse()
+	if req.Version == 0 {
+		return resp
+	}
+	img := s.d.Controller.Image()
+	kinds := req.ResourceTypes
+	if len(kinds) == 0 {
+		kinds = []int8{int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker)}
+	}
+	for _, kind := range kinds {
+		var names []string
+		switch kmsg.ConfigResourceType(kind) {
+		case kmsg.ConfigResourceTypeTopic:
+			names = slices.Sorted(maps.Keys(img.Topics))
+		case kmsg.ConfigResourceTypeBroker:
+			for _, id := range slices.Sorted(maps.Keys(img.Nodes)) {
+				names = append(names, strconv.Itoa(int(id)))
+			}
+		case kmsg.ConfigResourceTypeBrokerLogger, kmsg.ConfigResourceTypeClientMetrics, kmsg.ConfigResourceTypeGroupConfig:
+			// Known types; nothing here has such configs.
+		default:
+			resp.ErrorCode, resp.ConfigResources = kerr.UnsupportedVersion.Code, nil
+			return resp
+		}
+		for _, name := range names {
+			out := kmsg.NewListConfigResourcesResponseConfigResource()
+			out.Name, out.Type = name, kind
+			resp.ConfigResources = append(resp.ConfigResources, out)
+		}
+	}
+	return resp
+}

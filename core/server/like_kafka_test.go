@@ -1,0 +1,236 @@
+package server
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/record"
+	"github.com/forebayhub/forebay/core/txn"
+)
+
+// These answers were compared with Apache Kafka 4.4's, request by request.
+
+func createRequest(names ...string) *kmsg.CreateTopicsRequest {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Version = 7
+	for _, name := range names {
+		t := kmsg.NewCreateTopicsRequestTopic()
+		t.Topic, t.NumPartitions, t.ReplicationFactor = name, 2, 1
+		req.Topics = append(req.Topics, t)
+	}
+	return req
+}
+
+func (n *node) setTopic(name, key, value string) {
+	n.t.Helper()
+	if _, err := n.quorum.Propose(n.t.Context(), &metadata.AlterConfigs{Name: name, Set: map[string]string{key: value}}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// The Java client reads the configs of every topic that is answered without an error, and fails on null (KIP-525).
+func TestCreateTopicsShowsConfigsWhenItOnlyValidates(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	req := createRequest("orders", "bad name")
+	req.ValidateOnly = true
+	c := kmsg.NewCreateTopicsRequestTopicConfig()
+	c.Name, c.Value = "retention.ms", kmsg.StringPtr("77")
+	req.Topics[0].Configs = append(req.Topics[0].Configs, c)
+	got := call[*kmsg.CreateTopicsResponse](n.dial(), req).Topics
+	retention := ""
+	for _, c := range got[0].Configs {
+		if c.Name == "retention.ms" {
+			retention = *c.Value
+		}
+	}
+	if got[0].ErrorCode != 0 || got[0].NumPartitions != 2 || retention != "77" || len(got[0].Configs) < 20 {
+		t.Errorf("%+v", got[0])
+	}
+	if got[1].ErrorCode != kerr.InvalidTopicException.Code || got[1].Configs == nil {
+		t.Errorf("%+v", got[1])
+	}
+	if n.quorum.Image().Topics["orders"] != nil {
+		t.Error("validating made the topic")
+	}
+}
+
+func TestDeleteRecordsIsForTopicsThatDelete(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.topic("compacted", 1)
+	n.setTopic("compacted", "cleanup.policy", "compact")
+	n.topic("both", 1)
+	n.setTopic("both", "cleanup.policy", "compact,delete")
+	n.topic(controller.OffsetsTopic, 1)
+	for name, code := range map[string]int16{
+		"compacted": kerr.PolicyViolation.Code, "both": 0, controller.OffsetsTopic: kerr.InvalidTopicException.Code,
+	} {
+		req := kmsg.NewPtrDeleteRecordsRequest()
+		req.Version = 2
+		topic := kmsg.NewDeleteRecordsRequestTopic()
+		topic.Topic = name
+		topic.Partitions = append(topic.Partitions, kmsg.NewDeleteRecordsRequestTopicPartition())
+		req.Topics = append(req.Topics, topic)
+		if p := call[*kmsg.DeleteRecordsResponse](n.dial(), req).Topics[0].Partitions[0]; p.ErrorCode != code {
+			t.Errorf("%s: %v, want %v", name, kerr.ErrorForCode(p.ErrorCode), kerr.ErrorForCode(code))
+		}
+	}
+}
+
+func TestProduceChecksTimestampsAndBaseOffset(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	plain, stamped, young := n.topic("plain", 1), n.topic("stamped", 1), n.topic("young", 1)
+	n.setTopic("stamped", "message.timestamp.type", "LogAppendTime")
+	n.setTopic("young", "message.timestamp.before.max.ms", "1000")
+	at := func(ts int64) []byte {
+		w := record.NewBuilder()
+		w.Append(ts, nil, []byte("v"))
+		b, err := w.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	now := time.Now().UnixMilli()
+	later := at(now)
+	later[7] = 9 // base offset
+	for name, c := range map[string]struct {
+		topic *metadata.Topic
+		batch []byte
+		code  int16
+	}{
+		"now":                      {plain, at(now), 0},
+		"half an hour ahead":       {plain, at(now + 1_800_000), 0},
+		"two hours ahead":          {plain, at(now + 7_200_000), kerr.InvalidTimestamp.Code},
+		"microseconds":             {plain, at(now * 1000), kerr.InvalidTimestamp.Code},
+		"long ago":                 {plain, at(5), 0},
+		"no timestamp":             {plain, at(record.NoTimestamp), 0},
+		"microseconds, log's time": {stamped, at(now * 1000), 0},
+		"too old":                  {young, at(now - 60_000), kerr.InvalidTimestamp.Code},
+		"not in a log yet":         {plain, later, kerr.InvalidRecord.Code},
+	} {
+		p := call[*kmsg.ProduceResponse](n.dial(), produceRequest(9, c.topic, 0, -1, c.batch)).Topics[0].Partitions[0]
+		if p.ErrorCode != c.code {
+			t.Errorf("%s: %v, want %v", name, kerr.ErrorForCode(p.ErrorCode), kerr.ErrorForCode(c.code))
+		}
+	}
+}
+
+// TRANSACTION_ABORTABLE is for clients of Produce v11 and later (KIP-890).
+func TestProduceOutsideATransactionByVersion(t *testing.T) {
+	n := newNode(t, nodeOptions{deps: func(d *Deps) { d.TxnGuard = refuser{} }})
+	topic := n.topic("orders", 1)
+	w := record.NewBuilder()
+	w.Attributes, w.ProducerID, w.ProducerEpoch, w.BaseSequence = record.Transactional, 7, 0, 0
+	w.Append(1000, nil, []byte("v"))
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, code := range map[int16]int16{9: kerr.InvalidTxnState.Code, 10: kerr.InvalidTxnState.Code, 11: kerr.TransactionAbortable.Code, 12: kerr.TransactionAbortable.Code} {
+		req := produceRequest(version, topic, 0, -1, b)
+		req.TransactionID = kmsg.StringPtr("tx")
+		if p := call[*kmsg.ProduceResponse](n.dial(), req).Topics[0].Partitions[0]; p.ErrorCode != code {
+			t.Errorf("version %d: %v", version, kerr.ErrorForCode(p.ErrorCode))
+		}
+	}
+}
+
+type refuser struct{}
+
+func (refuser) VerifyOrAdd(_ context.Context, _ string, _ int64, _ int16, parts []txn.TopicPartition, _ bool) []int16 {
+	codes := make([]int16, len(parts))
+	for i := range codes {
+		codes[i] = kerr.TransactionAbortable.Code
+	}
+	return codes
+}
+
+// What is named twice is ambiguous: nothing is done to it.
+func TestNamedTwice(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.topic("orders", 1)
+	del := kmsg.NewPtrDeleteTopicsRequest()
+	del.Version = 6
+	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	alter.Version = 1
+	for range 2 {
+		d := kmsg.NewDeleteTopicsRequestTopic()
+		d.Topic = kmsg.StringPtr("orders")
+		del.Topics = append(del.Topics, d)
+		r := kmsg.NewIncrementalAlterConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, "orders"
+		c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		c.Name, c.Value = "retention.ms", kmsg.StringPtr("5")
+		r.Configs = append(r.Configs, c)
+		alter.Resources = append(alter.Resources, r)
+	}
+	for _, r := range call[*kmsg.IncrementalAlterConfigsResponse](n.dial(), alter).Resources {
+		if r.ErrorCode != kerr.InvalidRequest.Code {
+			t.Errorf("alter: %v", kerr.ErrorForCode(r.ErrorCode))
+		}
+	}
+	for _, r := range call[*kmsg.DeleteTopicsResponse](n.dial(), del).Topics {
+		if r.ErrorCode != kerr.InvalidRequest.Code {
+			t.Errorf("delete: %v", kerr.ErrorForCode(r.ErrorCode))
+		}
+	}
+	if n.quorum.Image().Topics["orders"] == nil || len(n.quorum.Image().TopicConfigs["orders"]) > 0 {
+		t.Error("the topic was changed")
+	}
+}
+
+func TestConfigsOfANameThatCannotBe(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	for name, code := range map[string]int16{"a b": kerr.InvalidTopicException.Code, "": kerr.InvalidTopicException.Code, "nope": kerr.UnknownTopicOrPartition.Code} {
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		req.Version = 4
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, name
+		req.Resources = append(req.Resources, r)
+		if got := call[*kmsg.DescribeConfigsResponse](n.dial(), req).Resources[0].ErrorCode; got != code {
+			t.Errorf("%q: %v", name, kerr.ErrorForCode(got))
+		}
+	}
+}
+
+// Tools and consoles ask for these; they are answered, not cut off.
+func TestWhatConsolesAsk(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.topic("orders", 2)
+	c := n.dial()
+	acls := kmsg.NewPtrDescribeACLsRequest()
+	acls.Version, acls.ResourceType, acls.ResourcePatternType, acls.Operation, acls.PermissionType = 3, 1, 1, 1, 1
+	if r := call[*kmsg.DescribeACLsResponse](c, acls); r.ErrorCode != kerr.SecurityDisabled.Code {
+		t.Errorf("%+v", r)
+	}
+	elect := kmsg.NewPtrElectLeadersRequest()
+	elect.Version = 2
+	if r := call[*kmsg.ElectLeadersResponse](c, elect); len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 0 {
+		t.Errorf("all: %+v", r)
+	}
+	topic := kmsg.NewElectLeadersRequestTopic()
+	topic.Topic, topic.Partitions = "orders", []int32{1, 7}
+	elect.Topics = append(elect.Topics, topic)
+	if p := call[*kmsg.ElectLeadersResponse](c, elect).Topics[0].Partitions; p[0].ErrorCode != kerr.ElectionNotNeeded.Code || p[1].ErrorCode != kerr.UnknownTopicOrPartition.Code {
+		t.Errorf("named: %+v", p)
+	}
+	list := kmsg.NewPtrListConfigResourcesRequest()
+	list.Version = 1
+	if r := call[*kmsg.ListConfigResourcesResponse](c, list).ConfigResources; len(r) != 2 || r[0].Name != "orders" || r[1].Name != "1" {
+		t.Errorf("%+v", r)
+	}
+	users := kmsg.NewPtrDescribeUserSCRAMCredentialsRequest()
+	users.Users = append(users.Users, kmsg.DescribeUserSCRAMCredentialsRequestUser{Name: "eve"})
+	if r := call[*kmsg.DescribeUserSCRAMCredentialsResponse](c, users).Results; len(r) != 1 || r[0].ErrorCode != kerr.ResourceNotFound.Code {
+		t.Errorf("%+v", r)
+	}
+	if r := call[*kmsg.DescribeClientQuotasResponse](c, kmsg.NewPtrDescribeClientQuotasRequest()); r.ErrorCode != 0 || r.Entries == nil {
+		t.Errorf("%+v", r)
+	}
+}
