@@ -1,0 +1,412 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/forebayhub/forebay/connectors"
+)
+
+// Commit writes a batch and moves its partition's offset in one transaction. When
+// the connection breaks, the offset's row says whether the transaction happened.
+func (t *task) Commit(ctx context.Context, token connectors.Token) error {
+	b, ok := token.Data.(*batch)
+	if !ok {
+		return fmt.Errorf("a token of another sink for %s-%d", token.Topic, token.Partition)
+	}
+	if b.done {
+		return nil
+	}
+	if t.failed != nil {
+		return t.failed
+	}
+	for attempt := 0; ; attempt++ {
+		err := t.write(ctx, b)
+		if err == nil {
+			b.done = true
+			b.buf = nil
+			return nil
+		}
+		t.hangUp() // the transaction ends with its session
+		var lost *sessionLost
+		if !errors.As(err, &lost) || attempt == 1 || ctx.Err() != nil {
+			return t.fail(err)
+		}
+		t.log.Warn("the connection broke during a commit", "topic", token.Topic, "partition", token.Partition, "error", err)
+		c, cerr := t.session(ctx)
+		if cerr != nil {
+			return t.fail(errors.Join(err, cerr))
+		}
+		// With the row's lock: a commit that the server still works on decides first.
+		have, cerr := t.readOffset(ctx, c, b.part.TopicPartition, true)
+		if cerr != nil {
+			return t.fail(errors.Join(err, cerr))
+		}
+		if !t.owns(have) {
+			return t.fail(t.fenced(b.part.TopicPartition, have))
+		}
+		if have.next == b.next {
+			b.done = true
+			t.committed(b)
+			return nil
+		}
+	}
+}
+
+// sessionLost is an error that leaves open what became of the transaction.
+type sessionLost struct{ err error }
+
+func (e *sessionLost) Error() string { return e.err.Error() }
+func (e *sessionLost) Unwrap() error { return e.err }
+
+// owns says that the row was last claimed by this very task.
+func (t *task) owns(have *offsetRow) bool {
+	return have != nil && have.epoch == t.env.Epoch && have.task == t.env.TaskID
+}
+
+// doubt marks an error after which nobody knows whether the server has committed.
+func doubt(c *pgconn.PgConn, err error) error {
+	var p *pgconn.PgError
+	// 57P01…3: the server was told to end this session; 08…: the connection.
+	if errors.As(err, &p) && !strings.HasPrefix(p.Code, "57P0") && !strings.HasPrefix(p.Code, "08") {
+		return err
+	}
+	if c.IsClosed() || p != nil {
+		return &sessionLost{err}
+	}
+	return err
+}
+
+func (t *task) alive() error {
+	if t.env.Alive == nil {
+		return nil
+	}
+	return t.env.Alive()
+}
+
+func (t *task) write(ctx context.Context, b *batch) error {
+	if err := t.alive(); err != nil {
+		return err
+	}
+	c, err := t.session(ctx)
+	if err != nil {
+		return err
+	}
+	moved, err := t.fence(ctx, c, b)
+	if err != nil {
+		return doubt(c, err)
+	}
+	if !moved {
+		if err := exec(ctx, c, "ROLLBACK"); err != nil {
+			return doubt(c, err)
+		}
+		have, err := t.readOffset(ctx, c, b.part.TopicPartition, true)
+		if err != nil {
+			return doubt(c, err)
+		}
+		if t.owns(have) && have.next == b.next {
+			t.committed(b) // by an earlier try
+			return nil
+		}
+		return t.fenced(b.part.TopicPartition, have)
+	}
+	last, err := t.rows(ctx, c, b)
+	if err != nil {
+		return doubt(c, err)
+	}
+	if err := t.alive(); err != nil { // nothing becomes visible before the COMMIT
+		return err
+	}
+	if err := exec(ctx, c, last+"COMMIT"); err != nil {
+		return doubt(c, classify(err, "write "+b.part.table.String()))
+	}
+	t.committed(b)
+	return nil
+}
+
+// committed notes what the transaction has made of the table.
+func (t *task) committed(b *batch) {
+	b.part.table.ddl = nil
+}
+
+// rows does everything but the end of a commit's transaction, and returns the statements to end it with.
+func (t *task) rows(ctx context.Context, c *pgconn.PgConn, b *batch) (string, error) {
+	tb := b.part.table
+	first := strings.Join(tb.ddl, ";")
+	if b.buf.truncate && (tb.there || len(tb.ddl) > 0) {
+		first += ";TRUNCATE " + tb.quoted()
+	}
+	if len(b.buf.rows) > 0 && t.s.cfg.upsert && tb.stage == "" {
+		t.stages++
+		tb.stage = "_forebay_stage_" + strconv.Itoa(t.stages)
+		first += ";" + tb.stageDDL()
+	}
+	if first != "" {
+		if err := exec(ctx, c, first); err != nil {
+			return "", classify(err, "prepare "+tb.String())
+		}
+	}
+	if len(b.buf.rows) == 0 {
+		return "", nil
+	}
+	if !t.s.cfg.upsert {
+		return "", t.copy(ctx, c, b, tb.quoted(), tb.columns(""))
+	}
+	if err := t.copy(ctx, c, b, tb.stage, ""); err != nil {
+		return "", err
+	}
+	return tb.merge(b.buf), nil
+}
+
+func (t *task) copy(ctx context.Context, c *pgconn.PgConn, b *batch, into, columns string) error {
+	if columns != "" {
+		columns = " (" + columns + ")"
+	}
+	r := &copyReader{b: b.buf, tb: b.part.table, upsert: t.s.cfg.upsert}
+	_, err := c.CopyFrom(ctx, r, "COPY "+into+columns+" FROM STDIN")
+	if err == nil {
+		return nil
+	}
+	what := "copy into " + b.part.table.String()
+	if at := r.offset(err); at >= 0 {
+		what += fmt.Sprintf(", record at offset %d", at)
+	}
+	return classify(err, what)
+}
+
+// columns lists the table's columns that the sink writes, with a prefix.
+func (tb *table) columns(prefix string) string {
+	names := make([]string, len(tb.cols))
+	for i, c := range tb.cols {
+		names[i] = prefix + quoteIdent(c.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// stageDDL makes the temporary table that a batch is copied into: the columns, the
+// group of statements that write the line, and the key of the row that it has moved from.
+func (tb *table) stageDDL() string {
+	s := "CREATE TEMPORARY TABLE " + tb.stage + " ON COMMIT DELETE ROWS AS SELECT " + tb.columns("t.") + ", NULL::integer AS _forebay_group"
+	for i, k := range tb.key {
+		s += ", t." + quoteIdent(tb.cols[k].name) + " AS _forebay_from_" + strconv.Itoa(i)
+	}
+	return s + " FROM " + tb.quoted() + " t WITH NO DATA"
+}
+
+// sameKey joins two aliases by the key; from: the second by where the row came from.
+func (tb *table) sameKey(a, b string, from bool) string {
+	parts := make([]string, len(tb.key))
+	for i, k := range tb.key {
+		col := b + "." + quoteIdent(tb.cols[k].name)
+		if from {
+			col = b + "._forebay_from_" + strconv.Itoa(i)
+		}
+		parts[i] = a + "." + quoteIdent(tb.cols[k].name) + " = " + col
+	}
+	return strings.Join(parts, " AND ")
+}
+
+// deleteGroup marks the stage's lines that only delete; the others carry the place of their group.
+const deleteGroup = -1
+
+// merge writes the stage into the table:
+//
+//  1. Rows that have moved get what was not sent from where they were.
+//  2. Deleted rows go.
+//  3. Rows with columns that were not sent change the others only.
+//  4. Complete rows are inserted, or take the place of what is there.
+func (tb *table) merge(b *buffer) string {
+	var out strings.Builder
+	stmt := func(format string, args ...any) { fmt.Fprintf(&out, format+";", args...) }
+	where := func(id int) string { return "s._forebay_group = " + strconv.Itoa(id) }
+	for id, g := range b.groups {
+		if !g.moved {
+			continue
+		}
+		var set []string
+		for i, c := range tb.cols {
+			if i >= len(g.present) || g.present[i] == 0 {
+				set = append(set, quoteIdent(c.name)+" = t."+quoteIdent(c.name))
+			}
+		}
+		stmt("UPDATE %s s SET %s FROM %s t WHERE %s AND %s", tb.stage, strings.Join(set, ", "), tb.quoted(), where(id), tb.sameKey("t", "s", true))
+	}
+	stmt("DELETE FROM %s t USING %s s WHERE %s AND %s", tb.quoted(), tb.stage, where(deleteGroup), tb.sameKey("t", "s", false))
+	for id, g := range b.groups {
+		if !g.partly || g.moved {
+			continue
+		}
+		names, rest := tb.present(g.present)
+		if len(rest) > 0 {
+			stmt("UPDATE %s t SET %s FROM %s s WHERE %s AND %s", tb.quoted(), sets(rest, "s."), tb.stage, where(id), tb.sameKey("t", "s", false))
+		}
+		stmt("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s s WHERE %s AND NOT EXISTS (SELECT FROM %s t WHERE %s)",
+			tb.quoted(), strings.Join(names, ", "), prefixed("s.", names), tb.stage, where(id), tb.quoted(), tb.sameKey("t", "s", false))
+	}
+	for id, g := range b.groups {
+		if g.partly && !g.moved {
+			continue
+		}
+		present := g.present
+		if g.moved {
+			present = strings.Repeat("\x01", len(tb.cols))
+		}
+		names, rest := tb.present(present)
+		do := "NOTHING"
+		if len(rest) > 0 {
+			do = "UPDATE SET " + sets(rest, "EXCLUDED.")
+		}
+		var key []string
+		for _, k := range tb.key {
+			key = append(key, quoteIdent(tb.cols[k].name))
+		}
+		stmt("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s s WHERE %s ON CONFLICT (%s) DO %s",
+			tb.quoted(), strings.Join(names, ", "), prefixed("s.", names), tb.stage, where(id), strings.Join(key, ", "), do)
+	}
+	return out.String()
+}
+
+// present lists the quoted columns of a set, and those of them that are not in the key.
+func (tb *table) present(set string) (names, rest []string) {
+	for i, c := range tb.cols {
+		if i >= len(set) || set[i] == 0 {
+			continue
+		}
+		names = append(names, quoteIdent(c.name))
+		key := false
+		for _, k := range tb.key {
+			key = key || k == i
+		}
+		if !key {
+			rest = append(rest, quoteIdent(c.name))
+		}
+	}
+	return names, rest
+}
+
+func sets(names []string, prefix string) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = n + " = " + prefix + n
+	}
+	return strings.Join(out, ", ")
+}
+
+func prefixed(prefix string, names []string) string {
+	return prefix + strings.Join(names, ", "+prefix)
+}
+
+// copyReader gives the lines of a buffer as COPY reads them.
+type copyReader struct {
+	b      *buffer
+	tb     *table
+	upsert bool
+	row    int  // the next one
+	second bool // … whose delete is written, and whose line is not
+	out    []byte
+	chunk  []byte
+}
+
+const copyChunk = 64 << 10
+
+func (r *copyReader) Read(p []byte) (int, error) {
+	if len(r.out) == 0 {
+		r.chunk = r.chunk[:0]
+		for len(r.chunk) < copyChunk && r.row < len(r.b.rows) {
+			r.chunk = r.next(r.chunk)
+		}
+		if r.out = r.chunk; len(r.out) == 0 {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, r.out)
+	r.out = r.out[n:]
+	return n, nil
+}
+
+// next appends the next line.
+func (r *copyReader) next(dst []byte) []byte {
+	l := &r.b.rows[r.row]
+	if r.upsert && l.del && !r.second {
+		if r.second = l.live; !r.second {
+			r.row++
+		}
+		return r.deleted(dst, l)
+	}
+	r.second = false
+	r.row++
+	dst = append(dst, r.b.arena[l.at:l.at+l.n]...)
+	for i := l.cols; i < len(r.tb.cols); i++ {
+		if i > 0 {
+			dst = append(dst, '\t')
+		}
+		dst = append(dst, `\N`...)
+	}
+	if !r.upsert {
+		return append(dst, '\n')
+	}
+	dst = strconv.AppendInt(append(dst, '\t'), int64(l.group), 10)
+	if l.from != "" {
+		return append(append(append(dst, '\t'), l.from...), '\n')
+	}
+	for range r.tb.key {
+		dst = append(dst, `	\N`...)
+	}
+	return append(dst, '\n')
+}
+
+// deleted appends the line of a delete: the key, and nothing else.
+func (r *copyReader) deleted(dst []byte, l *line) []byte {
+	parts := strings.Split(l.key, "\t")
+	for i := range r.tb.cols {
+		if i > 0 {
+			dst = append(dst, '\t')
+		}
+		text := `\N`
+		for n, k := range r.tb.key {
+			if k == i && n < len(parts) {
+				text = parts[n]
+			}
+		}
+		dst = append(dst, text...)
+	}
+	dst = strconv.AppendInt(append(dst, '\t'), deleteGroup, 10)
+	for range r.tb.key {
+		dst = append(dst, `	\N`...)
+	}
+	return append(dst, '\n')
+}
+
+var copyLine = regexp.MustCompile(`^COPY [^,]+, line (\d+)`)
+
+// offset finds the record of the line that the server complains about; -1 when it names none.
+func (r *copyReader) offset(err error) int64 {
+	var p *pgconn.PgError
+	if !errors.As(err, &p) {
+		return -1
+	}
+	m := copyLine.FindStringSubmatch(p.Where)
+	if m == nil {
+		return -1
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return -1
+	}
+	again := &copyReader{b: r.b, tb: r.tb, upsert: r.upsert}
+	for again.row < len(r.b.rows) {
+		at := r.b.rows[again.row].offset
+		again.chunk = again.next(again.chunk[:0])
+		if n--; n == 0 {
+			return at
+		}
+	}
+	return -1
+}
