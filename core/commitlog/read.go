@@ -169,9 +169,15 @@ func walkTo(h *handle, name string, pos, size, from, expect int64) (head record.
 // extent finds where a read that has one batch already ends: at most at byte stop, below offset limit.
 func (l *Log) extent(s *segment, h *handle, size, end, stop, limit int64) (int64, error) {
 	// Jump near the end by the index: to the last entry that is within both bounds.
-	_, p, ok, err := s.index.lastWhere(func(rel int64, p uint32) bool { return int64(p) <= stop && s.base+rel < limit })
-	if err == nil && ok && int64(p) > end && int64(p) <= size {
-		end = int64(p)
+	rel, p, ok, err := s.index.lastWhere(func(rel int64, p uint32) bool { return int64(p) <= stop && s.base+rel < limit })
+	if err == nil && ok && int64(p) > end && int64(p) < size {
+		// As everywhere, the index is only believed when the batch is there.
+		var b [record.HeaderSize]byte
+		if _, err := h.file.ReadAt(b[:], int64(p)); err == nil {
+			if head, err := record.Parse(b[:]); err == nil && head.BaseOffset == s.base+rel {
+				end = int64(p)
+			}
+		}
 	}
 	w := newWalker(h.file, s.path(), end, size, 8<<10)
 	defer w.done()

@@ -391,6 +391,9 @@ func (r *recovery) cut(i int, pos int64, cause error) error {
 	if err := h.file.Sync(); err != nil {
 		return err
 	}
+	if err := s.trim(h.file, pos, l.cfg.IndexBytes); err != nil {
+		return err
+	}
 	if i == r.at && pos > r.point.pos {
 		s.vouch(r.point.pos, pos)
 	} else if i > r.at {
@@ -448,6 +451,7 @@ func (r *recovery) settle() error {
 	l.synced, l.durable = point{base: r.point.base, pos: r.point.pos, offset: r.point.offset}, l.leo
 	if len(l.segs) == 0 {
 		l.synced = point{base: l.leo, offset: l.leo}
+		l.folderNew = true // whoever made the folder may not have come to sync it
 		return nil
 	}
 	last := l.segs[len(l.segs)-1]
@@ -461,6 +465,7 @@ func (r *recovery) settle() error {
 			l.unsynced += s.size
 		}
 		l.unsynced -= r.point.pos
+		l.folderNew, l.namesNew = true, true
 		return nil
 	}
 	var dirty []*segment

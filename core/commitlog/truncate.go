@@ -71,6 +71,14 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	if err := h.file.Truncate(pos); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	s.size = pos
+	s.doubt(pos)
+	err := s.trim(h.file, pos, l.cfg.IndexBytes)
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	// What is left may not have been synced yet.
 	if err := l.syncFiles(l.segs[min(max(l.segmentAt(l.synced.base), 0), i):i+1], l.folderNew, true); err != nil {
 		return err
@@ -82,14 +90,6 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segs = l.segs[: i+1 : i+1]
-	s.size = pos
-	s.doubt(pos)
-	if err := s.trim(end-s.base, pos); err != nil {
-		s.forget()
-		s.io.Lock()
-		s.sound = false // rebuilt at its next use
-		s.io.Unlock()
-	}
 	l.epochs, l.table = epochs, table
 	l.leo, l.durable = end, min(max(l.durable, end), end)
 	l.cleaned = min(l.cleaned, end)
@@ -149,24 +149,19 @@ func (l *Log) lower(p point, epochs []epochEntry, end int64) error {
 	return nil
 }
 
-// trim cuts the indexes to what lies below an offset (relative) and position, and finds the latest timestamp again.
-func (s *segment) trim(rel, pos int64) error {
-	if err := s.index.cut(func(at int64, p uint32) bool { return at < rel && int64(p) < pos }); err != nil {
-		return err
+// trim makes the indexes anew for a log file that now ends at pos. The old files go, and the caller
+// syncs the folder: a sealed index that a power cut brought back would be believed as soon as the segment has its old size
+// again, with other batches.
+func (s *segment) trim(f io.ReaderAt, pos, every int64) error {
+	for _, x := range []*sparse{s.index, s.times} {
+		x.close()
+		if err := s.fs.Remove(x.name); err != nil && !notExist(err) {
+			return err
+		}
 	}
-	// A time entry may stand for a place behind the batch that it names: only a new look at the batches is sure.
-	h, err := s.open(false, s.created)
-	if err != nil {
-		return err
-	}
-	defer h.release()
-	if err := s.times.cut(func(int64, uint32) bool { return false }); err != nil {
-		return err
-	}
-	s.since, s.maxTime, s.maxOffset, s.lastTime = 0, -1, -1, -1
-	w := newWalker(h.file, s.path(), 0, pos, headerStep)
+	s.forget()
+	w := newWalker(f, s.path(), 0, pos, headerStep)
 	defer w.done()
-	noted := int64(0)
 	for {
 		head, err := w.header()
 		if errors.Is(err, io.EOF) {
@@ -175,13 +170,7 @@ func (s *segment) trim(rel, pos int64) error {
 		if err != nil {
 			return err
 		}
-		if head.MaxTimestamp > s.maxTime {
-			s.maxTime, s.maxOffset = head.MaxTimestamp, head.BaseOffset
-		}
-		if w.pos-noted >= 64<<10 {
-			s.noteTime()
-			noted = w.pos
-		}
+		s.note(&head, w.pos, every)
 		w.skip(&head)
 	}
 }
