@@ -193,10 +193,13 @@ func check(t *testing.T, dir string, want map[string]int) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
-			fields := strings.Fields(line)
+			fields := append(strings.Fields(line), "", "")
 			number, err := strconv.Atoi(fields[1])
 			if err != nil || !strings.HasSuffix(line, "\n") {
-				t.Fatalf("%s: torn line %q", f, line)
+				if wrong++; wrong <= 10 {
+					t.Errorf("%s: torn line %q", f, line)
+				}
+				continue
 			}
 			total++
 			if number != last[fields[0]]+1 {
