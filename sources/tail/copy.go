@@ -152,6 +152,8 @@ func isFile(fd *os.File, id fileID) bool {
 // truncated, or deleted and created under the same inode. What was not read of
 // it is then read from the copy, when there is one, and the file itself from its beginning.
 func (t *task) replaced(f *file) error {
+	f.replacing = true
+	defer func() { f.replacing = false }()
 	fd := f.fd
 	if fd == nil {
 		var err error
@@ -181,10 +183,16 @@ func (t *task) replaced(f *file) error {
 	if !f.deleted {
 		t.shut(f)
 	}
+	was := *f
 	c := t.findCopy(f)
 	if c != nil {
-		t.takeOver(f, c)
-	} else if f.seen > f.offset {
+		t.takeOver(&was, c)
+	}
+	if f.ident != was.ident { // f is itself the copy of a file that lost its content: it goes on with that
+		f.gen++
+		return nil
+	}
+	if c == nil && f.seen > f.offset {
 		t.log.Warn("a file was truncated before all of it was read, and no copy of it was found",
 			"path", f.path, "offset", f.offset, "size", f.seen)
 	}
@@ -231,7 +239,15 @@ func (t *task) findCopy(f *file) *file {
 			continue
 		}
 		c := t.files[id]
-		if c != nil && c.offset > 0 {
+		if c != nil && c.offset > 0 && !c.replacing && !c.matches(path, info.Size()) {
+			// What is known of this inode is of a deleted file; the copy was given its number.
+			c.path = path
+			if err := t.replaced(c); err != nil {
+				t.log.Warn("a file cannot be read", "path", path, "error", err)
+			}
+			c = t.files[id]
+		}
+		if c != nil && c.offset > 0 && !c.replacing {
 			continue // it has a life of its own
 		}
 		if !f.matches(path, info.Size()) {

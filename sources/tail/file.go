@@ -49,15 +49,16 @@ type file struct {
 	need    int   // bytes to read at once, when a record is larger than a chunk
 	flushed int64 // multiline: the size at which the timeout has already given what it could
 
-	fd      *os.File
-	used    uint64 // the task's clock at the last read, for closing the one used longest ago
-	active  time.Time
-	since   time.Time              // when it first waited for an older file's unfinished line
-	matched bool                   // the last scan found it under a path that matches
-	deleted bool                   // it has no name any more
-	copyOf  connectors.PositionKey // not read while that file still has the content
-	warned  bool                   // that it cannot be read
-	moved   bool                   // offset or identity changed since the last mark
+	fd        *os.File
+	used      uint64 // the task's clock at the last read, for closing the one used longest ago
+	active    time.Time
+	since     time.Time              // when it first waited for an older file's unfinished line
+	matched   bool                   // the last scan found it under a path that matches
+	deleted   bool                   // it has no name any more
+	copyOf    connectors.PositionKey // not read while that file still has the content
+	warned    bool                   // that it cannot be read
+	moved     bool                   // offset or identity changed since the last mark
+	replacing bool                   // its copy is being looked for
 }
 
 func (f *file) key() connectors.PositionKey { return fileKey(f.id) }

@@ -181,6 +181,33 @@ func TestTruncatedAndGrownAlike(t *testing.T) {
 	h.expect(line(1), line(2), line(3), line(4))
 }
 
+// The copy may be given the inode of a file that was deleted and whose position is still there.
+func TestCopyWithTheInodeOfADeletedFile(t *testing.T) {
+	for range 8 { // positions are taken on in any order
+		dir := t.TempDir()
+		log := in(dir, "app.log")
+		h := newHub(t, "paths", in(dir, "app.log*"))
+		write(t, log, "1\n2\n")
+		h.start()
+		h.expect("1", "2")
+		h.kill()
+		write(t, log, "3\n")
+		copyFile(t, log, log+".1")
+		must(t, os.Truncate(log, 0))
+		write(t, log, "4\n")
+		info, err := os.Stat(log + ".1")
+		must(t, err)
+		id, _ := idOf(info)
+		old := &file{id: id, origin: log, path: log, head: newSum, ident: newIdent(id)}
+		old.advance([]byte("x\n"))
+		h.positions[old.key()] = old.position()
+		h.start()
+		h.expect("1", "2", "3", "4")
+		h.audit()
+		h.kill()
+	}
+}
+
 // While a rotation copies, two files have the same lines.
 func TestCopyBeforeTruncateIsHeld(t *testing.T) {
 	dir := t.TempDir()
