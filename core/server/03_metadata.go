@@ -62,8 +62,10 @@ func (s *Server) wantedTopic(req *kmsg.MetadataRequest, img *metadata.Image, wan
 	var t *metadata.Topic
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID, out.AuthorizedOperations = want.Topic, want.TopicID, opsUnknown
+	// An id goes before a name: the Java client sends "" beside one.
+	byID := want.TopicID != [16]byte{}
 	switch {
-	case want.Topic != nil:
+	case want.Topic != nil && !byID:
 		if t = img.Topics[*want.Topic]; t == nil {
 			out.ErrorCode = kerr.UnknownTopicOrPartition.Code
 			if metadata.ValidateTopicName(*want.Topic) != nil {
@@ -72,7 +74,7 @@ func (s *Server) wantedTopic(req *kmsg.MetadataRequest, img *metadata.Image, wan
 		}
 	default:
 		if t = img.TopicIDs[want.TopicID]; t == nil {
-			out.ErrorCode = kerr.UnknownTopicID.Code
+			out.ErrorCode, out.Topic = kerr.UnknownTopicID.Code, nil
 			if req.Version < 12 {
 				none := "" // the name is nullable only since version 12
 				out.Topic = &none

@@ -24,7 +24,7 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 			entries, err = s.d.Controller.TopicConfigs(want.ResourceName)
 		case kmsg.ConfigResourceTypeBroker:
 			entries, err = s.d.Controller.BrokerConfigs(want.ResourceName)
-		case kmsg.ConfigResourceTypeBrokerLogger:
+		case kmsg.ConfigResourceTypeBrokerLogger, kmsg.ConfigResourceTypeGroupConfig, kmsg.ConfigResourceTypeClientMetrics:
 			// Nothing to tune there; the tools ask all the same.
 		default:
 			err = refuse(kerr.InvalidRequest, "configs of this type of resource are not kept here")

@@ -234,3 +234,25 @@ func TestWhatConsolesAsk(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// KIP-516: the Java client asks by id with an empty name.
+func TestMetadataByTopicID(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("orders", 1)
+	for version := int16(10); version <= 13; version++ {
+		req := kmsg.NewPtrMetadataRequest()
+		req.Version, req.AllowAutoTopicCreation = version, true
+		for _, id := range [][16]byte{topic.ID, {1}} {
+			w := kmsg.NewMetadataRequestTopic()
+			w.Topic, w.TopicID = kmsg.StringPtr(""), id
+			req.Topics = append(req.Topics, w)
+		}
+		got := call[*kmsg.MetadataResponse](n.dial(), req).Topics
+		if got[0].ErrorCode != 0 || *got[0].Topic != "orders" || len(got[0].Partitions) != 1 {
+			t.Errorf("version %d: %+v", version, got[0])
+		}
+		if got[1].ErrorCode != kerr.UnknownTopicID.Code || got[1].TopicID != [16]byte{1} {
+			t.Errorf("version %d: %+v", version, got[1])
+		}
+	}
+}
