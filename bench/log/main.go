@@ -72,7 +72,7 @@ func run(ctx context.Context) error {
 	}
 	results := map[string]figures.Series{}
 	for _, b := range []broker{forebay, kafka} { // a JVM needs warm-up; both get it
-		if _, err := produce(ctx, b, step{"", 6, 1024}, "warm", 2**seconds); err != nil {
+		if _, err := produce(ctx, b, step{"", 6, 1024}, fmt.Sprintf("warm-%d", time.Now().UnixNano()), 2**seconds); err != nil {
 			return err
 		}
 	}
