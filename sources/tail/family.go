@@ -91,7 +91,7 @@ func (t *task) blocked(f *file, now time.Time) bool {
 		}
 		if o.offset == 0 && !current(f, name) {
 			if ages == nil {
-				ages, upward = agesOf(all)
+				ages, upward = agesOf(name, all)
 			}
 			if order(o, f, ages, upward) >= 0 {
 				continue
@@ -160,7 +160,7 @@ func (t *task) restat(o *file, now time.Time) (wrote time.Time, ok bool) {
 
 // agesOf tells when each file was written last, and whether the numbers in their
 // names rise (1) or fall (-1, as logrotate's) from older to younger.
-func agesOf(all []*file) (map[*file]time.Time, int) {
+func agesOf(family string, all []*file) (map[*file]time.Time, int) {
 	ages := make(map[*file]time.Time, len(all))
 	var low, high *file
 	for _, f := range all {
@@ -169,8 +169,8 @@ func agesOf(all []*file) (map[*file]time.Time, int) {
 			continue
 		}
 		ages[f] = at
-		if numbers(f.path) == nil {
-			continue
+		if f.deleted || f.path == family || numbers(f.path) == nil {
+			continue // it has no rotated name, or not any more
 		}
 		if low == nil || compareNumbers(f, low) < 0 {
 			low = f

@@ -163,6 +163,31 @@ func TestUnfinishedLineBeforeTheNextFile(t *testing.T) {
 	h.expect("1", "2 whole", "3", "4", "5", "6", "half")
 }
 
+// Only names that rotation gave say in which direction numbers run.
+func TestDirectionOfNumbers(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Now().Add(-time.Hour)
+	var all []*file
+	for _, f := range []file{{path: "a3.log", deleted: true}, {path: "a3.log.1"}, {path: "a3.log.2"}, {path: "a3.log"}} {
+		f.path = in(dir, f.path)
+		write(t, f.path, "x\n")
+		must(t, os.Chtimes(f.path, at, at))
+		if f.deleted { // older than all, and its name is another file's now
+			fd, err := os.Open(f.path)
+			must(t, err)
+			defer func() { must(t, fd.Close()) }()
+			f.fd = fd
+			must(t, os.Chtimes(f.path, at, at.Add(-time.Hour)))
+			must(t, os.Remove(f.path))
+		}
+		all = append(all, &f)
+	}
+	ages, upward := agesOf(in(dir, "a3.log"), all)
+	if order(all[2], all[1], ages, upward) >= 0 {
+		t.Fatal("a3.log.2 is not older than a3.log.1")
+	}
+}
+
 func TestFamiliesTakeTurns(t *testing.T) {
 	dir := t.TempDir()
 	generation(t, in(dir, "a.log.1"), 0, 20_000, time.Time{})
