@@ -129,7 +129,7 @@ func (p *printer) consume(ctx context.Context, client *kgo.Client, left map[stri
 		timedOut := wait.Err() != nil
 		cancel()
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the user has ended it
 		}
 		for _, e := range fetches.Errors() {
 			if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {

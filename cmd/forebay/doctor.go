@@ -88,7 +88,7 @@ func memoryVerdict() verdict {
 	v := verdict{Check: "machine", State: "ok", Found: fmt.Sprintf("%d cores", runtime.NumCPU())}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		total := uint64(info.Totalram) * uint64(info.Unit)
+		total := info.Totalram * uint64(info.Unit)
 		v.Found += fmt.Sprintf(", %d MiB of memory", total>>20)
 		if total < 256<<20 {
 			v.State, v.Advice = "warning", "256 MiB are a comfortable least"

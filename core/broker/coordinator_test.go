@@ -199,7 +199,7 @@ func TestExactlyOnceOverPowerCuts(t *testing.T) {
 	for w := range 2 {
 		s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(f.now.Load().KafkaAddr()), kgo.Dialer(f.dial), kgo.TransactionalID("copy-"+strconv.Itoa(w)),
 			kgo.ConsumerGroup("copy"), kgo.ConsumeTopics("in"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-			kgo.HeartbeatInterval(50*time.Millisecond), kgo.RequireStableFetchOffsets(), kgo.FetchMaxWait(50*time.Millisecond), kgo.FetchMaxPartitionBytes(2000),
+			kgo.HeartbeatInterval(50*time.Millisecond), kgo.FetchMaxWait(50*time.Millisecond), kgo.FetchMaxPartitionBytes(2000),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }), kgo.Balancers(kgo.RoundRobinBalancer()))
 		if err != nil {
 			t.Fatal(err)

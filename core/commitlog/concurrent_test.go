@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestConcurrent(t *testing.T) {
 	})
 	for i := range 2000 {
 		ck.tick(1)
-		mustAppend(t, l, batch(t, ck.ms, []string{fmt.Sprint(i, "-", make([]byte, i%200)), "x"}, producerOf(int64(i%5+1), 0, int32(2*(i/5)))))
+		mustAppend(t, l, batch(t, ck.ms, []string{fmt.Sprint(i, "-", strings.Repeat("\x00", i%200)), "x"}, producerOf(int64(i%5+1), 0, int32(2*(i/5)))))
 	}
 	close(done)
 	wg.Wait()

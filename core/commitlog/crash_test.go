@@ -27,7 +27,6 @@ type crashes struct {
 	want    map[int64]string // by offset; of an offset that was durable
 	checked int
 	compact bool
-	start   int64
 }
 
 func (c *crashes) hook(op vfs.Op, name string) {

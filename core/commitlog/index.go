@@ -301,34 +301,6 @@ func (x *sparse) last() (a int64, b uint32, ok bool, err error) {
 	return x.lastWhere(func(int64, uint32) bool { return true })
 }
 
-// cut keeps the entries for which in holds.
-func (x *sparse) cut(in func(a int64, b uint32) bool) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var err error
-	n := x.searchLocked(in, &err)
-	if err != nil {
-		return err
-	}
-	return x.keepLocked(n)
-}
-
-// keepLocked keeps the first n entries and breaks the seal.
-func (x *sparse) keepLocked(n int) error {
-	if n >= x.onDisk {
-		x.tail = x.tail[:(n-x.onDisk)*x.width()]
-	} else {
-		x.onDisk, x.tail, x.block = n, x.tail[:0], nil
-	}
-	if !x.sealed {
-		return nil
-	}
-	if err := x.openLocked(true); err != nil {
-		return err
-	}
-	return x.headerLocked(false, 0, 0)
-}
-
 // reset empties the index for a rebuild.
 func (x *sparse) reset() {
 	x.mu.Lock()

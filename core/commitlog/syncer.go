@@ -129,13 +129,6 @@ func (s *Syncer) forget(l syncable) {
 	}
 }
 
-// failure is the error that stopped the directory.
-func (s *Syncer) failure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
-}
-
 // Close waits for what is under way and stops the pool.
 func (s *Syncer) Close() {
 	s.mu.Lock()

@@ -32,10 +32,6 @@ func (c *clock) tick(ms int64) {
 
 type batchOption func(*record.Builder)
 
-func codec(c record.Codec) batchOption {
-	return func(w *record.Builder) { w.Attributes |= record.Attributes(c) }
-}
-
 func producerOf(id int64, epoch int16, seq int32) batchOption {
 	return func(w *record.Builder) { w.ProducerID, w.ProducerEpoch, w.BaseSequence = id, epoch, seq }
 }

@@ -46,7 +46,7 @@ type unit struct {
 }
 
 func (d *def) check(v string) error {
-	bad := func(why string) error { return fmt.Errorf("Invalid value %s for configuration %s: %s", v, d.name, why) }
+	bad := func(why string) error { return fmt.Errorf("Invalid value %s for configuration %s: %s", v, d.name, why) } //nolint:staticcheck // Kafka's words, which tools show
 	switch d.typ {
 	case boolean:
 		if l := strings.ToLower(strings.TrimSpace(v)); l != "true" && l != "false" {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func drain(b *testing.B, task connectors.SourceTask, rows int) {
 	ctx := context.Background()
 	for n := 0; n < rows; {
 		batch.Reset()
-		if err := task.Read(ctx, batch); err != nil && err != io.EOF {
+		if err := task.Read(ctx, batch); err != nil && !errors.Is(err, io.EOF) {
 			b.Fatal(err)
 		}
 		n += len(batch.Records)

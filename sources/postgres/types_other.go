@@ -38,7 +38,7 @@ func decodeArray(b *connectors.Batch, t []byte, elem decodeFunc, delim byte) (sc
 	out := b.Values(n)[:0]
 	depth, want := 0, true // want: an element or a brace may come
 	for i := 0; i < len(t); {
-		switch c := t[i]; {
+		switch c := t[i]; { //nolint:staticcheck // the cases below are ranges too
 		case c == '{':
 			if !want {
 				return schema.Value{}, errValue

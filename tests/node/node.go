@@ -125,7 +125,7 @@ func (n *Node) TryStart() error {
 func (n *Node) PID() int { return n.cmd.Process.Pid }
 
 // Kill is SIGKILL, and waits for the end. Without a process it does nothing.
-func (n *Node) Kill() { n.end(syscall.SIGKILL) }
+func (n *Node) Kill() { _ = n.end(syscall.SIGKILL) } // it says that it was killed
 
 // Stop is SIGTERM; it returns what the process ended with.
 func (n *Node) Stop() error { return n.end(syscall.SIGTERM) }
@@ -141,7 +141,7 @@ func (n *Node) end(sig syscall.Signal) error {
 		return err
 	case <-time.After(60 * time.Second):
 		_ = n.cmd.Process.Kill() // the test fails anyway
-		<-n.exited
+		<-n.exited //nolint:errcheck // how it ended does not matter any more
 		n.cmd = nil
 		return fmt.Errorf("forebay did not end within 60 s of %v", sig)
 	}
