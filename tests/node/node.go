@@ -141,7 +141,7 @@ func (n *Node) end(sig syscall.Signal) error {
 		return err
 	case <-time.After(60 * time.Second):
 		_ = n.cmd.Process.Kill() // the test fails anyway
-		<-n.exited //nolint:errcheck // how it ended does not matter any more
+		<-n.exited               //nolint:errcheck // how it ended does not matter any more
 		n.cmd = nil
 		return fmt.Errorf("forebay did not end within 60 s of %v", sig)
 	}
