@@ -5,6 +5,7 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/sinks/file"
 	"github.com/forebayhub/forebay/sinks/hdfs"
+	pgsink "github.com/forebayhub/forebay/sinks/postgres"
 	"github.com/forebayhub/forebay/sources/postgres"
 	"github.com/forebayhub/forebay/sources/tail"
 )
@@ -13,6 +14,6 @@ import (
 func Registry() connectors.Registry {
 	return connectors.Registry{
 		Sources: []connectors.SourceType{postgres.Type(), tail.Type()},
-		Sinks:   []connectors.SinkType{file.Type(), hdfs.Type()},
+		Sinks:   []connectors.SinkType{file.Type(), hdfs.Type(), pgsink.Type()},
 	}
 }

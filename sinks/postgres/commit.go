@@ -34,6 +34,7 @@ func (t *task) Commit(ctx context.Context, token connectors.Token) error {
 			b.buf = nil
 			return nil
 		}
+		old := t.conn
 		t.hangUp() // the transaction ends with its session
 		var lost *sessionLost
 		if !errors.As(err, &lost) || attempt == 1 || ctx.Err() != nil {
@@ -44,6 +45,7 @@ func (t *task) Commit(ctx context.Context, token connectors.Token) error {
 		if cerr != nil {
 			return t.fail(errors.Join(err, cerr))
 		}
+		t.endSession(ctx, c, old)
 		// With the row's lock: a commit that the server still works on decides first.
 		have, cerr := t.readOffset(ctx, c, b.part.TopicPartition, true)
 		if cerr != nil {
@@ -57,6 +59,19 @@ func (t *task) Commit(ctx context.Context, token connectors.Token) error {
 			t.committed(b)
 			return nil
 		}
+	}
+}
+
+// endSession ends what the server may still hold of a session whose connection has
+// broken, so that its locks go now and not when the server notices by itself.
+func (t *task) endSession(ctx context.Context, c, old *pgconn.PgConn) {
+	if old == nil {
+		return
+	}
+	err := exec(ctx, c, "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = "+strconv.FormatUint(uint64(old.PID()), 10)+
+		" AND pid <> pg_backend_pid() AND usename = current_user AND datname = current_database() AND application_name = "+quoteLit("forebay-"+t.s.env.Name))
+	if err != nil { // it is ended by idle_in_transaction_session_timeout, then
+		t.log.Debug("end the old session", "error", err)
 	}
 }
 

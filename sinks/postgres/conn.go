@@ -26,7 +26,7 @@ var settings = map[string]string{
 	"statement_timeout":           "0",
 	// A task that hangs between two statements of a transaction holds the lock of
 	// its offset row: the server ends it, so that its successor can go on.
-	"idle_in_transaction_session_timeout": "60s",
+	"idle_in_transaction_session_timeout": "30s",
 }
 
 const connectTimeout = 15 * time.Second

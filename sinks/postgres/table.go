@@ -30,6 +30,7 @@ type table struct {
 
 	plans map[planKey]*plan
 	stage string // temporary table of the session; "" while there is none for all of cols
+	temp  string // an audit's copy, which is written instead
 }
 
 // column is one column of a target table.
@@ -40,7 +41,15 @@ type column struct {
 	generated bool // GENERATED ALWAYS AS (…) STORED: it writes itself
 }
 
-func (tb *table) quoted() string { return quoteIdent(tb.s.cfg.schema) + "." + quoteIdent(tb.name) }
+// quoted is the table as statements name it.
+func (tb *table) quoted() string {
+	if tb.temp != "" {
+		return tb.temp
+	}
+	return tb.real()
+}
+
+func (tb *table) real() string { return quoteIdent(tb.s.cfg.schema) + "." + quoteIdent(tb.name) }
 
 // String is for people.
 func (tb *table) String() string { return tb.s.cfg.schema + "." + tb.name }

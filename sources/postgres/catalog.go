@@ -245,9 +245,11 @@ func (ts *types) resolve(ctx context.Context, conn func(context.Context) (*pgcon
 			}
 			k = arrayCodec(e, r[8][0])
 		case string(r[1]) == "hstore":
-			k = codec{cdc.Semantic(schema.String, cdc.Json), decodeHstore}
+			k = extensionType(codec{cdc.Semantic(schema.String, cdc.Json), decodeHstore}, "hstore")
 		case string(r[1]) == "ltree":
-			k = codec{cdc.Semantic(schema.String, cdc.Ltree), text}
+			k = extensionType(codec{cdc.Semantic(schema.String, cdc.Ltree), text}, "ltree")
+		case kind == "b":
+			k = extensionType(k, string(r[1]))
 		}
 	}
 	if ts.known == nil {

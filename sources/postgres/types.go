@@ -55,6 +55,15 @@ var plainText = codec{cdc.Plain(schema.String), text}
 
 // builtinCodec knows the types that every server has.
 func builtinCodec(oid uint32, typmod int32) (codec, bool) {
+	k, ok := builtinForm(oid, typmod)
+	if !ok || k.schema.Kind == schema.Array { // an array's element has the name
+		return k, ok
+	}
+	return named(k, typeName(oid, typmod)), true
+}
+
+// builtinForm is how the values of a type that every server has look in the log.
+func builtinForm(oid uint32, typmod int32) (codec, bool) {
 	switch oid {
 	case oidBool:
 		return codec{cdc.Plain(schema.Bool), decodeBool}, true
@@ -108,7 +117,7 @@ func builtinCodec(oid uint32, typmod int32) (codec, bool) {
 	if elem, ok := arrayElems[oid]; ok {
 		c, known := builtinCodec(elem, typmod)
 		if !known {
-			c = plainText
+			c = named(plainText, typeName(elem, typmod))
 		}
 		return arrayCodec(c, ','), true
 	}

@@ -3,10 +3,13 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
 )
 
 // typeCases: column type, literal, schema (kind, name, params), value. The value
@@ -119,8 +122,10 @@ func TestTypes(t *testing.T) {
 			if s.Name != "" {
 				desc += " " + s.Name
 			}
-			if s.Params != nil {
-				desc += " " + fmt.Sprint(s.Params)
+			params := maps.Clone(s.Params)
+			delete(params, typeParam) // TestTypeNames
+			if len(params) > 0 {
+				desc += " " + fmt.Sprint(params)
 			}
 			desc = strings.Replace(desc, "boolean", "bool", 1)
 			if desc != tc.schema {
@@ -140,5 +145,40 @@ func TestTypes(t *testing.T) {
 	l.runUntil(ctx, func() bool { return len(got) >= 4 })
 	if s := strings.Join(got, ""); s != "rruu" {
 		t.Errorf("operations %s", s)
+	}
+}
+
+// TestTypeNames: where a schema says what its column's type is called, PostgreSQL calls it so, too.
+func TestTypeNames(t *testing.T) {
+	url := testURL(t)
+	c := dial(t, url)
+	sql(t, c, "CREATE EXTENSION citext", "CREATE EXTENSION hstore", "CREATE EXTENSION ltree")
+	want := []string{"bit(1)", "bit varying(20)", "bit varying", "oid", "money", "character varying(20)", "character(5)", "bpchar", "name", `"char"`,
+		"time(0) without time zone", "time(5) with time zone", "timestamp(1) without time zone", "timestamp(0) with time zone", "json", "inet", "cidr", "macaddr", "macaddr8",
+		"int4range", "tstzrange", "datemultirange", "box", "line", "circle", "path", "polygon", "lseg", "tsquery", "pg_lsn", "citext", "hstore", "ltree",
+		"inet[]", "character varying(7)[]", "json[]", "citext[]"}
+	none := []string{"boolean", "integer", "text", "character varying", "numeric(10,2)", "numeric", "date", "time(3) without time zone", "timestamp without time zone",
+		"timestamp(3) without time zone", "timestamp with time zone", "jsonb", "uuid", "bytea", "bit(12)", "xml", "point", "tsvector", "integer[]", "interval"}
+	var cols []string
+	for i, typ := range append(slices.Clone(want), none...) {
+		cols = append(cols, fmt.Sprintf("c%d %s", i, typ))
+	}
+	sql(t, c, "CREATE TABLE every (id int PRIMARY KEY, "+strings.Join(cols, ", ")+")", "INSERT INTO every (id) VALUES (1)")
+	var row *schema.Schema
+	l := newLogbook(t, configure(t, url, []string{"public.every"}, nil), func(r connectors.Record) { row = r.Change.Row })
+	defer l.close()
+	l.runUntil(context.Background(), func() bool { return row != nil })
+	for i, typ := range append(slices.Clone(want), none...) {
+		s, array := row.Fields[i+1].Schema, ""
+		if s.Elem != nil {
+			s, array = s.Elem, "[]"
+		}
+		name := s.Params[typeParam]
+		switch {
+		case i < len(want) && name+array != typ:
+			t.Errorf("%s is called %q", typ, name)
+		case i >= len(want) && name != "" && typ != "character varying":
+			t.Errorf("%s is called %q, which its schema says already", typ, name)
+		}
 	}
 }
