@@ -35,6 +35,8 @@ var typeNames = map[uint32]string{
 	601: "lseg", 602: "path", 603: "box", 604: "polygon", 628: "line", 718: "circle",
 	3615: "tsquery", 3220: "pg_lsn", 4072: "jsonpath",
 	3904: "int4range", 3906: "numrange", 3908: "tsrange", 3910: "tstzrange", 3912: "daterange", 3926: "int8range",
+	// Arrays that are not taken apart: their literal goes through as text.
+	1020: "box[]", 1019: "path[]", 1027: "polygon[]", 719: "circle[]", 1018: "lseg[]", 629: "line[]", 3645: "tsquery[]", 3221: "pg_lsn[]", 4073: "jsonpath[]",
 	4451: "int4multirange", 4532: "nummultirange", 4533: "tsmultirange", 4534: "tstzmultirange", 4535: "datemultirange", 4536: "int8multirange",
 }
 

@@ -156,7 +156,7 @@ func TestTypeNames(t *testing.T) {
 	want := []string{"bit(1)", "bit varying(20)", "bit varying", "oid", "money", "character varying(20)", "character(5)", "bpchar", "name", `"char"`,
 		"time(0) without time zone", "time(5) with time zone", "timestamp(1) without time zone", "timestamp(0) with time zone", "json", "inet", "cidr", "macaddr", "macaddr8",
 		"int4range", "tstzrange", "datemultirange", "box", "line", "circle", "path", "polygon", "lseg", "tsquery", "pg_lsn", "citext", "hstore", "ltree",
-		"inet[]", "character varying(7)[]", "json[]", "citext[]"}
+		"inet[]", "character varying(7)[]", "json[]", "citext[]", "box[]", "circle[]"}
 	none := []string{"boolean", "integer", "text", "character varying", "numeric(10,2)", "numeric", "date", "time(3) without time zone", "timestamp without time zone",
 		"timestamp(3) without time zone", "timestamp with time zone", "jsonb", "uuid", "bytea", "bit(12)", "xml", "point", "tsvector", "integer[]", "interval"}
 	var cols []string
