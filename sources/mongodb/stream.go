@@ -17,6 +17,7 @@ type stream struct {
 	cursor *mongo.ChangeStream
 	byTime bool       // begun at a cluster time: what comes at first may be known
 	parts  []bson.Raw // of an event that the server has split
+	looks  int        // how often there was nothing
 	moved  bool       // the position has moved since the last mark
 	marked time.Time  // when the position was last marked
 }
@@ -122,7 +123,9 @@ func (t *task) streamStep(ctx context.Context, b *connectors.Batch) error {
 	if err := s.cursor.Err(); err != nil {
 		return err
 	}
-	t.well("the change stream")
+	if s.looks++; s.looks > 1 { // the first answer is that of the opening
+		t.well("the change stream")
+	}
 	if s.cursor.ID() == 0 { // the server has ended it: after an invalidate event
 		t.closeStream(ctx)
 		return nil
