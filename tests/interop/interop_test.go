@@ -1,5 +1,5 @@
-// Package interop has other people's clients talk to a node: kcat, confluent-kafka
-// and Apache Kafka's own tools. franz-go is the client of the other tests.
+// Package interop has other people's clients talk to a node: kcat, confluent-kafka,
+// kafka-python and Apache Kafka's own tools. franz-go is the client of the other tests.
 package interop
 
 import (
@@ -21,11 +21,16 @@ func start(t *testing.T) *node.Node {
 	return n
 }
 
-func TestConfluent(t *testing.T) {
+func TestConfluent(t *testing.T) { python(t, "confluent.py") }
+
+func TestKafkaPython(t *testing.T) { python(t, "kafka_python.py") }
+
+func python(t *testing.T, script string) {
+	t.Helper()
 	n := start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, testenv.Python(t), "confluent.py", n.Kafka)
+	cmd := exec.CommandContext(ctx, testenv.Python(t), script, n.Kafka)
 	var log strings.Builder
 	cmd.Stderr = &log
 	out, err := cmd.Output()
