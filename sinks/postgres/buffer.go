@@ -40,6 +40,15 @@ func newBuffer() *buffer {
 	return &buffer{byKey: map[string]int{}, groupIDs: map[group]int{}}
 }
 
+// reset makes an empty buffer of a used one.
+func (b *buffer) reset() *buffer {
+	clear(b.byKey)
+	clear(b.groupIDs)
+	clear(b.rows) // the keys' texts
+	b.arena, b.rows, b.groups, b.truncate, b.keyBytes = b.arena[:0], b.rows[:0], b.groups[:0], false, 0
+	return b
+}
+
 // rowOverhead is about what a row costs beside its bytes.
 const rowOverhead = 160
 

@@ -30,8 +30,7 @@ func (t *task) Commit(ctx context.Context, token connectors.Token) error {
 	for attempt := 0; ; attempt++ {
 		err := t.write(ctx, b)
 		if err == nil {
-			b.done = true
-			b.buf = nil
+			b.finish(t)
 			return nil
 		}
 		old := t.conn
@@ -55,8 +54,8 @@ func (t *task) Commit(ctx context.Context, token connectors.Token) error {
 			return t.fail(t.fenced(b.part.TopicPartition, have))
 		}
 		if have.next == b.next {
-			b.done = true
 			t.committed(b)
+			b.finish(t)
 			return nil
 		}
 	}
@@ -73,6 +72,12 @@ func (t *task) endSession(ctx context.Context, c, old *pgconn.PgConn) {
 	if err != nil { // it is ended by idle_in_transaction_session_timeout, then
 		t.log.Debug("end the old session", "error", err)
 	}
+}
+
+// finish notes that the batch is in the target.
+func (b *batch) finish(t *task) {
+	t.giveBack(b.buf)
+	b.done, b.buf = true, nil
 }
 
 // sessionLost is an error that leaves open what became of the transaction.

@@ -44,6 +44,7 @@ type task struct {
 	failed error  // only a new task may go on
 	key    []byte // scratch
 	stages int    // temporary tables that the session has had
+	spare  *buffer
 }
 
 func newTask(s *sink, env connectors.SinkEnv) *task {
@@ -264,11 +265,28 @@ func (t *task) Prepare(_ context.Context, tps []connectors.TopicPartition, _ con
 			continue
 		}
 		b := &batch{part: p, start: p.start, next: to, buf: p.buf}
-		p.start, p.buf, p.count = to, newBuffer(), 0
+		p.start, p.buf, p.count = to, t.buffer(), 0
 		p.since = ticks{}
 		out = append(out, connectors.Token{TopicPartition: tp, Next: to, Data: b})
 	}
 	return out, nil
+}
+
+// buffer is an empty one, the last that was used if there is one.
+func (t *task) buffer() *buffer {
+	b := t.spare
+	if t.spare = nil; b == nil {
+		b = newBuffer()
+	}
+	return b
+}
+
+// giveBack keeps a buffer for the next commit, unless it has become large: then
+// many partitions would each hold on to as much.
+func (t *task) giveBack(b *buffer) {
+	if b != nil && cap(b.arena) <= 4*t.s.cfg.size {
+		t.spare = b.reset()
+	}
 }
 
 // Revoke forgets partitions and what was not committed.

@@ -302,10 +302,10 @@ func encodeTimestamp(unit int64) encodeFunc {
 			return dst, errKind
 		}
 		n := v.Int()
-		switch {
-		case n == positiveInfinity/unit:
+		switch n {
+		case positiveInfinity / unit:
 			return append(dst, "infinity"...), nil
-		case n == negativeInfinity/unit:
+		case negativeInfinity / unit:
 			return append(dst, "-infinity"...), nil
 		}
 		perDay := int64(dayMicros) / unit

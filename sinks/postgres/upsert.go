@@ -49,6 +49,9 @@ func (t *task) upsertChange(ctx context.Context, p *part, r *connectors.Record) 
 	c := r.Change
 	switch c.Op {
 	case connectors.OpRead, connectors.OpCreate, connectors.OpUpdate:
+		if c.Op == connectors.OpUpdate && c.After.IsNull() && c.Row != nil && c.Row.Kind != schema.Struct {
+			return nil // a document that was gone when the source looked it up: its delete follows
+		}
 		if c.Row == nil || c.After.IsNull() {
 			return reject("the change has no row after it")
 		}

@@ -262,3 +262,28 @@ func TestMissingPieces(t *testing.T) {
 	fatalWith(t, write(nil, "CREATE TABLE orders (id bigint, name text, note text)"), "no primary key or unique index on (id)", "CREATE UNIQUE INDEX")
 	fatalWith(t, write(nil, "DROP TABLE orders; CREATE VIEW orders AS SELECT 1 AS id"), "no table")
 }
+
+// Documents: a change whose row is JSON, under a key of one text.
+func TestUpsertDocuments(t *testing.T) {
+	url, c := pg(t)
+	l := start(t, newSink(t, url, nil))
+	doc := &schema.Schema{Kind: schema.String, Name: nameJSON, Optional: true}
+	key := structOf("k", "id", &schema.Schema{Kind: schema.String})
+	event := func(op connectors.Op, id, after string) connectors.Record {
+		r := connectors.Record{RawKey: []byte(id), RawValue: []byte("v"), Key: connectors.Datum{Schema: key, Value: schema.StructOf(schema.StringOf(id))}, Change: &connectors.Change{Op: op, Row: doc}}
+		if after != "" {
+			r.Change.After = schema.StringOf(after)
+		}
+		return r
+	}
+	l.write(event('r', "1", `{"_id": 1, "a": "x"}`), event('c', "2", `{"_id": 2}`), event('u', "2", ""), event('d', "2", ""), event('u', "1", `{"_id": 1, "a": [1]}`))
+	l.flush()
+	holds(t, c, "SELECT id, value FROM orders", `1|{"a": [1], "_id": 1}`)
+	reject := l.tryWrite(event('c', "3", `{"a": "\u0000"}`))
+	if len(reject) != 1 {
+		t.Error("jsonb took a zero character")
+	}
+	l.write(event('c', "4", `{"a": "\\u0000"}`))
+	l.flush()
+	holds(t, c, "SELECT value->>'a' FROM orders WHERE id = '4'", `\u0000`)
+}
