@@ -38,6 +38,23 @@ type SinkAuditor interface {
 	Audit(ctx context.Context, env SinkEnv, a Assignment, end int64, next func() (*Record, error), report func(Difference)) (agreed int64, err error)
 }
 
+// SnapshotAuditor is a SinkAuditor whose target changes in place: it can only be
+// compared at the offset at which it was looked at, wherever that is by then.
+type SnapshotAuditor interface {
+	SinkAuditor
+	// AuditSnapshot fixes a view of what the target holds of a partition.
+	AuditSnapshot(ctx context.Context, env SinkEnv, a Assignment) (AuditSnapshot, error)
+}
+
+// AuditSnapshot is a view of a target that does not move on.
+type AuditSnapshot interface {
+	// Next is the offset up to which (exclusive) records are in the view.
+	Next() int64
+	// Compare is SinkAuditor's Audit for the view.
+	Compare(ctx context.Context, next func() (*Record, error), report func(Difference)) (agreed int64, err error)
+	Close() error
+}
+
 // Difference is one thing that an audit found.
 type Difference struct {
 	Kind  DifferenceKind

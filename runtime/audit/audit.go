@@ -416,27 +416,47 @@ func (a *auditor) sink(ctx context.Context, c worker.Config, sink connectors.Sin
 	})
 	for _, tp := range tps {
 		a.o.Progress(fmt.Sprintf("comparing %s-%d with %s", tp.Topic, tp.Partition, c.Name))
-		next, stop, err := a.reader(tp, at[tp].Start, at[tp].End)
-		if err != nil {
-			return err
-		}
-		count := &Count{Of: fmt.Sprintf("%s-%d", tp.Topic, tp.Partition), limit: a.o.List}
-		a.result.Sinks = append(a.result.Sinks, count)
-		env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: a.decoder(ctx).Decode, Alive: func() error { return nil }}
 		as := connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: at[tp].Start, EndOffset: at[tp].LSO}
-		count.Agreed, err = sa.Audit(ctx, env, as, at[tp].End, func() (*connectors.Record, error) {
-			r, err := next(ctx)
-			if r == nil && err == nil {
-				err = io.EOF
-			}
-			return r, err
-		}, count.add)
-		stop()
-		if err != nil {
+		if err := a.partition(ctx, c, sa, as, at[tp].End); err != nil {
 			return fmt.Errorf("%s-%d: %w", tp.Topic, tp.Partition, err)
 		}
 	}
 	return nil
+}
+
+// partition compares a partition up to end with a sink, or up to where the
+// target has come meanwhile when it can be compared only there.
+func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.SinkAuditor, as connectors.Assignment, end int64) error {
+	env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: a.decoder(ctx).Decode, Alive: func() error { return nil }}
+	count := &Count{Of: fmt.Sprintf("%s-%d", as.Topic, as.Partition), limit: a.o.List}
+	a.result.Sinks = append(a.result.Sinks, count)
+	var view connectors.AuditSnapshot
+	if s, ok := sa.(connectors.SnapshotAuditor); ok {
+		var err error
+		if view, err = s.AuditSnapshot(ctx, env, as); err != nil {
+			return err
+		}
+		defer func() { _ = view.Close() }() // it was only read
+		end = max(end, view.Next())
+	}
+	next, stop, err := a.reader(as.TopicPartition, as.StartOffset, end)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	records := func() (*connectors.Record, error) {
+		r, err := next(ctx)
+		if r == nil && err == nil {
+			err = io.EOF
+		}
+		return r, err
+	}
+	if view != nil {
+		count.Agreed, err = view.Compare(ctx, records, count.add)
+	} else {
+		count.Agreed, err = sa.Audit(ctx, env, as, end, records, count.add)
+	}
+	return err
 }
 
 // flushed waits until the target holds the log up to its ends.

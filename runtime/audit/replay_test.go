@@ -41,6 +41,12 @@ func row(id int64, text string) connectors.Record {
 	return r
 }
 
+// with is r with one more header.
+func with(r connectors.Record, key string) connectors.Record {
+	r.Headers = append(r.Headers, connectors.Header{Key: key, Value: []byte("{}")})
+	return r
+}
+
 // line is a line of a file: name is the path, or file and path with a colon between.
 func line(name string, offset int, text string) connectors.Record {
 	file, path, two := strings.Cut(name, ":")
@@ -75,6 +81,11 @@ func TestReplay(t *testing.T) {
 		"unchanged TOAST": {
 			log:    []connectors.Record{change('c', 1, 1, text(big)), change('u', 1, 2, schema.Missing)},
 			source: []connectors.Record{row(1, big)}, want: Count{Agreed: 1},
+		},
+		"unchanged TOAST under another key": {
+			log: []connectors.Record{change('c', 1, 1, text(big)), with(change('d', 1, 2, schema.Value{}), headerNewKey), tombstone,
+				with(change('c', 2, 3, schema.Missing), headerOldKey), change('c', 1, 4, text("again"))},
+			source: []connectors.Record{row(2, big), row(1, "again")}, want: Count{Agreed: 2},
 		},
 		"missing":        {log: []connectors.Record{change('c', 1, 1, text("a"))}, source: []connectors.Record{row(1, "a"), row(2, "b")}, want: Count{Agreed: 1, Missing: 1}},
 		"different":      {log: []connectors.Record{change('c', 1, 1, text("a"))}, source: []connectors.Record{row(1, "b")}, want: Count{Different: 1}},

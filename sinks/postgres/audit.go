@@ -23,23 +23,54 @@ const auditFlush = 4 << 20
 // cannot be judged: they are left out, as are columns that no record left sent.
 func (s *sink) Audit(ctx context.Context, env connectors.SinkEnv, a connectors.Assignment, end int64,
 	next func() (*connectors.Record, error), report func(connectors.Difference)) (int64, error) {
-	t := newTask(s, env)
-	c, err := t.session(ctx)
+	au, err := s.AuditSnapshot(ctx, env, a)
 	if err != nil {
 		return 0, err
 	}
-	defer t.hangUp() // the temporary tables and the transaction go with it
-	if err := exec(ctx, c, "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ"); err != nil {
-		return 0, classify(err, "begin the audit")
+	defer func() { _ = au.Close() }() // nothing was changed
+	if au.Next() > end {
+		return 0, fmt.Errorf("the target has moved on to offset %d while the audit of the log up to %d began: stop the topic's writers, or audit again in a quiet moment", au.Next(), end)
 	}
-	au := &audit{t: t, c: c, a: a, report: report, upto: a.StartOffset}
-	if err := au.point(ctx, end); err != nil {
-		return 0, err
+	return au.Compare(ctx, next, report)
+}
+
+// AuditSnapshot opens a transaction that sees the offset and the rows of one moment.
+func (s *sink) AuditSnapshot(ctx context.Context, env connectors.SinkEnv, a connectors.Assignment) (connectors.AuditSnapshot, error) {
+	t := newTask(s, env)
+	c, err := t.session(ctx)
+	if err != nil {
+		return nil, err
 	}
+	au := &audit{t: t, c: c, a: a, upto: a.StartOffset}
+	// The replay may leave the transaction alone for long.
+	if err = exec(ctx, c, "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		err = classify(err, "begin the audit")
+	} else {
+		err = au.point(ctx)
+	}
+	if err != nil {
+		t.hangUp()
+		return nil, err
+	}
+	return au, nil
+}
+
+// Next is where the target stands.
+func (au *audit) Next() int64 { return au.upto }
+
+// Compare replays the log and compares.
+func (au *audit) Compare(ctx context.Context, next func() (*connectors.Record, error), report func(connectors.Difference)) (int64, error) {
+	au.report = report
 	if err := au.replay(ctx, next); err != nil {
 		return 0, err
 	}
 	return au.compare(ctx)
+}
+
+// Close ends the session, and with it the transaction and its temporary tables.
+func (au *audit) Close() error {
+	au.t.hangUp()
+	return nil
 }
 
 type audit struct {
@@ -53,8 +84,10 @@ type audit struct {
 	there  bool // the target has the table
 }
 
+var _ connectors.SnapshotAuditor = (*sink)(nil)
+
 // point reads how far the target is, and makes the empty copy.
-func (au *audit) point(ctx context.Context, end int64) error {
+func (au *audit) point(ctx context.Context) error {
 	rows, err := query(ctx, au.c, "SELECT to_regclass("+quoteLit(au.t.s.offsetsTable())+") IS NOT NULL")
 	if err != nil {
 		return classify(err, "look for the table of offsets")
@@ -72,9 +105,6 @@ func (au *audit) point(ctx context.Context, end int64) error {
 			return classify(err, "read the table of offsets")
 		}
 		au.shared = string(rows[0][0]) == "t"
-	}
-	if au.upto > end {
-		return fmt.Errorf("the target has moved on to offset %d while the audit of the log up to %d began: stop the topic's writers, or audit again in a quiet moment", au.upto, end)
 	}
 	if au.tb, err = au.t.s.loadTable(ctx, au.c, au.t.s.tableName(au.a.Topic)); err != nil {
 		return err

@@ -77,6 +77,15 @@ func TestKills(t *testing.T) {
 	if err := <-changed; err != nil {
 		t.Fatal(err)
 	}
+	// Once while the database goes on changing, once at rest.
+	busy := make(chan error, 1)
+	go func() { busy <- db.change(*rows / 3) }()
+	if out, code := node.Run(t, env, "audit", file, "copy", "--bootstrap", n.Kafka, "--http", n.HTTP); code != 0 {
+		t.Errorf("audit of a busy copy ended with %d:\n%s", code, out)
+	}
+	if err := <-busy; err != nil {
+		t.Fatal(err)
+	}
 	for _, sink := range []string{"copy", "history"} {
 		out, code := node.Run(t, env, "audit", file, sink, "--bootstrap", n.Kafka, "--http", n.HTTP)
 		t.Logf("forebay audit %s:\n%s", sink, out)
