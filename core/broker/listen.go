@@ -87,6 +87,9 @@ func splitHostPort(hp string) (host string, port int32, err error) {
 
 func (a address) listen(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
+	if Loopback(a.bind) {
+		lc.Control = unpaced
+	}
 	l, err := lc.Listen(ctx, "tcp", a.bind)
 	if err == nil {
 		return l, nil
