@@ -6,6 +6,7 @@ import (
 	"github.com/forebayhub/forebay/sinks/file"
 	"github.com/forebayhub/forebay/sinks/hdfs"
 	pgsink "github.com/forebayhub/forebay/sinks/postgres"
+	"github.com/forebayhub/forebay/sources/mongodb"
 	"github.com/forebayhub/forebay/sources/postgres"
 	"github.com/forebayhub/forebay/sources/tail"
 )
@@ -13,7 +14,7 @@ import (
 // Registry lists our sources and sinks.
 func Registry() connectors.Registry {
 	return connectors.Registry{
-		Sources: []connectors.SourceType{postgres.Type(), tail.Type()},
+		Sources: []connectors.SourceType{mongodb.Type(), postgres.Type(), tail.Type()},
 		Sinks:   []connectors.SinkType{file.Type(), hdfs.Type(), pgsink.Type()},
 	}
 }

@@ -48,9 +48,11 @@ func newReplica(t testing.TB, strict bool) *replica {
 
 func (p *replica) fail(r connectors.Record, why string) {
 	if p.bad++; p.bad < 6 {
-		p.t.Errorf("%s %s: %s %s\nbefore it:\n%s", r.Topic, why, describeRecord(r), r.Change.Source.Value.List[cdc.FieldSequence].Text(), strings.Join(p.trace[p.key(r)], "\n"))
+		p.t.Errorf("%s %s: %s %s\nbefore it:\n%s", r.Topic, why, short(describeRecord(r)), r.Change.Source.Value.List[cdc.FieldSequence].Text(), strings.Join(p.trace[p.key(r)], "\n"))
 	}
 }
+
+func short(text string) string { return text[:min(len(text), 700)] }
 
 func (p *replica) key(r connectors.Record) string {
 	if r.Key.Schema == nil {
@@ -77,7 +79,7 @@ func (p *replica) apply(r connectors.Record) {
 		}
 		p.seen[k+n] = true
 	}
-	defer func() { p.trace[k] = append(p.trace[k], describeRecord(r)) }()
+	defer func() { p.trace[k] = append(p.trace[k], short(describeRecord(r))) }()
 	docs := p.docs[r.Topic]
 	if docs == nil {
 		docs = map[string]string{}
@@ -130,7 +132,7 @@ func (p *replica) matches(ctx context.Context, topic string, c *mongo.Collection
 		}
 		if string(back) != string(cur.Current) {
 			if bad++; bad < 5 {
-				p.t.Errorf("%s: document %s: the topic has %s, the collection %s\n%s", topic, id, text, cur.Current, strings.Join(p.trace[topic+"\x00"+string(id)], "\n"))
+				p.t.Errorf("%s: document %s: the topic has %s, the collection %s\n%s", topic, id, short(text), short(cur.Current.String()), strings.Join(p.trace[topic+"\x00"+string(id)], "\n"))
 			}
 		}
 		delete(left, string(id))
@@ -138,7 +140,7 @@ func (p *replica) matches(ctx context.Context, topic string, c *mongo.Collection
 	check(p.t, cur.Err())
 	for id, doc := range left {
 		if bad++; bad < 5 {
-			p.t.Errorf("%s: the topic has %s %s, the collection does not\n%s", topic, id, doc, strings.Join(p.trace[topic+"\x00"+id], "\n"))
+			p.t.Errorf("%s: the topic has %s %s, the collection does not\n%s", topic, id, short(doc), strings.Join(p.trace[topic+"\x00"+id], "\n"))
 		}
 	}
 	return n
@@ -212,7 +214,7 @@ func randomValue(r *rand.Rand, depth int) any {
 	case 11:
 		return bson.Timestamp{T: r.Uint32(), I: r.Uint32()}
 	case 12:
-		return bson.Regex{Pattern: "^a/\"b", Options: "im"}
+		return bson.Symbol("s") // no regular expression: the driver reads v1's as a document, see TestExtendedJSON
 	case 13:
 		return bson.JavaScript("function() { return \"x\"; }")
 	case 14:
