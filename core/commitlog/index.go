@@ -285,15 +285,27 @@ func (x *sparse) lastWhere(in func(a int64, b uint32) bool) (a int64, b uint32, 
 	return a, b, err == nil, err
 }
 
+// searchLocked is the number of entries for which in holds. A search over all entries reads a block per step; but
+// who reads on asks next to where it asked before: in the tail, or in the block that was read last.
 func (x *sparse) searchLocked(in func(a int64, b uint32) bool, err *error) int {
-	return sort.Search(x.countLocked(), func(i int) bool {
+	out := func(i int) bool {
 		a, b, e := x.entryLocked(i)
 		if e != nil {
 			*err = e
 			return true
 		}
 		return !in(a, b)
-	})
+	}
+	from, to := 0, x.countLocked()
+	switch {
+	case x.onDisk < to && !out(x.onDisk):
+		from = x.onDisk
+	case x.block != nil:
+		if end := x.at + len(x.block)/x.width(); !out(x.at) && out(end-1) {
+			from, to = x.at, end
+		}
+	}
+	return from + sort.Search(to-from, func(i int) bool { return out(from + i) })
 }
 
 // last is the last entry.

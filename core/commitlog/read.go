@@ -170,17 +170,16 @@ func walkTo(h *handle, name string, pos, size, from, expect int64) (head record.
 func (l *Log) extent(s *segment, h *handle, size, end, stop, limit int64) (int64, error) {
 	// Jump near the end by the index: to the last entry that is within both bounds.
 	rel, p, ok, err := s.index.lastWhere(func(rel int64, p uint32) bool { return int64(p) <= stop && s.base+rel < limit })
-	if err == nil && ok && int64(p) > end && int64(p) < size {
-		// As everywhere, the index is only believed when the batch is there.
-		var b [record.HeaderSize]byte
-		if _, err := h.file.ReadAt(b[:], int64(p)); err == nil {
-			if head, err := record.Parse(b[:]); err == nil && head.BaseOffset == s.base+rel {
-				end = int64(p)
-			}
-		}
-	}
 	w := newWalker(h.file, s.path(), end, size, 8<<10)
 	defer w.done()
+	if err == nil && ok && int64(p) > end && int64(p) < size {
+		w.pos = int64(p)
+		// As everywhere, the index is only believed when the batch is there.
+		if head, err := w.header(); err == nil && head.BaseOffset == s.base+rel {
+			end = w.pos
+		}
+		w.pos = end
+	}
 	for {
 		head, err := w.header()
 		if errors.Is(err, io.EOF) {
