@@ -114,6 +114,9 @@ func jsonMap(dst []byte, s *schema.Schema, v schema.Value, depth int) ([]byte, e
 
 // jsonScalar writes numbers as numbers, bytes in base64, JSON as it is, and the rest as PostgreSQL writes it.
 func jsonScalar(dst []byte, s *schema.Schema, v schema.Value) ([]byte, error) {
+	if s.Kind == schema.Struct || s.Kind == schema.Array || s.Kind == schema.Map {
+		return dst, errKind
+	}
 	if v.Kind == schema.String && s.Name == nameJSON && json.Valid(v.Data) {
 		return append(dst, v.Data...), nil
 	}
