@@ -53,7 +53,7 @@ func TestKills(t *testing.T) {
 	t.Logf("seed %d", *seed)
 	random := rand.New(rand.NewPCG(*seed, 1))
 	source, target := testenv.Postgres(t), testenv.Postgres(t)
-	db := newShop(t, source.URL, random)
+	db := newShop(t, source.URL, rand.New(rand.NewPCG(*seed, 2)))
 	dir := t.TempDir()
 	file := node.WriteFile(t, dir, "job.yaml", config)
 	env := []string{"SLOT=copy_" + source.Database, "SOURCE=" + source.URL, "TARGET=" + target.URL}
