@@ -56,7 +56,7 @@ func (j job) run(t *testing.T) {
 		hdfs = func(tb testing.TB) *testenv.HDFSCluster { return testenv.NewHDFS(tb, 2) }
 	}
 	lake := hdfs(t)
-	db := newShop(t, pg, random)
+	db := newShop(t, pg, rand.New(rand.NewPCG(*seed, 7))) // its own: it changes rows while we kill
 	logs := filepath.Join(dir, "logs")
 	if err := os.Mkdir(logs, 0o755); err != nil {
 		t.Fatal(err)
