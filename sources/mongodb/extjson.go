@@ -84,7 +84,7 @@ func (s style) members(dst, doc []byte, array bool, depth int) ([]byte, error) {
 // one appends the value that src begins with and returns what follows it.
 func (s style) one(dst []byte, t bsoncore.Type, src []byte, depth int) (out, rest []byte, err error) {
 	v, rest, ok := bsoncore.ReadValue(src, t)
-	if !ok {
+	if !ok || !sound(v) {
 		return dst, nil, errBSON
 	}
 	switch t {
@@ -121,6 +121,31 @@ func (s style) one(dst []byte, t bsoncore.Type, src []byte, depth int) (out, res
 		dst, err = s.rare(dst, v, depth)
 	}
 	return dst, rest, err
+}
+
+// sound says whether a value of measured length has the right inside: the accessors panic otherwise.
+func sound(v bsoncore.Value) (ok bool) {
+	switch v.Type {
+	case bsoncore.TypeString:
+		_, ok = v.StringValueOK()
+	case bsoncore.TypeSymbol:
+		_, ok = v.SymbolOK()
+	case bsoncore.TypeJavaScript:
+		_, ok = v.JavaScriptOK()
+	case bsoncore.TypeBinary:
+		_, _, ok = v.BinaryOK()
+	case bsoncore.TypeCodeWithScope:
+		_, _, ok = v.CodeWithScopeOK()
+	case bsoncore.TypeRegex:
+		_, _, ok = v.RegexOK()
+	case bsoncore.TypeDBPointer:
+		_, _, ok = v.DBPointerOK()
+	case bsoncore.TypeEmbeddedDocument, bsoncore.TypeArray:
+		return true // looked at member by member
+	default:
+		return v.Validate() == nil
+	}
+	return ok
 }
 
 // rare appends the types that hardly any document has.

@@ -61,7 +61,7 @@ func TestExtendedJSON(t *testing.T) {
 			}
 		}
 	}
-	got, err := updateStyle.document(nil, bson.Raw(raw(t, d{{Key: "a.b", Value: 1}, {Key: "c", Value: bson.A{int64(1), 2}}}).Document()))
+	got, err := updateStyle.document(nil, raw(t, d{{Key: "a.b", Value: 1}, {Key: "c", Value: bson.A{int64(1), 2}}}).Document())
 	if err != nil || string(got) != `{"a.b": 1, "c": [1, 2]}` {
 		t.Errorf("%s, %v", got, err)
 	}

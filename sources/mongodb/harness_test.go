@@ -19,7 +19,6 @@ import (
 	"github.com/forebayhub/forebay/internal/testenv"
 )
 
-type m = bson.M
 type d = bson.D
 
 func kv(k string, v any) d { return d{{Key: k, Value: v}} }

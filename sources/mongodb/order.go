@@ -8,11 +8,17 @@ import (
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
 // compareIDs orders two _id values as an index without a collation does (BSON comparison order).
 // known is false for types whose order only the server knows.
 func compareIDs(a, b bson.RawValue) (c int, known bool) { return compareValues(a, b, 0) }
+
+// whole says whether a value that somebody may have tampered with can be taken apart.
+func whole(v bson.RawValue) bool {
+	return v.Validate() == nil && sound(bsoncore.Value{Type: bsoncore.Type(v.Type), Data: v.Value})
+}
 
 // rank is a type's place in the comparison order; 0 is a type that is not compared here.
 func rank(t bson.Type) int {
@@ -47,7 +53,7 @@ func rank(t bson.Type) int {
 
 func compareValues(a, b bson.RawValue, depth int) (int, bool) {
 	ra, rb := rank(a.Type), rank(b.Type)
-	if ra == 0 || rb == 0 || depth > maxNesting || a.Validate() != nil || b.Validate() != nil {
+	if ra == 0 || rb == 0 || depth > maxNesting || !whole(a) || !whole(b) {
 		return 0, false
 	}
 	if ra != rb {
