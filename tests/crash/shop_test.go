@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/forebayhub/forebay/internal/testenv"
 )
@@ -36,7 +37,7 @@ func newShop(t *testing.T, pg *testenv.PostgresServer, random *rand.Rand) *shop 
 	return &shop{t: t, pg: pg, random: random, nextID: map[string]int64{"customers": 3001, "orders": 3001}}
 }
 
-// change makes n row changes, committed or rolled back, in transactions of one to ten.
+// change makes n committed row changes, in transactions of one to ten, and more that are rolled back.
 func (s *shop) change(n int) {
 	ctx := context.Background()
 	var conn *pgx.Conn
@@ -50,7 +51,8 @@ func (s *shop) change(n int) {
 		}
 		changes := s.transaction()
 		// A connection that breaks leaves the transaction undecided; the table itself is the truth, so going on is right.
-		if _, err := conn.Exec(ctx, strings.Join(changes, ";\n")); err != nil {
+		results, err := conn.PgConn().Exec(ctx, strings.Join(changes, ";\n")).ReadAll()
+		if err != nil {
 			if !conn.IsClosed() {
 				s.err = fmt.Errorf("%w in\n%s", err, strings.Join(changes, ";\n"))
 				return
@@ -58,9 +60,28 @@ func (s *shop) change(n int) {
 			conn = nil
 			continue
 		}
-		done += len(changes)
+		done += committed(results)
 	}
 	s.err = conn.Close(ctx)
+}
+
+// committed counts the rows that a transaction changed for good.
+func committed(results []*pgconn.Result) (n int) {
+	if results[len(results)-1].CommandTag.String() != "COMMIT" {
+		return 0
+	}
+	saved := 0
+	for _, r := range results {
+		switch tag := r.CommandTag; tag.String() {
+		case "SAVEPOINT":
+			saved = n
+		case "ROLLBACK":
+			n = saved
+		default:
+			n += int(tag.RowsAffected())
+		}
+	}
+	return n
 }
 
 func (s *shop) connect(ctx context.Context) (*pgx.Conn, error) {
