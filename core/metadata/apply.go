@@ -14,6 +14,7 @@ var (
 	ErrUnknownTopic   = errors.New("unknown topic")
 	ErrUnknownNode    = errors.New("unknown node")
 	ErrStale          = errors.New("changed meanwhile")
+	ErrIneligible     = errors.New("replica may not be in the ISR")
 	ErrInvalidTopic   = errors.New("invalid topic")
 	ErrInvalidCommand = errors.New("invalid command")
 )
