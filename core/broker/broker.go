@@ -204,7 +204,7 @@ func (b *Broker) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.recover(); err != nil {
+	if err := b.openLogs(); err != nil {
 		return err
 	}
 	if b.o.Cluster != nil {
@@ -217,8 +217,8 @@ func (b *Broker) open(ctx context.Context) error {
 	return nil
 }
 
-// recover opens the logs, as the Image says.
-func (b *Broker) recover() error {
+// openLogs opens the logs, as the Image says.
+func (b *Broker) openLogs() error {
 	o := replica.Options{
 		NodeID: b.o.NodeID, FS: b.o.FS, Dir: b.dir.path("log"), Quarantine: b.dir.path("quarantine"),
 		Durability: b.o.Durability, Syncer: b.syncer, Logger: b.o.Logger, Clean: b.dir.clean, BootID: b.o.BootID,

@@ -251,3 +251,51 @@ func newGate(p *Peers, remembers func() bool) *gate {
 }
 
 func (g *gate) Consumer() <-chan raft.RPC { return g.pass }
+
+const callIndex = "index"
+
+type position struct {
+	Index uint64 `json:"i"`
+}
+
+// answerIndex is the leader's side of Current.
+func (q *Quorum) answerIndex(ctx context.Context, _ []byte) ([]byte, error) {
+	if !q.Leads() {
+		return nil, ErrNotLeader
+	}
+	if err := q.Barrier(ctx); err != nil {
+		return nil, err
+	}
+	return json.Marshal(position{q.Image().Index})
+}
+
+// Current returns once the Image here has all that was agreed on before the call: a restarted
+// node's own log does not tell how much of it that is.
+func (q *Quorum) Current(ctx context.Context) error {
+	for {
+		var p position
+		addr, id := q.raft.LeaderWithID()
+		err := ErrNotLeader
+		switch {
+		case q.Leads():
+			err = q.Barrier(ctx)
+		case id != "":
+			if a, aerr := (addresses{q.peers}).ServerAddr(id); aerr == nil {
+				addr = a
+			}
+			step, cancel := context.WithTimeout(ctx, time.Second)
+			err = q.peers.Call(step, string(addr), callIndex, struct{}{}, &p)
+			cancel()
+		}
+		if err == nil {
+			return q.WaitIndex(ctx, p.Index)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", err, ctx.Err())
+		case <-q.closing:
+			return ErrClosed
+		case <-time.After(retryPause):
+		}
+	}
+}

@@ -170,6 +170,7 @@ func open(o Options, st *store) (*Quorum, error) {
 	}}
 	if o.Peers != nil {
 		o.Peers.Handle(callPropose, q.answerPropose)
+		o.Peers.Handle(callIndex, q.answerIndex)
 		o.Peers.Handle(callStatus, q.answerStatus)
 		o.Peers.Handle(callGrant, q.answerGrant)
 	}
