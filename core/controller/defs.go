@@ -170,7 +170,7 @@ var brokerDefs = []*def{
 	{name: "auto.create.topics.enable", typ: boolean, value: "true", doc: "Whether a topic that a client asks for is created."},
 	{name: "delete.topic.enable", typ: boolean, value: "true", doc: "Whether topics can be deleted."},
 	{name: "num.partitions", typ: integer, value: "1", lo: 1, hi: MaxPartitions, doc: "Partitions of a topic created without a number."},
-	{name: "default.replication.factor", typ: integer, value: "1", lo: 1, hi: math.MaxInt16, doc: "Replicas of a topic created without a number."},
+	{name: "default.replication.factor", typ: integer, value: "3", lo: 1, hi: math.MaxInt16, doc: "Replicas of a topic created without a number; unless it is set, at most as many as there are nodes."},
 	{name: "offsets.topic.num.partitions", typ: integer, value: "50", lo: 1, hi: MaxPartitions, doc: "Partitions of __consumer_offsets."},
 	{name: "offsets.topic.replication.factor", typ: short, value: "3", lo: 1, hi: math.MaxInt16, doc: "Replicas of __consumer_offsets; at most as many as there are nodes."},
 	{name: "offsets.topic.segment.bytes", typ: integer, value: "104857600", lo: 1, hi: maxInt, doc: "Segment size of __consumer_offsets."},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,7 +18,7 @@ import (
 	"github.com/forebayhub/forebay/internal/testenv"
 )
 
-// Node is one `forebay up` process, started again after each Kill with the same arguments.
+// Node is one `forebay up` or `forebay server` process, started again after each Kill with the same arguments.
 type Node struct {
 	Kafka, HTTP string        // addresses of the last start
 	ReadyAfter  time.Duration // from exec to the ready line, of the last start
@@ -34,12 +35,34 @@ type Node struct {
 // New prepares `forebay up ARGS` on fixed free ports, so that clients find it again after a kill.
 func New(tb testing.TB, args ...string) *Node {
 	tb.Helper()
+	return prepare(tb, append([]string{"up", "--kafka", freeAddr(tb), "--http", freeAddr(tb)}, args...))
+}
+
+// NewCluster prepares count `forebay server ARGS` that find each other, each with its own data directory and ports.
+func NewCluster(tb testing.TB, count int, args ...string) []*Node {
+	tb.Helper()
+	var gossip []string
+	for range count {
+		gossip = append(gossip, freeAddr(tb))
+	}
+	var nodes []*Node
+	for i := range count {
+		own := []string{
+			"server", "--id", strconv.Itoa(i + 1), "--data", tb.TempDir(), "--kafka", freeAddr(tb), "--http", freeAddr(tb), "--peer", freeAddr(tb),
+			"--gossip", gossip[i], "--join", strings.Join(gossip, ","), "--expect", strconv.Itoa(count),
+		}
+		nodes = append(nodes, prepare(tb, append(own, args...)))
+	}
+	return nodes
+}
+
+func prepare(tb testing.TB, args []string) *Node {
+	tb.Helper()
 	log, err := os.CreateTemp(tb.TempDir(), "forebay-*.log")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n := &Node{tb: tb, binary: testenv.Binary(tb), log: log}
-	n.args = append([]string{"up", "--kafka", freeAddr(tb), "--http", freeAddr(tb)}, args...)
+	n := &Node{tb: tb, binary: testenv.Binary(tb), log: log, args: args}
 	tb.Cleanup(func() {
 		n.Kill()
 		if tb.Failed() {
