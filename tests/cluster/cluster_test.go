@@ -180,7 +180,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// load is a cluster with two producers on it.
+// load is a cluster with two plain producers, a transactional one and a committing group on it.
 func load(t *testing.T) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop func()) {
 	t.Helper()
 	t.Logf("seed %d", *seed)
@@ -188,7 +188,7 @@ func load(t *testing.T) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop
 	start(t, nodes)
 	admin = kadm.NewClient(client(t, nodes))
 	ctx, cancel := context.WithCancel(context.Background())
-	if _, err := admin.CreateTopic(ctx, partitions, 3, nil, "numbers"); err != nil {
+	if _, err := admin.CreateTopics(ctx, partitions, 3, nil, "numbers", "txn"); err != nil {
 		t.Fatal(err)
 	}
 	l = &ledger{acked: map[string]map[int64]place{}}
@@ -196,7 +196,16 @@ func load(t *testing.T) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop
 	for i := range 2 {
 		wg.Go(func() { produce(ctx, t, nodes, fmt.Sprintf("p%d", i), l) })
 	}
-	stop = func() { cancel(); wg.Wait() }
+	wg.Go(func() { transact(ctx, t, nodes, "t0", l) })
+	var steppedBack error
+	wg.Go(func() { steppedBack = commitOffsets(ctx, t, nodes) })
+	stop = func() {
+		cancel()
+		wg.Wait()
+		if steppedBack != nil {
+			t.Error(steppedBack)
+		}
+	}
 	t.Cleanup(stop)
 	within(t, 30*time.Second, "acknowledgements", func() bool { return l.count() > 200 })
 	within(t, 30*time.Second, "three replicas in sync", func() bool { return inSync(admin, "numbers", 3) })
@@ -263,17 +272,9 @@ func verify(t *testing.T, nodes []*node.Node, l *ledger) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	admin := kadm.NewClient(client(t, nodes))
-	ends, err := admin.ListEndOffsets(ctx, "numbers")
-	if err != nil || ends.Error() != nil {
-		t.Fatal(err, ends.Error())
-	}
-	left := map[int32]int64{}
-	ends.Each(func(e kadm.ListedOffset) {
-		if e.Offset > 0 {
-			left[e.Partition] = e.Offset
-		}
-	})
-	c := client(t, nodes, kgo.ConsumeTopics("numbers"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	left := decided(ctx, t, admin)
+	c := client(t, nodes, kgo.ConsumeTopics("numbers", "txn"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	found := map[string]map[int64]place{}
 	last := map[string]int64{}
 	read := 0
@@ -283,14 +284,18 @@ func verify(t *testing.T, nodes []*node.Node, l *ledger) {
 			t.Fatalf("not everything could be read: %v left", left)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			read++
-			if r.Offset >= left[r.Partition]-1 {
-				delete(left, r.Partition)
+			where := r.Topic + "/" + strconv.Itoa(int(r.Partition))
+			if end, ok := left[where]; ok && r.Offset >= end-1 {
+				delete(left, where)
 			}
+			if r.Attrs.IsControl() {
+				return
+			}
+			read++
 			name := string(r.Key)
 			number, err := strconv.ParseInt(string(r.Value), 10, 64)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("read_committed saw %q at %s@%d: it was aborted", r.Value, where, r.Offset)
 			}
 			if found[name] == nil {
 				found[name] = map[int64]place{}
@@ -322,4 +327,109 @@ func verify(t *testing.T, nodes []*node.Node, l *ledger) {
 		t.Errorf("%d acknowledged records are lost: %s …", len(lost), strings.Join(lost[:min(5, len(lost))], ", "))
 	}
 	t.Logf("%d records read back, %d were acknowledged", read, l.count())
+}
+
+// decided waits until the timeout of transactions that were left open has decided them, and gives the ends of the partitions.
+func decided(ctx context.Context, t *testing.T, admin *kadm.Client) map[string]int64 {
+	t.Helper()
+	for {
+		ends, err := admin.ListEndOffsets(ctx, "numbers", "txn")
+		if err != nil || ends.Error() != nil {
+			t.Fatal(err, ends.Error())
+		}
+		stable, err := admin.ListCommittedOffsets(ctx, "numbers", "txn")
+		if err != nil || stable.Error() != nil {
+			t.Fatal(err, stable.Error())
+		}
+		left, open := map[string]int64{}, ""
+		ends.Each(func(e kadm.ListedOffset) {
+			where := e.Topic + "/" + strconv.Itoa(int(e.Partition))
+			if e.Offset > 0 {
+				left[where] = e.Offset
+			}
+			if s, _ := stable.Lookup(e.Topic, e.Partition); s.Offset < e.Offset {
+				open = fmt.Sprintf("%s: %d of %d", where, s.Offset, e.Offset)
+			}
+		})
+		if open == "" {
+			return left
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("a transaction hangs: %s", open)
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// transact commits two of three transactions; records of the third must never be seen.
+func transact(ctx context.Context, t *testing.T, nodes []*node.Node, name string, l *ledger) {
+	var n int64
+	for ctx.Err() == nil { // a fenced or failed producer starts again, as an application would
+		if err := transactWith(ctx, nodes, name, &n, l); err != nil && ctx.Err() == nil {
+			pause(ctx, 20*time.Millisecond)
+		}
+	}
+}
+
+func transactWith(ctx context.Context, nodes []*node.Node, name string, n *int64, l *ledger) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(bootstrap(nodes)...), kgo.TransactionalID(name), kgo.TransactionTimeout(10*time.Second), kgo.RetryTimeout(20*time.Second),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for ctx.Err() == nil {
+		if err := c.BeginTransaction(); err != nil {
+			return err
+		}
+		commit, abort := kgo.TryCommit, *n/5%3 == 2
+		var records []*kgo.Record
+		for range 5 {
+			r := &kgo.Record{Topic: "txn", Partition: int32(*n % partitions), Key: []byte(name), Value: strconv.AppendInt(nil, *n, 10)}
+			if abort {
+				r.Value = append([]byte("aborted-"), r.Value...)
+			}
+			*n++
+			records = append(records, r)
+		}
+		step, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		if c.ProduceSync(step, records...).FirstErr() != nil || abort {
+			commit = kgo.TryAbort
+		}
+		err := c.EndTransaction(step, commit)
+		cancel()
+		if err != nil {
+			return err // undecided: neither in the ledger nor forbidden
+		}
+		if commit == kgo.TryCommit {
+			for _, r := range records {
+				number, _ := strconv.ParseInt(string(r.Value), 10, 64) // as it was written above
+				l.ack(name, number, place{r.Partition, r.Offset})
+			}
+		}
+	}
+	return nil
+}
+
+// commitOffsets raises a group's offset by one, again and again, and reads it back.
+func commitOffsets(ctx context.Context, t *testing.T, nodes []*node.Node) error {
+	admin := kadm.NewClient(client(t, nodes))
+	var acked int64 = -1
+	for at := int64(0); ctx.Err() == nil; at++ {
+		var o kadm.Offsets
+		o.AddOffset("numbers", 0, at, -1)
+		if resp, err := admin.CommitOffsets(ctx, "clerk", o); err == nil && resp.Error() == nil {
+			acked = at
+		}
+		got, err := admin.FetchOffsets(ctx, "clerk")
+		if err != nil || got.Error() != nil {
+			continue
+		}
+		if o, ok := got.Lookup("numbers", 0); acked >= 0 && (!ok || o.At < acked) {
+			return fmt.Errorf("group clerk: offset %d was acknowledged and %+v was read back", acked, o)
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+	t.Logf("group clerk: %d commits acknowledged at the end", acked)
+	return nil
 }
