@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	})
 	root.AddCommand(
 		upCommand(s), serverCommand(s), lintCommand(s), auditCommand(s),
-		topicsCommand(s), groupsCommand(s), connectorsCommand(s),
+		topicsCommand(s), groupsCommand(s), connectorsCommand(s), nodesCommand(s),
 		produceCommand(s), consumeCommand(s),
 		fieldsCommand(s), logCommand(s), doctorCommand(s), versionCommand(s),
 	)

@@ -185,26 +185,26 @@ func (q *Quorum) Members() (voters, others []Member, err error) {
 	return voters, others, nil
 }
 
-// Admit adds a node to the group, or takes its new address; the leader's part. A node votes while there are fewer
-// than MaxVoters. It is called for one node at a time.
+// Admit adds a node to the group; the leader's part. It votes while there are fewer than MaxVoters. It is called for one node
+// at a time.
+//
+// A member that has moved keeps the address that it was admitted with: peers are found by what gossip says now, the
+// old address is what is left where it says nothing. (raft 1.8.0 also reads a changed address without its lock.)
 func (q *Quorum) Admit(m Member) error {
 	voters, others, err := q.Members()
 	if err != nil {
 		return err
 	}
 	same := func(o Member) bool { return o.ID == m.ID }
-	isVoter, isOther := slices.ContainsFunc(voters, same), slices.ContainsFunc(others, same)
-	if slices.Contains(voters, m) || slices.Contains(others, m) && len(voters) >= MaxVoters {
+	if slices.ContainsFunc(voters, same) || slices.ContainsFunc(others, same) {
 		return nil
 	}
 	id, addr := raft.ServerID(strconv.Itoa(int(m.ID))), raft.ServerAddress(m.Address)
-	switch {
-	case isVoter, len(voters) < MaxVoters:
-		err = q.raft.AddVoter(id, addr, 0, configTimeout).Error()
-	case isOther, len(voters) >= MaxVoters:
-		err = q.raft.AddNonvoter(id, addr, 0, configTimeout).Error()
+	add := q.raft.AddVoter
+	if len(voters) >= MaxVoters {
+		add = q.raft.AddNonvoter
 	}
-	if err != nil {
+	if err := add(id, addr, 0, configTimeout).Error(); err != nil {
 		return fmt.Errorf("add node %d at %s to the metadata quorum: %w", m.ID, m.Address, err)
 	}
 	return nil

@@ -20,6 +20,10 @@ const (
 	SessionTimeout = time.Second
 	HeartbeatEvery = 200 * time.Millisecond
 	activeTick     = 50 * time.Millisecond
+	// preferredEvery is how often preferred leaders get their partitions back; like leader.imbalance.check.interval.seconds,
+	// which Kafka has at 300. preferredBatch bounds the moves of one round.
+	preferredEvery = 10 * time.Second
+	preferredBatch = 100
 	callHeartbeat  = "heartbeat"
 )
 
@@ -89,6 +93,7 @@ func (a *Active) Run(ctx context.Context) error {
 	last := a.now()
 	admit := true // the nodes are looked at
 	var admitted time.Time
+	preferred := last
 	for {
 		select {
 		case <-ctx.Done():
@@ -113,6 +118,35 @@ func (a *Active) Run(ctx context.Context) error {
 			a.extend(last.Sub(now))
 		}
 		a.fence(ctx)
+		if now.Sub(preferred) > preferredEvery {
+			preferred = now
+			a.prefer(ctx)
+		}
+	}
+}
+
+// prefer gives partitions back to their first replica, where that is alive and in sync: else whoever came back
+// last would lead nothing for good.
+func (a *Active) prefer(ctx context.Context) {
+	image := a.o.Group.Image()
+	moved := 0
+	for _, t := range image.Topics {
+		for _, p := range t.Partitions {
+			first := p.Replicas[0]
+			n := image.Nodes[first]
+			if p.Leader == first || p.Leader == -1 || n == nil || n.Fenced || !slices.Contains(p.ISR, first) {
+				continue
+			}
+			if moved++; moved > preferredBatch {
+				return
+			}
+			step, cancel := context.WithTimeout(ctx, time.Second)
+			_, err := a.o.Group.Propose(step, &metadata.ChangePartition{Topic: p.TopicID, Number: p.Number, Expected: p.PartitionEpoch, Leader: first, ISR: p.ISR})
+			cancel()
+			if err != nil {
+				return // tried again
+			}
+		}
 	}
 }
 
