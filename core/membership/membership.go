@@ -53,6 +53,7 @@ type List struct {
 	mu    sync.Mutex
 	self  Member
 	known map[int32]Member // the newest word of each, dead ones too: their address may still be right
+	alive map[int32]bool
 }
 
 // Open binds the gossip listener. Nothing is sent before Run.
@@ -68,7 +69,7 @@ func Open(o Options) (*List, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gossip address %q: %w", o.Bind, err)
 	}
-	l := &List{o: o, changed: make(chan struct{}, 1), self: o.Self, known: map[int32]Member{}}
+	l := &List{o: o, changed: make(chan struct{}, 1), self: o.Self, known: map[int32]Member{}, alive: map[int32]bool{}}
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = strconv.Itoa(int(o.Self.ID))
 	conf.BindAddr, conf.BindPort, conf.AdvertisePort = host, port, 0
@@ -95,12 +96,13 @@ func (l *List) Addr() string { return l.list.LocalNode().Address() }
 
 // Members are the nodes that seem alive, this one too, by id.
 func (l *List) Members() []Member {
+	// Not memberlist's own list: it changes the nodes in it while they are read.
+	l.mu.Lock()
 	var list []Member
-	for _, n := range l.list.Members() {
-		if m, err := parse(n); err == nil {
-			list = append(list, m)
-		}
+	for id := range l.alive {
+		list = append(list, l.known[id])
 	}
+	l.mu.Unlock()
 	slices.SortFunc(list, func(a, b Member) int { return int(a.ID) - int(b.ID) })
 	return list
 }
@@ -221,7 +223,15 @@ func (d *delegate) MergeRemoteState([]byte, bool)   {}
 
 func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.heard(n) }
 func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.heard(n) }
-func (d *delegate) NotifyLeave(*memberlist.Node)    { d.tell() }
+
+func (d *delegate) NotifyLeave(n *memberlist.Node) {
+	if id, err := strconv.ParseInt(n.Name, 10, 32); err == nil {
+		d.mu.Lock()
+		delete(d.alive, int32(id))
+		d.mu.Unlock()
+	}
+	d.tell()
+}
 
 // maxKnown bounds what a stranger on the gossip port can make this node remember.
 const maxKnown = 4096
@@ -235,6 +245,7 @@ func (d *delegate) heard(n *memberlist.Node) {
 	d.mu.Lock()
 	if _, ok := d.known[m.ID]; ok || len(d.known) < maxKnown {
 		d.known[m.ID] = m
+		d.alive[m.ID] = true
 	}
 	d.mu.Unlock()
 	d.tell()
