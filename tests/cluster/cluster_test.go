@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,6 +58,8 @@ func client(t *testing.T, nodes []*node.Node, opts ...kgo.Opt) *kgo.Client {
 	c, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(bootstrap(nodes)...), kgo.RetryTimeout(30 * time.Second), kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }), kgo.DialTimeout(time.Second),
+		// Who waits for a node that hangs finds out only by these.
+		kgo.ProduceRequestTimeout(2 * time.Second), kgo.RequestTimeoutOverhead(time.Second),
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -266,6 +270,51 @@ func TestAllMayDie(t *testing.T) {
 	verify(t, nodes, l)
 }
 
+// TestAnEmptiedNode kills a node and takes its disk away. It comes back under its id, knows nothing, is in no ISR until it
+// has caught up, and then may be relied upon: the others die.
+func TestAnEmptiedNode(t *testing.T) {
+	nodes, admin, l, stop := load(t)
+	for _, at := range []int{1, 0} {
+		nodes[at].Kill()
+		entries, err := os.ReadDir(nodes[at].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if err := os.RemoveAll(filepath.Join(nodes[at].Data, e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		nodes[at].Start()
+		within(t, 40*time.Second, "three replicas in sync again", func() bool { return inSync(admin, "numbers", 3) && inSync(admin, "txn", 3) })
+		before := l.count()
+		within(t, 20*time.Second, "acknowledgements", func() bool { return l.count() > before+500 })
+	}
+	stop()
+	verify(t, nodes, l)
+}
+
+// TestAPausedNode stops a node for longer than its lease. It wakes up as a leader that is none any more: nothing that it does then counts.
+func TestAPausedNode(t *testing.T) {
+	nodes, admin, l, stop := load(t)
+	for _, n := range nodes {
+		if err := n.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		before := l.count()
+		within(t, 20*time.Second, "acknowledgements beside a node that hangs", func() bool { return l.count() > before+500 })
+		if err := n.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		within(t, 40*time.Second, "three replicas in sync again", func() bool { return inSync(admin, "numbers", 3) })
+	}
+	stop()
+	l.mu.Lock()
+	t.Logf("the producers' longest gap was %v", l.gap)
+	l.mu.Unlock()
+	verify(t, nodes, l)
+}
+
 // verify reads everything and holds it against the ledger.
 func verify(t *testing.T, nodes []*node.Node, l *ledger) {
 	t.Helper()
@@ -373,7 +422,8 @@ func transact(ctx context.Context, t *testing.T, nodes []*node.Node, name string
 
 func transactWith(ctx context.Context, nodes []*node.Node, name string, n *int64, l *ledger) error {
 	c, err := kgo.NewClient(kgo.SeedBrokers(bootstrap(nodes)...), kgo.TransactionalID(name), kgo.TransactionTimeout(10*time.Second), kgo.RetryTimeout(20*time.Second),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
+		kgo.ProduceRequestTimeout(2*time.Second), kgo.RequestTimeoutOverhead(time.Second))
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 type Node struct {
 	Kafka, HTTP string        // addresses of the last start
 	ReadyAfter  time.Duration // from exec to the ready line, of the last start
+	Data        string        // the data directory, of a node of NewCluster
 
 	tb     testing.TB
 	binary string
@@ -47,11 +48,14 @@ func NewCluster(tb testing.TB, count int, args ...string) []*Node {
 	}
 	var nodes []*Node
 	for i := range count {
+		data := tb.TempDir()
 		own := []string{
-			"server", "--id", strconv.Itoa(i + 1), "--data", tb.TempDir(), "--kafka", freeAddr(tb), "--http", freeAddr(tb), "--peer", freeAddr(tb),
+			"server", "--id", strconv.Itoa(i + 1), "--data", data, "--kafka", freeAddr(tb), "--http", freeAddr(tb), "--peer", freeAddr(tb),
 			"--gossip", gossip[i], "--join", strings.Join(gossip, ","), "--expect", strconv.Itoa(count),
 		}
-		nodes = append(nodes, prepare(tb, append(own, args...)))
+		n := prepare(tb, append(own, args...))
+		n.Data = data
+		nodes = append(nodes, n)
 	}
 	return nodes
 }
@@ -146,6 +150,12 @@ func (n *Node) TryStart() error {
 
 // PID of the running process.
 func (n *Node) PID() int { return n.cmd.Process.Pid }
+
+// Pause is SIGSTOP: the process does nothing, and does not know it.
+func (n *Node) Pause() error { return n.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume is SIGCONT.
+func (n *Node) Resume() error { return n.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Kill is SIGKILL, and waits for the end. Without a process it does nothing.
 func (n *Node) Kill() { n.end(syscall.SIGKILL) }
