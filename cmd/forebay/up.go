@@ -231,7 +231,11 @@ func serve(ctx context.Context, s streams, o upOptions, node broker.Options, con
 		}
 	}()
 	showDone := showTable(workerCtx, s, w)
-	err = w.Run(workerCtx)
+	if node.Cluster != nil && !strings.Contains(node.Cluster.Roles, "worker") {
+		<-workerCtx.Done() // the REST API still answers, with no connectors
+	} else {
+		err = w.Run(workerCtx)
+	}
 	<-showDone
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

@@ -182,6 +182,46 @@ func TestThreeFoundOneGroup(t *testing.T) {
 	}
 }
 
+// A node that comes late is given a snapshot; the sixth follows without a vote, and proposes like any other.
+func TestLateNodes(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}}
+	first := w.join(t, 1, vfs.NewMemory(), "")
+	if err := first.Found(ctx, 1, w.candidates); err != nil {
+		t.Fatal(err)
+	}
+	for range 1300 {
+		if _, err := first.Propose(ctx, &metadata.AllocateProducerIDs{Node: 1, Count: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	w.admitting(t, func() []*peer { return []*peer{first} })
+	var last *peer
+	for id := metadata.NodeID(2); id <= MaxVoters+1; id++ {
+		last = w.join(t, id, vfs.NewMemory(), "")
+		if err := last.Found(ctx, 9, w.candidates); err != nil { // it never founds: it is admitted
+			t.Fatal(err)
+		}
+		if err := last.Current(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := last.Image().NextProducerID; n != 1300 {
+			t.Fatalf("node %d: next producer id %d", id, n)
+		}
+	}
+	until(t, "five voters and one other", func() bool {
+		v, o, err := first.Members()
+		return err == nil && len(v) == MaxVoters && len(o) == 1
+	})
+	if r, err := last.Propose(ctx, &metadata.AllocateProducerIDs{Node: last.id, Count: 7}); err != nil || r.First != 1300 {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
 func TestNobodyGivesItsWordTwice(t *testing.T) {
 	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
 	p := w.join(t, 3, vfs.NewMemory(), "")

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -123,7 +124,7 @@ func TestLeases(t *testing.T) {
 		}
 		// Its registration is over; with a new one it has a whole lease again.
 		old := g.Image().Nodes[3].Epoch
-		if err := a.Heartbeat(3, old); err != ErrFenced {
+		if err := a.Heartbeat(3, old); !errors.Is(err, ErrFenced) {
 			t.Errorf("heartbeat of a fenced registration: %v", err)
 		}
 		if _, err := g.Propose(t.Context(), &metadata.RegisterNode{ID: 3}); err != nil {
@@ -134,7 +135,7 @@ func TestLeases(t *testing.T) {
 		if g.fenced(3) {
 			t.Error("fenced although it kept its lease")
 		}
-		if err := a.Heartbeat(3, old); err != ErrFenced {
+		if err := a.Heartbeat(3, old); !errors.Is(err, ErrFenced) {
 			t.Errorf("heartbeat of an older registration: %v", err)
 		}
 		// Another leader, then this one again: everybody has a whole lease.
