@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
@@ -43,14 +44,18 @@ func upCommand(s streams) *cobra.Command {
 		Short: "Run a node and a worker in one process: everything that the files declare",
 		RunE:  func(c *cobra.Command, files []string) error { return up(c.Context(), s, o, files) },
 	}
-	f := c.Flags()
+	o.flags(c.Flags())
+	return c
+}
+
+// flags are those that `up` and `server` share.
+func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.data, "data", "./forebay-data", "the data directory")
 	f.StringVar(&o.kafka, "kafka", "", "`HOST:PORT` for Kafka clients; port 0 picks one (default "+defaultKafka+")")
 	f.StringVar(&o.http, "http", "127.0.0.1:8080", "`HOST:PORT` for the REST API; port 0 picks one")
 	f.StringVar(&o.durability, "durability", "power-safe", "power-safe: an acknowledged record survives a power cut; relaxed: the end of the process")
 	f.StringArrayVar(&o.set, "set", nil, "a Kafka broker property, `key=value`; repeatable")
 	f.BoolVar(&o.insecure, "insecure", false, "allow listeners that are not on loopback, although anybody who reaches them may do anything")
-	return c
 }
 
 func up(ctx context.Context, s streams, o upOptions, files []string) error {
@@ -188,8 +193,12 @@ func serve(ctx context.Context, s streams, o upOptions, node broker.Options, con
 		case <-nodeFailed:
 			return running.Wait()
 		}
-		where.Dial = b.Dial
 		kafka = b.KafkaAddr()
+		if node.Cluster == nil {
+			where.Dial = b.Dial
+		} else {
+			where.Bootstrap = []string{kafka} // what other nodes lead is reached over the network anyway
+		}
 		ready = func() error {
 			if h := b.Health(); !h.Ready {
 				return errors.New(h.Reason)
@@ -222,7 +231,11 @@ func serve(ctx context.Context, s streams, o upOptions, node broker.Options, con
 		}
 	}()
 	showDone := showTable(workerCtx, s, w)
-	err = w.Run(workerCtx)
+	if node.Cluster != nil && !strings.Contains(node.Cluster.Roles, "worker") {
+		<-workerCtx.Done() // the REST API still answers, with no connectors
+	} else {
+		err = w.Run(workerCtx)
+	}
 	<-showDone
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

@@ -11,12 +11,16 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/consensus"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/group"
+	"github.com/forebayhub/forebay/core/membership"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/core/server"
@@ -37,6 +41,8 @@ type Options struct {
 	// BootID names the run of the machine: it tells a killed process from a lost page cache (invariant 4).
 	// "": /proc/sys/kernel/random/boot_id.
 	BootID string
+	// Cluster makes this node one of several. Nil: it is alone.
+	Cluster *Cluster
 }
 
 // Broker is a running node.
@@ -51,6 +57,7 @@ type Broker struct {
 	replicas *replica.Set
 	groups   *group.Coordinator
 	txns     *txn.Coordinator
+	peers    *peers
 	server   *server.Server
 
 	ready    chan struct{}
@@ -64,7 +71,22 @@ type Broker struct {
 
 	closeOnce sync.Once
 	closeErr  error
+
+	// Of a node that is one of several; nil or zero in one that is alone.
+	links     *consensus.Peers
+	members   *membership.List
+	active    *controller.Active
+	early     errgroup.Group // goroutines that work before Run; they end with serving
+	clusterID text           // "" as long as the node belongs to no cluster
+	epoch     atomic.Int64   // of this node's registration
+	leaving   atomic.Bool
 }
+
+// text is a string that several goroutines share.
+type text struct{ v atomic.Value }
+
+func (t *text) Load() string   { s, _ := t.v.Load().(string); return s }
+func (t *text) Store(s string) { t.v.Store(s) }
 
 // openTimeout bounds the wait for the metadata quorum. Alone it takes well under a second.
 const openTimeout = 30 * time.Second
@@ -115,6 +137,9 @@ func (o Options) resolve() (Options, address, error) {
 	if o.NodeID == 0 {
 		o.NodeID = 1
 	}
+	if o.Cluster != nil {
+		o.Cluster = o.Cluster.withDefaults()
+	}
 	for _, key := range []string{"log.dirs", "log.dir"} {
 		v, ok := o.Set[key]
 		switch {
@@ -140,12 +165,17 @@ func contradiction(key, value, other string) error {
 }
 
 func (b *Broker) open(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	wait := openTimeout
+	if b.o.Cluster != nil {
+		wait = joinTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var err error
-	if b.dir, err = openDataDir(b.o.FS, b.o.DataDir, b.o.NodeID, b.o.Logger); err != nil {
+	if b.dir, err = openDataDir(b.o.FS, b.o.DataDir, b.o.NodeID, b.o.Cluster != nil, b.o.Logger); err != nil {
 		return err
 	}
+	b.clusterID.Store(b.dir.meta.ClusterID)
 	// Bound early, so that a port in use is told before anything is recovered; served only once all is.
 	if b.listener, err = b.addr.listen(ctx); err != nil {
 		return err
@@ -153,29 +183,57 @@ func (b *Broker) open(ctx context.Context) error {
 	b.syncer = commitlog.NewSyncer(0, func(err error) {
 		b.fail(&problem.Error{Code: "disk-failed", Where: b.o.DataDir, What: "a sync to disk failed; what was not synced may be lost, so this node stops: " + err.Error(), Hint: "look at the disk and the kernel's log", Err: err})
 	})
+	if b.o.Cluster != nil {
+		if err := b.openPeers(ctx); err != nil {
+			return err
+		}
+	}
 	b.quorum, err = consensus.Open(consensus.Options{
-		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Logger: b.o.Logger,
+		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.o.Logger,
 		Failed: func(err error) { b.fail(fmt.Errorf("metadata: %w", err)) },
 	})
 	if err != nil {
 		return metadataProblem(b.dir.path("raft"), err)
 	}
 	b.control = controller.New(controller.Options{Quorum: b.quorum, NodeID: b.o.NodeID, Static: b.static(), Logger: b.o.Logger})
-	if err := b.join(ctx); err != nil {
+	if b.o.Cluster == nil {
+		err = b.join(ctx)
+	} else {
+		err = b.joinCluster(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	b.replicas = replica.New(replica.Options{
+	if err := b.openLogs(); err != nil {
+		return err
+	}
+	if b.o.Cluster != nil {
+		if err := b.register(ctx); err != nil {
+			return err
+		}
+	}
+	b.quorum.Follow(b.replicas.Update)
+	b.wire()
+	return nil
+}
+
+// openLogs opens the logs, as the Image says.
+func (b *Broker) openLogs() error {
+	o := replica.Options{
 		NodeID: b.o.NodeID, FS: b.o.FS, Dir: b.dir.path("log"), Quarantine: b.dir.path("quarantine"),
 		Durability: b.o.Durability, Syncer: b.syncer, Logger: b.o.Logger, Clean: b.dir.clean, BootID: b.o.BootID,
 		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
-	})
+	}
+	if b.o.Cluster != nil {
+		o.Watermarks = b.dir.path("high-watermarks")
+		o.Following = b.following()
+	}
+	b.replicas = replica.New(o)
 	start := time.Now()
 	if err := b.replicas.Start(b.quorum.Image()); err != nil {
 		return fmt.Errorf("recover %s: %w", b.dir.path("log"), err)
 	}
 	b.o.Logger.Debug("logs recovered", "clean", b.dir.clean, "took", time.Since(start))
-	b.quorum.Follow(b.replicas.Update)
-	b.wire()
 	return nil
 }
 

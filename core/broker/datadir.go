@@ -42,12 +42,15 @@ type dataDir struct {
 	lock  io.Closer
 	meta  dirMeta
 	clean bool // the last end was in good order
+	fresh bool // made by this start: it holds nothing
+	// shared: the directory is of a node that takes its cluster id from others; "" until it has one.
+	shared bool
 }
 
 func (d *dataDir) path(name string) string { return path.Join(d.root, name) }
 
 // openDataDir locks root, creates or checks meta.json and takes the clean mark off.
-func openDataDir(fsys vfs.FS, root string, node metadata.NodeID, logger *slog.Logger) (*dataDir, error) {
+func openDataDir(fsys vfs.FS, root string, node metadata.NodeID, shared bool, logger *slog.Logger) (*dataDir, error) {
 	_, missing := fsys.Stat(root)
 	if err := fsys.MkdirAll(root, 0o755); err != nil {
 		return nil, &problem.Error{Code: "data-directory", Class: problem.Environment, Where: root, What: "cannot make the data directory: " + err.Error(), Hint: "give another with --data", Err: err}
@@ -57,7 +60,7 @@ func openDataDir(fsys vfs.FS, root string, node metadata.NodeID, logger *slog.Lo
 			return nil, fmt.Errorf("sync the folder of %s: %w", root, err)
 		}
 	}
-	d := &dataDir{fs: fsys, root: root}
+	d := &dataDir{fs: fsys, root: root, shared: shared}
 	lock, err := fsys.Lock(d.path(lockName))
 	if err != nil {
 		return nil, &problem.Error{Code: "data-directory-in-use", Class: problem.Environment, Where: root, What: "cannot lock the data directory: " + err.Error(), Hint: "is another forebay running on it? Stop it, or give another directory with --data", Err: err}
@@ -107,7 +110,21 @@ func (d *dataDir) create(node metadata.NodeID) error {
 			}
 		}
 	}
-	d.meta = dirMeta{Format: metaFormat, NodeID: node, ClusterID: newClusterID()}
+	d.fresh = true
+	d.meta = dirMeta{Format: metaFormat, NodeID: node}
+	if !d.shared {
+		d.meta.ClusterID = newClusterID()
+	}
+	return d.writeMeta()
+}
+
+// setCluster says, durably, which cluster the directory belongs to.
+func (d *dataDir) setCluster(id string) error {
+	d.meta.ClusterID = id
+	return d.writeMeta()
+}
+
+func (d *dataDir) writeMeta() error {
 	b, err := json.MarshalIndent(d.meta, "", "  ")
 	if err != nil {
 		return err
@@ -122,7 +139,7 @@ func (d *dataDir) check(b []byte, node metadata.NodeID) error {
 	wrong := func(code, hint, format string, args ...any) error {
 		return &problem.Error{Code: code, Class: problem.Environment, Where: d.path(metaName), What: fmt.Sprintf(format, args...), Hint: hint}
 	}
-	if err := json.Unmarshal(b, &d.meta); err != nil || d.meta.Format == 0 || d.meta.ClusterID == "" {
+	if err := json.Unmarshal(b, &d.meta); err != nil || d.meta.Format == 0 || d.meta.ClusterID == "" && !d.shared {
 		return wrong("foreign-data-directory", "give an empty directory, or one that forebay made, with --data", "it is not forebay's: %.100q", b)
 	}
 	if d.meta.Format > metaFormat {

@@ -11,7 +11,7 @@ import (
 
 // Run serves until ctx ends, then stops in good order. It is called once.
 //
-// The order of the end, in one place: stop accepting and drain the requests under way → end the
+// The order of the end, in one place: (one of several: give away what it leads →) stop accepting and drain the requests under way → end the
 // coordinators → end maintenance → close the logs (flushed) → close the syncer → close the metadata → mark the
 // directory as clean → unlock.
 func (b *Broker) Run(ctx context.Context) error {
@@ -52,6 +52,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			err = errors.New("the listener ended")
 		}
 	}
+	b.leave()
 	stopServing()
 	if serr := <-served; err == nil {
 		err = serr
@@ -94,15 +95,25 @@ func (b *Broker) close(mark bool) error {
 				note(err)
 			}
 		}
+		if b.peers != nil {
+			b.peers.close()
+		}
 		if b.replicas != nil {
 			note(b.replicas.Close())
 		}
 		if b.syncer != nil {
 			b.syncer.Close()
 		}
+		if b.members != nil {
+			note(b.members.Close())
+		}
 		if b.quorum != nil {
 			note(b.quorum.Close())
 		}
+		if b.links != nil {
+			note(b.links.Close())
+		}
+		note(b.early.Wait())
 		if b.dir != nil {
 			select {
 			case <-b.failed:

@@ -11,6 +11,7 @@ import (
 // wire makes the coordinators and the server; none of them starts a goroutine before Run.
 func (b *Broker) wire() {
 	c := b.control
+	b.peers = newPeers(b.o.NodeID, b.dialNode)
 	b.groups = group.New(group.Deps{
 		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Logger: b.o.Logger,
 		Options: group.Options{
@@ -20,7 +21,7 @@ func (b *Broker) wire() {
 		},
 	})
 	b.txns = txn.New(txn.Deps{
-		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Logger: b.o.Logger,
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Peers: b.peers, Logger: b.o.Logger,
 		Options: txn.Options{MaxTimeout: c.Duration("transaction.max.timeout.ms"), IDExpiry: c.Duration("transactional.id.expiration.ms")},
 	})
 	b.server = server.New(server.Deps{

@@ -21,7 +21,8 @@ type machine struct {
 
 	mu        sync.Mutex // held while followers are told; raft's goroutine and Follow take it
 	followers []func(*metadata.Image)
-	failed    error // a command that this node cannot understand: it must not go on
+	moved     chan struct{} // closed and replaced when the image is
+	failed    error         // a command that this node cannot understand: it must not go on
 	halt      func(error)
 }
 
@@ -54,6 +55,8 @@ func (m *machine) publishLocked(next *metadata.Image) {
 		fn(next)
 	}
 	m.image.Store(next)
+	close(m.moved)
+	m.moved = make(chan struct{})
 }
 
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"path"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -38,7 +40,9 @@ type Options struct {
 	FS     vfs.FS
 	Dir    string // data/raft
 	NodeID metadata.NodeID
-	// Transport connects the members. Nil: this node is alone, with timeouts of 25 ms.
+	// Peers connect the members: Found then begins a group, or waits to be admitted to one.
+	Peers *Peers
+	// Transport connects the members, in tests. Nil, and no Peers: this node is alone, with timeouts of 25 ms.
 	Transport raft.Transport
 	// Bootstrap is the first set of voters, used only on an empty Dir. Nil and no Transport: this
 	// node; nil with a Transport: wait to be added.
@@ -56,6 +60,15 @@ type Quorum struct {
 	machine *machine
 	closing chan struct{}
 	free    func() (uint64, error) // bytes that the disk has left
+	node    metadata.NodeID
+	peers   *Peers // nil: alone
+
+	// word is to whom this node has given its word that it may found the cluster.
+	word struct {
+		sync.Mutex
+		to    metadata.NodeID
+		until time.Time
+	}
 }
 
 // Commands are refused while the disk has less than reserve left, deletions while it has less than
@@ -103,6 +116,18 @@ func open(o Options, st *store) (*Quorum, error) {
 	conf.NoLegacyTelemetry = true
 
 	transport, members := o.Transport, o.Bootstrap
+	var remembers atomic.Bool
+	var self atomic.Pointer[raft.Raft]
+	if o.Peers != nil {
+		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = peerTimeout, peerTimeout, leaseTimeout
+		conf.CommitTimeout = commitTimeout
+		transport = newGate(o.Peers, func() bool {
+			if r := self.Load(); r != nil && r.LastIndex() > 0 {
+				return true
+			}
+			return remembers.Load()
+		})
+	}
 	if transport == nil {
 		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = aloneTimeout, aloneTimeout, aloneTimeout
 		conf.CommitTimeout = aloneTimeout
@@ -121,12 +146,13 @@ func open(o Options, st *store) (*Quorum, error) {
 	if err != nil {
 		return nil, err
 	}
+	remembers.Store(exists)
 	if !exists && members != nil {
 		if err := raft.BootstrapCluster(conf, st, st, snaps, transport, configuration(members)); err != nil {
 			return nil, fmt.Errorf("bootstrap the metadata quorum: %w", err)
 		}
 	}
-	m := &machine{halt: o.Failed}
+	m := &machine{halt: o.Failed, moved: make(chan struct{})}
 	m.image.Store(metadata.NewImage())
 	st.running.Store(true)
 	r, err := start(func() (*raft.Raft, error) { return raft.NewRaft(conf, m, st, st, snaps, transport) })
@@ -137,10 +163,18 @@ func open(o Options, st *store) (*Quorum, error) {
 		_ = r.Shutdown().Error() // the first error tells more
 		return nil, m.failed
 	}
-	return &Quorum{raft: r, store: st, machine: m, closing: make(chan struct{}), free: func() (uint64, error) {
+	self.Store(r)
+	q := &Quorum{raft: r, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, free: func() (uint64, error) {
 		free, _, err := o.FS.Usage(o.Dir)
 		return free, err
-	}}, nil
+	}}
+	if o.Peers != nil {
+		o.Peers.Handle(callPropose, q.answerPropose)
+		o.Peers.Handle(callIndex, q.answerIndex)
+		o.Peers.Handle(callStatus, q.answerStatus)
+		o.Peers.Handle(callGrant, q.answerGrant)
+	}
+	return q, nil
 }
 
 // start calls fn in a goroutine that a failing store may end; see store.Set.
@@ -185,7 +219,8 @@ func (q *Quorum) Ready(ctx context.Context) error {
 	}
 }
 
-// Propose returns once the command is agreed and applied here: Image shows it.
+// Propose returns once the command is agreed and applied here: Image shows it. With peers, any node
+// may propose: the leader is asked.
 // Result.Err and Errs say what it came to. When ctx ends first the command may still be applied.
 func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Result, error) {
 	need := uint64(reserve)
@@ -195,12 +230,21 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Resu
 	if free, err := q.free(); err == nil && free < need {
 		return metadata.Result{}, fmt.Errorf("%w: %d bytes free, metadata changes need %d", ErrDiskFull, free, need)
 	}
-	f := q.raft.Apply(metadata.Encode(c), 0)
+	if q.peers != nil {
+		return q.proposeAnywhere(ctx, metadata.Encode(c))
+	}
+	_, r, err := q.apply(ctx, metadata.Encode(c))
+	return r, err
+}
+
+// apply is the leader's part of Propose.
+func (q *Quorum) apply(ctx context.Context, command []byte) (uint64, metadata.Result, error) {
+	f := q.raft.Apply(command, 0)
 	if err := wait(ctx, q.closing, f); err != nil {
-		return metadata.Result{}, err
+		return 0, metadata.Result{}, err
 	}
 	o := f.Response().(outcome)
-	return o.result, o.err
+	return f.Index(), o.result, o.err
 }
 
 func wait(ctx context.Context, closing <-chan struct{}, f raft.Future) error {

@@ -119,3 +119,22 @@ func (c *Controller) AllocateProducerIDs(ctx context.Context) (first int64, coun
 	}
 	return r.First, ProducerIDBlock, nil
 }
+
+// AlterPartition has ISR changes agreed on, all in one command; one result for each, as replica.ISRAlterer says.
+func (c *Controller) AlterPartition(ctx context.Context, changes []metadata.ISRChange) []error {
+	r, err := c.quorum.Propose(ctx, &metadata.AlterPartition{Changes: changes})
+	if err == nil && r.Err == nil && len(r.Errs) == len(changes) {
+		return r.Errs
+	}
+	if err == nil {
+		err = r.Err
+	}
+	if err == nil {
+		err = fmt.Errorf("%d results for %d changes", len(r.Errs), len(changes))
+	}
+	errs := make([]error, len(changes))
+	for n := range errs {
+		errs[n] = err
+	}
+	return errs
+}

@@ -3,8 +3,8 @@ package controller
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -67,6 +67,8 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 		switch {
 		case err != nil:
 			errs[n] = err
+		case r.Errs[k] != nil && image.TopicIDs[specs[k].ID] != nil:
+			created[n] = image.TopicIDs[specs[k].ID] // proposed twice, because the first leader died over it
 		case r.Errs[k] != nil:
 			errs[n] = kafkaError(r.Errs[k])
 		default:
@@ -196,64 +198,31 @@ func (c *Controller) spread(image *metadata.Image, t NewTopic) ([][]metadata.Nod
 	if partitions > MaxPartitions {
 		return nil, refuse(kerr.PolicyViolation, "%d partitions: at most %d in one request.", partitions, MaxPartitions)
 	}
-	alive := aliveNodes(image)
 	if factor == -1 {
-		factor = c.number("default.replication.factor")
-		if Internal(t.Name) {
-			// Kafka's default of 3 would refuse to work on fewer nodes.
-			key := "offsets.topic.replication.factor"
-			if t.Name == TxnTopic {
-				key = "transaction.state.log.replication.factor"
-			}
-			factor = min(c.number(key), int64(len(alive)))
-		}
+		factor = c.defaultFactor(image, t.Name)
 	}
 	if factor <= 0 {
 		return nil, refuse(kerr.InvalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value.")
 	}
-	if factor > int64(len(alive)) {
-		return nil, refuse(kerr.InvalidReplicationFactor,
-			"Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d node(s) are registered.",
-			factor, factor, len(alive))
-	}
-	return place(alive, int(partitions), int(factor), leaders(image)), nil
+	return place(image, int(partitions), int(factor))
 }
 
-func aliveNodes(image *metadata.Image) []metadata.NodeID {
-	var alive []metadata.NodeID
-	for _, id := range slices.Sorted(maps.Keys(image.Nodes)) {
-		if !image.Nodes[id].Fenced {
-			alive = append(alive, id)
-		}
+// defaultFactor is the replicas of a topic that is created without a number. Kafka's defaults of 3 would refuse to
+// work on fewer nodes.
+func (c *Controller) defaultFactor(image *metadata.Image, topic string) int64 {
+	nodes := int64(len(image.Nodes))
+	switch topic {
+	case OffsetsTopic:
+		return min(c.number("offsets.topic.replication.factor"), nodes)
+	case TxnTopic:
+		return min(c.number("transaction.state.log.replication.factor"), nodes)
 	}
-	return alive
-}
-
-// leaders counts the partitions that each node is preferred for.
-func leaders(image *metadata.Image) map[metadata.NodeID]int {
-	n := map[metadata.NodeID]int{}
-	for _, t := range image.Topics {
-		for _, p := range t.Partitions {
-			n[p.Replicas[0]]++
-		}
+	_, sources := c.brokerValue(image, strconv.Itoa(int(c.node)), brokerByName["default.replication.factor"])
+	n := c.number("default.replication.factor")
+	if len(sources) > 0 && sources[0].Source == fromDefault {
+		n = min(n, nodes)
 	}
 	return n
-}
-
-// place gives each partition factor distinct nodes, round robin, beginning with the node that leads least.
-func place(alive []metadata.NodeID, partitions, factor int, load map[metadata.NodeID]int) [][]metadata.NodeID {
-	order := slices.Clone(alive)
-	slices.SortStableFunc(order, func(a, b metadata.NodeID) int { return load[a] - load[b] })
-	list := make([][]metadata.NodeID, partitions)
-	n := len(order)
-	for p := range list {
-		list[p] = append(list[p], order[p%n])
-		for r := 1; r < factor; r++ {
-			// The followers shift with every round, so that a failed node's load is taken over by all others.
-			list[p] = append(list[p], order[(p+1+(p/n+r-1)%(n-1))%n])
-		}
-	}
-	return list
 }
 
 // DeleteTopics deletes each topic or says why not.
@@ -310,11 +279,10 @@ func (c *Controller) CreatePartitions(ctx context.Context, topic string, total i
 	}
 	factor := len(t.Partitions[0].Replicas)
 	if assignment == nil {
-		alive := aliveNodes(image)
-		if factor > len(alive) {
-			return refuse(kerr.InvalidReplicationFactor, "The replication factor is %d, but only %d node(s) are registered.", factor, len(alive))
+		var err error
+		if assignment, err = place(image, int(total-have), factor); err != nil {
+			return err
 		}
-		assignment = place(alive, int(total-have), factor, leaders(image))
 	} else {
 		if len(assignment) != int(total-have) {
 			return refuse(kerr.InvalidReplicaAssignment, "Increasing the number of partitions by %d but %d assignments provided.", total-have, len(assignment))

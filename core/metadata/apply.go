@@ -14,6 +14,7 @@ var (
 	ErrUnknownTopic   = errors.New("unknown topic")
 	ErrUnknownNode    = errors.New("unknown node")
 	ErrStale          = errors.New("changed meanwhile")
+	ErrIneligible     = errors.New("replica may not be in the ISR")
 	ErrInvalidTopic   = errors.New("invalid topic")
 	ErrInvalidCommand = errors.New("invalid command")
 )
@@ -21,7 +22,7 @@ var (
 // Result is what a command came to, beside the new Image.
 type Result struct {
 	Err   error   // the whole command changed nothing
-	Errs  []error // one for each topic of CreateTopics and DeleteTopics
+	Errs  []error // one for each topic of CreateTopics and DeleteTopics, each change of AlterPartition
 	First int64   // AllocateProducerIDs
 	Epoch int64   // RegisterNode: the node epoch
 }
@@ -55,6 +56,10 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 		r.Err = next.setFeatures(c)
 	case *SetClusterID:
 		r.Err = next.setClusterID(c)
+	case *FenceNode:
+		r.Err = next.fenceNode(c)
+	case *AlterPartition:
+		r = next.alterPartition(c)
 	default:
 		r.Err = fmt.Errorf("%w: %T", ErrInvalidCommand, c)
 	}
@@ -66,14 +71,23 @@ func (i *Image) registerNode(c *RegisterNode) Result {
 		return Result{Err: fmt.Errorf("%w: node id %d", ErrInvalidCommand, c.ID)}
 	}
 	epoch := int64(i.Index)
-	i.Nodes = maps.Clone(i.Nodes)
-	i.Nodes[c.ID] = &Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID}
+	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID})
+	i.eachPartition(func(p *Partition) *Partition { return i.restarted(p, c.ID, c.TailLost) })
+	return Result{Epoch: epoch}
+}
 
-	i.Topics, i.TopicIDs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
-	for _, t := range maps.Clone(i.Topics) {
+func (i *Image) setNode(n *Node) {
+	i.Nodes = maps.Clone(i.Nodes)
+	i.Nodes[n.ID] = n
+}
+
+// eachPartition replaces every partition by what fn makes of it; fn gives the same one for no change.
+func (i *Image) eachPartition(fn func(*Partition) *Partition) {
+	topics, ids := maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
+	for _, t := range i.Topics {
 		var parts []*Partition
 		for n, p := range t.Partitions {
-			q := p.restarted(c.ID, c.TailLost)
+			q := fn(p)
 			if q == p {
 				continue
 			}
@@ -84,25 +98,29 @@ func (i *Image) registerNode(c *RegisterNode) Result {
 		}
 		if parts != nil {
 			u := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal, Partitions: parts}
-			i.Topics[u.Name], i.TopicIDs[u.ID] = u, u
+			topics[u.Name], ids[u.ID] = u, u
 		}
 	}
-	return Result{Epoch: epoch}
+	i.Topics, i.TopicIDs = topics, ids
+}
+
+// setPartition replaces one partition.
+func (i *Image) setPartition(p *Partition) {
+	t := i.TopicIDs[p.TopicID]
+	parts := slices.Clone(t.Partitions)
+	parts[p.Number] = p
+	i.Topics, i.TopicIDs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
+	u := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal, Partitions: parts}
+	i.Topics[u.Name], i.TopicIDs[u.ID] = u, u
 }
 
 // restarted is p after node has come back. It leads in a new epoch, unless it may have
 // lost its tail while others are in sync: then it leaves the ISR and one of them leads (invariant 4). Alone in the
 // ISR it leads with what it has: nobody has more.
-func (p *Partition) restarted(node NodeID, tailLost bool) *Partition {
+func (i *Image) restarted(p *Partition, node NodeID, tailLost bool) *Partition {
 	q := *p
 	if tailLost && len(p.ISR) > 1 && slices.Contains(p.ISR, node) {
-		q.ISR = slices.DeleteFunc(slices.Clone(p.ISR), func(n NodeID) bool { return n == node })
-		if p.Leader == node {
-			q.Leader = q.preferred()
-			q.LeaderEpoch++
-		}
-		q.PartitionEpoch++
-		return &q
+		return i.withoutNode(p, node)
 	}
 	switch {
 	case p.Leader == node:
@@ -116,16 +134,6 @@ func (p *Partition) restarted(node NodeID, tailLost bool) *Partition {
 	return &q
 }
 
-// preferred is the first replica that is in sync; -1 when none is.
-func (p *Partition) preferred() NodeID {
-	for _, n := range p.Replicas {
-		if slices.Contains(p.ISR, n) {
-			return n
-		}
-	}
-	return -1
-}
-
 func (i *Image) createTopics(c *CreateTopics) Result {
 	r := Result{Errs: make([]error, len(c.Topics))}
 	i.Topics, i.TopicIDs, i.TopicConfigs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs), maps.Clone(i.TopicConfigs)
@@ -134,7 +142,7 @@ func (i *Image) createTopics(c *CreateTopics) Result {
 			continue
 		}
 		t := &Topic{Name: spec.Name, ID: spec.ID, Internal: spec.Internal}
-		t.Partitions = appendPartitions(nil, t, spec.Assignment)
+		t.Partitions = i.appendPartitions(nil, t, spec.Assignment)
 		i.Topics[t.Name], i.TopicIDs[t.ID] = t, t
 		if len(spec.Configs) > 0 {
 			i.TopicConfigs[t.Name] = maps.Clone(spec.Configs)
@@ -170,6 +178,9 @@ func (i *Image) checkAssignment(assignment [][]NodeID) error {
 		if err := i.checkReplicas(replicas); err != nil {
 			return err
 		}
+		if !slices.ContainsFunc(replicas, i.alive) {
+			return fmt.Errorf("%w: every replica of partition %d is fenced", ErrUnknownNode, n)
+		}
 	}
 	return nil
 }
@@ -186,11 +197,13 @@ func (i *Image) checkReplicas(replicas []NodeID) error {
 	return nil
 }
 
-func appendPartitions(parts []*Partition, t *Topic, assignment [][]NodeID) []*Partition {
+// appendPartitions begins each new partition with an ISR of the replicas that are not fenced.
+func (i *Image) appendPartitions(parts []*Partition, t *Topic, assignment [][]NodeID) []*Partition {
 	for _, replicas := range assignment {
+		isr := slices.DeleteFunc(slices.Clone(replicas), func(n NodeID) bool { return !i.alive(n) })
 		parts = append(parts, &Partition{
 			Topic: t.Name, TopicID: t.ID, Number: int32(len(parts)),
-			Replicas: slices.Clone(replicas), ISR: slices.Clone(replicas), Leader: replicas[0],
+			Replicas: slices.Clone(replicas), ISR: isr, Leader: isr[0],
 		})
 	}
 	return parts
@@ -230,7 +243,7 @@ func (i *Image) createPartitions(c *CreatePartitions) error {
 	}
 	i.Topics, i.TopicIDs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
 	u := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal}
-	u.Partitions = appendPartitions(slices.Clone(t.Partitions), u, c.Assignment)
+	u.Partitions = i.appendPartitions(slices.Clone(t.Partitions), u, c.Assignment)
 	i.Topics[u.Name], i.TopicIDs[u.ID] = u, u
 	return nil
 }
@@ -265,11 +278,7 @@ func (i *Image) changePartition(c *ChangePartition) error {
 	p.Leader = c.Leader
 	p.PartitionEpoch++
 
-	parts := slices.Clone(t.Partitions)
-	parts[c.Number] = &p
-	i.Topics, i.TopicIDs = maps.Clone(i.Topics), maps.Clone(i.TopicIDs)
-	u := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal, Partitions: parts}
-	i.Topics[u.Name], i.TopicIDs[u.ID] = u, u
+	i.setPartition(&p)
 	return nil
 }
 

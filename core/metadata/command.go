@@ -25,6 +25,8 @@ const (
 	kindAllocateProducerIDs
 	kindSetFeatures
 	kindSetClusterID
+	kindFenceNode
+	kindAlterPartition
 )
 
 // RegisterNode announces a node that has just started. Every partition that it
@@ -95,6 +97,16 @@ type SetFeatures struct{ Levels map[string]int16 }
 // SetClusterID names the cluster, once.
 type SetClusterID struct{ ID string }
 
+// FenceNode says that the registration Epoch of a node is over: it keeps no lease, or it leaves.
+// It leaves every ISR that has others, and leads nothing.
+type FenceNode struct {
+	ID    NodeID
+	Epoch int64
+}
+
+// AlterPartition makes each ISR change that still can be: Result.Errs tells for each.
+type AlterPartition struct{ Changes []ISRChange }
+
 func (*RegisterNode) kind() byte        { return kindRegisterNode }
 func (*CreateTopics) kind() byte        { return kindCreateTopics }
 func (*DeleteTopics) kind() byte        { return kindDeleteTopics }
@@ -104,6 +116,8 @@ func (*AlterConfigs) kind() byte        { return kindAlterConfigs }
 func (*AllocateProducerIDs) kind() byte { return kindAllocateProducerIDs }
 func (*SetFeatures) kind() byte         { return kindSetFeatures }
 func (*SetClusterID) kind() byte        { return kindSetClusterID }
+func (*FenceNode) kind() byte           { return kindFenceNode }
+func (*AlterPartition) kind() byte      { return kindAlterPartition }
 
 // Encode gives a command's bytes: version, kind, body.
 func Encode(c Command) []byte {
@@ -153,6 +167,10 @@ func newCommand(kind byte) Command {
 		return &SetFeatures{}
 	case kindSetClusterID:
 		return &SetClusterID{}
+	case kindFenceNode:
+		return &FenceNode{}
+	case kindAlterPartition:
+		return &AlterPartition{}
 	}
 	return nil
 }
@@ -234,3 +252,28 @@ func (c *SetFeatures) decode(d *decoder) { c.Levels = d.levels() }
 
 func (c *SetClusterID) encode(e *encoder) { e.string(c.ID) }
 func (c *SetClusterID) decode(d *decoder) { c.ID = d.string() }
+
+func (c *FenceNode) encode(e *encoder) { e.int(int64(c.ID)); e.int(c.Epoch) }
+func (c *FenceNode) decode(d *decoder) { c.ID, c.Epoch = NodeID(d.int32()), d.int() }
+
+func (c *AlterPartition) encode(e *encoder) {
+	encodeList(e, c.Changes, func(p ISRChange) {
+		e.id(p.Topic)
+		e.int(int64(p.Number))
+		e.int(int64(p.Leader))
+		e.int(p.NodeEpoch)
+		e.int(int64(p.LeaderEpoch))
+		e.int(int64(p.PartitionEpoch))
+		encodeList(e, p.ISR, func(m ISRMember) { e.int(int64(m.ID)); e.int(m.Epoch) })
+	})
+}
+
+func (c *AlterPartition) decode(d *decoder) {
+	c.Changes = decodeList(d, func() ISRChange {
+		return ISRChange{
+			Topic: d.id(), Number: d.int32(), Leader: NodeID(d.int32()), NodeEpoch: d.int(),
+			LeaderEpoch: Epoch(d.int32()), PartitionEpoch: Epoch(d.int32()),
+			ISR: decodeList(d, func() ISRMember { return ISRMember{ID: NodeID(d.int32()), Epoch: d.int()} }),
+		}
+	})
+}

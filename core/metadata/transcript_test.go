@@ -211,6 +211,16 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 			c.Levels[k] = int16(n)
 		}
 		return c
+	case "fence":
+		return &FenceNode{ID: NodeID(a.int("id")), Epoch: int64(a.int("epoch"))}
+	case "isr": // isr id=a n=0 leader=1@3 epoch=0/1 isr=1@3,2@4
+		change := ISRChange{Topic: testID(a["id"]), Number: int32(a.int("n"))}
+		lead := registrations(a["leader"])[0]
+		change.Leader, change.NodeEpoch = lead.ID, lead.Epoch
+		le, pe, _ := strings.Cut(a["epoch"], "/")
+		change.LeaderEpoch, change.PartitionEpoch = Epoch(lineArgs{"n": le}.int("n")), Epoch(lineArgs{"n": pe}.int("n"))
+		change.ISR = registrations(a["isr"])
+		return &AlterPartition{Changes: []ISRChange{change}}
 	case "cluster":
 		return &SetClusterID{ID: a["id"]}
 	}
@@ -218,11 +228,24 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 	return nil
 }
 
+// registrations reads 1@3,2@4: node and epoch.
+func registrations(s string) (list []ISRMember) {
+	for _, f := range strings.Split(s, ",") {
+		id, epoch, _ := strings.Cut(f, "@")
+		list = append(list, ISRMember{ID: NodeID(lineArgs{"n": id}.int("n")), Epoch: int64(lineArgs{"n": epoch}.int("n"))})
+	}
+	return list
+}
+
 func show(i *Image) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "index %d cluster %q next-producer %d features %v deleted %d\n", i.Index, i.ClusterID, i.NextProducerID, i.Features, len(i.Deleted))
 	for _, n := range sortedValues(i.Nodes) {
-		fmt.Fprintf(&b, "node %d epoch %d %s:%d rack %q boot %q\n", n.ID, n.Epoch, n.Host, n.Port, n.Rack, n.BootID)
+		fmt.Fprintf(&b, "node %d epoch %d %s:%d rack %q boot %q", n.ID, n.Epoch, n.Host, n.Port, n.Rack, n.BootID)
+		if n.Fenced {
+			b.WriteString(" fenced")
+		}
+		b.WriteString("\n")
 	}
 	for _, t := range sortedValues(i.Topics) {
 		fmt.Fprintf(&b, "topic %s internal %v configs %v\n", t.Name, t.Internal, i.TopicConfigs[t.Name])

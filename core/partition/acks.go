@@ -66,7 +66,8 @@ func finish(acks []*ack, err error) {
 }
 
 // WhenAcked calls done(nil) once the high watermark is above offset: the record
-// there is durable on every in-sync replica. It calls done with an error when this node stops leading first. It may
+// there is durable on every in-sync replica. It calls done with an error when this node stops leading first, or the ISR is
+// smaller than min.insync.replicas. It may
 // call done at once, from this goroutine, or later from another; done must not block. cancel forgets it; done
 // may be on its way already.
 func (p *Partition) WhenAcked(offset int64, done func(error)) (cancel func()) {
@@ -83,6 +84,8 @@ func (p *Partition) WhenAcked(offset int64, done func(error)) (cancel func()) {
 		now = true
 	case !p.term.Load().leading:
 		now, err = true, ErrNotLeader
+	case p.underMinLocked():
+		now, err = true, ErrNotEnoughAfter
 	default:
 		p.mu.acks.add(a)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -23,6 +24,8 @@ type Partition struct {
 
 	node    metadata.NodeID
 	log     *commitlog.Log
+	now     func() time.Time
+	wish    func(*Partition)
 	prepare func() error // makes the log's folder ours, before its first append
 	hw      atomic.Int64 // never falls while the partition is open: invariant 3
 	ready   atomic.Bool  // prepare has been done
@@ -31,6 +34,7 @@ type Partition struct {
 	// appending is held for reading by an append from the check of its epoch to its end,
 	// so that nothing is appended under an epoch that is over.
 	appending sync.RWMutex
+	tails     atomic.Int32 // len(mu.tails), for appends
 
 	mu struct {
 		sync.Mutex
@@ -38,8 +42,11 @@ type Partition struct {
 		minISR    int
 		closed    bool
 		followers map[metadata.NodeID]*follower // of the current leader epoch
+		wished    *wished                       // an ISR change that may be agreed to at any time
 		acks      ackQueue
 		waiters   []*Waiter
+		tails     []*Waiter // those of followers
+		synced    []*Waiter // woken when the durable end has risen
 	}
 	// term is what readers need of state, without the lock.
 	term atomic.Pointer[term]
@@ -49,11 +56,7 @@ type Partition struct {
 type term struct {
 	leading bool
 	epoch   int32
-}
-
-// follower is what the leader knows of a follower: its fetch offset is its acknowledgement.
-type follower struct {
-	end int64 // it has everything below, as durably as the topic promises
+	start   int64 // a leader's log end when the epoch began: everything that was ever acknowledged lies below
 }
 
 // Errors by which a request is refused.
@@ -62,6 +65,11 @@ var (
 	ErrFencedEpoch  = errors.New("leader epoch is older")            // FENCED_LEADER_EPOCH
 	ErrUnknownEpoch = errors.New("leader epoch is newer")            // UNKNOWN_LEADER_EPOCH
 	ErrNotEnough    = errors.New("not enough in-sync replicas")      // NOT_ENOUGH_REPLICAS
+	// ErrNotEnoughAfter is an append that is in the log, but the ISR has become smaller than
+	// min.insync.replicas before it was acknowledged.
+	ErrNotEnoughAfter = errors.New("not enough in-sync replicas any more") // NOT_ENOUGH_REPLICAS_AFTER_APPEND
+	// ErrNotYet is a question for the end of what may be read, which a new leader learns only from its followers (KIP-207).
+	ErrNotYet = errors.New("the high watermark is not known yet") // OFFSET_NOT_AVAILABLE
 )
 
 // AnyEpoch is an expected leader epoch that matches all.
@@ -76,13 +84,21 @@ type Options struct {
 	Open func(advanced func()) (*commitlog.Log, error)
 	// Prepare is called before the first append, and again until it succeeds. Nil: nothing to do.
 	Prepare func() error
+	// HighWatermark is one that was checkpointed: a lower bound of what was readable.
+	HighWatermark int64
+	// Wish is called when another ISR is called for, with no lock held; it must not block. See Partition.Wish. Nil: none.
+	Wish func(*Partition)
+	Now  func() time.Time // nil: time.Now
 }
 
 // Open opens the log and takes the agreed state.
 func Open(o Options) (*Partition, error) {
 	p := &Partition{
 		Topic: o.State.Topic, TopicID: o.State.TopicID, Number: o.State.Number,
-		node: o.Node, prepare: o.Prepare,
+		node: o.Node, prepare: o.Prepare, wish: o.Wish, now: o.Now,
+	}
+	if p.now == nil {
+		p.now = time.Now
 	}
 	p.term.Store(&term{epoch: -1})
 	p.mu.followers = map[metadata.NodeID]*follower{}
@@ -91,7 +107,8 @@ func Open(o Options) (*Partition, error) {
 		return nil, err
 	}
 	p.log = log
-	p.hw.Store(log.StartOffset()) // what lay before it was readable once
+	// What lay before the start was readable once, and so was what lies below a checkpoint (invariant 3).
+	p.hw.Store(max(log.StartOffset(), min(o.HighWatermark, log.EndOffset())))
 	p.ready.Store(o.Prepare == nil)
 	p.opened.Store(true)
 	p.Update(o.State, o.MinISR)
@@ -110,14 +127,19 @@ func (p *Partition) Update(state *metadata.Partition, minISR int) {
 	}
 	before := p.term.Load()
 	now := &term{leading: state.Leader == p.node, epoch: int32(state.LeaderEpoch)}
+	p.forgetLocked(state)
 	p.mu.state = *state
-	var lost []*ack
-	changed := *before != *now
+	var lost, few []*ack
+	changed := before.leading != now.leading || before.epoch != now.epoch
 	if changed {
 		p.mu.followers = map[metadata.NodeID]*follower{}
 		if now.leading {
 			// A failed log refuses, as it will refuse every append: nothing begins in it then.
 			_ = p.log.BeginEpoch(now.epoch)
+			now.start = p.log.EndOffset()
+			for _, n := range state.ISR { // they have their time to show up
+				p.mu.followers[n] = &follower{end: -1, epoch: -1, caughtUp: p.now()}
+			}
 		}
 		p.term.Store(now)
 		if before.leading {
@@ -127,13 +149,21 @@ func (p *Partition) Update(state *metadata.Partition, minISR int) {
 	}
 	hw := p.hw.Load()
 	acked := p.liftLocked()
+	if p.underMinLocked() {
+		few = p.mu.acks.drain()
+	}
 	var waiters []*Waiter
 	if changed || p.hw.Load() > hw {
 		waiters = p.waitersLocked()
 	}
+	if changed {
+		waiters = append(waiters, p.mu.tails...)
+		waiters = append(waiters, p.mu.synced...)
+	}
 	p.mu.Unlock()
 	p.appending.Unlock()
 	finish(lost, ErrNotLeader)
+	finish(few, ErrNotEnoughAfter)
 	p.tell(acked, waiters)
 }
 
@@ -144,7 +174,7 @@ func (p *Partition) Close() {
 	p.mu.Lock()
 	p.mu.closed = true
 	p.term.Store(&term{epoch: int32(p.mu.state.LeaderEpoch)})
-	lost, waiters := p.mu.acks.drain(), slices.Clone(p.mu.waiters)
+	lost, waiters := p.mu.acks.drain(), slices.Concat(p.mu.waiters, p.mu.tails, p.mu.synced)
 	p.mu.Unlock()
 	finish(lost, ErrNotLeader)
 	p.tell(nil, waiters)
@@ -188,13 +218,20 @@ func (p *Partition) Append(b []byte, epoch int32, origin commitlog.Origin, allIS
 	}
 	if allISR {
 		p.mu.Lock()
-		enough := len(p.mu.state.ISR) >= p.mu.minISR
+		few := p.underMinLocked()
 		p.mu.Unlock()
-		if !enough {
+		if few {
 			return commitlog.Appended{}, ErrNotEnough
 		}
 	}
-	return p.log.Append(b, t.epoch, origin)
+	a, err := p.log.Append(b, t.epoch, origin)
+	if err == nil && p.tails.Load() > 0 {
+		p.mu.Lock()
+		tails := slices.Clone(p.mu.tails)
+		p.mu.Unlock()
+		p.tell(nil, tails)
+	}
+	return a, err
 }
 
 func (p *Partition) prepareOnce() error {

@@ -17,6 +17,7 @@ type ReadRequest struct {
 	MinOne    bool            // at least one batch even when larger than MaxBytes
 	Committed bool            // read_committed
 	Replica   metadata.NodeID // -1: a consumer
+	NodeEpoch int64           // the replica's registration (KIP-903); -1: not told
 }
 
 // ReadResult is a Slice with the bounds that go into a Fetch response.
@@ -42,7 +43,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
 	}
 	if r.Replica >= 0 && r.LastEpoch < 0 {
-		p.fetched(r.Replica, r.Offset)
+		p.fetched(&r)
 	}
 	out := ReadResult{LogStart: p.log.StartOffset(), HighWatermark: p.hw.Load()}
 	out.LastStable = p.log.LastStable(out.HighWatermark)
@@ -58,7 +59,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 			return out, nil
 		}
 		if r.Replica >= 0 {
-			p.fetched(r.Replica, r.Offset)
+			p.fetched(&r)
 			out.HighWatermark = p.hw.Load()
 			out.LastStable = p.log.LastStable(out.HighWatermark)
 		}
@@ -147,6 +148,8 @@ func (p *Partition) ListOffset(ts int64, epoch int32, committed bool) (offset, t
 		limit = p.log.LastStable(limit)
 	}
 	switch {
+	case ts == Latest && p.hw.Load() < t.start:
+		return -1, -1, -1, ErrNotYet // invariant 3: the leader before may have told more
 	case ts == Latest:
 		return limit, -1, t.epoch, nil
 	case ts == Earliest || ts == EarliestLocal:
@@ -165,6 +168,9 @@ func (p *Partition) ListOffset(ts int64, epoch int32, committed bool) (offset, t
 	}
 	if err != nil {
 		return -1, -1, -1, err
+	}
+	if offset >= limit && offset < t.start {
+		return -1, -1, -1, ErrNotYet
 	}
 	if offset < 0 || offset >= limit {
 		return -1, -1, -1, nil

@@ -53,10 +53,11 @@ type script struct {
 	out     strings.Builder
 	waiter  *Waiter
 	cancels map[string]func()
+	min     int
 }
 
 func newScript(t *testing.T) *script {
-	s := &script{t: t, fs: vfs.NewMemory(), waiter: NewWaiter(), cancels: map[string]func(){}}
+	s := &script{t: t, fs: vfs.NewMemory(), waiter: NewWaiter(), cancels: map[string]func(){}, min: 2}
 	s.state = metadata.Partition{Topic: "t", Replicas: []metadata.NodeID{1, 2, 3}, ISR: []metadata.NodeID{1, 2}, Leader: 1}
 	s.open()
 	return s
@@ -66,7 +67,7 @@ func (s *script) open() {
 	syncer := commitlog.NewSyncer(1, nil)
 	s.t.Cleanup(syncer.Close)
 	p, err := Open(Options{
-		Node: 1, State: &s.state, MinISR: 2,
+		Node: 1, State: &s.state, MinISR: s.min,
 		Open: func(advanced func()) (*commitlog.Log, error) {
 			return commitlog.Open(commitlog.Options{FS: s.fs, Dir: "/t-0", Name: "t-0", Durability: commitlog.Relaxed, Syncer: syncer, Advanced: advanced, BootID: "b"})
 		},
@@ -163,13 +164,14 @@ func (s *script) step(line string) {
 		}
 		s.state.Leader = metadata.NodeID(num("leader", int64(s.state.Leader)))
 		s.state.LeaderEpoch = metadata.Epoch(num("epoch", int64(s.state.LeaderEpoch)))
+		s.min = int(num("min", int64(s.min)))
 		state := s.state
-		s.p.Update(&state, 2)
+		s.p.Update(&state, s.min)
 	case "stale": // an agreed state from before the last change
 		state := s.state
 		state.PartitionEpoch--
 		state.Leader, state.LeaderEpoch = 3, 99
-		s.p.Update(&state, 2)
+		s.p.Update(&state, s.min)
 	case "fetch":
 		r, err := s.p.Read(ReadRequest{
 			Offset: num("offset", 0), Epoch: int32(num("epoch", -1)), LastEpoch: int32(num("last", -1)), MaxBytes: int(num("max", 1<<20)),

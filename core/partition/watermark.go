@@ -1,10 +1,6 @@
 package partition
 
-import (
-	"slices"
-
-	"github.com/forebayhub/forebay/core/metadata"
-)
+import "slices"
 
 // advanced is called by the log after its durable offset has risen.
 func (p *Partition) advanced() {
@@ -18,58 +14,40 @@ func (p *Partition) advanced() {
 	if p.hw.Load() > before {
 		waiters = p.waitersLocked()
 	}
+	waiters = append(waiters, p.mu.synced...)
 	p.mu.Unlock()
 	p.tell(acked, waiters)
+}
+
+// underMinLocked says that this node leads fewer in-sync replicas than the topic asks for. A
+// topic cannot ask for more than it has replicas.
+func (p *Partition) underMinLocked() bool {
+	return p.term.Load().leading && len(p.mu.state.ISR) < min(p.mu.minISR, len(p.mu.state.Replicas))
 }
 
 // liftLocked raises the high watermark to the least durable end over the in-sync replicas
 // and gives the acknowledgements that are due. It never lowers it (invariant 3). With one replica that is
 // the log's own durable offset (invariant 1).
 //
-// The ISR here is the agreed one; a replica that is about to join counts from the moment it is proposed,
-// once ISR changes are made here (the maximal ISR of Kafka's Partition.scala).
+// A replica that is about to join the ISR counts from the moment that it is wished for, one that is about to leave until that is agreed: the
+// maximal ISR. Below min.insync.replicas nothing is lifted (KIP-966): what becomes readable then could be lost with one machine.
 func (p *Partition) liftLocked() []*ack {
-	if !p.term.Load().leading || p.mu.closed {
+	if !p.term.Load().leading || p.mu.closed || p.underMinLocked() {
 		return nil
 	}
 	hw := p.log.DurableOffset()
 	for _, n := range p.mu.state.ISR {
-		if n == p.node {
-			continue
+		hw = min(hw, p.endLocked(n))
+	}
+	if w := p.mu.wished; w != nil {
+		for _, n := range w.isr {
+			hw = min(hw, p.endLocked(n))
 		}
-		f := p.mu.followers[n]
-		if f == nil {
-			return nil // has not fetched in this epoch: nothing is known to be there
-		}
-		hw = min(hw, f.end)
 	}
 	if hw > p.hw.Load() {
 		p.hw.Store(hw)
 	}
 	return p.mu.acks.below(p.hw.Load())
-}
-
-// fetched notes that a follower has everything below offset.
-func (p *Partition) fetched(node metadata.NodeID, offset int64) {
-	p.mu.Lock()
-	if !slices.Contains(p.mu.state.Replicas, node) || node == p.node {
-		p.mu.Unlock()
-		return
-	}
-	f := p.mu.followers[node]
-	if f == nil {
-		f = &follower{}
-		p.mu.followers[node] = f
-	}
-	f.end = offset
-	before := p.hw.Load()
-	acked := p.liftLocked()
-	var waiters []*Waiter
-	if p.hw.Load() > before {
-		waiters = p.waitersLocked()
-	}
-	p.mu.Unlock()
-	p.tell(acked, waiters)
 }
 
 // tell calls back, with no lock held.
@@ -90,15 +68,24 @@ func (p *Partition) HighWatermark() int64 { return p.hw.Load() }
 func (p *Partition) LastStable() int64 { return p.log.LastStable(p.hw.Load()) }
 
 // Waiter is woken when a partition that it watches may have something new. C has room for one.
-type Waiter struct{ C chan struct{} }
+type Waiter struct {
+	C chan struct{}
+	// Tail is a follower's wait: for the end of the log, not for the high watermark. It does not change while anything is watched.
+	Tail bool
+}
 
 // NewWaiter makes a Waiter.
 func NewWaiter() *Waiter { return &Waiter{C: make(chan struct{}, 1)} }
 
-// Watch wakes w when the high watermark or the last stable offset rises, or leadership changes.
+// Watch wakes w when the high watermark or the last stable offset rises (a Tail: when something is appended), or leadership changes.
 func (p *Partition) Watch(w *Waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if w.Tail {
+		p.mu.tails = append(p.mu.tails, w)
+		p.tails.Store(int32(len(p.mu.tails)))
+		return
+	}
 	p.mu.waiters = append(p.mu.waiters, w)
 }
 
@@ -106,12 +93,24 @@ func (p *Partition) Watch(w *Waiter) {
 func (p *Partition) Unwatch(w *Waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if at := slices.Index(p.mu.waiters, w); at >= 0 {
-		last := len(p.mu.waiters) - 1
-		p.mu.waiters[at] = p.mu.waiters[last]
-		p.mu.waiters[last] = nil
-		p.mu.waiters = p.mu.waiters[:last]
+	if w.Tail {
+		p.mu.tails = without(p.mu.tails, w)
+		p.tails.Store(int32(len(p.mu.tails)))
+		return
 	}
+	p.mu.waiters = without(p.mu.waiters, w)
+}
+
+// without takes one w out of list, whose order does not matter.
+func without(list []*Waiter, w *Waiter) []*Waiter {
+	at := slices.Index(list, w)
+	if at < 0 {
+		return list
+	}
+	last := len(list) - 1
+	list[at] = list[last]
+	list[last] = nil
+	return list[:last]
 }
 
 // waitersLocked copies the waiters, so that they can be woken without the lock.

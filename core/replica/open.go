@@ -71,8 +71,13 @@ func (s *Set) openLog(sl *slot) (*partition.Partition, error) {
 	if err := s.checkOwner(dir, sl.state); err != nil {
 		return nil, err
 	}
+	var wish func(*partition.Partition)
+	if s.isr != nil {
+		wish = s.isr.wish
+	}
 	return partition.Open(partition.Options{
 		Node: s.o.NodeID, State: sl.state, MinISR: sl.settings.MinInSync,
+		HighWatermark: s.watermarkOf(sl), Wish: wish, Now: s.o.Now,
 		Open: func(advanced func()) (*commitlog.Log, error) {
 			return commitlog.Open(commitlog.Options{
 				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: s.o.Syncer,

@@ -160,8 +160,17 @@ func (s *Set) setAside(name, why string) error {
 	return nil
 }
 
-// Run puts deleted partitions away until ctx ends.
+// Run puts deleted partitions away, follows other nodes and looks after ISRs until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.followers.run(ctx) })
+	if s.isr != nil {
+		wg.Go(func() { s.isr.run(ctx) })
+	}
+	if s.o.Watermarks != "" {
+		wg.Go(func() { s.checkpoint(ctx) })
+	}
 	for {
 		s.finishRemovals()
 		next, ok := s.removeDue()

@@ -46,6 +46,9 @@ type Options struct {
 	Settings func(image *metadata.Image, topic string) controller.TopicSettings
 	// Parallel is how many logs are recovered or closed at a time. 0: 8.
 	Parallel int
+	// Watermarks is the file of checkpointed high watermarks; "": none.
+	Watermarks string
+	Following  Following
 }
 
 // Set is the partitions of this node. All methods may be called concurrently.
@@ -67,6 +70,12 @@ type Set struct {
 		closed   bool
 	}
 	work chan struct{} // room for one: Run has something to do
+
+	followers *followers
+	isr       *isrKeeper         // nil: the ISR stays as it is
+	marks     map[fetchKey]int64 // checkpointed before the start
+	saving    sync.Mutex
+	saved     []byte // the file of watermarks; saving held
 }
 
 // hosted is a topic with the partitions of it that are here.
@@ -98,6 +107,10 @@ func New(o Options) *Set {
 		o.Parallel = 8
 	}
 	s := &Set{o: o, work: make(chan struct{}, 1)}
+	s.followers = newFollowers(s, o.Following)
+	if o.Following.ISR != nil {
+		s.isr = newISRKeeper(s, o.Following.ISR, s.followers.f.Lag)
+	}
 	s.mu.topics = map[string]*hosted{}
 	s.mu.leaders = map[string][]func(int32, bool, int32){}
 	s.mu.removals = map[string][]*removal{}
@@ -169,6 +182,13 @@ func (s *Set) Update(image *metadata.Image) {
 	for name, h := range s.mu.topics {
 		if t := image.Topics[name]; t == nil || t.ID != h.topic.ID {
 			changes = append(changes, s.dropLocked(h, image)...)
+			updates = append(updates, func() {
+				for _, sl := range h.slots {
+					if sl != nil {
+						s.followers.assign(sl, nil)
+					}
+				}
+			})
 		}
 	}
 	old := s.mu.image
@@ -227,6 +247,7 @@ func (s *Set) takeLocked(h *hosted, t *metadata.Topic, image *metadata.Image, co
 			slots[n] = nil
 			s.putAwayLocked(h, sl, was, image)
 			changes = append(changes, change{fns, int32(n), false, int32(p.LeaderEpoch)})
+			updates = append(updates, func() { s.followers.assign(sl, nil) })
 			continue
 		case !here:
 			continue
@@ -238,7 +259,10 @@ func (s *Set) takeLocked(h *hosted, t *metadata.Topic, image *metadata.Image, co
 			continue
 		}
 		settings := h.settings
-		updates = append(updates, func() { sl.update(p, settings) })
+		updates = append(updates, func() {
+			sl.update(p, settings) // first: what is fetched in an epoch is taken only by a partition that knows it
+			s.followers.assign(sl, p)
+		})
 		if was == nil || was.LeaderEpoch != p.LeaderEpoch || was.Leader != p.Leader {
 			changes = append(changes, change{fns, int32(n), p.Leader == s.o.NodeID, int32(p.LeaderEpoch)})
 		}
@@ -337,6 +361,7 @@ func (s *Set) Close() error {
 	s.mu.closed = true
 	s.mu.Unlock()
 	s.finishRemovals()
+	s.saveWatermarks()
 	return parallel(s.o.Parallel, s.slots(), func(sl *slot) error {
 		sl.mu.Lock()
 		defer sl.mu.Unlock()

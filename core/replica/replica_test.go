@@ -378,8 +378,9 @@ func TestLeadersAreToldInOrder(t *testing.T) {
 func TestSettingsReachOpenPartitions(t *testing.T) {
 	h := newHouse(t, vfs.NewMemory())
 	h.start()
-	h.create("a", 1)
+	id := h.create("a", 1, 1, 2)
 	h.append("a", 0, "x")
+	h.apply(&metadata.ChangePartition{Topic: id, Leader: 1, ISR: []metadata.NodeID{1}})
 	h.apply(&metadata.AlterConfigs{Name: "a", Set: map[string]string{"min.insync.replicas": "2"}})
 	p, err := h.Partition("a", 0)
 	if err != nil {

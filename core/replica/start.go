@@ -18,6 +18,7 @@ func (s *Set) Start(image *metadata.Image) error {
 	if err := s.o.FS.MkdirAll(s.o.Dir, 0o755); err != nil {
 		return err
 	}
+	s.readWatermarks()
 	entries, err := s.o.FS.ReadDir(s.o.Dir)
 	if err != nil {
 		return err

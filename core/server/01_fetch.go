@@ -21,6 +21,7 @@ import (
 type fetching struct {
 	h         wire.Header
 	replica   metadata.NodeID
+	nodeEpoch int64 // of replica; -1: not told
 	maxWait   time.Duration
 	minBytes  int
 	maxBytes  int
@@ -101,7 +102,7 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 	flexible := v >= 12
 	r := kbin.Reader{Src: body}
 	f.h = h
-	f.replica = -1
+	f.replica, f.nodeEpoch = -1, -1
 	if v <= 14 {
 		f.replica = metadata.NodeID(r.Int32())
 	}
@@ -145,7 +146,7 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 		wire.EachTag(&r, func(tag uint32, value []byte) {
 			if tag == 1 && v >= 15 { // replica state: id, epoch
 				t := kbin.Reader{Src: value}
-				f.replica = metadata.NodeID(t.Int32())
+				f.replica, f.nodeEpoch = metadata.NodeID(t.Int32()), t.Int64()
 			}
 		})
 	}
@@ -223,6 +224,7 @@ func (f *fetching) readAll() {
 			MinOne:    f.bytes == 0,
 			Committed: f.committed,
 			Replica:   f.replica,
+			NodeEpoch: f.nodeEpoch,
 		})
 		f.bytes += part.res.Slice.Len
 		f.urgent = f.urgent || part.err != nil || part.res.Diverging != nil
@@ -239,6 +241,7 @@ func (c *conn) await(f *fetching) error {
 		f.timer.Reset(f.maxWait)
 	}
 	defer f.timer.Stop()
+	f.waiter.Tail = f.replica >= 0
 	for i := range f.parts {
 		if p := f.parts[i].p; p != nil {
 			p.Watch(f.waiter)

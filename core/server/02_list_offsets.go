@@ -1,8 +1,12 @@
 package server
 
 import (
+	"errors"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/partition"
 )
 
 // ListOffsets (key 2), versions 1–11. v7 max timestamp (KIP-734), v8 earliest
@@ -52,6 +56,9 @@ func (s *Server) listOffset(req *kmsg.ListOffsetsRequest, topic string, want *km
 	out.Offset, out.Timestamp, out.LeaderEpoch, err = p.ListOffset(ts, want.CurrentLeaderEpoch, req.IsolationLevel == 1)
 	if err != nil {
 		out.Offset, out.Timestamp, out.LeaderEpoch = -1, -1, -1
+	}
+	if v < 5 && errors.Is(err, partition.ErrNotYet) {
+		return kerr.LeaderNotAvailable // KIP-207: older clients do not know the other
 	}
 	return err
 }

@@ -23,6 +23,8 @@ var codes = []struct {
 	{partition.ErrFencedEpoch, kerr.FencedLeaderEpoch},
 	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
 	{partition.ErrNotEnough, kerr.NotEnoughReplicas},
+	{partition.ErrNotEnoughAfter, kerr.NotEnoughReplicasAfterAppend},
+	{partition.ErrNotYet, kerr.OffsetNotAvailable},
 	{commitlog.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
 	{commitlog.ErrCorrupt, kerr.CorruptMessage},
 	{commitlog.ErrTooLarge, kerr.MessageTooLarge},

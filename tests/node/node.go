@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,10 +18,11 @@ import (
 	"github.com/forebayhub/forebay/internal/testenv"
 )
 
-// Node is one `forebay up` process, started again after each Kill with the same arguments.
+// Node is one `forebay up` or `forebay server` process, started again after each Kill with the same arguments.
 type Node struct {
 	Kafka, HTTP string        // addresses of the last start
 	ReadyAfter  time.Duration // from exec to the ready line, of the last start
+	Data        string        // the data directory, of a node of NewCluster
 
 	tb     testing.TB
 	binary string
@@ -34,12 +36,37 @@ type Node struct {
 // New prepares `forebay up ARGS` on fixed free ports, so that clients find it again after a kill.
 func New(tb testing.TB, args ...string) *Node {
 	tb.Helper()
+	return prepare(tb, append([]string{"up", "--kafka", freeAddr(tb), "--http", freeAddr(tb)}, args...))
+}
+
+// NewCluster prepares count `forebay server ARGS` that find each other, each with its own data directory and ports.
+func NewCluster(tb testing.TB, count int, args ...string) []*Node {
+	tb.Helper()
+	var gossip []string
+	for range count {
+		gossip = append(gossip, freeAddr(tb))
+	}
+	var nodes []*Node
+	for i := range count {
+		data := tb.TempDir()
+		own := []string{
+			"server", "--id", strconv.Itoa(i + 1), "--data", data, "--kafka", freeAddr(tb), "--http", freeAddr(tb), "--peer", freeAddr(tb),
+			"--gossip", gossip[i], "--join", strings.Join(gossip, ","), "--expect", strconv.Itoa(count),
+		}
+		n := prepare(tb, append(own, args...))
+		n.Data = data
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+func prepare(tb testing.TB, args []string) *Node {
+	tb.Helper()
 	log, err := os.CreateTemp(tb.TempDir(), "forebay-*.log")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n := &Node{tb: tb, binary: testenv.Binary(tb), log: log}
-	n.args = append([]string{"up", "--kafka", freeAddr(tb), "--http", freeAddr(tb)}, args...)
+	n := &Node{tb: tb, binary: testenv.Binary(tb), log: log, args: args}
 	tb.Cleanup(func() {
 		n.Kill()
 		if tb.Failed() {
@@ -123,6 +150,12 @@ func (n *Node) TryStart() error {
 
 // PID of the running process.
 func (n *Node) PID() int { return n.cmd.Process.Pid }
+
+// Pause is SIGSTOP: the process does nothing, and does not know it.
+func (n *Node) Pause() error { return n.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume is SIGCONT.
+func (n *Node) Resume() error { return n.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Kill is SIGKILL, and waits for the end. Without a process it does nothing.
 func (n *Node) Kill() { _ = n.end(syscall.SIGKILL) } // it says that it was killed

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func nodesCommand(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "nodes", Short: "List and describe the nodes of the cluster"}
+	c.AddCommand(nodesList(s), nodesDescribe(s))
+	return c
+}
+
+// nodeRow is a node as the cluster has agreed on it.
+type nodeRow struct {
+	ID         int32  `json:"id"`
+	Kafka      string `json:"kafka"`
+	Rack       string `json:"rack,omitempty"`
+	State      string `json:"state"`       // alive, or fenced: it keeps no lease
+	Leads      int    `json:"leads"`       // partitions
+	Replicas   int    `json:"replicas"`    // partitions that it hosts
+	OutOfSync  int    `json:"out_of_sync"` // of them
+	LeadsFirst int    `json:"preferred"`   // partitions that it should lead
+	ClusterID  string `json:"cluster_id"`
+	LogBytes   int64  `json:"log_bytes,omitempty"` // describe only
+}
+
+func nodesList(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "List nodes", Args: cobra.NoArgs}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		admin, done, err := dialAdmin(c)
+		if err != nil {
+			return err
+		}
+		defer done()
+		rows, err := nodeRows(c, admin)
+		if err != nil {
+			return err
+		}
+		if wantsJSON(c) {
+			return writeJSON(s.out, rows)
+		}
+		var text [][]string
+		for _, r := range rows {
+			text = append(text, []string{
+				strconv.Itoa(int(r.ID)), r.State, r.Kafka, orDash(r.Rack), strconv.Itoa(r.Leads), strconv.Itoa(r.Replicas), strconv.Itoa(r.OutOfSync),
+			})
+		}
+		return table(s.out, "NODE STATE KAFKA RACK LEADS REPLICAS OUT-OF-SYNC", text)
+	}
+	addJSON(c)
+	addBootstrap(c)
+	return c
+}
+
+func nodesDescribe(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "describe NODE…", Short: "Show what nodes hold", Args: cobra.MinimumNArgs(1)}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		admin, done, err := dialAdmin(c)
+		if err != nil {
+			return err
+		}
+		defer done()
+		all, err := nodeRows(c, admin)
+		if err != nil {
+			return err
+		}
+		var rows []nodeRow
+		for _, a := range args {
+			id, err := strconv.ParseInt(a, 10, 32)
+			at := sort.Search(len(all), func(i int) bool { return int64(all[i].ID) >= id })
+			if err != nil || at == len(all) || int64(all[at].ID) != id {
+				return badInput(a, "there is no such node", "see `forebay nodes list`")
+			}
+			row := all[at]
+			if row.State == "alive" {
+				dirs, err := admin.DescribeBrokerLogDirs(c.Context(), row.ID, nil)
+				if err == nil {
+					err = dirs.Error()
+				}
+				if err != nil {
+					return refused("node "+a, err)
+				}
+				row.LogBytes = dirs.Size()
+			}
+			rows = append(rows, row)
+		}
+		if wantsJSON(c) {
+			return writeJSON(s.out, rows)
+		}
+		for _, r := range rows {
+			fmt.Fprintf(s.out, "node %d  %s  kafka %s  rack %s  cluster %s\n  leads %d partitions (preferred for %d), hosts %d, %d of them out of sync, %d bytes of logs\n",
+				r.ID, r.State, r.Kafka, orDash(r.Rack), r.ClusterID, r.Leads, r.LeadsFirst, r.Replicas, r.OutOfSync, r.LogBytes)
+		}
+		return nil
+	}
+	addJSON(c)
+	addBootstrap(c)
+	return c
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// nodeRows asks for all nodes, fenced ones too (KIP-1073), and counts what they hold; by id.
+func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
+	client, err := dial(c)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	req := kmsg.NewPtrDescribeClusterRequest()
+	req.EndpointType, req.IncludeFencedBrokers = 1, true
+	resp, err := req.RequestWith(c.Context(), client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return nil, refused("", err)
+	}
+	topics, err := admin.ListTopicsWithInternal(c.Context())
+	if err != nil {
+		return nil, refused("", err)
+	}
+	by := map[int32]*nodeRow{}
+	for _, b := range resp.Brokers {
+		r := &nodeRow{ID: b.NodeID, Kafka: fmt.Sprintf("%s:%d", b.Host, b.Port), State: "alive", ClusterID: resp.ClusterID}
+		if b.Rack != nil {
+			r.Rack = *b.Rack
+		}
+		if b.IsFenced {
+			r.State = "fenced"
+		}
+		by[b.NodeID] = r
+	}
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			count(by, p)
+		}
+	}
+	rows := []nodeRow{}
+	for _, r := range by {
+		rows = append(rows, *r)
+	}
+	sort.Slice(rows, func(i, j int) bool { return rows[i].ID < rows[j].ID })
+	return rows, nil
+}
+
+func count(by map[int32]*nodeRow, p kadm.PartitionDetail) {
+	in := map[int32]bool{}
+	for _, n := range p.ISR {
+		in[n] = true
+	}
+	for i, n := range p.Replicas {
+		r := by[n]
+		if r == nil {
+			continue
+		}
+		r.Replicas++
+		if i == 0 {
+			r.LeadsFirst++
+		}
+		if !in[n] {
+			r.OutOfSync++
+		}
+		if p.Leader == n {
+			r.Leads++
+		}
+	}
+}

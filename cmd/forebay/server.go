@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebayhub/forebay/core/broker"
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+const (
+	defaultPeer   = "127.0.0.1:9093"
+	defaultGossip = "127.0.0.1:7946"
+)
+
+// serverOptions are the flags of `server`: those of `up` and more.
+type serverOptions struct {
+	upOptions
+	id                        int32
+	peer, gossip, rack, roles string
+	gossipKey                 string
+	join                      []string
+	expect                    int
+}
+
+func serverCommand(s streams) *cobra.Command {
+	var o serverOptions
+	c := &cobra.Command{
+		Use:   "server",
+		Short: "Run one node of a cluster",
+		Args:  cobra.NoArgs,
+		Example: `  forebay server --id 1 --data n1 --kafka :9092 --peer :9093 --gossip :7946 --expect 3
+  forebay server --id 2 --data n2 --join HOST1:7946 --expect 3`,
+		RunE: func(c *cobra.Command, _ []string) error { return runServer(c.Context(), s, o) },
+	}
+	f := c.Flags()
+	o.upOptions.flags(f)
+	f.Int32Var(&o.id, "id", 1, "this node's id in the cluster, for good")
+	f.StringVar(&o.peer, "peer", defaultPeer, "`HOST:PORT` for the other nodes; port 0 picks one")
+	f.StringVar(&o.gossip, "gossip", defaultGossip, "`HOST:PORT` where nodes find each other; port 0 picks one")
+	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, `HOST:PORT,…`")
+	f.IntVar(&o.expect, "expect", 1, "how many nodes wait for each other before they found a cluster")
+	f.StringVar(&o.rack, "rack", "", "the rack that this node stands in: replicas are spread over racks")
+	f.StringVar(&o.roles, "roles", "log,worker", "what this node does: log, worker or both")
+	f.StringVar(&o.gossipKey, "gossip-key", "", "`FILE` with 16, 24 or 32 bytes in base64 that encrypt gossip; the same on every node")
+	return c
+}
+
+func runServer(ctx context.Context, s streams, o serverOptions) error {
+	node, err := o.broker()
+	if err != nil {
+		return err
+	}
+	if node.NodeID, node.Cluster, err = o.cluster(); err != nil {
+		return err
+	}
+	ctx, stop := untilSignal(ctx, s)
+	defer stop()
+	return serve(ctx, s, o.upOptions, node, nil)
+}
+
+// cluster translates the flags that `up` does not have.
+func (o serverOptions) cluster() (metadata.NodeID, *broker.Cluster, error) {
+	c := &broker.Cluster{Peer: o.peer, Gossip: o.gossip, Join: o.join, Expect: o.expect, Rack: o.rack, Roles: o.roles, HTTP: o.http, Version: version}
+	if o.id < 0 {
+		return 0, nil, badInput("--id", "a node's id is 0 or more", "")
+	}
+	if o.expect < 1 {
+		return 0, nil, badInput("--expect", "at least one node is needed", "")
+	}
+	if o.expect > 1 && len(o.join) == 0 && strings.HasSuffix(o.gossip, ":0") {
+		return 0, nil, badInput("--gossip "+o.gossip, "the other nodes cannot know the port", "give a fixed port, or --join")
+	}
+	for _, role := range strings.Split(o.roles, ",") {
+		if role != "log" && role != "worker" {
+			return 0, nil, badInput("--roles "+o.roles, "no such role", "log, worker or log,worker")
+		}
+	}
+	if !strings.Contains(o.roles, "log") {
+		return 0, nil, badInput("--roles "+o.roles, "a node without a log is a worker", "start it with `forebay worker --bootstrap HOST:PORT`")
+	}
+	for flag, addr := range map[string]string{"--peer": o.peer, "--gossip": o.gossip} {
+		if err := loopbackOnly(flag, addr, o.insecure); err != nil {
+			return 0, nil, err
+		}
+	}
+	if o.gossipKey != "" {
+		text, err := os.ReadFile(o.gossipKey)
+		if err != nil {
+			return 0, nil, badInput("--gossip-key "+o.gossipKey, rootCause(err), "")
+		}
+		c.GossipKey, err = base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+		if n := len(c.GossipKey); err != nil || n != 16 && n != 24 && n != 32 {
+			return 0, nil, badInput("--gossip-key "+o.gossipKey, "not 16, 24 or 32 bytes in base64", "make one with `head -c 32 /dev/urandom | base64`")
+		}
+	}
+	return metadata.NodeID(o.id), c, nil
+}

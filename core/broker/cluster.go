@@ -1,0 +1,255 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/consensus"
+	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/membership"
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/problem"
+)
+
+// Cluster makes a node one of several. With Expect 1 and no Join it is one until others come.
+type Cluster struct {
+	Peer   string   // host:port for raft and the peers' calls; "": 127.0.0.1:9093
+	Gossip string   // host:port of memberlist; "": 127.0.0.1:7946
+	Join   []string // gossip addresses of other nodes
+	// Expect is how many nodes wait for each other before the first of them founds the cluster. 0: 1. It has no
+	// meaning once there is a cluster.
+	Expect    int
+	Rack      string
+	Roles     string // told to others: log,worker
+	HTTP      string // told to others
+	Version   string // told to others
+	GossipKey []byte // encrypts gossip: 16, 24 or 32 bytes
+}
+
+const (
+	defaultPeer   = "127.0.0.1:9093"
+	defaultGossip = "127.0.0.1:7946"
+	// joinTimeout bounds the wait for the other nodes, and for the quorum, at a start.
+	joinTimeout = 5 * time.Minute
+	// togetherTimeout bounds the wait of a new cluster's nodes for each other's registration: so that the first topics
+	// have all their replicas.
+	togetherTimeout = 5 * time.Second
+	leaveTimeout    = time.Second
+)
+
+func (c *Cluster) withDefaults() *Cluster {
+	d := *c
+	if d.Peer == "" {
+		d.Peer = defaultPeer
+	}
+	if d.Gossip == "" {
+		d.Gossip = defaultGossip
+	}
+	d.Expect = max(d.Expect, 1)
+	return &d
+}
+
+// openPeers listens for the other nodes and begins to look for them.
+func (b *Broker) openPeers(ctx context.Context) error {
+	c := b.o.Cluster
+	at := address{bind: c.Peer}
+	l, err := at.listen(ctx)
+	if err != nil {
+		var p *problem.Error
+		if errors.As(err, &p) && p.Code == "port-in-use" {
+			p.Where, p.Hint = "--peer "+c.Peer, "stop what listens there, or take another with --peer; port 0 picks a free one"
+		}
+		return err
+	}
+	host, port := at.advertise(l.Addr())
+	peer := net.JoinHostPort(host, strconv.Itoa(int(port)))
+	b.links = consensus.NewPeers(consensus.PeersOptions{
+		Listener: l, Advertise: peer, Logger: b.o.Logger, ClusterID: b.clusterID.Load, Lookup: b.peerAddress,
+	})
+	host, port = b.addr.advertise(b.listener.Addr())
+	b.members, err = membership.Open(membership.Options{
+		Self: membership.Member{
+			ID: int32(b.o.NodeID), Cluster: b.clusterID.Load(), Kafka: net.JoinHostPort(host, strconv.Itoa(int(port))), Peer: peer,
+			HTTP: c.HTTP, Rack: b.rack(), Roles: c.Roles, Version: c.Version, Expect: c.Expect,
+		},
+		Bind: c.Gossip, Seeds: c.Join, Key: c.GossipKey, Logger: b.o.Logger,
+	})
+	if err != nil {
+		return &problem.Error{Code: "gossip", Class: problem.Environment, Where: "--gossip " + c.Gossip, What: err.Error(), Hint: "take another address with --gossip; port 0 picks a free one", Err: err}
+	}
+	b.early.Go(func() error { return b.members.Run(b.serving) })
+	return nil
+}
+
+func (b *Broker) rack() string {
+	if b.o.Cluster != nil && b.o.Cluster.Rack != "" {
+		return b.o.Cluster.Rack
+	}
+	return b.o.Set["broker.rack"]
+}
+
+// peerAddress is where a node of this cluster is reached, by its newest word.
+func (b *Broker) peerAddress(id metadata.NodeID) (string, bool) {
+	if id == b.o.NodeID {
+		return b.links.Addr(), true
+	}
+	m, ok := b.members.Lookup(int32(id))
+	ours := b.clusterID.Load()
+	if !ok || m.Peer == "" || m.Cluster != "" && ours != "" && m.Cluster != ours {
+		return "", false
+	}
+	return m.Peer, true
+}
+
+// candidates are the nodes that gossip tells of.
+func (b *Broker) candidates() (list []consensus.Candidate) {
+	for _, m := range b.members.Members() {
+		if m.Peer != "" {
+			list = append(list, consensus.Candidate{
+				Member: consensus.Member{ID: metadata.NodeID(m.ID), Address: m.Peer}, Cluster: m.Cluster, Expect: m.Expect,
+			})
+		}
+	}
+	return list
+}
+
+// joinCluster makes this node one of its cluster, and its Image current. It is registered later, when its logs are recovered.
+func (b *Broker) joinCluster(ctx context.Context) error {
+	b.active = controller.NewActive(controller.ActiveOptions{
+		Group: b.quorum, Node: b.o.NodeID, Nodes: b.candidates, Changed: b.members.Changed(), NewClusterID: newClusterID, Logger: b.o.Logger,
+	})
+	b.active.Serve(b.links)
+	b.early.Go(func() error { return b.active.Run(b.serving) })
+	if err := b.quorum.Found(ctx, b.o.Cluster.Expect, b.candidates); err != nil {
+		return &problem.Error{Code: "no-cluster", Class: problem.Environment, Where: "--join", What: "this node found no cluster: " + err.Error(),
+			Hint: "start the other nodes, with a --join that reaches one of them, and the same --expect", Err: err}
+	}
+	if err := b.quorum.Current(ctx); err != nil {
+		return fmt.Errorf("wait for the metadata quorum: %w", err)
+	}
+	for b.quorum.Image().ClusterID == "" { // the first leader is about to name it
+		if err := b.quorum.WaitIndex(ctx, b.quorum.Image().Index+1); err != nil {
+			return fmt.Errorf("wait for the cluster's id: %w", err)
+		}
+	}
+	return b.adopt(b.quorum.Image().ClusterID)
+}
+
+// adopt makes the data directory the cluster's, for good.
+func (b *Broker) adopt(id string) error {
+	if b.dir.meta.ClusterID == "" {
+		if err := b.dir.setCluster(id); err != nil {
+			return err
+		}
+	}
+	if b.dir.meta.ClusterID != id {
+		return &problem.Error{
+			Code: "foreign-data-directory", Class: problem.Environment, Where: b.dir.root,
+			What: fmt.Sprintf("its %s names cluster %s, its metadata cluster %s", metaName, b.dir.meta.ClusterID, id),
+			Hint: "the directory was put together from two, or belongs to another cluster; restore it from one copy",
+		}
+	}
+	b.clusterID.Store(id)
+	if err := b.members.SetCluster(id); err != nil {
+		b.o.Logger.Warn("gossip could not be told the cluster's id", "err", err) // a hint: it is told again with the next update
+	}
+	return nil
+}
+
+// register announces this node, with its logs recovered, and begins to keep its lease.
+func (b *Broker) register(ctx context.Context) error {
+	before := b.quorum.Image().Nodes[b.o.NodeID]
+	// Only a killed process keeps its page cache; an empty directory has lost everything (invariant 4).
+	lost := before != nil && (b.dir.fresh || !b.dir.clean && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID)
+	if err := b.announce(ctx, lost); err != nil {
+		return fmt.Errorf("register node %d: %w", b.o.NodeID, err)
+	}
+	b.early.Go(func() error { b.keepLease(b.serving); return nil })
+	if before != nil {
+		return nil
+	}
+	together, cancel := context.WithTimeout(ctx, togetherTimeout)
+	defer cancel()
+	for len(b.quorum.Image().Nodes) < b.o.Cluster.Expect {
+		if err := b.quorum.WaitIndex(together, b.quorum.Image().Index+1); err != nil {
+			return ctx.Err() // some have not come: topics will have fewer replicas, or wait
+		}
+	}
+	return nil
+}
+
+func (b *Broker) announce(ctx context.Context, tailLost bool) error {
+	host, port := b.addr.advertise(b.listener.Addr())
+	r, err := b.quorum.Propose(ctx, &metadata.RegisterNode{
+		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost,
+	})
+	if err == nil {
+		err = r.Err
+	}
+	if err == nil {
+		b.epoch.Store(r.Epoch)
+	}
+	return err
+}
+
+// keepLease sends heartbeats until ctx ends. A registration that was fenced meanwhile is made anew: this node was not heard
+// for a while, and what it leads it does no more.
+func (b *Broker) keepLease(ctx context.Context) {
+	tick := time.NewTicker(controller.HeartbeatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if b.leaving.Load() {
+			return
+		}
+		step, cancel := context.WithTimeout(ctx, controller.SessionTimeout/2)
+		err := b.active.SendHeartbeat(step, b.links, b.peerAddress, b.epoch.Load())
+		cancel()
+		if !errors.Is(err, controller.ErrFenced) || b.leaving.Load() {
+			continue
+		}
+		host, port := b.addr.advertise(b.listener.Addr())
+		if n := b.quorum.Image().Nodes[b.o.NodeID]; n != nil && n.Epoch > b.epoch.Load() && (n.Host != host || n.Port != port) {
+			b.fail(&problem.Error{Code: "node-id-in-use", Class: problem.Environment, Where: fmt.Sprintf("--id %d", b.o.NodeID),
+				What: fmt.Sprintf("another node has registered as %d, at %s:%d; this one stops", n.ID, n.Host, n.Port), Hint: "give each node its own --id"})
+			return
+		}
+		step, cancel = context.WithTimeout(ctx, 5*time.Second)
+		err = b.announce(step, false)
+		cancel()
+		b.o.Logger.Warn("this node had lost its lease and registers anew", "epoch", b.epoch.Load(), "err", err)
+	}
+}
+
+// leave gives away what this node leads, before it stops: so nobody waits for its lease to run out.
+func (b *Broker) leave() {
+	if b.o.Cluster == nil || b.epoch.Load() == 0 {
+		return
+	}
+	b.leaving.Store(true)
+	others := false
+	for id, n := range b.quorum.Image().Nodes {
+		others = others || id != b.o.NodeID && !n.Fenced
+	}
+	if !others {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if _, err := b.quorum.Propose(ctx, &metadata.FenceNode{ID: b.o.NodeID, Epoch: b.epoch.Load()}); err != nil {
+		b.o.Logger.Warn("the cluster could not be told that this node leaves", "err", err)
+	}
+	b.quorum.HandOver()
+	if err := b.members.Leave(leaveTimeout / 4); err != nil {
+		b.o.Logger.Debug("gossip could not be told that this node leaves", "err", err)
+	}
+}

@@ -1,0 +1,169 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/problem"
+)
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// three are the Options of nodes that find each other.
+func three(t testing.TB) (list []Options) {
+	t.Helper()
+	var gossip []string
+	for range 3 {
+		gossip = append(gossip, freeAddr(t))
+	}
+	dir := t.TempDir()
+	for i := range 3 {
+		list = append(list, Options{
+			NodeID: metadata.NodeID(i + 1), DataDir: filepath.Join(dir, fmt.Sprint(i+1)), KafkaAddr: freeAddr(t),
+			Cluster: &Cluster{Peer: freeAddr(t), Gossip: gossip[i], Join: gossip, Expect: 3, Rack: fmt.Sprint("rack-", i)},
+		})
+	}
+	return list
+}
+
+// startAll starts nodes that wait for each other.
+func startAll(t testing.TB, list []Options) []*node {
+	t.Helper()
+	type opened struct {
+		at  int
+		b   *Broker
+		err error
+	}
+	ch := make(chan opened, len(list))
+	for i, o := range list {
+		go func() {
+			b, err := Open(context.Background(), o)
+			ch <- opened{i, b, err}
+		}()
+	}
+	nodes := make([]*node, len(list))
+	for range list {
+		o := <-ch
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		n := &node{Broker: o.b, stop: cancel, done: make(chan error, 1)}
+		go func() { n.done <- o.b.Run(ctx) }()
+		nodes[o.at] = n
+		t.Cleanup(func() { n.end(t) })
+	}
+	for _, n := range nodes {
+		<-n.Ready()
+	}
+	return nodes
+}
+
+func seeds(nodes []*node) kgo.Opt {
+	var all []string
+	for _, n := range nodes {
+		all = append(all, n.KafkaAddr())
+	}
+	return kgo.SeedBrokers(all...)
+}
+
+// One of three leaves in good order, comes back, and everything that was acknowledged is there.
+func TestThreeNodes(t *testing.T) {
+	options := three(t)
+	nodes := startAll(t, options)
+	ctx := within(t, time.Minute)
+	cl := nodes[0].client(t, seeds(nodes), kgo.MetadataMinAge(50*time.Millisecond))
+	adm := kadm.NewClient(cl)
+	if _, err := adm.CreateTopic(ctx, 3, -1, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	send := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			cl.Produce(ctx, &kgo.Record{Topic: "t", Value: []byte(fmt.Sprint(i))}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		if err := cl.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(0, 300)
+	if a, b := nodes[0].ClusterID(), nodes[2].ClusterID(); a == "" || a != b {
+		t.Errorf("cluster ids %q and %q", a, b)
+	}
+	nodes[1].end(t)
+	send(300, 600)
+	nodes[1] = start(t, options[1])
+	send(600, 900)
+	// Both others go, one after the other, once the third is in sync again.
+	inSync := func() bool {
+		topics, err := adm.ListTopics(ctx, "t")
+		if err != nil {
+			return false
+		}
+		for _, p := range topics["t"].Partitions {
+			if len(p.ISR) != 3 {
+				return false
+			}
+		}
+		return true
+	}
+	for !inSync() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("not in sync again")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	ends, err := adm.ListEndOffsets(ctx, "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total int64
+	ends.Each(func(o kadm.ListedOffset) { total += o.Offset })
+	if total != 900 {
+		t.Errorf("%d records, 900 were acknowledged", total)
+	}
+}
+
+// A second node of the same id must not share it.
+func TestSameIDTwice(t *testing.T) {
+	options := three(t)
+	startAll(t, options)
+	other := options[2]
+	other.DataDir, other.KafkaAddr = filepath.Join(t.TempDir(), "other"), freeAddr(t)
+	c := *other.Cluster
+	c.Peer, c.Gossip = freeAddr(t), freeAddr(t)
+	other.Cluster = &c
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	b, err := Open(ctx, other)
+	if err == nil {
+		_ = b.Close() // the error is the point
+		t.Fatal("two nodes of one id are in the cluster")
+	}
+	var p *problem.Error
+	if !errors.As(err, &p) {
+		t.Errorf("%v tells no user what to do", err)
+	}
+}

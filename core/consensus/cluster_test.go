@@ -1,0 +1,301 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// town is where the tests' nodes hear of each other, instead of gossip.
+type town struct {
+	mu     sync.Mutex
+	expect int
+	peers  map[metadata.NodeID]Candidate
+}
+
+func (w *town) candidates() (list []Candidate) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := metadata.NodeID(1); id < 10; id++ {
+		if c, ok := w.peers[id]; ok {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func (w *town) lookup(id metadata.NodeID) (string, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c, ok := w.peers[id]
+	return c.Address, ok
+}
+
+type peer struct {
+	*Quorum
+	peers *Peers
+	id    metadata.NodeID
+	fs    vfs.FS
+	end   func()
+}
+
+func (w *town) join(t *testing.T, id metadata.NodeID, fsys vfs.FS, cluster string) *peer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps := NewPeers(PeersOptions{Listener: l, ClusterID: func() string { return cluster }, Lookup: w.lookup})
+	q, err := Open(Options{FS: fsys, Dir: "/data/raft", NodeID: id, Peers: ps})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{Quorum: q, peers: ps, id: id, fs: fsys}
+	p.end = sync.OnceFunc(func() {
+		if err := q.Close(); err != nil {
+			t.Errorf("close %d: %v", id, err)
+		}
+		if err := ps.Close(); err != nil {
+			t.Errorf("close peers of %d: %v", id, err)
+		}
+	})
+	t.Cleanup(p.end)
+	w.mu.Lock()
+	w.peers[id] = Candidate{Member: Member{ID: id, Address: ps.Addr()}, Expect: w.expect}
+	w.mu.Unlock()
+	return p
+}
+
+// admitting plays the active controller on whoever leads, until the test ends.
+func (w *town) admitting(t *testing.T, nodes func() []*peer) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			for _, p := range nodes() {
+				if !p.Leads() {
+					continue
+				}
+				for _, c := range w.candidates() {
+					_ = p.Admit(c.Member) // tried again
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	t.Cleanup(func() { stop(); <-ended })
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatal("not within 20 s: " + what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+func TestThreeFoundOneGroup(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
+	var mu sync.Mutex
+	var all []*peer
+	nodes := func() []*peer { mu.Lock(); defer mu.Unlock(); return append([]*peer(nil), all...) }
+	w.admitting(t, nodes)
+	var founding sync.WaitGroup
+	for id := metadata.NodeID(1); id <= 3; id++ {
+		p := w.join(t, id, vfs.NewMemory(), "")
+		mu.Lock()
+		all = append(all, p)
+		mu.Unlock()
+		founding.Go(func() {
+			if err := p.Found(ctx, 3, w.candidates); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	founding.Wait()
+	for _, p := range nodes() { // any node proposes, and sees what it proposed
+		r, err := p.Propose(ctx, &metadata.RegisterNode{ID: p.id})
+		if err != nil || r.Err != nil || p.Image().Nodes[p.id] == nil || p.Image().Nodes[p.id].Epoch != r.Epoch {
+			t.Fatalf("%d: %v %+v", p.id, err, r)
+		}
+	}
+	until(t, "three voters", func() bool { v, _, err := all[0].Members(); return err == nil && len(v) == 3 })
+	// What is refused keeps its meaning on the way.
+	for _, p := range nodes() {
+		r, err := p.Propose(ctx, &metadata.FenceNode{ID: 1, Epoch: 1 << 40})
+		if err != nil || !errors.Is(r.Err, metadata.ErrStale) {
+			t.Errorf("%d: %v %v", p.id, err, r.Err)
+		}
+	}
+
+	// The leader dies: the others go on, and know all that was agreed.
+	var dead *peer
+	var left []*peer
+	for _, p := range nodes() {
+		if p.Leads() {
+			dead = p
+		} else {
+			left = append(left, p)
+		}
+	}
+	mu.Lock()
+	all = left
+	mu.Unlock()
+	dead.end()
+	began := time.Now()
+	for _, p := range left {
+		if r, err := p.Propose(ctx, &metadata.FenceNode{ID: dead.id, Epoch: p.Image().Nodes[dead.id].Epoch}); err != nil || r.Err != nil {
+			t.Fatal(err, r.Err)
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("agreed again after %v", took)
+	}
+
+	// It comes back elsewhere, under its id, and catches up.
+	back := w.join(t, dead.id, dead.fs, "")
+	mu.Lock()
+	all = append(all, back)
+	mu.Unlock()
+	if err := back.Current(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := back.Image().Nodes[dead.id]; n == nil || !n.Fenced {
+		t.Errorf("the node that came back does not know that it is fenced: %+v", n)
+	}
+}
+
+// A node that comes late is given a snapshot; the sixth follows without a vote, and proposes like any other.
+func TestLateNodes(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}}
+	first := w.join(t, 1, vfs.NewMemory(), "")
+	if err := first.Found(ctx, 1, w.candidates); err != nil {
+		t.Fatal(err)
+	}
+	for range 1300 {
+		if _, err := first.Propose(ctx, &metadata.AllocateProducerIDs{Node: 1, Count: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	w.admitting(t, func() []*peer { return []*peer{first} })
+	var last *peer
+	for id := metadata.NodeID(2); id <= MaxVoters+1; id++ {
+		last = w.join(t, id, vfs.NewMemory(), "")
+		if err := last.Found(ctx, 9, w.candidates); err != nil { // it never founds: it is admitted
+			t.Fatal(err)
+		}
+		if err := last.Current(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := last.Image().NextProducerID; n != 1300 {
+			t.Fatalf("node %d: next producer id %d", id, n)
+		}
+	}
+	until(t, "five voters and one other", func() bool {
+		v, o, err := first.Members()
+		return err == nil && len(v) == MaxVoters && len(o) == 1
+	})
+	if r, err := last.Propose(ctx, &metadata.AllocateProducerIDs{Node: last.id, Count: 7}); err != nil || r.First != 1300 {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+func TestNobodyGivesItsWordTwice(t *testing.T) {
+	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
+	p := w.join(t, 3, vfs.NewMemory(), "")
+	if err := p.grant(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.grant(2); !errors.Is(err, errGranted) {
+		t.Errorf("given twice: %v", err)
+	}
+	if err := p.grant(1); err != nil {
+		t.Errorf("not to the same one again: %v", err)
+	}
+}
+
+func TestOtherClustersAreRefused(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}}
+	a, b, c := w.join(t, 1, vfs.NewMemory(), "ours"), w.join(t, 2, vfs.NewMemory(), "theirs"), w.join(t, 3, vfs.NewMemory(), "")
+	if _, err := b.Status(ctx, a.peers.Addr()); err == nil {
+		t.Error("a node of another cluster was answered")
+	}
+	if s, err := c.Status(ctx, a.peers.Addr()); err != nil || s.ID != 1 {
+		t.Errorf("a node of no cluster: %+v %v", s, err)
+	}
+	// Nobody is there, nobody leads, and both are said in time.
+	short, stop := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer stop()
+	if _, err := c.Propose(short, &metadata.SetClusterID{ID: "x"}); !errors.Is(err, ErrNotLeader) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a leader: %v", err)
+	}
+	if _, err := c.Status(ctx, "127.0.0.1:1"); !errors.Is(err, ErrUnreached) {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// A connection that says nonsense, or nothing, costs nobody anything.
+func TestNonsenseOnThePeerPort(t *testing.T) {
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}}
+	a := w.join(t, 1, vfs.NewMemory(), "ours")
+	for _, b := range []string{"", "X", "X\x00", "P\x04ours\xff\xff\xff\xff", "P\x00\x00\x00\x00\x03abc", "GET / HTTP/1.1\r\n\r\n", "R\x00\x00\x00\x00"} {
+		conn, err := net.Dial("tcp", a.peers.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprint(conn, b); err != nil {
+			t.Error(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := a.Status(t.Context(), a.peers.Addr()); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"m":"status","w":10,"b":{}}`))
+	f.Add([]byte(`{"m":"propose","w":10,"b":{"c":"AQE="}}`))
+	f.Add([]byte(`{"m":"grant","b":{"founder":1}}`))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	ps := NewPeers(PeersOptions{Listener: l, ClusterID: func() string { return "" }, Lookup: func(metadata.NodeID) (string, bool) { return "", false }})
+	q, err := Open(Options{FS: vfs.NewMemory(), Dir: "/data/raft", NodeID: 1, Peers: ps})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = q.Close(); _ = ps.Close() }) // only the answers are looked at
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(ps.answer(b)) == 0 {
+			t.Error("no answer")
+		}
+	})
+}

@@ -1,0 +1,338 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/forebayhub/forebay/core/consensus"
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+// SessionTimeout is how long a node's lease holds after its last heartbeat, and HeartbeatEvery how often it
+// sends one. Like broker.session.timeout.ms, which Kafka has at 9 s.
+const (
+	SessionTimeout = time.Second
+	HeartbeatEvery = 200 * time.Millisecond
+	activeTick     = 50 * time.Millisecond
+	// preferredEvery is how often preferred leaders get their partitions back; like leader.imbalance.check.interval.seconds,
+	// which Kafka has at 300. preferredBatch bounds the moves of one round.
+	preferredEvery = 10 * time.Second
+	preferredBatch = 100
+	callHeartbeat  = "heartbeat"
+)
+
+// ErrFenced is the answer to a heartbeat of a registration that is over: the node registers anew.
+var ErrFenced = errors.New("this registration is fenced")
+
+// Active is the controller's work that only the leader of the metadata quorum does: it keeps the leases, fences who
+// has lost his, and admits new nodes. It runs on every node and works on one.
+//
+// Leases live in its memory only. A leader that is new, or was held up itself, gives everybody a whole
+// lease before it fences: it cannot tell who was silent from whom it did not hear.
+type Active struct {
+	o      ActiveOptions
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	term   uint64                     // that it leads in; 0: it does not
+	leases map[metadata.NodeID]lease  // of this term
+	now    func() time.Time           // the tests' clock
+	refuse map[metadata.NodeID]string // nodes that cannot be admitted, and why: said once
+}
+
+type lease struct {
+	epoch int64
+	until time.Time
+}
+
+// Group is the metadata quorum as Active needs it.
+type Group interface {
+	Proposer
+	Term() uint64
+	Barrier(context.Context) error
+	Leader() (metadata.NodeID, bool)
+	Admit(consensus.Member) error
+	Members() (voters, others []consensus.Member, err error)
+	Status(ctx context.Context, addr string) (consensus.Status, error)
+}
+
+// ActiveOptions make an Active.
+type ActiveOptions struct {
+	Group Group
+	Node  metadata.NodeID
+	// Nodes are the nodes that seem alive by gossip, this one too.
+	Nodes func() []consensus.Candidate
+	// Changed is told when Nodes may have changed. Nil: never.
+	Changed <-chan struct{}
+	// NewClusterID names a cluster that has no name yet.
+	NewClusterID func() string
+	Logger       *slog.Logger // nil: silent
+}
+
+// NewActive makes an Active.
+func NewActive(o ActiveOptions) *Active {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Active{
+		o: o, logger: o.Logger, now: time.Now,
+		leases: map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{},
+	}
+}
+
+// Run works until ctx ends.
+func (a *Active) Run(ctx context.Context) error {
+	tick := time.NewTicker(activeTick)
+	defer tick.Stop()
+	last := a.now()
+	admit := true // the nodes are looked at
+	var admitted time.Time
+	preferred := last
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.o.Changed:
+			admit = true
+		case <-tick.C:
+		}
+		now := a.now()
+		late := now.Sub(last) - activeTick
+		last = now
+		if !a.lead(ctx) {
+			continue
+		}
+		if late > SessionTimeout/4 {
+			a.extend(late) // this process was held up: who is silent is not known
+		}
+		if admit || now.Sub(admitted) > time.Second {
+			a.admit(ctx)
+			admit, admitted = false, now
+			last = a.now() // a slow admission is no hold-up of others
+			a.extend(last.Sub(now))
+		}
+		a.fence(ctx)
+		if now.Sub(preferred) > preferredEvery {
+			preferred = now
+			a.prefer(ctx)
+		}
+	}
+}
+
+// prefer gives partitions back to their first replica, where that is alive and in sync: else whoever came back
+// last would lead nothing for good.
+func (a *Active) prefer(ctx context.Context) {
+	image := a.o.Group.Image()
+	moved := 0
+	for _, t := range image.Topics {
+		for _, p := range t.Partitions {
+			first := p.Replicas[0]
+			n := image.Nodes[first]
+			if p.Leader == first || p.Leader == -1 || n == nil || n.Fenced || !slices.Contains(p.ISR, first) {
+				continue
+			}
+			if moved++; moved > preferredBatch {
+				return
+			}
+			step, cancel := context.WithTimeout(ctx, time.Second)
+			_, err := a.o.Group.Propose(step, &metadata.ChangePartition{Topic: p.TopicID, Number: p.Number, Expected: p.PartitionEpoch, Leader: first, ISR: p.ISR})
+			cancel()
+			if err != nil {
+				return // tried again
+			}
+		}
+	}
+}
+
+// lead says whether this node is the active controller, and makes it one: it first learns all that
+// was agreed on before.
+func (a *Active) lead(ctx context.Context) bool {
+	term := a.o.Group.Term()
+	a.mu.Lock()
+	same := term == a.term
+	if !same {
+		a.term = 0
+	}
+	a.mu.Unlock()
+	if same || term == 0 {
+		return term != 0
+	}
+	ready, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := a.o.Group.Barrier(ready); err != nil {
+		return false // tried again, if it leads still
+	}
+	if a.o.Group.Image().ClusterID == "" {
+		for _, c := range []metadata.Command{
+			&metadata.SetClusterID{ID: a.o.NewClusterID()},
+			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2}},
+		} {
+			if _, err := a.o.Group.Propose(ready, c); err != nil {
+				return false
+			}
+		}
+	}
+	until := a.now().Add(SessionTimeout)
+	a.mu.Lock()
+	a.term = term
+	clear(a.leases)
+	for id, n := range a.o.Group.Image().Nodes {
+		a.leases[id] = lease{n.Epoch, until}
+	}
+	a.mu.Unlock()
+	a.logger.Info("this node is the active controller", "term", term)
+	return true
+}
+
+func (a *Active) extend(by time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, l := range a.leases {
+		l.until = l.until.Add(by)
+		a.leases[id] = l
+	}
+}
+
+// fence ends the registrations that have no lease. They are ended one after the other: the first gives
+// its partitions to nodes whose leases hold.
+func (a *Active) fence(ctx context.Context) {
+	now := a.now()
+	for id, n := range a.o.Group.Image().Nodes {
+		if n.Fenced {
+			continue
+		}
+		a.mu.Lock()
+		l, ok := a.leases[id]
+		if !ok || l.epoch < n.Epoch { // registered just now
+			l = lease{n.Epoch, now.Add(SessionTimeout)}
+			a.leases[id] = l
+		}
+		a.mu.Unlock()
+		if now.Before(l.until) {
+			continue
+		}
+		a.logger.Warn("a node has lost its lease: it is fenced", "node", id, "epoch", n.Epoch)
+		step, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := a.o.Group.Propose(step, &metadata.FenceNode{ID: id, Epoch: n.Epoch})
+		cancel()
+		if err != nil {
+			a.logger.Warn("a node could not be fenced", "node", id, "err", err)
+			return
+		}
+	}
+}
+
+// heartbeat is what a node sends.
+type heartbeat struct {
+	Node  metadata.NodeID `json:"n"`
+	Epoch int64           `json:"e"`
+}
+
+type heartbeatReply struct {
+	Fenced bool `json:"f,omitempty"`
+}
+
+// Heartbeat renews the lease of a node's registration. Errors: consensus.ErrNotLeader, ErrFenced.
+func (a *Active) Heartbeat(node metadata.NodeID, epoch int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.term == 0 || a.o.Group.Term() != a.term {
+		return consensus.ErrNotLeader
+	}
+	n := a.o.Group.Image().Nodes[node]
+	if n == nil || n.Fenced || n.Epoch != epoch {
+		return ErrFenced
+	}
+	a.leases[node] = lease{epoch, a.now().Add(SessionTimeout)}
+	return nil
+}
+
+// Serve answers the heartbeats of other nodes.
+func (a *Active) Serve(p *consensus.Peers) {
+	p.Handle(callHeartbeat, func(_ context.Context, b []byte) ([]byte, error) {
+		var h heartbeat
+		if err := json.Unmarshal(b, &h); err != nil {
+			return nil, err
+		}
+		err := a.Heartbeat(h.Node, h.Epoch)
+		if errors.Is(err, ErrFenced) {
+			return json.Marshal(heartbeatReply{Fenced: true})
+		}
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(heartbeatReply{})
+	})
+}
+
+// SendHeartbeat renews the lease of this node's registration, wherever the controller is. Errors: as Heartbeat,
+// or that nobody was reached.
+func (a *Active) SendHeartbeat(ctx context.Context, p *consensus.Peers, address func(metadata.NodeID) (string, bool), epoch int64) error {
+	leader, ok := a.o.Group.Leader()
+	if !ok {
+		return fmt.Errorf("%w: there is none now", consensus.ErrNotLeader)
+	}
+	if leader == a.o.Node {
+		return a.Heartbeat(a.o.Node, epoch)
+	}
+	addr, ok := address(leader)
+	if !ok {
+		return fmt.Errorf("the address of controller %d is not known", leader)
+	}
+	var r heartbeatReply
+	if err := p.Call(ctx, addr, callHeartbeat, heartbeat{a.o.Node, epoch}, &r); err != nil {
+		return err
+	}
+	if r.Fenced {
+		return ErrFenced
+	}
+	return nil
+}
+
+// admit takes the nodes that gossip tells of into the metadata quorum, if they belong to no other.
+func (a *Active) admit(ctx context.Context) {
+	voters, others, err := a.o.Group.Members()
+	if err != nil {
+		return // it does not lead any more
+	}
+	cluster := a.o.Group.Image().ClusterID
+	for _, c := range a.o.Nodes() {
+		if c.Cluster != "" && c.Cluster != cluster {
+			a.refuseOnce(c.ID, "it belongs to cluster "+c.Cluster)
+			continue
+		}
+		known := func(m consensus.Member) bool { return m.ID == c.ID }
+		if !slices.ContainsFunc(voters, known) && !slices.ContainsFunc(others, known) {
+			asked, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+			s, err := a.o.Group.Status(asked, c.Address)
+			cancel()
+			if err != nil || s.ID != c.ID {
+				continue // tried again
+			}
+			if s.HasState && s.Cluster != cluster {
+				a.refuseOnce(c.ID, "it has founded or joined another cluster: give it an empty data directory")
+				continue
+			}
+		}
+		if err := a.o.Group.Admit(c.Member); err != nil {
+			a.logger.Debug("a node could not be admitted", "node", c.ID, "err", err)
+			return
+		}
+	}
+}
+
+func (a *Active) refuseOnce(id metadata.NodeID, why string) {
+	a.mu.Lock()
+	said := a.refuse[id] == why
+	a.refuse[id] = why
+	a.mu.Unlock()
+	if !said {
+		a.logger.Error("a node is not admitted to this cluster", "node", id, "why", why)
+	}
+}

@@ -1,0 +1,234 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/forebayhub/forebay/core/consensus"
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+// fakeGroup is a metadata quorum of one.
+type fakeGroup struct {
+	mu       sync.Mutex
+	image    *metadata.Image
+	term     uint64
+	status   map[string]consensus.Status
+	admitted []metadata.NodeID
+}
+
+func newFakeGroup(nodes ...metadata.NodeID) *fakeGroup {
+	g := &fakeGroup{image: metadata.NewImage(), status: map[string]consensus.Status{}}
+	for _, n := range nodes {
+		_, _ = g.Propose(context.Background(), &metadata.RegisterNode{ID: n})
+	}
+	return g
+}
+
+func (g *fakeGroup) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next, r := metadata.Apply(g.image, g.image.Index+1, c)
+	g.image = next
+	return r, nil
+}
+
+func (g *fakeGroup) Image() *metadata.Image {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.image
+}
+
+func (g *fakeGroup) Term() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.term
+}
+
+func (g *fakeGroup) lead(term uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.term = term
+}
+
+func (g *fakeGroup) Barrier(context.Context) error   { return nil }
+func (g *fakeGroup) Leader() (metadata.NodeID, bool) { return 1, true }
+func (g *fakeGroup) Members() (voters, others []consensus.Member, err error) {
+	return []consensus.Member{{ID: 1, Address: "a1"}}, nil, nil
+}
+
+func (g *fakeGroup) Admit(m consensus.Member) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.admitted = append(g.admitted, m.ID)
+	return nil
+}
+
+func (g *fakeGroup) Status(_ context.Context, addr string) (consensus.Status, error) {
+	return g.status[addr], nil
+}
+
+func (g *fakeGroup) fenced(n metadata.NodeID) bool { return g.Image().Nodes[n].Fenced }
+
+func runActive(t *testing.T, g *fakeGroup, nodes ...consensus.Candidate) *Active {
+	t.Helper()
+	a := NewActive(ActiveOptions{Group: g, Node: 1, Nodes: func() []consensus.Candidate { return nodes }, NewClusterID: func() string { return "named" }})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- a.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-ended })
+	return a
+}
+
+// beat sends heartbeats for a while.
+func beat(t *testing.T, a *Active, d time.Duration, nodes ...metadata.NodeID) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		for _, n := range nodes {
+			if err := a.Heartbeat(n, a.o.Group.Image().Nodes[n].Epoch); err != nil {
+				t.Fatalf("heartbeat of %d: %v", n, err)
+			}
+		}
+		<-time.After(HeartbeatEvery)
+	}
+}
+
+func TestLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2, 3)
+		a := runActive(t, g)
+		<-time.After(10 * SessionTimeout)
+		if g.fenced(1) || g.fenced(2) || g.fenced(3) {
+			t.Fatal("a node that does not lead the quorum has fenced")
+		}
+		if err := a.Heartbeat(1, 1); err == nil {
+			t.Error("a node that does not lead the quorum has renewed a lease")
+		}
+		g.lead(7)
+		<-time.After(2 * activeTick)
+		if g.Image().ClusterID != "named" {
+			t.Error("the first leader has not named the cluster")
+		}
+		// A new leader waits one lease: it heard nobody yet.
+		beat(t, a, 3*HeartbeatEvery, 1, 2)
+		if g.fenced(3) {
+			t.Fatal("fenced within the first lease")
+		}
+		beat(t, a, 3*HeartbeatEvery, 1, 2)
+		if !g.fenced(3) || g.fenced(1) || g.fenced(2) {
+			t.Fatal("only the silent node is to be fenced")
+		}
+		// Its registration is over; with a new one it has a whole lease again.
+		old := g.Image().Nodes[3].Epoch
+		if err := a.Heartbeat(3, old); !errors.Is(err, ErrFenced) {
+			t.Errorf("heartbeat of a fenced registration: %v", err)
+		}
+		if _, err := g.Propose(t.Context(), &metadata.RegisterNode{ID: 3}); err != nil {
+			t.Fatal(err)
+		}
+		beat(t, a, SessionTimeout/2, 1, 2)
+		beat(t, a, 3*SessionTimeout, 1, 2, 3)
+		if g.fenced(3) {
+			t.Error("fenced although it kept its lease")
+		}
+		if err := a.Heartbeat(3, old); !errors.Is(err, ErrFenced) {
+			t.Errorf("heartbeat of an older registration: %v", err)
+		}
+		// Another leader, then this one again: everybody has a whole lease.
+		g.lead(0)
+		<-time.After(5 * SessionTimeout)
+		g.lead(9)
+		<-time.After(SessionTimeout - activeTick)
+		if g.fenced(1) || g.fenced(2) || g.fenced(3) {
+			t.Error("fenced within the first lease of a new term")
+		}
+	})
+}
+
+func TestPreferredLeaderComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2)
+		id := newTopicID()
+		_, _ = g.Propose(t.Context(), &metadata.CreateTopics{Topics: []metadata.TopicSpec{{Name: "t", ID: id, Assignment: [][]metadata.NodeID{{2, 1}}}}})
+		_, _ = g.Propose(t.Context(), &metadata.FenceNode{ID: 2, Epoch: 2})
+		_, _ = g.Propose(t.Context(), &metadata.RegisterNode{ID: 2})
+		p := func() *metadata.Partition { return g.Image().Partition("t", 0) }
+		g.lead(1)
+		a := runActive(t, g)
+		<-time.After(2 * activeTick)
+		beat(t, a, 2*preferredEvery, 1, 2)
+		if p().Leader != 1 {
+			t.Fatalf("%d leads, out of sync", p().Leader)
+		}
+		n := g.Image().Nodes
+		r, _ := g.Propose(t.Context(), &metadata.AlterPartition{Changes: []metadata.ISRChange{{
+			Topic: id, Leader: 1, NodeEpoch: n[1].Epoch, LeaderEpoch: p().LeaderEpoch, PartitionEpoch: p().PartitionEpoch,
+			ISR: []metadata.ISRMember{{ID: 1, Epoch: n[1].Epoch}, {ID: 2, Epoch: n[2].Epoch}},
+		}}})
+		if r.Errs[0] != nil {
+			t.Fatal(r.Errs[0])
+		}
+		beat(t, a, 2*preferredEvery, 1, 2)
+		if p().Leader != 2 {
+			t.Errorf("%d leads, not the preferred replica", p().Leader)
+		}
+	})
+}
+
+func TestOnlyOurNodesAreAdmitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1)
+		g.status["a2"] = consensus.Status{ID: 2}
+		g.status["a4"] = consensus.Status{ID: 4, HasState: true}
+		g.status["a5"] = consensus.Status{ID: 50}
+		node := func(id metadata.NodeID, addr, cluster string) consensus.Candidate {
+			return consensus.Candidate{Member: consensus.Member{ID: id, Address: addr}, Cluster: cluster}
+		}
+		a := runActive(t, g, node(1, "a1", "named"), node(2, "a2", ""), node(3, "a3", "other"), node(4, "a4", ""), node(5, "a5", ""))
+		g.lead(1)
+		<-time.After(4 * activeTick)
+		beat(t, a, SessionTimeout, 1)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, id := range g.admitted {
+			if id != 1 && id != 2 {
+				t.Errorf("node %d was admitted", id)
+			}
+		}
+		if len(g.admitted) < 2 {
+			t.Errorf("admitted: %v", g.admitted)
+		}
+	})
+}
+
+func TestPlacement(t *testing.T) {
+	g := newFakeGroup()
+	for n, rack := range map[metadata.NodeID]string{1: "a", 2: "a", 3: "b", 4: "b", 5: "c"} {
+		_, _ = g.Propose(t.Context(), &metadata.RegisterNode{ID: n, Rack: rack})
+	}
+	_, _ = g.Propose(t.Context(), &metadata.FenceNode{ID: 5, Epoch: g.Image().Nodes[5].Epoch})
+	list, err := place(g.Image(), 12, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leads := map[metadata.NodeID]int{}
+	for p, replicas := range list {
+		leads[replicas[0]]++
+		if a, b := g.Image().Nodes[replicas[0]].Rack, g.Image().Nodes[replicas[1]].Rack; a == b || a == "c" || b == "c" {
+			t.Errorf("partition %d on %v: racks %s and %s", p, replicas, a, b)
+		}
+	}
+	if len(leads) != 4 || leads[1] != 3 || leads[4] != 3 {
+		t.Errorf("leaders: %v", leads)
+	}
+	if list, err = place(g.Image(), 1, 5); err != nil || len(list[0]) != 5 || list[0][4] != 5 {
+		t.Errorf("with a fenced one: %v %v", list, err)
+	}
+	if _, err := place(g.Image(), 1, 6); err == nil {
+		t.Error("six replicas on five nodes")
+	}
+}

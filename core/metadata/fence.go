@@ -1,0 +1,103 @@
+package metadata
+
+import (
+	"fmt"
+	"slices"
+)
+
+// fenceNode takes a node that keeps no lease out of everything that others count on.
+func (i *Image) fenceNode(c *FenceNode) error {
+	n := i.Nodes[c.ID]
+	switch {
+	case n == nil:
+		return fmt.Errorf("%w: %d", ErrUnknownNode, c.ID)
+	case n.Epoch != c.Epoch:
+		return fmt.Errorf("%w: node %d is at epoch %d, not %d", ErrStale, c.ID, n.Epoch, c.Epoch)
+	case n.Fenced:
+		return nil
+	}
+	fenced := *n
+	fenced.Fenced = true
+	i.setNode(&fenced)
+	i.eachPartition(func(p *Partition) *Partition { return i.withoutNode(p, c.ID) })
+	return nil
+}
+
+// withoutNode is p once node is fenced. The ISR alone gives leaders (invariant 4): the last member of it
+// stays in it, without leading, because nobody else has what it has.
+func (i *Image) withoutNode(p *Partition, node NodeID) *Partition {
+	member := slices.Contains(p.ISR, node)
+	if p.Leader != node && (!member || len(p.ISR) == 1) {
+		return p
+	}
+	q := *p
+	if member && len(p.ISR) > 1 {
+		q.ISR = slices.DeleteFunc(slices.Clone(p.ISR), func(n NodeID) bool { return n == node })
+	}
+	if p.Leader == node {
+		q.Leader = i.preferred(&q)
+		q.LeaderEpoch++
+	}
+	q.PartitionEpoch++
+	return &q
+}
+
+// preferred is the first replica that is in sync and not fenced; -1 when none is.
+func (i *Image) preferred(p *Partition) NodeID {
+	for _, n := range p.Replicas {
+		if slices.Contains(p.ISR, n) && i.alive(n) {
+			return n
+		}
+	}
+	return -1
+}
+
+func (i *Image) alive(node NodeID) bool {
+	n := i.Nodes[node]
+	return n != nil && !n.Fenced
+}
+
+func (i *Image) alterPartition(c *AlterPartition) Result {
+	r := Result{Errs: make([]error, len(c.Changes))}
+	for n := range c.Changes {
+		change := &c.Changes[n]
+		p, err := i.alteredISR(change)
+		if r.Errs[n] = err; err == nil {
+			i.setPartition(p)
+		}
+	}
+	return r
+}
+
+// alteredISR is the partition with the ISR that its leader wishes (KIP-497).
+func (i *Image) alteredISR(c *ISRChange) (*Partition, error) {
+	t := i.TopicIDs[c.Topic]
+	if t == nil || c.Number < 0 || int(c.Number) >= len(t.Partitions) {
+		return nil, fmt.Errorf("%w: id %s partition %d", ErrUnknownTopic, c.Topic, c.Number)
+	}
+	p := *t.Partitions[c.Number]
+	leader := i.Nodes[c.Leader]
+	if p.Leader != c.Leader || p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch ||
+		leader == nil || leader.Epoch != c.NodeEpoch || leader.Fenced {
+		return nil, fmt.Errorf("%w: %s-%d is led by %d at epoch %d/%d", ErrStale, p.Topic, p.Number, p.Leader, p.LeaderEpoch, p.PartitionEpoch)
+	}
+	isr := c.Nodes()
+	if !slices.Contains(isr, c.Leader) {
+		return nil, fmt.Errorf("%w: leader %d of %s-%d is not in its ISR", ErrInvalidCommand, c.Leader, p.Topic, p.Number)
+	}
+	for k, m := range c.ISR {
+		if !slices.Contains(p.Replicas, m.ID) || slices.Contains(isr[:k], m.ID) {
+			return nil, fmt.Errorf("%w: node %d of the ISR is no replica of %s-%d, or there twice", ErrInvalidCommand, m.ID, p.Topic, p.Number)
+		}
+		if slices.Contains(p.ISR, m.ID) {
+			continue
+		}
+		// Who comes in must be who was seen to have caught up (KIP-841, KIP-903): invariant 4.
+		if !i.alive(m.ID) || i.Nodes[m.ID].Epoch != m.Epoch {
+			return nil, fmt.Errorf("%w: node %d of %s-%d is fenced, or registered anew since it fetched", ErrIneligible, m.ID, p.Topic, p.Number)
+		}
+	}
+	p.ISR = isr
+	p.PartitionEpoch++
+	return &p, nil
+}

@@ -1,0 +1,148 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+)
+
+// follow runs fn as a follower in a leader epoch: while it runs, this node's part does not change.
+func (p *Partition) follow(epoch int32, fn func() error) error {
+	p.appending.RLock()
+	defer p.appending.RUnlock()
+	t := p.term.Load()
+	switch {
+	case epoch != t.epoch, t.leading, p.isClosed():
+		return ErrFencedEpoch
+	}
+	return fn()
+}
+
+func (p *Partition) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.closed
+}
+
+// Position is where a follower goes on: its log's end and the epoch of its last record, -1 when it has none, so that
+// the leader can tell whether it is a part of its own history (KIP-595).
+func (p *Partition) Position() (offset int64, lastEpoch int32) {
+	end := p.log.EndOffset()
+	if end == p.log.StartOffset() {
+		return end, -1
+	}
+	// Not LatestEpoch: an epoch in which this node led without records says nothing of what it has.
+	return end, p.log.EpochAt(end - 1)
+}
+
+// AppendFetched appends what was fetched from the leader of an epoch.
+func (p *Partition) AppendFetched(b []byte, epoch int32) error {
+	if !p.ready.Load() {
+		if err := p.prepareOnce(); err != nil {
+			return err
+		}
+	}
+	return p.follow(epoch, func() error {
+		_, err := p.log.Append(b, epoch, commitlog.FromLeader)
+		return err
+	})
+}
+
+// Learn takes over what a Fetch response says of the leader: its high watermark, as far as this log reaches, and its log start.
+// The caller has cut off what diverges before (invariant 3).
+func (p *Partition) Learn(epoch int32, watermark, start int64) error {
+	return p.follow(epoch, func() error {
+		hw := p.raise(watermark)
+		if start = min(start, hw); start > p.log.StartOffset() {
+			return p.log.DeleteBefore(start)
+		}
+		return nil
+	})
+}
+
+func (p *Partition) raise(watermark int64) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	hw := max(p.hw.Load(), min(watermark, p.log.EndOffset()))
+	p.hw.Store(hw)
+	return hw
+}
+
+// Truncated is a cut that has taken what was readable once: only a cluster that has lost acknowledged records asks for it.
+type Truncated struct{ From, To, HighWatermark int64 }
+
+func (t *Truncated) Error() string {
+	return fmt.Sprintf("cut back from %d to %d, below the high watermark %d", t.From, t.To, t.HighWatermark)
+}
+
+// CutBack drops what is not in the leader's history, durably (KIP-101, KIP-279): the leader's log has d.Epoch up to
+// d.EndOffset, and nothing newer that this log could share. A *Truncated error tells of a cut that was made all the same.
+func (p *Partition) CutBack(epoch int32, d Diverging) error {
+	return p.follow(epoch, func() error {
+		from := p.log.EndOffset()
+		to := min(d.EndOffset, from)
+		if found, end := p.log.EpochEnd(d.Epoch); found >= 0 {
+			// Where this log has no record of d.Epoch itself, the one before ends here, and the next Fetch asks about that.
+			to = min(to, end)
+		}
+		if err := p.log.TruncateTo(to); err != nil {
+			return err
+		}
+		return p.lowered(from)
+	})
+}
+
+// Restart drops everything: the leader has nothing as old as this log's end.
+func (p *Partition) Restart(epoch int32, offset int64) error {
+	return p.follow(epoch, func() error {
+		if err := p.log.StartAt(offset); err != nil {
+			return err
+		}
+		p.raise(offset)
+		return nil
+	})
+}
+
+// lowered brings the watermark down to a log that was cut below it. As a follower nobody has read by it.
+func (p *Partition) lowered(from int64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end, hw := p.log.EndOffset(), p.hw.Load()
+	if end >= hw {
+		return nil
+	}
+	p.hw.Store(end)
+	return &Truncated{From: from, To: end, HighWatermark: hw}
+}
+
+// AwaitDurable waits until everything below offset is as durable as the topic promises: only then may a
+// follower tell its leader that it has it (invariant 1).
+func (p *Partition) AwaitDurable(ctx context.Context, offset int64) error {
+	if p.log.DurableOffset() >= offset {
+		return nil
+	}
+	w := NewWaiter()
+	p.mu.Lock()
+	p.mu.synced = append(p.mu.synced, w)
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.mu.synced = without(p.mu.synced, w)
+		p.mu.Unlock()
+	}()
+	for p.log.DurableOffset() < min(offset, p.log.EndOffset()) {
+		if err := p.log.Failed(); err != nil {
+			return err
+		}
+		if p.isClosed() {
+			return ErrNotLeader
+		}
+		select {
+		case <-w.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}

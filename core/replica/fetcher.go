@@ -1,0 +1,359 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/partition"
+	"github.com/forebayhub/forebay/core/wire"
+)
+
+// fetchVersion is the version of Fetch among nodes: topic ids, epochs of nodes, divergence in the answer.
+const fetchVersion = 17
+
+// responseSlack is what a Fetch response may be larger than asked for: one batch of any size that a topic allows.
+const responseSlack = 256 << 20
+
+// fetcher copies the partitions that one other node leads and this one follows. One goroutine owns it but for take.
+//
+// A round: ask for all partitions at their ends, append what came, wait until that is durable, ask again. The next question's offsets are
+// the acknowledgement (invariant 1).
+type fetcher struct {
+	f    *followers
+	node metadata.NodeID
+
+	mu      sync.Mutex
+	wanted  map[*slot]*fetched
+	changed bool
+	breakIt context.CancelFunc // ends the Fetch under way
+	poked   chan struct{}      // room for one: wanted has changed
+
+	parts   []*fetched // a copy of wanted, by this goroutine
+	session fetchSession
+	warned  time.Time
+}
+
+// fetched is one partition in a leader epoch.
+type fetched struct {
+	slot   *slot
+	topic  metadata.TopicID
+	number int32
+	epoch  int32
+
+	p     *partition.Partition
+	until time.Time // paused
+	end   int64     // to be durable before the next Fetch
+}
+
+func newFetcher(f *followers, node metadata.NodeID) *fetcher {
+	return &fetcher{f: f, node: node, wanted: map[*slot]*fetched{}, poked: make(chan struct{}, 1)}
+}
+
+// take adds a partition, changes its epoch, or lets go of it. A Fetch that waits for records is given up: the new
+// partition's producers wait for this node.
+func (x *fetcher) take(sl *slot, part *fetched) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if part == nil {
+		delete(x.wanted, sl)
+	} else {
+		x.wanted[sl] = part
+	}
+	x.changed = true
+	if x.breakIt != nil && part != nil {
+		x.breakIt()
+	}
+	poke(x.poked)
+}
+
+// refresh takes over what take has left.
+func (x *fetcher) refresh() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.changed {
+		return
+	}
+	x.changed = false
+	x.parts = x.parts[:0]
+	for _, part := range x.wanted {
+		x.parts = append(x.parts, part)
+	}
+}
+
+func (x *fetcher) run(ctx context.Context) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		x.refresh()
+		if len(x.parts) == 0 {
+			x.sleep(ctx, time.Hour)
+			continue
+		}
+		rounds, err := x.serve(ctx)
+		if rounds > 0 {
+			pause = firstPause
+		}
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if time.Since(x.warned) > 10*time.Second {
+			x.warned = time.Now()
+			x.f.set.o.Logger.Warn("cannot fetch from the leader of partitions; trying on", "node", x.node, "partitions", len(x.parts), "error", err)
+		}
+		x.sleep(ctx, jitter(pause))
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// sleep waits; a change of the partitions ends it.
+func (x *fetcher) sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-x.poked:
+	case <-ctx.Done():
+	}
+}
+
+// errChanged ends a connection whose Fetch was given up for a new partition.
+var errChanged = errors.New("the partitions to fetch have changed")
+
+// serve fetches over one connection until something is wrong with it, or there is nothing to fetch any more (nil).
+func (x *fetcher) serve(ctx context.Context) (rounds int, err error) {
+	dialing, cancel := context.WithTimeout(ctx, 2*time.Second)
+	nc, err := x.f.f.Dial(dialing, x.node)
+	cancel()
+	if err != nil {
+		return 0, err
+	}
+	client := wire.NewClient(nc, fmt.Sprintf("forebay-replica-%d", x.f.set.o.NodeID), int(x.f.f.MaxBytes)+responseSlack)
+	defer func() { _ = client.Close() }() // it has said all it has to
+	x.session.reset()
+	for ctx.Err() == nil {
+		x.refresh()
+		if len(x.parts) == 0 {
+			return rounds, nil
+		}
+		err := x.round(ctx, client)
+		if errors.Is(err, errChanged) {
+			return rounds + 1, nil
+		}
+		if err != nil {
+			return rounds, err
+		}
+		rounds++
+	}
+	return rounds, nil
+}
+
+// round asks once and does what the answer says.
+func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
+	now := time.Now()
+	wait := x.f.f.Wait
+	asked := map[fetchKey]*fetched{}
+	for _, part := range x.parts {
+		if d := part.until.Sub(now); d > 0 {
+			wait = min(wait, d)
+			continue
+		}
+		if err := x.open(part); err != nil {
+			part.until = now.Add(broken)
+			continue
+		}
+		asked[fetchKey{part.topic, part.number}] = part
+	}
+	if len(asked) == 0 {
+		x.sleep(ctx, wait)
+		return nil
+	}
+	req := x.session.request(asked)
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(wait.Milliseconds()), 1, x.f.f.MaxBytes
+	req.ReplicaState.ID, req.ReplicaState.Epoch = int32(x.f.set.o.NodeID), x.f.f.NodeEpoch()
+	for i := range req.Topics {
+		for k := range req.Topics[i].Partitions {
+			req.Topics[i].Partitions[k].PartitionMaxBytes = x.f.f.PartBytes
+		}
+	}
+	resp, err := x.ask(ctx, client, req, wait+10*time.Second)
+	if err != nil {
+		return err
+	}
+	r := resp.(*kmsg.FetchResponse)
+	if !x.session.answered(r) {
+		if r.ErrorCode == 0 || r.ErrorCode == kerr.FetchSessionIDNotFound.Code || r.ErrorCode == kerr.InvalidFetchSessionEpoch.Code ||
+			r.ErrorCode == kerr.FetchSessionTopicIDError.Code {
+			return nil // the next one makes a new session
+		}
+		return kerr.ErrorForCode(r.ErrorCode)
+	}
+	for i := range r.Topics {
+		for k := range r.Topics[i].Partitions {
+			rp := &r.Topics[i].Partitions[k]
+			if part := asked[fetchKey{r.Topics[i].TopicID, rp.Partition}]; part != nil {
+				x.take1(ctx, client, part, rp)
+			}
+		}
+	}
+	return x.settle(ctx)
+}
+
+// ask sends a Fetch that take can end.
+func (x *fetcher) ask(ctx context.Context, client *wire.Client, req kmsg.Request, limit time.Duration) (kmsg.Response, error) {
+	asking, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	x.mu.Lock()
+	if x.changed {
+		x.mu.Unlock()
+		return nil, errChanged
+	}
+	x.breakIt = cancel
+	x.mu.Unlock()
+	resp, err := client.Do(asking, req)
+	x.mu.Lock()
+	x.breakIt = nil
+	changed := x.changed
+	x.mu.Unlock()
+	if err != nil && changed && ctx.Err() == nil {
+		return nil, errChanged
+	}
+	return resp, err
+}
+
+// open gives part its partition, opening the log if need be.
+func (x *fetcher) open(part *fetched) error {
+	if part.p != nil {
+		return nil
+	}
+	p, err := x.f.set.open(part.slot)
+	if err != nil {
+		return err // the Set has reported it
+	}
+	part.p = p
+	return nil
+}
+
+// take1 does what the answer says of one partition.
+func (x *fetcher) take1(ctx context.Context, client *wire.Client, part *fetched, rp *kmsg.FetchResponseTopicPartition) {
+	err := kerr.ErrorForCode(rp.ErrorCode)
+	switch {
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		err = x.outOfRange(ctx, client, part)
+	case err != nil:
+	case rp.DivergingEpoch.EndOffset >= 0 && rp.DivergingEpoch.Epoch >= 0:
+		from, _ := part.p.Position()
+		err = part.p.CutBack(part.epoch, partition.Diverging{Epoch: rp.DivergingEpoch.Epoch, EndOffset: rp.DivergingEpoch.EndOffset})
+		x.told(part, err)
+		to, _ := part.p.Position()
+		x.f.set.o.Logger.Info("cut back to the leader's history", "partition", folder(part.slot.agreed()), "leader", x.node, "epoch", part.epoch, "from", from, "to", to)
+		var below *partition.Truncated
+		if errors.As(err, &below) {
+			err = nil
+		}
+	default:
+		if len(rp.RecordBatches) > 0 {
+			err = part.p.AppendFetched(rp.RecordBatches, part.epoch)
+		}
+		if err == nil {
+			err = part.p.Learn(part.epoch, rp.HighWatermark, rp.LogStartOffset)
+		}
+		if err == nil && len(rp.RecordBatches) > 0 {
+			part.end, _ = part.p.Position()
+		}
+	}
+	if err == nil {
+		return
+	}
+	x.session.doubt(fetchKey{part.topic, part.number})
+	part.until = time.Now().Add(refused)
+	switch {
+	case errors.Is(err, kerr.NotLeaderForPartition), errors.Is(err, kerr.UnknownLeaderEpoch), errors.Is(err, kerr.FencedLeaderEpoch),
+		errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, partition.ErrFencedEpoch):
+		// One of the two has not seen the newest Image yet.
+	default:
+		part.until = time.Now().Add(broken)
+		x.told(part, err)
+	}
+}
+
+func (x *fetcher) told(part *fetched, err error) {
+	if err != nil {
+		x.f.set.o.Logger.Error("following failed", "partition", folder(part.slot.agreed()), "leader", x.node, "epoch", part.epoch, "error", err)
+	}
+}
+
+// outOfRange finds out where the leader's log begins, and starts there when that is beyond this log's end.
+func (x *fetcher) outOfRange(ctx context.Context, client *wire.Client, part *fetched) error {
+	name := part.slot.agreed().Topic
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = 8, int32(x.f.set.o.NodeID)
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = name
+	tp := kmsg.NewListOffsetsRequestTopicPartition()
+	tp.Partition, tp.CurrentLeaderEpoch, tp.Timestamp = part.number, part.epoch, partition.EarliestLocal
+	t.Partitions = append(t.Partitions, tp)
+	req.Topics = append(req.Topics, t)
+	// The answer would overwrite the Fetch response that is being worked through: another connection.
+	start, err := x.earliest(ctx, req)
+	if err != nil {
+		return err
+	}
+	end, _ := part.p.Position()
+	if log := part.p.Log(); end >= start && log.StartOffset() != end {
+		return fmt.Errorf("offset %d is out of range on the leader, whose log starts at %d", end, start)
+	}
+	x.f.set.o.Logger.Warn("the leader has nothing as old as this replica's end: starting over", "partition", folder(part.slot.agreed()), "leader", x.node, "end", end, "start", start)
+	return part.p.Restart(part.epoch, start)
+}
+
+func (x *fetcher) earliest(ctx context.Context, req *kmsg.ListOffsetsRequest) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	nc, err := x.f.f.Dial(ctx, x.node)
+	if err != nil {
+		return -1, err
+	}
+	client := wire.NewClient(nc, fmt.Sprintf("forebay-replica-%d", x.f.set.o.NodeID), 1<<20)
+	defer func() { _ = client.Close() }() // it has said all it has to
+	resp, err := client.Do(ctx, req)
+	if err != nil {
+		return -1, err
+	}
+	r := resp.(*kmsg.ListOffsetsResponse)
+	if len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
+		return -1, fmt.Errorf("%w: ListOffsets answered for %d topics", wire.ErrFrame, len(r.Topics))
+	}
+	rp := r.Topics[0].Partitions[0]
+	return rp.Offset, kerr.ErrorForCode(rp.ErrorCode)
+}
+
+// settle waits until what was appended is durable.
+func (x *fetcher) settle(ctx context.Context) error {
+	for _, part := range x.parts {
+		if part.end == 0 {
+			continue
+		}
+		end := part.end
+		part.end = 0
+		if err := part.p.AwaitDurable(ctx, end); err != nil {
+			part.until = time.Now().Add(broken)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// agreed is the partition's state as the Set knows it.
+func (sl *slot) agreed() *metadata.Partition {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	return sl.state
+}
