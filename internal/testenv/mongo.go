@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -95,8 +96,11 @@ func (m *mongoInstance) start(ctx context.Context) error {
 		return err
 	}
 	argv := []string{m.bin, "--dbpath", data, "--port", strconv.Itoa(m.port), "--bind_ip", "127.0.0.1", "--nounixsocket",
-		"--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false",
+		"--setParameter", "diagnosticDataCollectionEnabled=false",
 		"--setParameter", "enableTestCommands=1"} // fail points
+	if !slices.Contains(m.extra, "--wiredTigerCacheSizeGB") {
+		argv = append(argv, "--wiredTigerCacheSizeGB", "0.25")
+	}
 	if !m.bare {
 		argv = append(argv, "--replSet", mongoSet)
 	}

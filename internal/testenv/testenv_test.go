@@ -32,6 +32,23 @@ func TestPostgresOfOnesOwnSurvivesAKill(t *testing.T) {
 	p.Stop()
 }
 
+func TestMongoOfOnesOwnElectsAnotherPrimary(t *testing.T) {
+	if a, b := Mongo(t), Mongo(t); a.Database == b.Database {
+		t.Fatal("two tests share a database")
+	}
+	m := NewMongo(t, 3)
+	c := m.DB().Collection("x")
+	if _, err := c.InsertOne(t.Context(), map[string]int{"n": 1}); err != nil {
+		t.Fatal(err)
+	}
+	dead := m.KillPrimary()
+	m.AwaitPrimary()
+	if _, err := c.InsertOne(t.Context(), map[string]int{"n": 2}); err != nil {
+		t.Fatal(err)
+	}
+	m.Start(dead)
+}
+
 func TestHDFSFolder(t *testing.T) {
 	h := HDFS(t)
 	if _, err := h.Client().Stat(h.Root); err != nil {
