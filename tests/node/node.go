@@ -5,12 +5,14 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -80,14 +82,32 @@ func prepare(tb testing.TB, args []string) *Node {
 // Setenv adds VAR=value to the process's environment.
 func (n *Node) Setenv(pairs ...string) { n.env = append(n.env, pairs...) }
 
+// given are the ports that this process has handed out.
+var given sync.Map
+
+// freeAddr finds a port that is free for TCP and UDP, below those that the system gives to outgoing
+// connections: one of them could take the port of a node while it is down.
 func freeAddr(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		if _, taken := given.LoadOrStore(addr, true); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", addr)
+		_ = l.Close() // it was only a probe
+		if err != nil {
+			continue
+		}
+		_ = u.Close() // it was only a probe
+		return addr
 	}
-	defer l.Close()
-	return l.Addr().String()
+	tb.Fatal("no free port from 10000 to 32000")
+	return ""
 }
 
 // Start runs the process and waits for its ready line.
