@@ -3,6 +3,7 @@ package tail
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -80,9 +81,12 @@ func inode(path string) uint64 {
 // rotation and ten kills, while the files are read and while nobody looks.
 func TestEveryRotationTenKills(t *testing.T) {
 	for _, glob := range []string{"*.log", "*.log*"} {
-		t.Run(strings.ReplaceAll(glob, "*", "x"), func(t *testing.T) { soak(t, glob, 150_000) })
+		t.Run(strings.ReplaceAll(glob, "*", "x"), func(t *testing.T) { soak(t, glob, *soakLines) })
 	}
 }
+
+// soakLines keeps a run short; the long one is -soak.lines 150000.
+var soakLines = flag.Int("soak.lines", 40_000, "lines of each soak")
 
 func soak(t *testing.T, glob string, lines int) {
 	seed := uint64(time.Now().UnixNano())
