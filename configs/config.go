@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -54,6 +53,9 @@ type Options struct {
 	SourceCommon spec.Spec // fields that the runtime takes from every source
 	SinkCommon   spec.Spec
 	Getenv       func(string) (string, bool) // nil: os.LookupEnv
+	// Remote: the connectors run on other machines, which resolve the references. One that cannot be
+	// resolved here is a warning, and what depends on its value is not checked.
+	Remote bool
 }
 
 // CoreSpec is what stands under `core`.
@@ -154,7 +156,7 @@ func (l *loader) file(path string) {
 		l.problems.add(path, 1, 1, cause(err).Error(), "")
 		return
 	}
-	r := reader{file: path, getenv: l.o.Getenv, problems: &l.problems}
+	r := reader{file: path, getenv: l.o.Getenv, remote: l.o.Remote, problems: &l.problems}
 	root, ok := r.read(text)
 	if !ok {
 		return
@@ -201,9 +203,6 @@ func (l *loader) coreSection(path string, e spec.Entry) {
 	}
 }
 
-// connectorName is what can be a topic's first part, a file's name and a transactional id's part.
-var connectorName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]{0,63}$`)
-
 func (l *loader) section(path string, section spec.Entry, sink bool) {
 	n := section.Value
 	if n.Shape == spec.Absent {
@@ -223,7 +222,7 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	if sink {
 		kind, names = "sink", l.sinkTypes()
 	}
-	if !connectorName.MatchString(e.Key) {
+	if !spec.ValidName(e.Key) {
 		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("'%s' cannot be a %s's name", e.Key, kind), "letters, digits, _ and -, at most 64, a letter first")
 		return
 	}
@@ -259,11 +258,20 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	if bad {
 		return
 	}
+	if unresolved(e.Value) {
+		l.out.Connectors = append(l.out.Connectors, c)
+		return
+	}
 	if err := l.make(c); err != nil {
 		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' (%s): %v", kind, c.Name, c.Type, err), "")
 		return
 	}
 	l.out.Connectors = append(l.out.Connectors, c)
+}
+
+// unresolved says that something in n has no value on this machine.
+func unresolved(n spec.Node) bool {
+	return n.Unresolved || slices.ContainsFunc(n.List, unresolved) || slices.ContainsFunc(n.Map, func(e spec.Entry) bool { return unresolved(e.Value) })
 }
 
 // make tries the connector's constructor, which does no I/O: it sees what one field alone does not show.
@@ -303,29 +311,17 @@ func (l *loader) spec(typ string, sink bool) (spec.Spec, bool) {
 	if sink {
 		for _, t := range l.o.Registry.Sinks {
 			if t.Name == typ {
-				return Join(t.Spec, l.o.SinkCommon), true
+				return t.Spec.Join(l.o.SinkCommon), true
 			}
 		}
 		return spec.Spec{}, false
 	}
 	for _, t := range l.o.Registry.Sources {
 		if t.Name == typ {
-			return Join(t.Spec, l.o.SourceCommon), true
+			return t.Spec.Join(l.o.SourceCommon), true
 		}
 	}
 	return spec.Spec{}, false
-}
-
-// Join is a connector's own fields followed by the common ones.
-func Join(own, common spec.Spec) spec.Spec {
-	fields := own.Fields[:len(own.Fields):len(own.Fields)]
-	for _, c := range common.Fields {
-		// A type that says more about a common field keeps its own.
-		if !slices.ContainsFunc(own.Fields, func(f spec.Field) bool { return f.Name == c.Name }) {
-			fields = append(fields, c)
-		}
-	}
-	return spec.Spec{Doc: own.Doc, Fields: fields}
 }
 
 func (l *loader) sourceTypes() (names []string) {

@@ -2,76 +2,29 @@ package configs
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"strings"
+
+	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/internal/reference"
 )
 
-// expand replaces ${VAR}, ${VAR:-default} and ${file:PATH} in a scalar; $$ is
-// one dollar sign. The text of a file loses one newline at its end, as secrets
-// are mounted with one.
-func (r *reader) expand(text string, line, col int) string {
-	if !strings.Contains(text, "$") {
-		return text
+// expand makes out a scalar of text, its references resolved, and keeps the text as it was written.
+func (r *reader) expand(out *spec.Node, text string) {
+	out.Shape = spec.Scalar
+	var problems []reference.Problem
+	out.Text, problems = reference.Expand(text, r.getenv)
+	if out.Text != text {
+		out.Raw = text
 	}
-	var b strings.Builder
-	for {
-		i := strings.IndexByte(text, '$')
-		if i < 0 || i+1 == len(text) {
-			b.WriteString(text)
-			return b.String()
-		}
-		b.WriteString(text[:i])
-		text = text[i:]
-		switch text[1] {
-		case '$':
-			b.WriteByte('$')
-			text = text[2:]
-			continue
-		case '{':
-		default:
-			b.WriteByte('$')
-			text = text[1:]
+	for _, p := range problems {
+		if p.Here && r.remote {
+			out.Raw, out.Unresolved = text, true
+			*r.problems = append(*r.problems, Problem{File: r.file, Line: max(out.Line, 1), Col: max(out.Col, 1),
+				Message: p.Message + " here", Hint: "each node resolves it for itself, when it runs the connector", Warning: true})
 			continue
 		}
-		end := strings.IndexByte(text, '}')
-		if end < 0 {
-			r.problems.add(r.file, line, col, "`${` without `}`", "write $$ for a dollar sign")
-			return b.String()
-		}
-		b.WriteString(r.variable(text[2:end], line, col))
-		text = text[end+1:]
+		r.problems.add(r.file, out.Line, out.Col, p.Message, p.Hint)
 	}
-}
-
-func (r *reader) variable(name string, line, col int) string {
-	if path, ok := strings.CutPrefix(name, "file:"); ok {
-		info, err := os.Stat(path)
-		if err == nil && info.Size() > maxFileBytes {
-			err = fmt.Errorf("larger than %d bytes", maxFileBytes)
-		}
-		var content []byte
-		if err == nil {
-			content, err = os.ReadFile(path)
-		}
-		if err != nil {
-			r.problems.add(r.file, line, col, fmt.Sprintf("cannot read ${file:%s}: %v", path, cause(err)), "")
-			return ""
-		}
-		return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	}
-	name, fallback, hasFallback := strings.Cut(name, ":-")
-	if name == "" {
-		r.problems.add(r.file, line, col, "`${}` names no variable", "")
-		return ""
-	}
-	if v, ok := r.getenv(name); ok && (v != "" || !hasFallback) {
-		return v
-	}
-	if !hasFallback {
-		r.problems.add(r.file, line, col, fmt.Sprintf("environment variable %s is not set", name), fmt.Sprintf("set it, or write ${%s:-default}", name))
-	}
-	return fallback
 }
 
 // cause drops the operation and path of a file error: the message has them already.

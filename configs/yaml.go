@@ -21,6 +21,7 @@ const maxAliasNodes = 10_000
 type reader struct {
 	file     string
 	getenv   func(string) (string, bool)
+	remote   bool // references are resolved elsewhere: one that this machine cannot resolve is a warning
 	problems *Problems
 	anchors  map[string]ast.Node
 	nodes    int
@@ -116,11 +117,9 @@ func (r *reader) node(n ast.Node, within []string) spec.Node {
 		r.problems.add(r.file, line, col, fmt.Sprintf("YAML tag %s is not used here", n.Start.Value), "leave the tag out")
 	case *ast.NullNode:
 	case *ast.LiteralNode:
-		out.Shape = spec.Scalar
-		out.Text = r.expand(n.Value.Value, line, col)
+		r.expand(&out, n.Value.Value)
 	case *ast.StringNode:
-		out.Shape = spec.Scalar
-		out.Text = r.expand(n.Value, line, col)
+		r.expand(&out, n.Value)
 	default:
 		out.Shape = spec.Scalar
 		if t := n.GetToken(); t != nil {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/worker"
@@ -19,14 +18,14 @@ func fieldsCommand(s streams) *cobra.Command {
 		var known []string
 		for _, t := range registry.Sources {
 			if known = append(known, t.Name); len(args) == 1 && t.Name == args[0] {
-				if err := configs.Join(t.Spec, worker.SourceFields).Print(s.out, "source "+t.Name); err != nil {
+				if err := t.Spec.Join(worker.SourceFields).Print(s.out, "source "+t.Name); err != nil {
 					return err
 				}
 			}
 		}
 		for _, t := range registry.Sinks {
 			if known = append(known, t.Name); len(args) == 1 && t.Name == args[0] {
-				if err := configs.Join(t.Spec, worker.SinkFields).Print(s.out, "sink "+t.Name); err != nil {
+				if err := t.Spec.Join(worker.SinkFields).Print(s.out, "sink "+t.Name); err != nil {
 					return err
 				}
 			}

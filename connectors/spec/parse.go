@@ -3,6 +3,7 @@ package spec
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -126,6 +127,9 @@ func (p *parser) field(name string, f *Field, e *Entry) {
 	if line == 0 {
 		line, col = e.Line, e.Col
 	}
+	if n.unresolved() {
+		return // there is nothing to check here
+	}
 	var v any
 	switch {
 	case n.Shape == Absent:
@@ -171,6 +175,11 @@ func (p *parser) field(name string, f *Field, e *Entry) {
 		}
 	}
 	p.values[name] = v
+}
+
+// unresolved says that a scalar, or one of a list, has no value on this machine.
+func (n Node) unresolved() bool {
+	return n.Unresolved || slices.ContainsFunc(n.List, func(item Node) bool { return item.Unresolved })
 }
 
 func isEmpty(v any) bool {

@@ -3,6 +3,11 @@
 // and the flat map of the Connect-compatible REST API, so they cannot drift apart.
 package spec
 
+import (
+	"regexp"
+	"slices"
+)
+
 // Type is how a field's text is read.
 type Type uint8
 
@@ -39,6 +44,22 @@ type Spec struct {
 	Fields []Field
 }
 
+// Join is s followed by the common fields. A type that says more about a common field keeps its own.
+func (s Spec) Join(common Spec) Spec {
+	fields := s.Fields[:len(s.Fields):len(s.Fields)]
+	for _, c := range common.Fields {
+		if !slices.ContainsFunc(s.Fields, func(f Field) bool { return f.Name == c.Name }) {
+			fields = append(fields, c)
+		}
+	}
+	return Spec{Doc: s.Doc, Fields: fields}
+}
+
+var validName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]{0,63}$`)
+
+// ValidName says whether name can be a connector's: a topic's first part, a file's name, a transactional id's part.
+func ValidName(name string) bool { return validName.MatchString(name) }
+
 // Node is config text with its place: what a YAML or a flat REST map becomes
 // before a Spec reads it. Exactly one of Text, List, Map is meaningful, by Shape.
 type Node struct {
@@ -49,6 +70,10 @@ type Node struct {
 	Line  int     // 1-based; 0 when the text has no lines (REST)
 	Col   int
 	Flat  bool // from a flat map (REST): a list is written with commas
+	// Raw is a Scalar's text as it was written, when that is not Text: references such as ${VAR} are resolved in Text.
+	Raw string
+	// Unresolved: a reference in Raw has no value on this machine, so Text means nothing.
+	Unresolved bool
 }
 
 // Shape says which field of a Node is meaningful.
@@ -66,6 +91,14 @@ type Entry struct {
 	Key       string
 	Line, Col int
 	Value     Node
+}
+
+// Written is a Scalar's text as the user wrote it.
+func (n Node) Written() string {
+	if n.Raw != "" {
+		return n.Raw
+	}
+	return n.Text
 }
 
 // Finding is one thing that is wrong, or worth saying, about a config.
