@@ -146,7 +146,7 @@ func (p *parser) field(name string, f *Field, e *Entry) {
 		}
 		v = list
 	case n.Shape == Scalar && f.Type == Strings && n.Flat:
-		v = splitList(n.Text)
+		v = SplitList(n.Text)
 	case n.Shape == Scalar:
 		var err error
 		if v, err = f.parseScalar(n.Text); err != nil {

@@ -155,7 +155,7 @@ func (f *Field) defaultValue() any {
 		return f.zero()
 	}
 	if f.Type == Strings {
-		return splitList(strings.TrimSuffix(strings.TrimPrefix(f.Default, "["), "]"))
+		return SplitList(strings.TrimSuffix(strings.TrimPrefix(f.Default, "["), "]"))
 	}
 	v, err := f.parseScalar(f.Default)
 	if err != nil {
@@ -164,8 +164,8 @@ func (f *Field) defaultValue() any {
 	return v
 }
 
-// splitList reads a list written with commas.
-func splitList(text string) []string {
+// SplitList reads a list that is written with commas, as in the flat map of REST.
+func SplitList(text string) []string {
 	var out []string
 	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.Trim(strings.TrimSpace(part), `"'`); part != "" {

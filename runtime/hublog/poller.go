@@ -48,7 +48,10 @@ const (
 )
 
 // NewPoller makes a poller without partitions.
-func (l *Log) NewPoller() (*Poller, error) {
+func (l *Log) NewPoller() (*Poller, error) { return l.NewWatcher(500 * time.Millisecond) }
+
+// NewWatcher is NewPoller for what changes rarely: the log is asked anew every wait, and answers at once when there is something.
+func (l *Log) NewWatcher(wait time.Duration) (*Poller, error) {
 	cl, err := l.o.client(
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),                    // so that Next passes the markers
@@ -56,7 +59,7 @@ func (l *Log) NewPoller() (*Poller, error) {
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.MaxConcurrentFetches(2),
-		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.FetchMaxWait(wait),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("open poller: %w", err)
