@@ -207,6 +207,27 @@ func TestRawBytesPass(t *testing.T) {
 	}
 }
 
+// A value that does not fit into dst moves it to other memory; dst's own is then used for the next
+// record, and no part of this one may lie there.
+func TestKeyMovesWithTheValue(t *testing.T) {
+	e := NewEncoder(Format{})
+	for room := range 2000 {
+		dst := make([]byte, 0, room)
+		first, next := change(1), change(2)
+		_, out, err := e.Encode(dst, &first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grown, _, err := e.Encode(dst, &next)
+		if err != nil || room == 1999 && cap(grown) != room {
+			t.Fatalf("%v; a record has more than %d bytes", err, room)
+		}
+		if room < len(out.Key)+len(out.Value) && string(out.Key) != `{"id":1}` {
+			t.Fatalf("with room for %d bytes the key is %s", room, out.Key)
+		}
+	}
+}
+
 func TestInferred(t *testing.T) {
 	d := NewDecoder(func(string) (Entry, error) { return Entry{}, fmt.Errorf("none") })
 	for text, kind := range map[string]schema.Kind{

@@ -68,8 +68,8 @@ type Encoded struct {
 
 var errNoRow = errors.New("a change without a row schema")
 
-// Encode appends a record's bytes to dst and returns it grown. Raw bytes are
-// not copied: they are returned as they are.
+// Encode appends a record's bytes to dst and returns it grown; the key and the value
+// lie in what it returns. Raw bytes are not copied: they are returned as they are.
 func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, error) {
 	out := Encoded{Key: r.RawKey, Value: r.RawValue}
 	if r.Key.Schema == nil && r.Value.Schema == nil && r.Change == nil {
@@ -96,27 +96,37 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 		out.New = &entry
 	}
 	out.SchemaID = p.header
+	n := len(dst)
 	if r.Key.Schema != nil {
-		n := len(dst)
 		dst = append(dst, p.keyLead...)
 		dst = p.key.append(dst, &r.Key.Value)
 		if p.keyLead != nil {
 			dst = append(dst, '}')
 		}
-		out.Key = dst[n:len(dst):len(dst)]
 	}
+	end := len(dst)
+	dst = e.value(dst, p, r, &out)
+	// Only now: the value may have moved dst to other memory, and what the caller gave is free again.
+	if r.Key.Schema != nil {
+		out.Key = dst[n:end:end]
+	}
+	return dst, out, nil
+}
+
+// value appends what stands behind the key.
+func (e *Encoder) value(dst []byte, p *plan, r *connectors.Record, out *Encoded) []byte {
 	switch {
 	case r.Change != nil && e.format.Envelope == Plain:
 		row := p.row(&r.Change.After)
 		if row.IsNull() {
 			out.Skip = true
-			return dst, out, nil
+			return dst
 		}
 		if p.document && p.valueLead == nil { // JSON text already
 			n := len(dst)
 			dst = append(dst, row.Data...)
 			out.Value = dst[n:len(dst):len(dst)]
-			return dst, out, nil
+			return dst
 		}
 		dst, out.Value = p.wrap(dst, func(b []byte) []byte { return p.value.append(b, row) })
 	case r.Change != nil:
@@ -124,7 +134,7 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 	case r.Value.Schema != nil:
 		dst, out.Value = p.wrap(dst, func(b []byte) []byte { return p.value.append(b, &r.Value.Value) })
 	}
-	return dst, out, nil
+	return dst
 }
 
 func (p *plan) wrap(dst []byte, payload func([]byte) []byte) (grown, value []byte) {
