@@ -58,14 +58,6 @@ type Options struct {
 	Remote bool
 }
 
-// CoreSpec is what stands under `core`.
-var CoreSpec = spec.Spec{
-	Doc: "The log. Without it, an embedded node keeps its data in ./forebay-data.",
-	Fields: []spec.Field{
-		{Name: "bootstrap", Type: spec.Strings, Doc: "Addresses of a Kafka-compatible cluster to use instead of the embedded node.", Example: "[kafka-1:9092]"},
-	},
-}
-
 // Load reads files; a folder stands for its *.yaml and *.yml. The error, of the class
 // Input, lists every problem of every file.
 func Load(paths []string, o Options) (*Config, error) {

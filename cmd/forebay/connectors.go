@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -50,13 +51,26 @@ type connectorState struct {
 
 // call does one request of the REST API and decodes the answer into out, unless it is nil.
 func call(c *cobra.Command, method, path string, out any) error {
+	return send(c, method, path, nil, out)
+}
+
+// send is call with a body, unless it is nil.
+func send(c *cobra.Command, method, path string, in, out any) error {
 	addr, err := c.Flags().GetString("http")
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), 60*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, nil)
+	var content io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, content)
 	if err != nil {
 		return badInput("--http "+addr, "not an address", "write host:port, as in 127.0.0.1:8080")
 	}

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/base64"
+	"fmt"
 	"os"
 	"strings"
 
@@ -22,7 +22,7 @@ type serverOptions struct {
 	upOptions
 	id                        int32
 	peer, gossip, rack, roles string
-	gossipKey                 string
+	gossipKey, config         string
 	join                      []string
 	expect                    int
 }
@@ -33,11 +33,14 @@ func serverCommand(s streams) *cobra.Command {
 		Use:   "server",
 		Short: "Run one node of a cluster",
 		Args:  cobra.NoArgs,
+		Long: "Runs one node of a cluster: the log, and its share of the connectors that `forebay apply` declares.\n" +
+			"--config FILE gives the flags under `core`, by their names; the command line wins.",
 		Example: `  forebay server --id 1 --data n1 --kafka :9092 --peer :9093 --gossip :7946 --expect 3
   forebay server --id 2 --data n2 --join HOST1:7946 --expect 3`,
-		RunE: func(c *cobra.Command, _ []string) error { return runServer(c.Context(), s, o) },
 	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return runServer(c, s, &o) }
 	f := c.Flags()
+	f.StringVar(&o.config, "config", "", "a YAML `FILE` with the flags under core, for example core: {id: 1, expect: 3}")
 	o.upOptions.flags(f)
 	f.Int32Var(&o.id, "id", 1, "this node's id in the cluster, for good")
 	f.StringVar(&o.peer, "peer", defaultPeer, "`HOST:PORT` for the other nodes; port 0 picks one")
@@ -50,7 +53,20 @@ func serverCommand(s streams) *cobra.Command {
 	return c
 }
 
-func runServer(ctx context.Context, s streams, o serverOptions) error {
+func runServer(c *cobra.Command, s streams, o *serverOptions) error {
+	if o.config != "" {
+		config, err := loadConfig(s, []string{o.config})
+		if err != nil {
+			return err
+		}
+		if len(config.Connectors) > 0 {
+			first := config.Connectors[0]
+			return badInput(fmt.Sprintf("%s:%d", first.File, first.Line), "a node's own file declares no connectors", "give those to the cluster with `forebay apply FILE`")
+		}
+		if err := coreFlags(c, config); err != nil {
+			return err
+		}
+	}
 	node, err := o.broker()
 	if err != nil {
 		return err
@@ -58,13 +74,13 @@ func runServer(ctx context.Context, s streams, o serverOptions) error {
 	if node.NodeID, node.Cluster, err = o.cluster(); err != nil {
 		return err
 	}
-	ctx, stop := untilSignal(ctx, s)
+	ctx, stop := untilSignal(c.Context(), s)
 	defer stop()
-	return serve(ctx, s, o.upOptions, node, nil)
+	return process{http: o.http, node: &node, group: defaultGroup, idle: !strings.Contains(o.roles, "worker")}.serve(ctx, s)
 }
 
 // cluster translates the flags that `up` does not have.
-func (o serverOptions) cluster() (metadata.NodeID, *broker.Cluster, error) {
+func (o *serverOptions) cluster() (metadata.NodeID, *broker.Cluster, error) {
 	c := &broker.Cluster{Peer: o.peer, Gossip: o.gossip, Join: o.join, Expect: o.expect, Rack: o.rack, Roles: o.roles, HTTP: o.http, Version: version}
 	if o.id < 0 {
 		return 0, nil, badInput("--id", "a node's id is 0 or more", "")

@@ -2,30 +2,25 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"github.com/forebayhub/forebay/configs"
+	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/internal/problem"
-	"github.com/forebayhub/forebay/plugins/builtin"
-	"github.com/forebayhub/forebay/runtime/api"
-	"github.com/forebayhub/forebay/runtime/hublog"
-	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 const defaultKafka = "127.0.0.1:9092"
@@ -42,8 +37,10 @@ func upCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up [FILE|DIR…]",
 		Short: "Run a node and a worker in one process: everything that the files declare",
-		RunE:  func(c *cobra.Command, files []string) error { return up(c.Context(), s, o, files) },
+		Long: "Runs one node and what the files declare. Without files the connectors are those that `forebay apply` declares, and they\n" +
+			"are there again after a restart. Under `core` a file may give the flags, by their names; the command line wins.",
 	}
+	c.RunE = func(c *cobra.Command, files []string) error { return up(c, s, &o, files) }
 	o.flags(c.Flags())
 	return c
 }
@@ -58,24 +55,77 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.insecure, "insecure", false, "allow listeners that are not on loopback, although anybody who reaches them may do anything")
 }
 
-func up(ctx context.Context, s streams, o upOptions, files []string) error {
+func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 	var config *configs.Config
 	if len(files) > 0 {
 		var err error
-		if config, err = configs.Load(files, configOptions()); err != nil {
+		if config, err = loadConfig(s, files); err != nil {
 			return err
 		}
-		for _, w := range config.Warnings {
-			fmt.Fprintln(s.err, w)
+		if err := coreFlags(c, config, "bootstrap"); err != nil {
+			return err
 		}
 	}
 	node, err := o.broker()
 	if err != nil {
 		return err
 	}
-	ctx, stop := untilSignal(ctx, s)
+	ctx, stop := untilSignal(c.Context(), s)
 	defer stop()
-	return serve(ctx, s, o, node, config)
+	r := process{http: o.http, group: defaultGroup, config: config}
+	if config != nil {
+		r.bootstrap = config.Core.Strings("bootstrap")
+	}
+	if len(r.bootstrap) == 0 {
+		r.node = &node
+	}
+	return r.serve(ctx, s)
+}
+
+// loadConfig is configs.Load with the warnings printed.
+func loadConfig(s streams, files []string) (*configs.Config, error) {
+	config, err := configs.Load(files, configOptions())
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range config.Warnings {
+		fmt.Fprintln(s.err, w)
+	}
+	return config, nil
+}
+
+// coreFlags gives flags that are not on the command line the values that stand under `core`. Keys in known
+// are dealt with elsewhere; any other that is no flag of the command is an error.
+func coreFlags(c *cobra.Command, config *configs.Config, known ...string) error {
+	for _, f := range configs.CoreSpec.Fields {
+		if !config.Core.Given(f.Name) || slices.Contains(known, f.Name) {
+			continue
+		}
+		flag := c.Flags().Lookup(f.Name)
+		if flag == nil {
+			return badInput("core."+f.Name, "`"+c.CommandPath()+"` has no use for it", "")
+		}
+		if flag.Changed {
+			continue
+		}
+		var texts []string
+		switch f.Type {
+		case spec.Strings:
+			texts = config.Core.Strings(f.Name)
+		case spec.Int:
+			texts = []string{strconv.FormatInt(config.Core.Int(f.Name), 10)}
+		case spec.Bool:
+			texts = []string{strconv.FormatBool(config.Core.Bool(f.Name))}
+		default:
+			texts = []string{config.Core.String(f.Name)}
+		}
+		for _, text := range texts {
+			if err := flag.Value.Set(text); err != nil {
+				return badInput("core."+f.Name, err.Error(), "")
+			}
+		}
+	}
+	return nil
 }
 
 // broker translates the flags.
@@ -156,106 +206,4 @@ func logger(s streams) *slog.Logger {
 		return slog.New(slog.NewTextHandler(s.err, level))
 	}
 	return slog.New(slog.NewJSONHandler(s.err, level))
-}
-
-// serve runs node, worker and REST API until ctx ends, and closes them from the
-// outside in: first the connectors, which still need the log, then the log.
-func serve(ctx context.Context, s streams, o upOptions, node broker.Options, config *configs.Config) error {
-	log := logger(s)
-	node.Logger = log
-	web, err := net.Listen("tcp", o.http)
-	if err != nil {
-		return &problem.Error{Code: "port-in-use", Class: problem.Environment, Where: "--http " + o.http, What: rootCause(err), Hint: "give another --http HOST:PORT; port 0 picks one", Err: err}
-	}
-	defer web.Close()
-
-	where := hublog.Options{ClientID: "forebay", Logger: log}
-	kafka := ""
-	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopNode()
-	var running errgroup.Group
-	nodeFailed := make(chan struct{})
-	ready := func() error { return nil }
-	if config != nil && len(config.Core.Strings("bootstrap")) > 0 {
-		where.Bootstrap = config.Core.Strings("bootstrap")
-		kafka = strings.Join(where.Bootstrap, ",")
-	} else {
-		b, err := broker.Open(ctx, node)
-		if err != nil {
-			return err
-		}
-		running.Go(func() error {
-			defer close(nodeFailed)
-			return b.Run(nodeCtx)
-		})
-		select {
-		case <-b.Ready():
-		case <-nodeFailed:
-			return running.Wait()
-		}
-		kafka = b.KafkaAddr()
-		if node.Cluster == nil {
-			where.Dial = b.Dial
-		} else {
-			where.Bootstrap = []string{kafka} // what other nodes lead is reached over the network anyway
-		}
-		ready = func() error {
-			if h := b.Health(); !h.Ready {
-				return errors.New(h.Reason)
-			}
-			return nil
-		}
-	}
-
-	w, err := newWorker(where, config, log)
-	if err != nil {
-		stopNode()
-		return errors.Join(err, running.Wait())
-	}
-	rest := &http.Server{Handler: api.New(api.Options{Worker: w, Ready: ready, Version: version}), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	running.Go(func() error {
-		if err := rest.Serve(web); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())
-
-	workerCtx, stopWorker := context.WithCancel(ctx)
-	defer stopWorker()
-	go func() { // without the node the connectors have nothing to do
-		select {
-		case <-nodeFailed:
-			stopWorker()
-		case <-workerCtx.Done():
-		}
-	}()
-	showDone := showTable(workerCtx, s, w)
-	if node.Cluster != nil && !strings.Contains(node.Cluster.Roles, "worker") {
-		<-workerCtx.Done() // the REST API still answers, with no connectors
-	} else {
-		err = w.Run(workerCtx)
-	}
-	<-showDone
-	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err = errors.Join(err, rest.Shutdown(closeCtx))
-	stopNode()
-	return errors.Join(err, running.Wait())
-}
-
-func newWorker(where hublog.Options, config *configs.Config, log *slog.Logger) (*worker.Worker, error) {
-	o := worker.Options{Log: where, Group: defaultGroup, Registry: builtin.Registry(), Logger: log}
-	if config != nil {
-		o.Connectors = workerConfigs(config)
-	}
-	return worker.New(o)
-}
-
-// workerConfigs hands the connectors of the files to the runtime.
-func workerConfigs(config *configs.Config) (out []worker.Config) {
-	for _, c := range config.Connectors {
-		out = append(out, worker.Config{Name: c.Name, Type: c.Type, Sink: c.Sink, Values: c.Values, Node: c.Node})
-	}
-	return out
 }

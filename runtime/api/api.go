@@ -9,12 +9,16 @@ import (
 	"net/http"
 
 	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/runtime/declared"
+	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 // Options make a Handler.
 type Options struct {
 	Worker *worker.Worker // nil: a node without connectors
+	// Declared is where connectors are declared. nil: they come from the files of this process, and cannot be changed.
+	Declared *declared.Store
 	// Ready says why the process cannot serve yet. nil, or a nil error: it can.
 	Ready   func() error
 	Version string
@@ -30,6 +34,10 @@ func New(o Options) http.Handler {
 		reply(w, http.StatusOK, map[string]string{"version": o.Version, "commit": "", "kafka_cluster_id": ""})
 	})
 	mux.HandleFunc("GET /connectors", h.list)
+	mux.HandleFunc("POST /connectors", h.post)
+	mux.HandleFunc("POST /apply", h.apply)
+	mux.HandleFunc("PUT /connectors/{name}/config", h.put)
+	mux.HandleFunc("DELETE /connectors/{name}", h.remove)
 	mux.HandleFunc("GET /connectors/{name}", h.named(h.info))
 	mux.HandleFunc("GET /connectors/{name}/config", h.named(h.config))
 	mux.HandleFunc("GET /connectors/{name}/status", h.named(h.status))
@@ -57,11 +65,12 @@ func reply(w http.ResponseWriter, code int, body any) {
 func fail(w http.ResponseWriter, err error) {
 	code, kind := http.StatusInternalServerError, "about:blank"
 	switch {
-	case errors.Is(err, worker.ErrUnknown):
+	case errors.Is(err, worker.ErrUnknown), errors.Is(err, declared.ErrUnknown):
 		code = http.StatusNotFound
-	case errors.Is(err, worker.ErrNotRunning):
+	case errors.Is(err, worker.ErrNotRunning), errors.Is(err, declared.ErrChanged), errors.Is(err, hublog.ErrFenced),
+		errors.Is(err, errFiles), errors.Is(err, errExists):
 		code = http.StatusConflict
-	case errors.Is(err, errSource):
+	case errors.Is(err, errSource), errors.Is(err, errBody), errors.Is(err, declared.ErrInvalid):
 		code = http.StatusBadRequest
 	}
 	w.Header().Set("Content-Type", "application/problem+json")

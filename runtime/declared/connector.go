@@ -277,7 +277,20 @@ func (t Types) secret(c Connector) func(field string) bool {
 	return func(field string) bool { return secret[field] }
 }
 
-// Show is a value as it may be printed: of a secret only a bare reference, which says where it is.
+// Flat is a connector as Kafka Connect's config map has it, secrets as stars.
+func (t Types) Flat(c Connector) map[string]string {
+	secret := t.secret(c)
+	out := map[string]string{"name": c.Name, "connector.class": c.Type}
+	for name, v := range c.Fields {
+		out[name] = show(v, secret(name))
+		if v.List != nil && !secret(name) {
+			out[name] = strings.Join(v.List, ",")
+		}
+	}
+	return out
+}
+
+// show is a value as it may be printed: of a secret only a bare reference, which says where it is.
 func show(v Value, secret bool) string {
 	if secret && !reference.Pure(v.String()) {
 		return spec.SecretText("").String()

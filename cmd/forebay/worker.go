@@ -1,0 +1,47 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func workerCommand(s streams) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "worker [FILE…]",
+		Short: "Run connectors only, against any Kafka-compatible cluster",
+		Long: "Runs the connectors that the files declare or, without files, its share of those that `forebay apply` has declared for the\n" +
+			"group. Workers of one group share the work; a worker with files is alone in its group.",
+		Example: "  forebay worker job.yaml --bootstrap kafka-1:9092,kafka-2:9092\n  forebay worker --bootstrap kafka-1:9092 --group lake",
+	}
+	addBootstrap(c)
+	group := c.Flags().String("group", defaultGroup, "the workers' group: part of every transactional id")
+	http := c.Flags().String("http", "127.0.0.1:8080", "`HOST:PORT` for the REST API; port 0 picks one")
+	insecure := c.Flags().Bool("insecure", false, "allow a listener that is not on loopback, although anybody who reaches it may do anything")
+	c.RunE = func(c *cobra.Command, files []string) error {
+		p := process{}
+		if len(files) > 0 {
+			var err error
+			if p.config, err = loadConfig(s, files); err != nil {
+				return err
+			}
+			if err := coreFlags(c, p.config); err != nil {
+				return err
+			}
+		}
+		var err error
+		if p.bootstrap, err = c.Flags().GetStringSlice("bootstrap"); err != nil {
+			return err
+		}
+		if p.http, p.group = *http, *group; strings.TrimSpace(p.group) == "" {
+			return badInput("--group", "is empty", "")
+		}
+		if err := loopbackOnly("--http", p.http, *insecure); err != nil {
+			return err
+		}
+		ctx, stop := untilSignal(c.Context(), s)
+		defer stop()
+		return p.serve(ctx, s)
+	}
+	return c
+}
