@@ -325,7 +325,7 @@ func TestREST(t *testing.T) {
 		{"GET", "/connector-plugins", 200, `"class":"memory"`},
 		{"GET", "/livez", 200, "ok"},
 		{"GET", "/readyz", 503, "not yet"},
-		{"DELETE", "/connectors/src", http.StatusMethodNotAllowed, ""},
+		{"DELETE", "/connectors/src", http.StatusConflict, "come from its files"},
 	} {
 		if code, body := call(c.method, c.path); code != c.code || !strings.Contains(body, c.want) {
 			t.Errorf("%s %s: %d %s; want %d %s", c.method, c.path, code, body, c.code, c.want)
