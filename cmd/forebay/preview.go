@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebayhub/forebay/configs"
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/plugins/builtin"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/schemas"
+	"github.com/forebayhub/forebay/runtime/task"
+)
+
+func previewCommand(s streams) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "preview FILE… NAME",
+		Short: "Show what a source would append, or a sink would write; nothing is written",
+		Long: "Of a source: its first rows, documents or lines, as the records that it would append. Of a sink: the first records of its topics\n" +
+			"as it decodes them, from the log at --bootstrap. One JSON object a line. Nothing is appended, written or remembered; a\n" +
+			"database is read in a snapshot of its own, which leaves no slot behind.",
+		Args: cobra.MinimumNArgs(2),
+	}
+	n := c.Flags().Int("records", 10, "how many records of each topic")
+	addBootstrap(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if *n < 1 {
+			return badInput("--records", "at least one", "")
+		}
+		name := args[len(args)-1]
+		config, err := configs.Load(args[:len(args)-1], configOptions())
+		if err != nil {
+			return err
+		}
+		found := config.Find(name)
+		if found == nil {
+			return badInput(name, "no source or sink of that name in the config", "")
+		}
+		p := &previewer{out: bufio.NewWriter(s.out), limit: *n, count: map[string]int{}}
+		if found.Sink {
+			err = p.sink(c, *found)
+		} else {
+			err = p.source(c.Context(), *found)
+		}
+		return errors.Join(err, p.out.Flush())
+	}
+	return c
+}
+
+type previewer struct {
+	out   *bufio.Writer
+	limit int            // records of each topic
+	count map[string]int // printed so far
+}
+
+// previewRecord is one line of the output.
+type previewRecord struct {
+	Topic     string            `json:"topic"`
+	Partition *int32            `json:"partition,omitempty"`
+	Offset    *int64            `json:"offset,omitempty"`
+	Headers   map[string]string `json:"headers,omitempty"`
+	Key       any               `json:"key,omitempty"`
+	Value     any               `json:"value"`
+}
+
+// printable is bytes as JSON, if they are that, else as text.
+func printable(b []byte) any {
+	switch {
+	case b == nil:
+		return nil
+	case json.Valid(b):
+		return json.RawMessage(b)
+	}
+	return string(b)
+}
+
+func (p *previewer) print(r previewRecord, headers []connectors.Header) error {
+	for _, h := range headers {
+		if h.Key == converter.SchemaHeader {
+			continue
+		}
+		if r.Headers == nil {
+			r.Headers = map[string]string{}
+		}
+		r.Headers[h.Key] = string(h.Value)
+	}
+	p.count[r.Topic]++
+	e := json.NewEncoder(p.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
+func (p *previewer) source(ctx context.Context, c configs.Connector) error {
+	var src connectors.Source
+	for _, t := range builtin.Registry().Sources {
+		if t.Name == c.Type {
+			var err error
+			if src, err = t.New(c.Values, connectorEnv(c.Name)); err != nil {
+				return badInput(c.Name, err.Error(), "")
+			}
+		}
+	}
+	encoder := converter.NewEncoder(converter.Format{Envelope: converter.Envelope(c.Values.String("envelope")), Schemas: c.Values.Bool("schemas")})
+	show := func(r connectors.Record) error {
+		_, e, err := encoder.Encode(nil, &r)
+		if err != nil || e.Skip {
+			return err
+		}
+		return p.print(previewRecord{Topic: r.Topic, Key: printable(e.Key), Value: printable(e.Value)}, r.Headers)
+	}
+	if src.Capabilities().HostBound { // files: a task reads them and changes nothing
+		return p.read(ctx, src, show)
+	}
+	auditor, ok := src.(connectors.SourceAuditor)
+	if !ok {
+		return badInput(c.Name, "this type of source cannot be previewed", "")
+	}
+	point, err := auditor.AuditPoint(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = point.Close() }() // it was only read
+	for _, topic := range point.Topics() {
+		err := point.Rows(ctx, topic, func(r connectors.Record) error {
+			if p.count[topic] == p.limit {
+				return io.EOF
+			}
+			r.Topic = topic
+			return show(r)
+		})
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// quiet is how long a source may have nothing to say before a preview ends.
+const quiet = time.Second
+
+// read takes records from the source's tasks as the runtime would.
+func (p *previewer) read(ctx context.Context, src connectors.Source, show func(connectors.Record) error) error {
+	splits, err := src.Plan(ctx, 1)
+	if err != nil {
+		return err
+	}
+	total := 0
+	for _, split := range splits {
+		if err := func() error {
+			t := src.Task(split)
+			defer func() { _ = t.Close() }() // it was only read
+			if err := t.Open(ctx, nil); err != nil {
+				return err
+			}
+			b := connectors.NewBatch(1 << 20)
+			for total < p.limit {
+				rctx, cancel := context.WithTimeout(ctx, quiet)
+				err := t.Read(rctx, b)
+				cancel()
+				for _, r := range b.Records {
+					if total < p.limit {
+						if err := show(r); err != nil {
+							return err
+						}
+						total++
+					}
+				}
+				b.Reset()
+				if errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
+	ctx := c.Context()
+	client, err := dial(c) // says at once when nobody answers
+	if err != nil {
+		return err
+	}
+	client.Close()
+	bootstrap, err := c.Flags().GetStringSlice("bootstrap")
+	if err != nil {
+		return err
+	}
+	log, err := hublog.Open(hublog.Options{Bootstrap: bootstrap, ClientID: "forebay-preview"})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	topics, err := log.Topics(ctx)
+	if err != nil {
+		return err
+	}
+	store := schemas.New(log)
+	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return store.Lookup(ctx, id) })
+	globs := k.Values.Strings("topics")
+	matched := false
+	for name, topic := range topics {
+		if !task.Matches(globs, name) {
+			continue
+		}
+		matched = true
+		for part := range topic.Partitions {
+			if err := p.partition(ctx, log, decoder, connectors.TopicPartition{Topic: name, Partition: part}); err != nil {
+				return err
+			}
+		}
+	}
+	if !matched {
+		return badInput(k.Name, "the log has no topic that matches "+strings.Join(globs, ", "), "")
+	}
+	return nil
+}
+
+func (p *previewer) partition(ctx context.Context, log *hublog.Log, decoder *converter.Decoder, tp connectors.TopicPartition) error {
+	ends, err := log.Offsets(ctx, tp)
+	if err != nil {
+		return err
+	}
+	poller, err := log.NewPoller()
+	if err != nil {
+		return err
+	}
+	defer poller.Close()
+	at := ends[tp]
+	poller.Add(map[connectors.TopicPartition]int64{tp: at.Start})
+	for heard := time.Now(); poller.Next(tp) < at.LSO && time.Since(heard) < 2*quiet; {
+		runs, err := poller.Poll(ctx, quiet)
+		if err != nil {
+			return err
+		}
+		for _, run := range runs {
+			heard = time.Now()
+			for i := range run.Records {
+				if p.count[tp.Topic] == p.limit {
+					return nil
+				}
+				r := &run.Records[i]
+				if err := decoder.Decode(r); err != nil {
+					return fmt.Errorf("%s-%d offset %d cannot be decoded: %w", tp.Topic, tp.Partition, r.Offset, err)
+				}
+				if err := p.print(previewRecord{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Key: printable(r.RawKey), Value: printable(r.RawValue)}, r.Headers); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
