@@ -146,7 +146,7 @@ type SourceTask interface {
 	// b belongs to the runtime once Read has returned.
 	Read(ctx context.Context, b *Batch) error
 	// Committed says that everything up to these positions is durable in the
-	// log, and never before: only now may a slot advance or a file be forgotten.
+	// log, and never before: only now may a slot advance or a file be forgotten. nil: the log has forgotten that key.
 	Committed(ctx context.Context, positions map[PositionKey]Position) error
 	Close() error
 }

@@ -159,14 +159,8 @@ func (t *sourceTask) commit(ctx context.Context, st connectors.SourceTask) error
 	t.cost += (t.contact.Sub(start) - t.cost) / 8
 	t.open = false
 	t.arena.reset(t.limit)
-	done := make(map[connectors.PositionKey]connectors.Position, len(t.dirty))
-	for key, p := range t.dirty {
-		if p != nil {
-			done[key] = p
-		}
-	}
-	// A new map: the source may keep the positions that it is told.
-	t.dirty = make(map[connectors.PositionKey]connectors.Position, len(done))
+	done := t.dirty                                                           // nil positions, too: the source may let go of what it kept until the key was forgotten
+	t.dirty = make(map[connectors.PositionKey]connectors.Position, len(done)) // a new one: the source may keep what it is told
 	if len(done) == 0 {
 		return nil
 	}

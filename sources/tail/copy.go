@@ -3,9 +3,11 @@ package tail
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,7 +22,7 @@ import (
 // isCopyName says whether copy is what a rotation calls a copy of original:
 // app.log.1, app.log-20261122, app-20261122.log.
 func isCopyName(original, copy string) bool {
-	if filepath.Dir(original) != filepath.Dir(copy) {
+	if len(copy) <= len(original) || filepath.Dir(original) != filepath.Dir(copy) { // cheap first: every pair is asked for
 		return false
 	}
 	o, c := filepath.Base(original), filepath.Base(copy)
@@ -50,7 +52,7 @@ func (f *file) mayBeCopied(path string) bool {
 // copies of still have what was read of them.
 func (t *task) copied(fresh []found) error {
 	for _, m := range fresh {
-		for _, o := range append([]*file(nil), t.order...) {
+		for _, o := range slices.Clone(t.order) {
 			if o.offset > 0 && o.copyOf == "" && o.mayBeCopied(m.path) {
 				if err := t.replaced(o); err != nil {
 					return err
@@ -61,82 +63,141 @@ func (t *task) copied(fresh []found) error {
 	return nil
 }
 
-// heldBy is the largest copy that waits for o to lose its content.
-func (t *task) heldBy(o *file) *file {
-	var c *file
-	for _, f := range t.order {
-		if f.copyOf == o.key() && (c == nil || f.size > c.size) {
-			c = f
-		}
-	}
-	return c
-}
-
 // certain is the size from which two files of equal beginning and end are taken
 // for copies although nothing of either was read: two short logs may begin alike.
 const certain = 1024
 
-// hold keeps a new file from being read while another one has all its content,
-// and lets it go when that turns out to be no copy.
-func (t *task) hold(f *file) error {
-	if f.copyOf != "" {
-		if f.size == f.tried {
-			return nil // looked at; again when it has grown
+// hold keeps f, of which nothing was read, from being read while another file has
+// all its content. It is asked with f's first bytes in hand, so what it says is not outdated by
+// a rotation meanwhile. An original that lost its content is told of that first: then f
+// may be what goes on for it. Callers look at f again afterwards. false: ask again after a scan.
+func (t *task) hold(f *file) (bool, error) {
+	for _, o := range slices.Clone(t.order) {
+		if o == f || o.copyOf != "" || o.offset == 0 && f.size < certain || !o.mayBeCopied(f.path) {
+			continue
 		}
-		for _, o := range t.order {
-			if o.key() != f.copyOf {
-				continue
+		if o.offset > 0 {
+			state, err := t.content(o)
+			if err == nil && state == contentLost {
+				err = t.replaced(o)
 			}
-			if err := t.replaced(o); err != nil || f.copyOf == "" {
-				return err
+			if err != nil || f.offset > 0 || f.copyOf != "" {
+				return true, err
 			}
-			if sameContent(o, f) {
-				f.tried = f.size
-				return nil
+			if state != contentKept {
+				return false, nil
 			}
 		}
-		f.copyOf, f.tried, f.moved = "", 0, true
-		return nil
-	}
-	if f.offset != 0 || f.size == 0 || f.gen != 0 || !f.matched || f.size == f.tried {
-		return nil
-	}
-	for _, o := range t.order { // what was renamed itself is not copied any more: short logs may begin alike
-		if o != f && o.copyOf == "" && (o.offset > 0 || f.size >= certain) && isCopyName(o.path, f.path) && sameContent(o, f) {
+		if !f.matched || !isCopyName(o.path, f.path) { // what was renamed itself is not copied any more: short logs may begin alike
+			continue
+		}
+		switch sameContent(o, f) {
+		case same:
 			f.copyOf, f.origin, f.part, f.moved, f.tried = o.key(), o.origin, o.part, true, f.size
 			t.kin = nil
+			return true, nil
+		case unclear:
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// stillHeld lets a held copy go when it turns out to be none: it has grown, or nothing of
+// its original was read, so that nobody else would notice that the content is another one.
+func (t *task) stillHeld(f *file) error {
+	var o *file
+	for _, g := range t.order {
+		if g.key() == f.copyOf {
+			o = g
+		}
+	}
+	if o != nil && o.offset > 0 && f.size == f.tried {
+		return nil
+	}
+	if o != nil {
+		if err := t.replaced(o); err != nil || f.copyOf == "" {
+			return err
+		}
+		switch sameContent(o, f) {
+		case same:
+			f.tried = f.size
+			return nil
+		case unclear:
+			t.soon()
 			return nil
 		}
 	}
+	t.release(f)
 	return nil
 }
 
+// release makes a held copy a file of its own.
+func (t *task) release(f *file) {
+	f.copyOf, f.tried, f.moved = "", 0, true
+}
+
+type likeness uint8
+
+const (
+	same likeness = iota
+	another
+	unclear // one of them is not where it was, or changes this moment
+)
+
 // sameContent compares the beginning of the original with the copy's, and the copy's end with that part of the original.
-func sameContent(o, c *file) bool {
-	if o.size < c.size {
-		return false
-	}
-	of, err := os.Open(o.path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = of.Close() }() // it was only read
-	cf, err := os.Open(c.path)
-	if err != nil {
-		return false
+// The original is held against what was read of it afterwards: what was compared was that content.
+func sameContent(o, c *file) likeness {
+	cf, csize, ok := openAs(c.path, c.id)
+	if !ok {
+		return unclear
 	}
 	defer func() { _ = cf.Close() }() // it was only read
-	if !isFile(of, o.id) || !isFile(cf, c.id) {
-		return false
+	of, osize, ok := openAs(o.path, o.id)
+	if !ok {
+		return unclear
+	}
+	defer func() { _ = of.Close() }() // it was only read
+	if csize == 0 {
+		return unclear
+	}
+	if osize < csize {
+		if o.offset > 0 && osize < o.offset {
+			return unclear
+		}
+		return another
 	}
 	const window = 16 << 10
-	a, b := make([]byte, min(window, c.size)), make([]byte, min(window, c.size))
-	for _, at := range []int64{0, c.size - int64(len(a))} {
-		if readFull(of, a, at) != nil || readFull(cf, b, at) != nil || !bytes.Equal(a, b) {
-			return false
+	a, b := make([]byte, min(window, csize)), make([]byte, min(window, csize))
+	for _, at := range []int64{0, csize - int64(len(a))} {
+		if readFull(of, a, at) != nil || readFull(cf, b, at) != nil {
+			return unclear
+		}
+		if !bytes.Equal(a, b) {
+			return another
 		}
 	}
-	return true
+	g := *o
+	if g.verify(of, osize) != nil {
+		return unclear
+	}
+	return same
+}
+
+// openAs opens the file at path if it is the one of that identity.
+func openAs(path string, id fileID) (*os.File, int64, bool) {
+	fd, err := os.Open(path)
+	if err != nil {
+		return nil, 0, false
+	}
+	st, err := fd.Stat()
+	if err == nil {
+		if got, ok := idOf(st); ok && got == id && st.Mode().IsRegular() {
+			return fd, st.Size(), true
+		}
+	}
+	_ = fd.Close() // it was only read
+	return nil, 0, false
 }
 
 func isFile(fd *os.File, id fileID) bool {
@@ -148,54 +209,67 @@ func isFile(fd *os.File, id fileID) bool {
 	return ok && got == id
 }
 
+// content says whether a file still has what was read of it.
+func (t *task) content(f *file) (contentState, error) {
+	fd := f.fd
+	if fd == nil {
+		var ok bool
+		if fd, _, ok = openAs(f.path, f.id); !ok && t.locate(f) {
+			fd, _, ok = openAs(f.path, f.id)
+		}
+		if !ok {
+			t.soon()
+			return contentElsewhere, nil
+		}
+		defer func() { _ = fd.Close() }() // it was only read
+	}
+	st, err := fd.Stat()
+	if err != nil {
+		return contentElsewhere, fmt.Errorf("stat %s: %w", f.path, err)
+	}
+	f.sized(st.Size(), time.Now())
+	switch err := f.verify(fd, st.Size()); {
+	case errors.Is(err, errChanged):
+		return contentLost, nil
+	case err != nil:
+		return contentElsewhere, fmt.Errorf("read %s: %w", f.path, err)
+	}
+	return contentKept, nil
+}
+
+type contentState uint8
+
+const (
+	contentKept contentState = iota
+	contentLost
+	contentElsewhere // the file is not where it was: the next scan finds or drops it
+)
+
 // replaced looks whether a file has lost the content that was read: it was
 // truncated, or deleted and created under the same inode. What was not read of
 // it is then read from the copy, when there is one, and the file itself from its beginning.
 func (t *task) replaced(f *file) error {
 	f.replacing = true
 	defer func() { f.replacing = false }()
-	fd := f.fd
-	if fd == nil {
-		var err error
-		switch fd, err = os.Open(f.path); {
-		case errors.Is(err, fs.ErrNotExist):
-			t.soon()
-			return nil
-		case err != nil:
-			return err
-		}
-		defer func() { _ = fd.Close() }() // it was only read
-	}
-	st, err := fd.Stat()
-	if err != nil {
-		return err
-	}
-	if id, ok := idOf(st); !ok || id != f.id {
-		t.soon()
-		return nil
-	}
-	switch err := f.verify(fd, st.Size()); {
-	case err == nil:
-		return nil // a false alarm: a cached size
-	case !errors.Is(err, errChanged):
-		return err
+	largest := f.seen
+	state, err := t.content(f)
+	if err != nil || state != contentLost {
+		return err // kept: a false alarm, a cached size
 	}
 	if !f.deleted {
 		t.shut(f)
 	}
 	was := *f
-	c := t.findCopy(f)
-	if c != nil {
-		t.takeOver(&was, c)
-	}
+	c := t.takeOver(&was)
 	if f.ident != was.ident { // f is itself the copy of a file that lost its content: it goes on with that
 		f.gen++
 		return nil
 	}
-	if c == nil && f.seen > f.offset {
+	if c == nil && largest > f.offset {
 		t.log.Warn("a file was truncated before all of it was read, and no copy of it was found",
-			"path", f.path, "offset", f.offset, "size", f.seen)
+			"path", f.path, "offset", f.offset, "size", largest)
 	}
+	size := f.size
 	if f.path == f.origin || f.mayBeCopied(f.path) {
 		f.reset(f.origin, f.path)
 	} else { // the inode has another life
@@ -203,7 +277,7 @@ func (t *task) replaced(f *file) error {
 		f.part = partitionOf(t.family(f.path), t.cfg.partitions)
 	}
 	t.kin = nil
-	f.sized(st.Size(), time.Now())
+	f.sized(size, time.Now())
 	if c != nil {
 		if since, ok := c.modified(); ok {
 			t.rotatedSince(f, since)
@@ -212,108 +286,159 @@ func (t *task) replaced(f *file) error {
 	return nil
 }
 
-// findCopy looks in f's folder for the copy that a rotation made of it.
-func (t *task) findCopy(f *file) *file {
-	if c := t.heldBy(f); c != nil {
-		return c
+// takeOver lets a copy of f continue where f was: f lost its content, or is gone. All other copies of it are
+// known to their end. It returns the copy that goes on, nil when there is none.
+func (t *task) takeOver(f *file) *file {
+	copies := t.copiesOf(f)
+	var best *twin
+	for i := range copies {
+		if c := &copies[i]; best == nil || c.whole && !best.whole || c.whole == best.whole && c.size > best.size {
+			best = c
+		}
 	}
-	if f.offset == 0 {
-		return nil
+	for _, d := range slices.Clone(t.order) {
+		if d.copyOf == f.key() && !slices.ContainsFunc(copies, func(c twin) bool { return c.id == d.id }) {
+			t.release(d) // a copy of what f had before, or of what it has now
+		}
 	}
-	dir := filepath.Dir(f.path)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if e.IsDir() || !f.mayBeCopied(path) && path != f.path {
-			continue
+	var next *file
+	for i := range copies {
+		m := &copies[i]
+		if !m.whole && m != best && (t.files[m.id] == nil || t.files[m.id].copyOf != f.key()) {
+			continue // it only begins alike
 		}
-		info, err := os.Stat(path)
-		if err != nil || !info.Mode().IsRegular() || info.Size() < f.offset {
-			continue
-		}
-		id, ok := idOf(info)
-		if !ok || id == f.id {
-			continue
-		}
-		c := t.files[id]
-		if c != nil && c.offset > 0 && !c.replacing && !c.matches(path, info.Size()) {
-			// What is known of this inode is of a deleted file; the copy was given its number.
-			c.path = path
-			if err := t.replaced(c); err != nil {
-				t.log.Warn("a file cannot be read", "path", path, "error", err)
-			}
-			c = t.files[id]
-		}
-		if c != nil && c.offset > 0 && !c.replacing {
-			continue // it has a life of its own
-		}
-		if !f.matches(path, info.Size()) {
-			continue
-		}
+		c := t.files[m.id]
 		if c == nil {
-			c = &file{id: id, path: path, head: newSum, ident: newIdent(id)}
+			c = &file{id: m.id, ident: newIdent(m.id), head: newSum}
 			t.add(c)
 		}
-		c.sized(info.Size(), time.Now())
-		return c
-	}
-	return nil
-}
-
-// matches says whether the file at path has the content that was read of f.
-func (f *file) matches(path string, size int64) bool {
-	fd, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = fd.Close() }() // it was only read
-	g := *f
-	return g.verify(fd, size) == nil
-}
-
-// takeOver lets c, a copy of f, continue where f was.
-func (t *task) takeOver(f, c *file) {
-	for _, d := range t.order { // more copies of the same: nothing in them is new
-		if d != c && d.copyOf == f.key() {
-			d.copyOf, d.tried, d.moved = "", 0, true
-			d.end()
+		now := time.Now()
+		c.path, c.origin, c.part, c.copyOf, c.moved, c.active = m.path, f.origin, f.part, "", true, now
+		c.tried, c.need, c.flushed = 0, 0, 0
+		c.sized(m.size, now)
+		t.kin = nil
+		if m != best || !m.whole {
+			// Nothing in it is new: it was made before the last lines that were read, or another one goes on.
+			c.end()
+		} else {
+			c.offset, c.skip, c.ident, c.from = f.offset, f.skip, f.ident, f.from // the lines' identity goes on with the lines
+			c.head, c.headLen, c.tail, c.tailLen, c.tailSum = f.head, f.headLen, m.tail, f.tailLen, ""
+		}
+		if m == best {
+			next = c
 		}
 	}
-	c.origin, c.part, c.copyOf, c.moved = f.origin, f.part, "", true
-	t.kin = nil
-	c.tried, c.need, c.flushed, c.active = 0, 0, 0, time.Now()
-	if c.size >= f.offset {
-		c.offset, c.skip, c.ident, c.from = f.offset, f.skip, f.ident, f.from // the lines' identity goes on with the lines
-		c.head, c.headLen, c.tail, c.tailLen, c.tailSum = f.head, f.headLen, f.tail, f.tailLen, f.tailSum
-		if f.tailSum != "" {
-			if fd, err := os.Open(c.path); err == nil {
-				_ = c.verify(fd, c.size) // only to learn the tail; open verifies again
-				_ = fd.Close()
+	return next
+}
+
+// twin is a file in the folder that has f's content.
+type twin struct {
+	path  string
+	id    fileID
+	size  int64
+	whole bool // all that was read of f; else it ends before that
+	tail  [tailMax]byte
+}
+
+// copiesOf looks in f's folder for the copies that a rotation made of what was read of f.
+// A copy that ends before f's offset can be told by its beginning only, so that has to be long, or the file held already.
+func (t *task) copiesOf(f *file) []twin {
+	if f.offset == 0 {
+		return nil // nothing was read, so a copy is a file like any other
+	}
+	dir := filepath.Dir(f.path)
+	var out []twin
+	for range 10 {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil
+		}
+		out = out[:0]
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if e.IsDir() || !f.mayBeCopied(path) && path != f.path {
+				continue
+			}
+			if m, ok := t.copyAt(f, path); ok {
+				out = append(out, m)
 			}
 		}
-		return
+		again, err := os.ReadDir(dir)
+		if err == nil && slices.EqualFunc(entries, again, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() && inodeOf(a) == inodeOf(b) }) {
+			break
+		}
 	}
-	// The copy was made before the last lines that were read: all of it is known.
-	c.end()
+	return out
+}
+
+// copyAt says whether the file at path is a copy of f that has no life of its own.
+func (t *task) copyAt(f *file, path string) (twin, bool) {
+	fd, err := os.Open(path)
+	if err != nil {
+		return twin{}, false
+	}
+	defer func() { _ = fd.Close() }() // it was only read
+	st, err := fd.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return twin{}, false
+	}
+	id, ok := idOf(st)
+	if !ok || id == f.id {
+		return twin{}, false
+	}
+	c := t.files[id]
+	if c != nil && c.offset > 0 && !c.replacing {
+		g := *c
+		if g.verify(fd, st.Size()) == nil {
+			return twin{}, false // it has a life of its own
+		}
+		// What is known of this inode is of a deleted file; the copy was given its number.
+		c.path = path
+		if err := t.replaced(c); err != nil {
+			t.log.Warn("a file cannot be read", "path", path, "error", err)
+		}
+		if c = t.files[id]; c != nil && c.offset > 0 {
+			return twin{}, false
+		}
+	}
+	m := twin{path: path, id: id, size: st.Size()}
+	g := *f
+	if m.size >= f.offset {
+		m.whole = g.verify(fd, m.size) == nil
+		m.tail = g.tail
+		return m, m.whole
+	}
+	held := c != nil && c.copyOf == f.key()
+	if m.size < int64(f.headLen) {
+		return m, held && m.size > 0
+	}
+	head := make([]byte, f.headLen)
+	return m, (held || f.headLen >= certain) && readFull(fd, head, 0) == nil && newSum.add(head) == f.head
 }
 
 // end puts f behind its last byte: all of it was read elsewhere.
 func (f *file) end() {
-	fd, err := os.Open(f.path)
-	if err != nil {
-		return
+	fd, size, ok := openAs(f.path, f.id)
+	if !ok {
+		return // gone
 	}
 	defer func() { _ = fd.Close() }() // it was only read
-	head, tail := make([]byte, min(f.size, headMax)), make([]byte, min(f.size, tailMax))
-	if readFull(fd, head, 0) != nil || readFull(fd, tail, f.size-int64(len(tail))) != nil {
+	head, tail := make([]byte, min(size, headMax)), make([]byte, min(size, tailMax))
+	if readFull(fd, head, 0) != nil || readFull(fd, tail, size-int64(len(tail))) != nil {
 		return
 	}
-	f.offset, f.skip, f.from = f.size, skipNone, f.size
+	f.offset, f.skip, f.from, f.size = size, skipNone, size, size
 	f.head, f.headLen = newSum.add(head), len(head)
 	f.tailLen, f.tailSum = copy(f.tail[:], tail), ""
+}
+
+func inodeOf(e fs.DirEntry) uint64 {
+	info, err := e.Info()
+	if err != nil {
+		return 0
+	}
+	id, _ := idOf(info)
+	return id.ino
 }
 
 func links(info fs.FileInfo) uint64 {
@@ -321,4 +446,16 @@ func links(info fs.FileInfo) uint64 {
 		return uint64(st.Nlink) //nolint:unconvert // narrower on other systems
 	}
 	return 1
+}
+
+// matches says whether the file at path has what was read of f.
+func (f *file) matches(path string) bool {
+	fd, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = fd.Close() }() // it was only read
+	st, err := fd.Stat()
+	g := *f
+	return err == nil && g.verify(fd, st.Size()) == nil
 }

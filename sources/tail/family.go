@@ -116,7 +116,10 @@ func (t *task) unfinished(o, f *file, now time.Time) bool {
 	case !ok:
 		t.soon()
 		return true // the scan finds it, or drops it
-	case o.size <= o.offset:
+	case o.size < o.offset:
+		t.soon()
+		return true // it lost its content, and what of it is in a copy comes first
+	case o.size == o.offset:
 		return false
 	case o.size != o.tried:
 		return true

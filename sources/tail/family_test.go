@@ -117,18 +117,21 @@ func TestOrderOverKillsAndRotations(t *testing.T) {
 			log := in(dir, "a.log")
 			h := newHub(t, "paths", in(dir, "a.log*"))
 			h.batch = connectors.NewBatch(100_000)
-			gens := 0
+			gens, begin := 0, time.Now().Add(-time.Hour)
 			for range 5 {
 				for range 3 {
+					at := begin.Add(time.Duration(gens) * time.Second) // a tick of the file system's clock is long enough for two files
 					if gens > 0 {
+						rotated := log + "." + strconv.Itoa(gens)
 						if how == "rename" {
-							must(t, os.Rename(log, log+"."+strconv.Itoa(gens)))
+							must(t, os.Rename(log, rotated))
 						} else {
-							copyFile(t, log, log+"."+strconv.Itoa(gens))
+							copyFile(t, log, rotated)
+							must(t, os.Chtimes(rotated, at, at))
 							must(t, os.Truncate(log, 0))
 						}
 					}
-					generation(t, log, gens, lines, time.Time{})
+					generation(t, log, gens, lines, at)
 					gens++
 				}
 				h.start()
@@ -139,6 +142,46 @@ func TestOrderOverKillsAndRotations(t *testing.T) {
 			h.start()
 			h.inOrder(gens, lines)
 		})
+	}
+}
+
+// A rotation between a list of the files and the first read of one: what is read is not what was listed.
+func TestTruncatedBeforeTheFirstRead(t *testing.T) {
+	const lines = 3000
+	for _, glob := range []string{"a.log*", "a.log"} {
+		t.Run(glob, func(t *testing.T) {
+			dir := t.TempDir()
+			log := in(dir, "a.log")
+			h := newHub(t, "paths", in(dir, glob), "poll", "1h")
+			write(t, log, "")
+			h.start()
+			generation(t, log, 0, lines, time.Time{})
+			must(t, h.task.scan(time.Now()))
+			h.task.glimpseAll()
+			h.task.nextScan = time.Now().Add(time.Hour)
+			copyFile(t, log, log+".1")
+			must(t, os.Truncate(log, 0))
+			generation(t, log, 1, lines, time.Time{})
+			h.inOrder(2, lines)
+		})
+	}
+}
+
+// A file that somebody writes anew all the time is read all the same.
+func TestRewrittenBeforeTheFirstRead(t *testing.T) {
+	dir := t.TempDir()
+	log := in(dir, "a.log")
+	h := newHub(t, "paths", log, "poll", "1h", "rotate_wait", "30ms")
+	write(t, log, "first\n")
+	h.start()
+	must(t, h.task.scan(time.Now()))
+	deadline := time.Now().Add(20 * time.Second)
+	for i := 0; h.batch.Empty(); i++ {
+		if time.Now().After(deadline) {
+			t.Fatal("not read")
+		}
+		must(t, os.WriteFile(log, fmt.Appendf(nil, "%d\n", i), 0o644))
+		must(t, h.task.collect(time.Now(), h.batch))
 	}
 }
 

@@ -49,6 +49,9 @@ type file struct {
 	need    int   // bytes to read at once, when a record is larger than a chunk
 	flushed int64 // multiline: the size at which the timeout has already given what it could
 
+	glimpse glimpse   // of its beginning, while nothing was read
+	putOff  time.Time // since when it waits for a scan to begin
+
 	fd        *os.File
 	used      uint64 // the task's clock at the last read, for closing the one used longest ago
 	active    time.Time
@@ -95,6 +98,7 @@ func (f *file) reset(origin, path string) {
 	f.origin, f.path, f.ident, f.from, f.since = origin, path, newIdent(f.id), 0, time.Time{}
 	f.offset, f.skip, f.head, f.headLen, f.tailLen, f.tailSum = 0, skipNone, newSum, 0, 0, ""
 	f.tried, f.need, f.flushed, f.seen, f.copyOf, f.moved = 0, 0, 0, 0, "", true
+	f.glimpse, f.putOff = glimpse{}, time.Time{}
 }
 
 // advance moves the offset over consumed bytes, which data begins with, and keeps the fingerprints.

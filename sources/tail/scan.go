@@ -19,24 +19,35 @@ func (t *task) bind() error {
 	if err != nil {
 		return err
 	}
-	byID := map[fileID]string{}
+	byID := make(map[fileID]found, len(matches))
 	t.here = make(map[fileID]bool, len(matches))
 	for _, m := range matches {
-		byID[m.id], t.here[m.id] = m.path, true
+		byID[m.id], t.here[m.id] = m, true
 	}
-	var old []*file
-	for _, f := range append([]*file(nil), t.order...) {
+	var there, old []*file
+	for _, f := range append([]*file(nil), t.order...) { // all of them, before one is said to be the copy of another
 		if f.deleted {
 			continue
 		}
-		if p, ok := byID[f.id]; ok {
-			f.path = p
+		if m, ok := byID[f.id]; ok {
+			f.path = m.path
+			f.sized(m.size, now)
 			t.rename(f)
 		} else if !t.locate(f) {
-			t.lost(f)
 			continue
 		}
 		f.active = now
+		there = append(there, f)
+	}
+	for _, f := range append([]*file(nil), t.order...) {
+		if !f.deleted && !slices.Contains(there, f) {
+			t.lost(f)
+		}
+	}
+	for _, f := range there {
+		if t.files[f.id] != f {
+			continue
+		}
 		renamed := !t.here[f.id] || f.path != f.origin
 		switch err := t.open(f); {
 		case errors.Is(err, errChanged):
@@ -104,9 +115,7 @@ func (t *task) rename(f *file) {
 // lost handles a position whose file has no name any more.
 func (t *task) lost(f *file) {
 	if f.copyOf == "" {
-		if c := t.findCopy(f); c != nil {
-			t.takeOver(f, c)
-		} else {
+		if t.takeOver(f) == nil {
 			t.log.Warn("a file was deleted or moved away while it was not watched; lines behind the offset, if there were any, are lost",
 				"path", f.path, "offset", f.offset)
 		}
@@ -115,11 +124,16 @@ func (t *task) lost(f *file) {
 	t.drop(f)
 }
 
+func (t *task) list() ([]found, error) {
+	t.listing++
+	return t.cfg.glob()
+}
+
 // look lists the files. When there are new ones it lists them again until nothing
 // changes: the list is not made in one moment, and a rotation meanwhile could show the new
 // file and hide the one that was renamed.
 func (t *task) look() ([]found, error) {
-	matches, err := t.cfg.glob()
+	matches, err := t.list()
 	for range 10 {
 		fresh := false
 		for _, m := range matches {
@@ -130,7 +144,7 @@ func (t *task) look() ([]found, error) {
 			break
 		}
 		last := matches
-		if matches, err = t.cfg.glob(); slices.EqualFunc(last, matches, func(a, b found) bool { return a.id == b.id && a.path == b.path }) {
+		if matches, err = t.list(); slices.EqualFunc(last, matches, func(a, b found) bool { return a.id == b.id && a.path == b.path }) {
 			break
 		}
 	}
@@ -153,6 +167,7 @@ func (t *task) scan(now time.Time) error {
 			t.hints.watch(dir)
 		}
 	}
+	list := t.listing
 	t.here = make(map[fileID]bool, len(matches))
 	here := t.here
 	var fresh []found
@@ -199,8 +214,10 @@ func (t *task) scan(now time.Time) error {
 		}
 	}
 	for _, f := range append([]*file(nil), t.order...) {
-		if err := t.hold(f); err != nil {
-			return err
+		if f.copyOf != "" {
+			if err := t.stillHeld(f); err != nil {
+				return err
+			}
 		}
 	}
 	for id := range t.ignored {
@@ -208,7 +225,7 @@ func (t *task) scan(now time.Time) error {
 			delete(t.ignored, id)
 		}
 	}
-	t.first = false
+	t.first, t.scanned = false, list
 	return nil
 }
 
@@ -258,7 +275,7 @@ func (t *task) locate(f *file) bool {
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if info, ok := is(path); ok && !e.IsDir() && (f.mayBeCopied(path) || f.matches(path, info.Size())) {
+		if info, ok := is(path); ok && !e.IsDir() && (f.mayBeCopied(path) || f.matches(path)) {
 			f.path = path
 			f.sized(info.Size(), time.Now())
 			return true

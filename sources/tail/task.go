@@ -43,6 +43,9 @@ type task struct {
 	names map[string]bool    // and under which paths
 	kin   map[string][]*file // files by family; nil: to be made again
 
+	listing uint64 // how many lists of the files were begun
+	scanned uint64 // the number of the list that the last whole scan went by
+
 	hints    *watcher
 	nextScan time.Time
 	scanCost time.Duration
@@ -116,6 +119,11 @@ func (t *task) Read(ctx context.Context, b *connectors.Batch) error {
 		if !now.Before(t.nextScan) {
 			if err := t.scan(now); err != nil {
 				return err
+			}
+			if t.glimpseAll() {
+				if err := t.scan(now); err != nil {
+					return err
+				}
 			}
 			t.scanCost = time.Since(now)
 			t.nextScan = now.Add(max(t.cfg.poll, 10*t.scanCost))
@@ -232,7 +240,10 @@ func (t *task) read(f *file, now time.Time, b *connectors.Batch) (int, error) {
 	if t.blocked(f, now) {
 		return 0, nil
 	}
-	n, err := t.chunk(f, m, b)
+	n, err := t.chunk(f, m, now, b)
+	if errors.Is(err, errNotYet) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, t.trouble(f, err)
 	}
@@ -265,8 +276,11 @@ func (t *task) finish(f *file, m more) {
 	if t.olderLives(f) {
 		return
 	}
-	if c := t.heldBy(f); c != nil {
-		t.takeOver(f, c)
+	for _, d := range t.order {
+		if d.copyOf == f.key() {
+			t.takeOver(f)
+			break
+		}
 	}
 	t.forget = append(t.forget, f.key())
 	if f.deleted && f.fd != nil {
@@ -296,7 +310,7 @@ func (t *task) olderLives(f *file) bool {
 }
 
 // chunk reads and splits one chunk.
-func (t *task) chunk(f *file, m more, b *connectors.Batch) (int, error) {
+func (t *task) chunk(f *file, m more, now time.Time, b *connectors.Batch) (int, error) {
 	want := int(min(f.size-f.offset, int64(max(chunkSize, f.need))))
 	data, err := t.fill(f, want)
 	if err != nil {
@@ -304,6 +318,14 @@ func (t *task) chunk(f *file, m more, b *connectors.Batch) (int, error) {
 	}
 	if int64(len(data)) < f.size-f.offset {
 		m = moreComes
+	}
+	if f.offset == 0 {
+		if ok, err := t.mayBegin(f, data, now); err != nil || !ok {
+			if err == nil {
+				err = errNotYet
+			}
+			return 0, err
+		}
 	}
 	s := &t.cfg.splitter
 	if f.offset == 0 && compressed(data) {
@@ -329,7 +351,7 @@ func (t *task) chunk(f *file, m more, b *connectors.Batch) (int, error) {
 			return 0, fmt.Errorf("%s: no record ends within %d bytes from %d", f.path, want, f.offset)
 		}
 		f.need = min(2*want, s.window())
-		return t.chunk(f, m, b)
+		return t.chunk(f, m, now, b)
 	default:
 		f.tried = f.size
 	}
@@ -353,13 +375,22 @@ func (t *task) fill(f *file, want int) ([]byte, error) {
 	if err != nil && !isEOF(err) {
 		return nil, err
 	}
-	if f.offset > tailMax { // else the tail is all there is
-		// After the read: lines of one length that end alike are told by the file's beginning alone.
-		var head [headMax]byte
+	// After the read: lines of one length that end alike are told by the file's beginning alone, and so is a
+	// file that was truncated and written again while it was read, page by page.
+	var head [headMax]byte
+	if f.offset > tailMax {
 		if err := readFull(f.fd, head[:f.headLen], 0); err != nil {
 			return nil, err
 		}
 		if newSum.add(head[:f.headLen]) != f.head {
+			return nil, errChanged
+		}
+	} else { // buf begins where the file does
+		k := min(n, headMax)
+		if err := readFull(f.fd, head[:k], 0); err != nil {
+			return nil, err
+		}
+		if string(head[:k]) != string(buf[:k]) {
 			return nil, errChanged
 		}
 	}

@@ -43,6 +43,10 @@ func newBench(t testing.TB) *bench {
 }
 
 func (b *bench) source(ctx context.Context, s *numbers, drain time.Duration) error {
+	return b.run(ctx, s, drain)
+}
+
+func (b *bench) run(ctx context.Context, s connectors.Source, drain time.Duration) error {
 	return task.RunSource(ctx, task.SourceOptions{Log: b.log, Schemas: b.schemas, Source: s, Split: connectors.Split{ID: "0"},
 		Scope: position.Scope{Group: b.group, Source: "src", Split: "0"}, Host: "h", Format: converter.Format{},
 		Logger: slog.New(slog.DiscardHandler), Stats: &b.stats, Drain: drain})

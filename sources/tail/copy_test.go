@@ -1,0 +1,220 @@
+package tail
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Each test is one moment of copytruncate at which lines were doubled, torn or left behind (docs/postmortems/0001-copytruncate.md).
+
+// lines are numbered lines of a generation, long enough that a few of them tell one file from another.
+func lines(gen, from, to int) (text string, values []string) {
+	for i := from; i < to; i++ {
+		v := fmt.Sprintf("%d %d %s", gen, i, strings.Repeat("x", 150))
+		values = append(values, v)
+		text += v + "\n"
+	}
+	return text, values
+}
+
+// blind lets the task read without looking at the folder.
+func (h *hub) blind() {
+	h.task.nextScan = time.Now().Add(time.Hour)
+	h.read(time.Millisecond, false)
+}
+
+// scanned lets it look first.
+func (h *hub) scanned() {
+	h.task.nextScan = time.Time{}
+	h.read(time.Millisecond, false)
+}
+
+// sizes lets the task know how long a file is now, as a read would, without looking at the folder.
+func (h *hub) sizes(path string) {
+	h.t.Helper()
+	st, err := os.Stat(path)
+	must(h.t, err)
+	id, _ := idOf(st)
+	h.task.files[id].sized(st.Size(), time.Now())
+}
+
+// The copy is held, and the process is killed; the original is truncated before the next start.
+func TestHeldCopyOverAKill(t *testing.T) {
+	for _, shifted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("shifted %v", shifted), func(t *testing.T) {
+			for range 12 { // positions are taken on in any order
+				dir := t.TempDir()
+				log := in(dir, "app.log")
+				h := newHub(t, "paths", in(dir, "app.log*"))
+				old, want := lines(1, 0, 20)
+				write(t, log, old)
+				h.start()
+				h.expect(want...)
+				copyFile(t, log, log+".1")
+				h.until("the copy to be held", func() bool { return len(h.positions) == 2 })
+				h.kill()
+				if shifted {
+					must(t, os.Rename(log+".1", log+".2"))
+				}
+				must(t, os.Truncate(log, 0))
+				next, more := lines(2, 0, 30)
+				write(t, log, next)
+				h.start()
+				h.expect(append(want, more...)...)
+				h.kill()
+			}
+		})
+	}
+}
+
+// The copy was seen half made; its last half came before the original was truncated.
+func TestCopyInTheMaking(t *testing.T) {
+	dir := t.TempDir()
+	log := in(dir, "app.log")
+	h := newHub(t, "paths", in(dir, "app.log*"))
+	first, want := lines(1, 0, 20)
+	write(t, log, first)
+	h.start()
+	h.expect(want...)
+	write(t, log+".1", first[:len(first)/2])
+	h.until("the copy to be held", func() bool { return len(h.positions) == 2 })
+	rest, left := lines(1, 20, 22)
+	write(t, log, rest)
+	h.sizes(log)
+	write(t, log+".1", first[len(first)/2:]+rest)
+	must(t, os.Truncate(log, 0))
+	next, more := lines(2, 0, 30)
+	write(t, log, next)
+	h.blind()
+	h.expect(append(append(want, left...), more...)...)
+}
+
+// The copy was there, but empty, when the folder was listed; it is not new when it has lines.
+func TestCopySeenEmpty(t *testing.T) {
+	dir := t.TempDir()
+	log := in(dir, "app.log")
+	h := newHub(t, "paths", in(dir, "app.log*"))
+	first, want := lines(1, 0, 20)
+	write(t, log, first)
+	h.start()
+	h.expect(want...)
+	write(t, log+".1", "")
+	h.scanned()
+	write(t, log+".1", first)
+	must(t, os.Truncate(log, 0))
+	next, more := lines(2, 0, 30)
+	write(t, log, next)
+	h.expect(append(want, more...)...)
+}
+
+// Two rotations came before anybody looked: the second copy has what the original has now, not what was read of it.
+func TestTwoCopiesAtOnce(t *testing.T) {
+	for name, empty := range map[string]bool{"new": false, "seen empty": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			log := in(dir, "app.log")
+			h := newHub(t, "paths", in(dir, "app.log*"))
+			first, want := lines(1, 0, 20)
+			write(t, log, first)
+			h.start()
+			h.expect(want...)
+			rest, left := lines(1, 20, 25)
+			write(t, log, rest)
+			if empty {
+				write(t, log+".1", "")
+				write(t, log+".2", "")
+				h.task.nextScan = time.Now().Add(time.Hour)
+				must(t, h.task.scan(time.Now()))
+			}
+			base := time.Now().Add(-time.Minute)
+			copyFile(t, log, log+".2")
+			must(t, os.Chtimes(log+".2", base, base))
+			must(t, os.Truncate(log, 0))
+			second, middle := lines(2, 0, 40)
+			write(t, log, second)
+			copyFile(t, log, log+".1")
+			h.scanned()
+			must(t, os.Truncate(log, 0))
+			third, last := lines(3, 0, 60)
+			write(t, log, third)
+			h.expect(append(append(append(want, left...), middle...), last...)...)
+		})
+	}
+}
+
+// Nothing was read of the original when it was copied, and nothing when it was truncated.
+func TestCopyOfWhatNobodyRead(t *testing.T) {
+	dir := t.TempDir()
+	log := in(dir, "app.log")
+	h := newHub(t, "paths", in(dir, "app.log*"), "poll", "1h")
+	h.start()
+	first, want := lines(1, 0, 20)
+	write(t, log, first)
+	copyFile(t, log, log+".1")
+	h.scanned() // one of them is read, and not the other
+	must(t, os.Truncate(log, 0))
+	next, more := lines(2, 0, 30)
+	write(t, log, next)
+	h.task.nextScan = time.Time{}
+	h.until("all lines", func() bool { h.task.soon(); return len(h.records) >= len(want)+len(more) })
+	h.task.soon()
+	h.expect(append(want, more...)...)
+}
+
+// An inode that belonged to a file of which the position is still there is the copy's now.
+func TestHeldCopyWithAnotherLife(t *testing.T) {
+	for range 8 { // positions are taken on in any order
+		dir := t.TempDir()
+		log := in(dir, "app.log")
+		h := newHub(t, "paths", in(dir, "app.log*"))
+		first, want := lines(1, 0, 20)
+		write(t, log, first)
+		h.start()
+		h.expect(want...)
+		h.kill()
+		copyFile(t, log, log+".2")
+		info, err := os.Stat(log + ".2")
+		must(t, err)
+		id, _ := idOf(info)
+		old := &file{id: id, origin: log, path: log + ".1", head: newSum, ident: newIdent(id)}
+		old.advance([]byte("x\n"))
+		h.positions[old.key()] = old.position()
+		h.start()
+		h.expect(want...)
+		rest, more := lines(1, 20, 30)
+		write(t, log, rest)
+		h.expect(append(want, more...)...)
+		h.kill()
+	}
+}
+
+// A program writes on between the copy and the truncation, and those lines were read: the copy ends before the offset.
+func TestCopyThatEndsBeforeTheOffset(t *testing.T) {
+	dir := t.TempDir()
+	log := in(dir, "app.log")
+	h := newHub(t, "paths", in(dir, "app.log*"))
+	first, want := lines(1, 0, 20)
+	write(t, log, first)
+	h.start()
+	h.expect(want...)
+	rest, more := lines(1, 20, 22)
+	h.task.nextScan = time.Now().Add(time.Hour)
+	write(t, log, rest)
+	h.sizes(log)
+	copyFileOf(t, log, log+".1", len(first))
+	h.blind()
+	must(t, os.Truncate(log, 0))
+	next, last := lines(2, 0, 3)
+	write(t, log, next)
+	h.expect(append(append(want, more...), last...)...)
+}
+
+func copyFileOf(t *testing.T, from, to string, n int) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	must(t, err)
+	must(t, os.WriteFile(to, b[:n], 0o644))
+}
