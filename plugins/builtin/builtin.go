@@ -5,6 +5,7 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/sinks/file"
 	"github.com/forebayhub/forebay/sinks/hdfs"
+	mongosink "github.com/forebayhub/forebay/sinks/mongodb"
 	pgsink "github.com/forebayhub/forebay/sinks/postgres"
 	"github.com/forebayhub/forebay/sources/mongodb"
 	"github.com/forebayhub/forebay/sources/postgres"
@@ -15,6 +16,6 @@ import (
 func Registry() connectors.Registry {
 	return connectors.Registry{
 		Sources: []connectors.SourceType{mongodb.Type(), postgres.Type(), tail.Type()},
-		Sinks:   []connectors.SinkType{file.Type(), hdfs.Type(), pgsink.Type()},
+		Sinks:   []connectors.SinkType{file.Type(), hdfs.Type(), mongosink.Type(), pgsink.Type()},
 	}
 }
