@@ -15,6 +15,7 @@ import (
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/vfs"
 	"github.com/forebayhub/forebay/plugins/builtin"
 )
 
@@ -86,9 +87,7 @@ func descriptorVerdict() verdict {
 
 func memoryVerdict() verdict {
 	v := verdict{Check: "machine", State: "ok", Found: fmt.Sprintf("%d cores", runtime.NumCPU())}
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) == nil {
-		total := info.Totalram * uint64(info.Unit)
+	if total := memory(); total > 0 {
 		v.Found += fmt.Sprintf(", %d MiB of memory", total>>20)
 		if total < 256<<20 {
 			v.State, v.Advice = "warning", "256 MiB are a comfortable least"
@@ -113,11 +112,10 @@ func existing(path string) string {
 
 func diskVerdict(data string) verdict {
 	v := verdict{Check: "disk of " + data, State: "ok"}
-	var st unix.Statfs_t
-	if err := unix.Statfs(existing(data), &st); err != nil {
+	free, _, err := vfs.Disk{}.Usage(data)
+	if err != nil {
 		return verdict{Check: v.Check, State: "bad", Found: err.Error(), Advice: "give --data a folder that can be made"}
 	}
-	free := st.Bavail * uint64(st.Bsize)
 	v.Found = fmt.Sprintf("%d MiB free", free>>20)
 	if free < 1<<30 {
 		v.State, v.Advice = "warning", "less than 1 GiB: topics keep 7 days unless retention.bytes says less"
@@ -128,11 +126,15 @@ func diskVerdict(data string) verdict {
 // syncVerdict times what every acknowledged write in power-safe costs.
 func syncVerdict(data string) verdict {
 	v := verdict{Check: "fsync", State: "ok"}
-	f, err := os.CreateTemp(existing(data), ".forebay-doctor-*")
+	dir, err := os.MkdirTemp(existing(data), ".forebay-doctor-*")
 	if err != nil {
 		return verdict{Check: v.Check, State: "bad", Found: err.Error(), Advice: "the data directory must be writable"}
 	}
-	defer os.Remove(f.Name())
+	defer os.RemoveAll(dir)
+	f, err := vfs.Disk{}.OpenFile(filepath.Join(dir, "probe"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return verdict{Check: v.Check, State: "bad", Found: err.Error()}
+	}
 	defer f.Close()
 	const rounds = 20
 	page := make([]byte, 4096)
@@ -141,7 +143,7 @@ func syncVerdict(data string) verdict {
 		if _, err := f.WriteAt(page, int64(i)*4096); err != nil {
 			return verdict{Check: v.Check, State: "bad", Found: err.Error()}
 		}
-		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+		if err := f.Sync(); err != nil {
 			return verdict{Check: v.Check, State: "bad", Found: err.Error()}
 		}
 	}

@@ -21,30 +21,6 @@ type diskFile struct{ *os.File }
 // OSFile is for sendfile; see OSFile.
 func (f diskFile) OSFile() *os.File { return f.File }
 
-// Sync is fdatasync: it skips the modification time and keeps the size, which is all that a
-// log file needs. EINTR does not mean that anything was lost, so it alone is tried again.
-func (f diskFile) Sync() error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var serr error
-	err = conn.Control(func(fd uintptr) {
-		for {
-			if serr = unix.Fdatasync(int(fd)); !errors.Is(serr, unix.EINTR) {
-				return
-			}
-		}
-	})
-	if err == nil {
-		err = serr
-	}
-	if err != nil {
-		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
-	}
-	return nil
-}
-
 // OpenFile opens or creates a file.
 func (Disk) OpenFile(name string, flag int, perm os.FileMode) (File, error) {
 	f, err := os.OpenFile(name, flag, perm)
@@ -128,7 +104,7 @@ func (Disk) Usage(path string) (free, total uint64, err error) {
 		err = unix.Statfs(path, &st)
 		if err == nil {
 			size := uint64(st.Bsize)
-			return st.Bavail * size, st.Blocks * size, nil
+			return uint64(st.Bavail) * size, st.Blocks * size, nil //nolint:unconvert // signed on other systems
 		}
 		up := filepath.Dir(path)
 		if !errors.Is(err, fs.ErrNotExist) || up == path {
