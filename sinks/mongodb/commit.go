@@ -90,11 +90,6 @@ func (t *task) transaction(ctx context.Context, b *batch, next int64, work func(
 	if err := t.alive(); err != nil {
 		return false, err
 	}
-	if t.session == nil {
-		if t.session, err = t.client.StartSession(); err != nil {
-			return false, err
-		}
-	}
 	ended := false
 	defer func() {
 		if !ended {

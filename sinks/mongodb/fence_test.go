@@ -35,14 +35,48 @@ func TestZombie(t *testing.T) {
 	fatalWith(t, err, "was taken over by")
 }
 
-// A zombie that is inside its transaction when its heir claims: the claim waits for it, and sees what it has done.
-func TestZombieInItsTransaction(t *testing.T) {
+// A task that was killed inside its transaction leaves it open in the server: its heir ends it, and does not wait for
+// the minute after which the server would.
+func TestKilledInItsTransaction(t *testing.T) {
 	m := testenv.Mongo(t)
 	s := newSink(t, m, nil)
 	zombie := start(t, s)
 	zombie.write(upsert(1, "zombie", nil))
-	tokens := zombie.prepare()
-	b := tokens[0].Data.(*batch)
+	b := zombie.prepare()[0].Data.(*batch)
+	var heir *life
+	began := time.Now()
+	_, err := zombie.task.transaction(t.Context(), b, b.next, func(ctx context.Context) error {
+		if err := zombie.task.upsert(ctx, zombie.task.db.Collection("orders"), b.buf); err != nil {
+			return err
+		}
+		heir = start(t, s)
+		return nil
+	})
+	if err == nil || !mends(err) {
+		t.Fatalf("the zombie's commit gives %v", err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the heir has waited %v", took)
+	}
+	if heir.next != 0 {
+		t.Fatalf("the heir resumes at %d", heir.next)
+	}
+	heir.write(upsert(1, "heir", nil))
+	heir.flush()
+	fatalWith(t, zombie.task.Commit(t.Context(), connectors.Token{TopicPartition: zombie.tp, Next: b.next, Data: b}), "was taken over by")
+	holds(t, m, "orders", first)
+}
+
+// Where it cannot be ended, the claim waits for it, and sees what it has done.
+func TestClaimWaitsForATransaction(t *testing.T) {
+	m := testenv.Mongo(t)
+	s := newSink(t, m, nil)
+	zombie := start(t, s)
+	if _, err := zombie.task.offsets.UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$unset", Value: bson.D{{Key: "session", Value: 1}}}}); err != nil {
+		t.Fatal(err)
+	}
+	zombie.write(upsert(1, "zombie", nil))
+	b := zombie.prepare()[0].Data.(*batch)
 	claimed := make(chan *life, 1)
 	moved, err := zombie.task.transaction(t.Context(), b, b.next, func(ctx context.Context) error {
 		go func() {

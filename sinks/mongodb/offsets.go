@@ -32,6 +32,7 @@ type offset struct {
 	Epoch   int64     `bson:"epoch"`
 	Task    string    `bson:"task"`
 	Host    string    `bson:"host"`
+	Session bson.Raw  `bson:"session,omitempty"` // the task's: what a killed one leaves open can be ended
 	Updated time.Time `bson:"updated"`
 }
 
@@ -53,11 +54,14 @@ func (t *task) claim(ctx context.Context, a connectors.Assignment) (*offset, err
 	if err := t.alone(ctx, a.Topic); err != nil {
 		return nil, err
 	}
-	now := time.Now().UTC()
+	if err := t.interrupt(ctx, a.TopicPartition, topicID); err != nil {
+		return nil, err
+	}
+	now, session := time.Now().UTC(), t.session.ID()
 	for range 3 { // somebody may insert or delete it between two of these
 		var have offset
 		err := t.offsets.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: id}, {Key: "topicId", Value: topicID}, {Key: "epoch", Value: bson.D{{Key: "$lte", Value: t.env.Epoch}}}},
-			bson.D{{Key: "$set", Value: bson.D{{Key: "epoch", Value: t.env.Epoch}, {Key: "task", Value: t.env.TaskID}, {Key: "host", Value: t.env.Host}, {Key: "updated", Value: now}}}},
+			bson.D{{Key: "$set", Value: bson.D{{Key: "epoch", Value: t.env.Epoch}, {Key: "task", Value: t.env.TaskID}, {Key: "host", Value: t.env.Host}, {Key: "session", Value: session}, {Key: "updated", Value: now}}}},
 			options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&have)
 		if err == nil {
 			return &have, version(&have)
@@ -65,7 +69,7 @@ func (t *task) claim(ctx context.Context, a connectors.Assignment) (*offset, err
 		if !errors.Is(err, mongo.ErrNoDocuments) {
 			return nil, classify(err, "claim the offset")
 		}
-		first := offset{ID: id, Version: 1, TopicID: topicID, Next: a.StartOffset, Target: t.s.collectionName(a.Topic), Epoch: t.env.Epoch, Task: t.env.TaskID, Host: t.env.Host, Updated: now}
+		first := offset{ID: id, Version: 1, TopicID: topicID, Next: a.StartOffset, Target: t.s.collectionName(a.Topic), Epoch: t.env.Epoch, Task: t.env.TaskID, Host: t.env.Host, Session: session, Updated: now}
 		_, err = t.offsets.InsertOne(ctx, first)
 		if err == nil {
 			return &first, nil
@@ -88,6 +92,21 @@ func (t *task) claim(ctx context.Context, a connectors.Assignment) (*offset, err
 		return nil, t.fenced(a.TopicPartition, other)
 	}
 	return nil, errors.New("the offset's document is made and removed by somebody all the time")
+}
+
+// interrupt ends the transaction that a predecessor may have left open: a server keeps one whose client was killed for
+// a minute, and the claim would wait for it. One of a predecessor that lives is interrupted, too; it will find out that
+// it is none any more.
+func (t *task) interrupt(ctx context.Context, tp connectors.TopicPartition, topicID string) error {
+	have, err := t.readOffset(ctx, tp)
+	if err != nil || have == nil || len(have.Session) == 0 || have.TopicID != topicID || have.Epoch > t.env.Epoch || t.owns(have) {
+		return err
+	}
+	err = t.client.Database("admin").RunCommand(ctx, bson.D{{Key: "killSessions", Value: bson.A{have.Session}}}).Err()
+	if err != nil { // of another user: then the claim waits
+		t.log.Debug("end the predecessor's transaction", "error", err)
+	}
+	return nil
 }
 
 // version refuses what a later program wrote.

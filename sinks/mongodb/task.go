@@ -39,7 +39,7 @@ type task struct {
 	client  *mongo.Client
 	db      *mongo.Database
 	offsets *mongo.Collection
-	session *mongo.Session // of commits; nil before the first
+	session *mongo.Session // of all commits; its id is in the offsets' documents
 	parts   map[connectors.TopicPartition]*part
 	topics  map[string]string // mode upsert: the topic of a collection
 	failed  error             // only a new task may go on
@@ -61,6 +61,10 @@ func (t *task) Open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.s.cfg.patience)
 	defer cancel()
 	if err := identify(ctx, t.client); err != nil {
+		return err
+	}
+	var err error
+	if t.session, err = t.client.StartSession(); err != nil {
 		return err
 	}
 	return t.create(ctx, t.s.cfg.offsets)

@@ -27,6 +27,7 @@ type load struct {
 	names   []string
 	regexes bool // whether documents may hold regular expressions
 	made    atomic.Int64
+	ended   atomic.Bool // of one client at least
 	wg      sync.WaitGroup
 	mu      sync.Mutex // guards failed
 	failed  error
@@ -38,6 +39,7 @@ func (l *load) start(seed uint64, changes int64, concerns ...*writeconcern.Write
 		l.wg.Add(1)
 		go func() {
 			defer l.wg.Done()
+			defer l.ended.Store(true)
 			if err := l.write(rand.New(rand.NewPCG(seed, 100+uint64(i))), wc, changes); err != nil {
 				l.mu.Lock()
 				defer l.mu.Unlock()
