@@ -72,12 +72,12 @@ type previewRecord struct {
 	Value     any               `json:"value"`
 }
 
-// printable is bytes as JSON, if they are that, else as text.
+// printable is bytes as the JSON object or array that they are, else as text.
 func printable(b []byte) any {
 	switch {
 	case b == nil:
 		return nil
-	case json.Valid(b):
+	case len(b) > 0 && (b[0] == '{' || b[0] == '[') && json.Valid(b):
 		return json.RawMessage(b)
 	}
 	return string(b)

@@ -105,7 +105,7 @@ func coreFlags(c *cobra.Command, config *configs.Config, known ...string) error 
 		if flag == nil {
 			return badInput("core."+f.Name, "`"+c.CommandPath()+"` has no use for it", "")
 		}
-		if flag.Changed {
+		if flag.Changed && f.Name != "set" { // properties add up, and broker finds those that contradict
 			continue
 		}
 		var texts []string
