@@ -52,7 +52,7 @@ func (t *task) imageOf(ctx context.Context, b *connectors.Batch, c *collection, 
 			t.env.Logger.Warn("a change has no image; its document is looked up", "collection", c.name, "at", e.at)
 		}
 		var err error
-		if doc, err = t.lookup(ctx, c.name, e.id); err != nil {
+		if doc, err = t.lookup(ctx, c.name, e.id, e.at); err != nil {
 			return schema.Value{}, err
 		}
 	}
@@ -66,10 +66,20 @@ func (t *task) imageOf(ctx context.Context, b *connectors.Batch, c *collection, 
 	return row(b, id, content), nil
 }
 
-// lookup reads a document as a majority has it; nil when it is gone.
-func (t *task) lookup(ctx context.Context, n namespace, id bson.RawValue) (bson.Raw, error) {
+// lookup reads a document as a majority has it; nil when it is gone. It waits for a member that is behind the change:
+// an older document than the event's would stand in the topic for ever.
+func (t *task) lookup(ctx context.Context, n namespace, id bson.RawValue, at stamp) (bson.Raw, error) {
+	session, err := t.client.StartSession(options.Session().SetCausalConsistency(true))
+	if err != nil {
+		return nil, err
+	}
+	defer session.EndSession(ctx)
+	after := at.bson()
+	if err := session.AdvanceOperationTime(&after); err != nil {
+		return nil, err
+	}
 	coll := t.client.Database(n.db).Collection(n.coll, options.Collection().SetReadConcern(readconcern.Majority()))
-	doc, err := coll.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Raw()
+	doc, err := coll.FindOne(mongo.NewSessionContext(ctx, session), bson.D{{Key: "_id", Value: id}}).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, nil
 	}

@@ -79,18 +79,19 @@ func (t *task) snapshotStep(ctx context.Context, b *connectors.Batch) error {
 
 // beginRun opens a cursor behind the last document that was read; done says that there was nothing to read.
 func (t *task) beginRun(ctx context.Context, b *connectors.Batch, c *collection) (done bool, err error) {
-	info, err := describe(ctx, t.client, c.name)
-	if err != nil {
-		return false, err
-	}
 	// At or after everything that was used before: the stream begins at the first of these
-	// times, so what lies between two of them comes by the stream.
+	// times, so what lies between two of them comes by the stream. The time first: a collection that is not there
+	// after it, and made then, comes by the stream.
 	at, err := now(ctx, t.client)
 	if err != nil {
 		return false, err
 	}
 	at = later(at, t.latest)
 	t.latest = at
+	info, err := describe(ctx, t.client, c.name)
+	if err != nil {
+		return false, err
+	}
 	uuid := ""
 	if info != nil {
 		uuid, c.collated = info.uuid, info.collation != nil

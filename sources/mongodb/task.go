@@ -120,6 +120,12 @@ func (t *task) open(ctx context.Context, positions map[connectors.PositionKey]co
 	if t.server, err = identify(ctx, t.client); err != nil {
 		return err
 	}
+	// The time first, the list second: a collection that is made between the two is in the list, and
+	// one that is made after it comes by the stream.
+	at, err := now(ctx, t.client)
+	if err != nil {
+		return err
+	}
 	all, err := t.find(ctx, t.client)
 	if err != nil {
 		return err
@@ -133,7 +139,7 @@ func (t *task) open(ctx context.Context, positions map[connectors.PositionKey]co
 	if positions[streamKey] != nil {
 		err = t.restore(positions, id)
 	} else {
-		err = t.start(ctx, id)
+		err = t.start(at, id)
 	}
 	if err != nil {
 		return err
@@ -141,13 +147,9 @@ func (t *task) open(ctx context.Context, positions map[connectors.PositionKey]co
 	return t.track(all, positions)
 }
 
-// start begins a source without positions: the stream will begin at the present cluster time,
-// and snapshots are read at that time or later.
-func (t *task) start(ctx context.Context, id string) error {
-	at, err := now(ctx, t.client)
-	if err != nil {
-		return err
-	}
+// start begins a source without positions: the stream will begin at a cluster time, and snapshots are
+// read at that time or later.
+func (t *task) start(at stamp, id string) error {
 	t.pos, t.latest = streamPosition{V: 1, At: at}, at
 	if err := t.mark(setKey, setPosition{V: 1, Set: t.server.set, ID: id}); err != nil {
 		return err
