@@ -6,9 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,9 +40,11 @@ type connectorState struct {
 	Name      string `json:"name"`
 	Type      string `json:"type"`
 	Connector struct {
-		State string `json:"state"`
-		Trace string `json:"trace,omitempty"`
+		State    string `json:"state"`
+		WorkerID string `json:"worker_id,omitempty"`
+		Trace    string `json:"trace,omitempty"`
 	} `json:"connector"`
+	Since time.Time `json:"since,omitzero"`
 	Tasks []struct {
 		ID    int    `json:"id"`
 		State string `json:"state"`
@@ -106,13 +109,17 @@ func send(c *cobra.Command, method, path string, in, out any) error {
 }
 
 func connectorStates(c *cobra.Command, names []string) ([]connectorState, error) {
+	states := []connectorState{}
 	if names == nil {
-		if err := call(c, http.MethodGet, "/connectors", &names); err != nil {
+		var all map[string]struct{ Status connectorState }
+		if err := call(c, http.MethodGet, "/connectors?expand=status", &all); err != nil {
 			return nil, err
 		}
-		sort.Strings(names)
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			states = append(states, all[name].Status)
+		}
+		return states, nil
 	}
-	states := []connectorState{}
 	for _, n := range names {
 		var st connectorState
 		if err := call(c, http.MethodGet, "/connectors/"+url.PathEscape(n)+"/status", &st); err != nil {
@@ -135,9 +142,9 @@ func connectorsList(s streams) *cobra.Command {
 		}
 		var rows [][]string
 		for _, st := range states {
-			rows = append(rows, []string{st.Name, st.Type, st.Connector.State, fmt.Sprint(len(st.Tasks)), firstLine(st.Connector.Trace)})
+			rows = append(rows, []string{st.Name, st.Type, st.Connector.State, fmt.Sprint(len(st.Tasks)), st.Connector.WorkerID, firstLine(st.Connector.Trace)})
 		}
-		return table(s.out, "CONNECTOR TYPE STATE TASKS ERROR", rows)
+		return table(s.out, "CONNECTOR TYPE STATE TASKS WORKER ERROR", rows)
 	}
 	addJSON(c)
 	addHTTP(c)
@@ -164,7 +171,10 @@ func connectorsDescribe(s streams) *cobra.Command {
 			return writeJSON(s.out, states)
 		}
 		for _, st := range states {
-			fmt.Fprintf(s.out, "%s  %s  %s\n", st.Name, st.Type, st.Connector.State)
+			fmt.Fprintf(s.out, "%s  %s  %s  on %s\n", st.Name, st.Type, st.Connector.State, st.Connector.WorkerID)
+			if st.Connector.Trace != "" && len(st.Tasks) == 0 {
+				fmt.Fprintf(s.out, "  %s\n", st.Connector.Trace)
+			}
 			for _, t := range st.Tasks {
 				fmt.Fprintf(s.out, "  task %d  %s  %s\n", t.ID, t.State, t.Trace)
 			}

@@ -9,12 +9,13 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/forebayhub/forebay/runtime/api"
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 // showTable keeps a table of the connectors on a terminal's stderr: name, state,
 // records per second, lag, last error. Elsewhere it shows nothing. The channel is closed when it has ended.
-func showTable(ctx context.Context, s streams, w *worker.Worker) <-chan struct{} {
+func showTable(ctx context.Context, s streams, w api.Workers) <-chan struct{} {
 	done := make(chan struct{})
 	f, ok := s.err.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) || len(w.Status()) == 0 {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/api"
+	"github.com/forebayhub/forebay/runtime/crew"
 	"github.com/forebayhub/forebay/runtime/declared"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/worker"
@@ -78,12 +80,13 @@ func (p process) serve(ctx context.Context, s streams) error {
 		}
 	}
 
-	w, store, err := p.runtime(where, log)
+	rt, err := p.runtime(where, reachable(web.Addr().String()), log)
 	if err != nil {
 		stopNode()
 		return errors.Join(err, running.Wait())
 	}
-	rest := &http.Server{Handler: api.New(api.Options{Worker: w, Declared: store, Ready: ready, Version: version}), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	rest := &http.Server{Handler: api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Version: version}),
+		ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	running.Go(func() error {
 		if err := rest.Serve(web); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -101,80 +104,86 @@ func (p process) serve(ctx context.Context, s streams) error {
 		case <-workerCtx.Done():
 		}
 	}()
-	showDone := showTable(workerCtx, s, w)
-	followDone := p.follow(workerCtx, store, w, log)
-	if p.idle {
-		<-workerCtx.Done() // the REST API still answers, with no connectors
-	} else {
-		err = w.Run(workerCtx)
-	}
+	showDone := showTable(workerCtx, s, rt.workers)
+	err = rt.run(workerCtx)
 	stopWorker()
 	<-showDone
-	<-followDone
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = errors.Join(err, rest.Shutdown(closeCtx))
-	if store != nil {
-		store.Close()
+	if rt.store != nil {
+		rt.store.Close()
 	}
 	stopNode()
 	return errors.Join(err, running.Wait())
 }
 
-// runtime makes the worker and, where connectors are declared, the store. They do no I/O yet.
-func (p process) runtime(where hublog.Options, log *slog.Logger) (*worker.Worker, *declared.Store, error) {
+// connectorWing is the connectors' side of a process.
+type connectorWing struct {
+	workers api.Workers
+	run     func(context.Context) error
+	store   *declared.Store // nil: connectors come from files
+	places  func(context.Context) ([]declared.Place, error)
+}
+
+// runtime makes a worker of what the files declare or, without files, a crew that follows what the group declares. It does no I/O yet.
+func (p process) runtime(where hublog.Options, http string, log *slog.Logger) (*connectorWing, error) {
 	o := worker.Options{Log: where, Group: p.group, Registry: builtin.Registry(), Logger: log}
 	if p.config != nil {
 		o.Connectors = workerConfigs(p.config)
+		w, err := worker.New(o)
+		if err != nil {
+			return nil, err
+		}
+		return &connectorWing{workers: w, run: w.Run}, nil
 	}
-	w, err := worker.New(o)
-	if err != nil || p.config != nil {
-		return w, nil, err
+	c, err := crew.New(crew.Options{Worker: o, Types: declarable(), HTTP: http, Idle: p.idle, Alone: p.node != nil && p.node.Cluster == nil})
+	if err != nil {
+		return nil, err
 	}
-	store, err := declared.Open(declared.Options{Log: where, Group: p.group, Host: w.Host(), Types: declarable(), Logger: log})
-	return w, store, err
+	store, err := declared.Open(declared.Options{Log: where, Group: p.group, Host: http, Types: declarable(), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	run := func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		followed := make(chan struct{})
+		go func() {
+			defer close(followed)
+			store.Watch(ctx, func(set declared.Set) {
+				log.Info("connectors are declared", "version", set.Version, "connectors", len(set.Connectors), "by", set.Host)
+				c.Declare(set)
+			})
+		}()
+		err := c.Run(ctx)
+		cancel()
+		<-followed
+		return err
+	}
+	return &connectorWing{workers: c, run: run, store: store, places: c.Places}, nil
 }
 
-// follow hands every set that is declared to the worker. The channel is closed when it has ended.
-func (p process) follow(ctx context.Context, store *declared.Store, w *worker.Worker, log *slog.Logger) <-chan struct{} {
-	done := make(chan struct{})
-	if store == nil || p.idle {
-		close(done)
-		return done
+// reachable is an address that others can dial: one that listens everywhere is known by the machine's name.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
 	}
-	go func() {
-		defer close(done)
-		store.Watch(ctx, func(set declared.Set) {
-			log.Info("connectors are declared", "version", set.Version, "connectors", len(set.Connectors), "by", set.Host)
-			d, ok := any(w).(interface {
-				Declare(configs []worker.Config) error
-			})
-			if !ok {
-				return
-			}
-			if err := d.Declare(declaredConfigs(set)); err != nil {
-				log.Error("some declared connectors cannot run", "error", err)
-			}
-		})
-	}()
-	return done
+	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
+		return addr
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return addr
+	}
+	return net.JoinHostPort(name, port)
 }
 
 // workerConfigs hands the connectors of the files to the runtime.
 func workerConfigs(config *configs.Config) (out []worker.Config) {
 	for _, c := range config.Connectors {
 		out = append(out, worker.Config{Name: c.Name, Type: c.Type, Sink: c.Sink, Values: c.Values, Node: c.Node})
-	}
-	return out
-}
-
-// declaredConfigs resolves a set at this place. What cannot be resolved here is a failed connector, with the reason.
-func declaredConfigs(set declared.Set) (out []worker.Config) {
-	types := declarable()
-	for _, c := range set.Connectors {
-		r, err := types.Resolve(c, nil)
-		out = append(out, worker.Config{Name: c.Name, Type: c.Type, Sink: c.Kind == declared.Sink, Values: r.Values, Node: r.Written})
-		_ = err
 	}
 	return out
 }

@@ -21,7 +21,7 @@ const module = "github.com/forebayhub/forebay"
 var floors = map[string]int{
 	"cmd":     9,
 	"configs": 8, "plugins": 8, "console": 8,
-	"runtime/api": 7, "runtime/audit": 7, "core/broker": 7,
+	"runtime/api": 7, "runtime/crew": 7, "runtime/audit": 7, "core/broker": 7,
 	"core/server": 6, "runtime/worker": 6,
 	"core/group": 5, "core/txn": 5, "runtime/task": 5,
 	"core/replica": 4, "runtime/position": 4, "runtime/schemas": 4, "runtime/declared": 4,

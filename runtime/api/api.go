@@ -4,10 +4,12 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 
+	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/declared"
 	"github.com/forebayhub/forebay/runtime/hublog"
@@ -16,12 +18,29 @@ import (
 
 // Options make a Handler.
 type Options struct {
-	Worker *worker.Worker // nil: a node without connectors
+	Worker Workers // of the connectors that run in this process
+	// Places, if set, says who runs the declared connectors; requests for others' are handed on to them.
+	Places func(context.Context) ([]declared.Place, error)
 	// Declared is where connectors are declared. nil: they come from the files of this process, and cannot be changed.
 	Declared *declared.Store
 	// Ready says why the process cannot serve yet. nil, or a nil error: it can.
 	Ready   func() error
 	Version string
+}
+
+// Workers is a worker.Worker, or several that act as one.
+type Workers interface {
+	Status() []worker.Status
+	Config(name string) (map[string]string, error)
+	Pause(name string) error
+	Resume(name string) error
+	Stop(name string) error
+	Restart(name string) error
+	Flush(ctx context.Context, name string) (map[connectors.TopicPartition]int64, error)
+	Positions(ctx context.Context, name string) ([]worker.PositionOf, error)
+	Offsets(ctx context.Context, name string) ([]worker.OffsetOf, error)
+	Registry() connectors.Registry
+	Host() string
 }
 
 // New makes the handler. It may be mounted at the root beside others.
@@ -44,10 +63,10 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("GET /connectors/{name}/tasks", h.named(h.tasks))
 	mux.HandleFunc("GET /connectors/{name}/topics", h.named(h.topics))
 	mux.HandleFunc("GET /connectors/{name}/offsets", h.named(h.offsets))
-	mux.HandleFunc("PUT /connectors/{name}/pause", h.named(h.change(http.StatusAccepted, (*worker.Worker).Pause)))
-	mux.HandleFunc("PUT /connectors/{name}/resume", h.named(h.change(http.StatusAccepted, (*worker.Worker).Resume)))
-	mux.HandleFunc("PUT /connectors/{name}/stop", h.named(h.change(http.StatusNoContent, (*worker.Worker).Stop)))
-	mux.HandleFunc("POST /connectors/{name}/restart", h.named(h.change(http.StatusNoContent, (*worker.Worker).Restart)))
+	mux.HandleFunc("PUT /connectors/{name}/pause", h.named(h.change(http.StatusAccepted, Workers.Pause)))
+	mux.HandleFunc("PUT /connectors/{name}/resume", h.named(h.change(http.StatusAccepted, Workers.Resume)))
+	mux.HandleFunc("PUT /connectors/{name}/stop", h.named(h.change(http.StatusNoContent, Workers.Stop)))
+	mux.HandleFunc("POST /connectors/{name}/restart", h.named(h.change(http.StatusNoContent, Workers.Restart)))
 	mux.HandleFunc("POST /connectors/{name}/flush", h.named(h.flush))
 	mux.HandleFunc("GET /connector-plugins", h.plugins)
 	return mux
@@ -109,9 +128,16 @@ func (h *handler) named(fn func(http.ResponseWriter, *http.Request, worker.Statu
 				return
 			}
 		}
-		fail(w, unknown(name))
+		h.elsewhere(w, r, name)
 	}
 }
+
+type nobody string
+
+func (n nobody) Error() string {
+	return "no worker runs connector " + string(n) + " at this moment: ask again"
+}
+func (n nobody) Is(e error) bool { return e == worker.ErrNotRunning }
 
 type unknown string
 
@@ -125,10 +151,26 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		for _, s := range h.all() {
 			names = append(names, s.Name)
 		}
+		others, err := h.others(r)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		for _, p := range others {
+			names = append(names, p.Name)
+		}
 		reply(w, http.StatusOK, names)
 		return
 	}
 	out := map[string]map[string]any{}
+	others, err := h.others(r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	for name, m := range h.askOthers(r, others, expand) {
+		out[name] = m
+	}
 	for _, s := range h.all() {
 		m := map[string]any{}
 		for _, e := range expand {
@@ -251,7 +293,7 @@ func (h *handler) offsets(w http.ResponseWriter, r *http.Request, s worker.Statu
 	reply(w, http.StatusOK, map[string]any{"offsets": out})
 }
 
-func (h *handler) change(code int, fn func(*worker.Worker, string) error) func(http.ResponseWriter, *http.Request, worker.Status) {
+func (h *handler) change(code int, fn func(Workers, string) error) func(http.ResponseWriter, *http.Request, worker.Status) {
 	return func(w http.ResponseWriter, _ *http.Request, s worker.Status) {
 		if err := fn(h.o.Worker, s.Name); err != nil {
 			fail(w, err)

@@ -29,6 +29,18 @@ type Connector struct {
 	Fields map[string]Value `json:"fields"` // by flat name: rotate.size
 }
 
+// Same says whether two declarations say the same.
+func (c Connector) Same(o Connector) bool {
+	return c.Name == o.Name && c.Kind == o.Kind && c.Type == o.Type && maps.EqualFunc(c.Fields, o.Fields, Value.equal)
+}
+
+// Place is where a declared connector runs.
+type Place struct {
+	Connector
+	Here bool   // in this process
+	HTTP string // the REST API of the worker that runs it; "": nobody does
+}
+
 // Kind says which way a connector's records flow.
 type Kind string
 

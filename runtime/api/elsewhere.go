@@ -1,0 +1,144 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/forebayhub/forebay/runtime/declared"
+)
+
+// handedOn marks a request that another worker has handed on: it is not handed on again.
+const handedOn = "Forebay-Handed-On"
+
+// others are the declared connectors that do not run in this process.
+func (h *handler) others(r *http.Request) (out []declared.Place, err error) {
+	if h.o.Places == nil || r.Header.Get(handedOn) != "" {
+		return nil, nil
+	}
+	places, err := h.o.Places(r.Context())
+	for _, p := range places {
+		if !p.Here {
+			out = append(out, p)
+		}
+	}
+	return out, err
+}
+
+// elsewhere answers for a connector that does not run here: whoever runs it is asked.
+func (h *handler) elsewhere(w http.ResponseWriter, r *http.Request, name string) {
+	others, err := h.others(r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	for _, p := range others {
+		if p.Name != name {
+			continue
+		}
+		if p.HTTP != "" {
+			resp, err := h.hand(r.Context(), r.Method, p.HTTP, r.URL.RequestURI())
+			if err == nil && resp.StatusCode != http.StatusNotFound {
+				defer resp.Body.Close()
+				w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+				w.WriteHeader(resp.StatusCode)
+				_, _ = io.Copy(w, io.LimitReader(resp.Body, maxBody)) // the client may have gone
+				return
+			}
+			if err == nil {
+				_ = resp.Body.Close() // it is not there, or not yet
+			}
+		}
+		h.unassigned(w, r, p)
+		return
+	}
+	fail(w, unknown(name))
+}
+
+// unassigned answers for a connector that nobody runs at this moment: its worker has died, or takes it on just now.
+func (h *handler) unassigned(w http.ResponseWriter, r *http.Request, p declared.Place) {
+	switch {
+	case r.Method == http.MethodGet && r.URL.Path == "/connectors/"+p.Name+"/status":
+		reply(w, http.StatusOK, unassignedStatus(p))
+	case r.Method == http.MethodGet && r.URL.Path == "/connectors/"+p.Name+"/config" && h.o.Declared != nil:
+		reply(w, http.StatusOK, h.o.Declared.Types().Flat(p.Connector))
+	case r.Method == http.MethodGet && r.URL.Path == "/connectors/"+p.Name && h.o.Declared != nil:
+		reply(w, http.StatusOK, map[string]any{"name": p.Name, "config": h.o.Declared.Types().Flat(p.Connector), "tasks": []any{}, "type": p.Kind})
+	default:
+		fail(w, nobody(p.Name))
+	}
+}
+
+// unassignedStatus is Connect's state for it.
+func unassignedStatus(p declared.Place) map[string]any {
+	return map[string]any{"name": p.Name, "type": p.Kind, "tasks": []any{}, "connector": map[string]any{"state": "UNASSIGNED", "worker_id": p.HTTP}}
+}
+
+// askTimeout bounds what one worker may take to answer for its connectors: it may have just died.
+const askTimeout = 3 * time.Second
+
+// askOthers gathers what those who run them say of connectors.
+func (h *handler) askOthers(r *http.Request, others []declared.Place, expand []string) map[string]map[string]any {
+	out := map[string]map[string]any{}
+	byWorker := map[string]bool{}
+	for _, p := range others {
+		m := map[string]any{}
+		for _, e := range expand {
+			switch {
+			case e == "status":
+				m["status"] = unassignedStatus(p)
+			case e == "info" && h.o.Declared != nil:
+				m["info"] = map[string]any{"name": p.Name, "config": h.o.Declared.Types().Flat(p.Connector), "tasks": []any{}, "type": p.Kind}
+			}
+		}
+		out[p.Name] = m
+		if p.HTTP != "" {
+			byWorker[p.HTTP] = true
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for addr := range byWorker {
+		wg.Go(func() {
+			resp, err := h.hand(ctx, http.MethodGet, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
+			if err != nil {
+				return
+			}
+			defer resp.Body.Close()
+			var said map[string]map[string]any
+			if json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&said) != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for name, m := range said {
+				if _, mine := out[name]; mine {
+					out[name] = m
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// hand hands a request on.
+func (h *handler) hand(ctx context.Context, method, addr, uri string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+uri, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set(handedOn, "1")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the worker at %s: %w", addr, err)
+	}
+	return resp, nil
+}

@@ -1,0 +1,158 @@
+package crew
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/declared"
+	"github.com/forebayhub/forebay/runtime/worker"
+)
+
+// Host is this worker's name in the answers of the REST API: where it can be asked, as Kafka Connect has it.
+func (c *Crew) Host() string { return c.o.HTTP }
+
+// Registry is what can be configured.
+func (c *Crew) Registry() connectors.Registry { return c.o.Worker.Registry }
+
+// Places says of every declared connector who runs it. Those bound to their host are this host's.
+func (c *Crew) Places(ctx context.Context) ([]declared.Place, error) {
+	c.mu.Lock()
+	set := c.mu.set
+	scopes := map[string]scope{}
+	owners := map[scope]map[int32]string{}
+	here := map[string]bool{}
+	for _, d := range set.Connectors {
+		s := c.scopeOf(d.Name)
+		scopes[d.Name], here[d.Name] = s, c.mu.hands[d.Name] != nil
+		if !here[d.Name] {
+			owners[s] = nil
+		}
+	}
+	c.mu.Unlock()
+	if !c.o.Alone {
+		for s := range owners {
+			m, err := c.log.Members(ctx, c.group(s), slotsTopic)
+			if err != nil {
+				return nil, err
+			}
+			owners[s] = m
+		}
+	}
+	out := []declared.Place{}
+	for _, d := range set.Connectors {
+		p := declared.Place{Connector: d, Here: here[d.Name], HTTP: c.o.HTTP}
+		if !p.Here {
+			_, p.HTTP = split(owners[scopes[d.Name]][slot(d.Name)])
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// local finds a connector that runs here.
+func (c *Crew) local(name string) (*hand, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := c.mu.hands[name]; h != nil {
+		return h, nil
+	}
+	return nil, fmt.Errorf("%w here: %s", worker.ErrUnknown, name)
+}
+
+func (c *Crew) able(name string) (*worker.Worker, error) {
+	h, err := c.local(name)
+	if err != nil {
+		return nil, err
+	}
+	if h.w == nil {
+		return nil, fmt.Errorf("%w: %s: %w", worker.ErrNotRunning, name, h.unfit)
+	}
+	return h.w, nil
+}
+
+// Status is the state of the connectors that run here, by name.
+func (c *Crew) Status() []worker.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := []worker.Status{}
+	for _, h := range c.mu.hands {
+		if h.w != nil {
+			out = append(out, h.w.Status()...)
+			continue
+		}
+		out = append(out, worker.Status{Name: h.declared.Name, Type: h.declared.Type, Sink: h.declared.Kind == declared.Sink,
+			State: worker.Failed, Error: h.unfit.Error(), Since: h.since, Lag: -1})
+	}
+	slices.SortFunc(out, func(a, b worker.Status) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Config is a declared connector's flat map, secrets as stars.
+func (c *Crew) Config(name string) (map[string]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range c.mu.set.Connectors {
+		if d.Name == name {
+			return c.o.Types.Flat(d), nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s", worker.ErrUnknown, name)
+}
+
+func (c *Crew) do(name string, fn func(*worker.Worker, string) error) error {
+	w, err := c.able(name)
+	if err != nil {
+		return err
+	}
+	return fn(w, name)
+}
+
+// Pause, Resume and Stop are worker.Worker's, of a connector that runs here. They last as long as it does.
+func (c *Crew) Pause(name string) error  { return c.do(name, (*worker.Worker).Pause) }
+func (c *Crew) Resume(name string) error { return c.do(name, (*worker.Worker).Resume) }
+func (c *Crew) Stop(name string) error   { return c.do(name, (*worker.Worker).Stop) }
+
+// Restart starts a connector's tasks anew. One that could not run here is tried again: a variable is not set by
+// itself, but a secret's file may have come.
+func (c *Crew) Restart(name string) error {
+	h, err := c.local(name)
+	if err != nil {
+		return err
+	}
+	if h.w != nil {
+		return h.w.Restart(name)
+	}
+	c.mu.Lock()
+	delete(c.mu.hands, name)
+	c.mu.Unlock()
+	c.reconcile()
+	return nil
+}
+
+// Flush, Positions and Offsets are worker.Worker's, of a connector that runs here.
+func (c *Crew) Flush(ctx context.Context, name string) (map[connectors.TopicPartition]int64, error) {
+	w, err := c.able(name)
+	if err != nil {
+		return nil, err
+	}
+	return w.Flush(ctx, name)
+}
+
+func (c *Crew) Positions(ctx context.Context, name string) ([]worker.PositionOf, error) {
+	w, err := c.able(name)
+	if err != nil {
+		return nil, err
+	}
+	return w.Positions(ctx, name)
+}
+
+func (c *Crew) Offsets(ctx context.Context, name string) ([]worker.OffsetOf, error) {
+	w, err := c.able(name)
+	if err != nil {
+		return nil, err
+	}
+	return w.Offsets(ctx, name)
+}
