@@ -12,7 +12,7 @@ import (
 // Everything of ours that is not a finished file lies under hidden: Spark and
 // Hive do not see folders whose name begins with an underscore.
 //
-//	_forebay/tmp/<topic id>-<partition>+<task>/…         what a running task writes
+//	_forebay/tmp/<topic id>-<partition>+<epoch>+<task>/… what a running task writes
 //	_forebay/commits/<topic id>-<partition>/<start>/     manifest.json of each commit; done once its files are in place
 //	_forebay/topics/<topic>/<topic id>/                  which ids a topic's name has had
 const (
@@ -32,8 +32,24 @@ func partitionID(topicID [16]byte, partition int32) string {
 
 // tempDir is where one task keeps what it writes for one partition. The
 // partition comes first, so that a task can tell its predecessors' leftovers
-// from what tasks of other partitions are writing.
-func tempDir(id, task string) string { return tmpDir + "/" + id + "+" + task }
+// from what tasks of other partitions are writing; the epoch, so that it can
+// tell them from its successor's files when it was asleep meanwhile.
+func tempDir(id string, epoch int64, task string) string {
+	return fmt.Sprintf("%s/%s+%020d+%s", tmpDir, id, epoch, task)
+}
+
+// tempEpoch is the epoch in the name of a partition's temp folder, -1 without one; not ok: it is another partition's.
+func tempEpoch(id, name string) (epoch int64, ok bool) {
+	rest, ok := strings.CutPrefix(name, id+"+")
+	if !ok {
+		return 0, false
+	}
+	number, _, found := strings.Cut(rest, "+")
+	if n, err := strconv.ParseInt(number, 10, 64); found && err == nil && len(number) == 20 {
+		return n, true
+	}
+	return -1, true
+}
 
 // taskName makes a task id fit into a folder's name without making two alike.
 func taskName(id string) string {

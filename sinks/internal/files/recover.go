@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -46,7 +47,7 @@ func (t *Task) recoverPart(ctx context.Context, a connectors.Assignment) (*part,
 		return nil, connectors.Fatal(fmt.Errorf("partition: %w", err), "")
 	}
 	p := &part{Assignment: a, id: partitionID(a.TopicID, a.Partition), pattern: pattern, open: map[string]*file{}}
-	p.tmp = tempDir(p.id, t.name)
+	p.tmp = tempDir(p.id, t.env.Epoch, t.name)
 	last, starts, err := t.settle(ctx, p)
 	if err != nil {
 		return nil, err
@@ -84,7 +85,11 @@ func (t *Task) recoverPart(ctx context.Context, a connectors.Assignment) (*part,
 //  4. Only now nothing in their temp folders can be needed, and it is removed.
 func (t *Task) settle(ctx context.Context, p *part) (*Manifest, []int64, error) {
 	for {
-		last, starts, err := t.redo(ctx, p)
+		before, err := listCommits(ctx, t.target, p.id)
+		if err != nil {
+			return nil, nil, err
+		}
+		last, starts, err := t.redo(ctx, p, before)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -96,7 +101,7 @@ func (t *Task) settle(ctx context.Context, p *part) (*Manifest, []int64, error) 
 		if err != nil {
 			return nil, nil, err
 		}
-		if len(again) != len(starts) || len(again) > 0 && again[len(again)-1] != starts[len(starts)-1] {
+		if len(again) != len(before) || len(again) > 0 && again[len(again)-1] != before[len(before)-1] {
 			continue
 		}
 		for _, dir := range stale {
@@ -109,10 +114,8 @@ func (t *Task) settle(ctx context.Context, p *part) (*Manifest, []int64, error) 
 }
 
 // redo moves the files of the newest manifests into place, back to the first one that is noted as done.
-func (t *Task) redo(ctx context.Context, p *part) (last *Manifest, starts []int64, err error) {
-	if starts, err = listCommits(ctx, t.target, p.id); err != nil {
-		return nil, nil, err
-	}
+func (t *Task) redo(ctx context.Context, p *part, listed []int64) (last *Manifest, starts []int64, err error) {
+	starts = slices.Clone(listed)
 	for i := len(starts) - 1; i >= 0; i-- {
 		name := commitName(p.id, starts[i])
 		_, derr := t.target.Stat(ctx, name+"/"+doneFile)
@@ -149,8 +152,8 @@ func (t *Task) redo(ctx context.Context, p *part) (last *Manifest, starts []int6
 	return last, starts, nil
 }
 
-// disarm moves the prepared manifests of this partition's other tasks into this
-// task's temp folder and returns all that can be removed later.
+// disarm moves the prepared manifests of this partition's earlier tasks into this
+// task's temp folder and returns all that can be removed later (invariant 7: nothing of a later task's).
 func (t *Task) disarm(ctx context.Context, p *part) (stale []string, err error) {
 	dirs, err := t.target.ReadDir(ctx, tmpDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -161,7 +164,14 @@ func (t *Task) disarm(ctx context.Context, p *part) (stale []string, err error) 
 	}
 	own := lastPart(p.tmp)
 	for _, d := range dirs {
-		if !strings.HasPrefix(d.Name, p.id+"+") || d.Name == own {
+		epoch, ok := tempEpoch(p.id, d.Name)
+		if !ok || d.Name == own {
+			continue
+		}
+		if epoch > t.env.Epoch {
+			// This task was asleep, and that is its successor's. It will find out that it is none any more
+			// when it commits; sweeping now would take files from under a commit that succeeds.
+			t.log.Warn("another task has begun since to write the partition", "topic", p.Topic, "partition", p.Partition, "folder", d.Name)
 			continue
 		}
 		dir := tmpDir + "/" + d.Name
