@@ -123,7 +123,7 @@ type connectorWing struct {
 	workers api.Workers
 	run     func(context.Context) error
 	store   *declared.Store // nil: connectors come from files
-	places  func(context.Context) ([]declared.Place, error)
+	places  func(context.Context) ([]declared.Place, []string, error)
 }
 
 // runtime makes a worker of what the files declare or, without files, a crew that follows what the group declares. It does no I/O yet.

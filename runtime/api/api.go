@@ -19,8 +19,9 @@ import (
 // Options make a Handler.
 type Options struct {
 	Worker Workers // of the connectors that run in this process
-	// Places, if set, says who runs the declared connectors; requests for others' are handed on to them.
-	Places func(context.Context) ([]declared.Place, error)
+	// Places, if set, says which of the declared connectors run here, and where the group's other workers can be
+	// asked about the rest: requests for those are handed on.
+	Places func(context.Context) (all []declared.Place, others []string, err error)
 	// Declared is where connectors are declared. nil: they come from the files of this process, and cannot be changed.
 	Declared *declared.Store
 	// Ready says why the process cannot serve yet. nil, or a nil error: it can.
@@ -151,7 +152,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		for _, s := range h.all() {
 			names = append(names, s.Name)
 		}
-		others, err := h.others(r)
+		others, _, err := h.others(r)
 		if err != nil {
 			fail(w, err)
 			return
@@ -163,12 +164,12 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := map[string]map[string]any{}
-	others, err := h.others(r)
+	others, workers, err := h.others(r)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	for name, m := range h.askOthers(r, others, expand) {
+	for name, m := range h.askOthers(r, others, workers, expand) {
 		out[name] = m
 	}
 	for _, s := range h.all() {

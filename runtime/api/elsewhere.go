@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,48 +17,51 @@ import (
 // handedOn marks a request that another worker has handed on: it is not handed on again.
 const handedOn = "Forebay-Handed-On"
 
-// others are the declared connectors that do not run in this process.
-func (h *handler) others(r *http.Request) (out []declared.Place, err error) {
+// others are the declared connectors that do not run in this process, and the workers that may run them.
+func (h *handler) others(r *http.Request) (out []declared.Place, workers []string, err error) {
 	if h.o.Places == nil || r.Header.Get(handedOn) != "" {
-		return nil, nil
+		return nil, nil, nil
 	}
-	places, err := h.o.Places(r.Context())
+	places, workers, err := h.o.Places(r.Context())
 	for _, p := range places {
 		if !p.Here {
 			out = append(out, p)
 		}
 	}
-	return out, err
+	return out, workers, err
 }
 
-// elsewhere answers for a connector that does not run here: whoever runs it is asked.
+// elsewhere answers for a connector that does not run here: whoever runs it is asked, first the one who should.
 func (h *handler) elsewhere(w http.ResponseWriter, r *http.Request, name string) {
-	others, err := h.others(r)
+	others, workers, err := h.others(r)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	for _, p := range others {
-		if p.Name != name {
-			continue
-		}
-		if p.HTTP != "" {
-			resp, err := h.hand(r.Context(), r.Method, p.HTTP, r.URL.RequestURI())
-			if err == nil && resp.StatusCode != http.StatusNotFound {
-				defer resp.Body.Close()
-				w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
-				w.WriteHeader(resp.StatusCode)
-				_, _ = io.Copy(w, io.LimitReader(resp.Body, maxBody)) // the client may have gone
-				return
-			}
-			if err == nil {
-				_ = resp.Body.Close() // it is not there, or not yet
-			}
-		}
-		h.unassigned(w, r, p)
+	i := slices.IndexFunc(others, func(p declared.Place) bool { return p.Name == name })
+	if i < 0 {
+		fail(w, unknown(name))
 		return
 	}
-	fail(w, unknown(name))
+	if at := slices.Index(workers, others[i].HTTP); at > 0 {
+		workers[0], workers[at] = workers[at], workers[0]
+	}
+	for _, addr := range workers {
+		resp, err := h.hand(r.Context(), r.Method, addr, r.URL.RequestURI())
+		if err != nil {
+			continue // it may have died a moment ago
+		}
+		if resp.StatusCode == http.StatusNotFound {
+			_ = resp.Body.Close() // it is not there, or not yet
+			continue
+		}
+		defer resp.Body.Close()
+		w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+		w.WriteHeader(resp.StatusCode)
+		_, _ = io.Copy(w, io.LimitReader(resp.Body, maxBody)) // the client may have gone
+		return
+	}
+	h.unassigned(w, r, others[i])
 }
 
 // unassigned answers for a connector that nobody runs at this moment: its worker has died, or takes it on just now.
@@ -76,16 +80,15 @@ func (h *handler) unassigned(w http.ResponseWriter, r *http.Request, p declared.
 
 // unassignedStatus is Connect's state for it.
 func unassignedStatus(p declared.Place) map[string]any {
-	return map[string]any{"name": p.Name, "type": p.Kind, "tasks": []any{}, "connector": map[string]any{"state": "UNASSIGNED", "worker_id": p.HTTP}}
+	return map[string]any{"name": p.Name, "type": p.Kind, "tasks": []any{}, "connector": map[string]any{"state": "UNASSIGNED", "worker_id": ""}}
 }
 
 // askTimeout bounds what one worker may take to answer for its connectors: it may have just died.
 const askTimeout = 3 * time.Second
 
-// askOthers gathers what those who run them say of connectors.
-func (h *handler) askOthers(r *http.Request, others []declared.Place, expand []string) map[string]map[string]any {
+// askOthers gathers what the other workers say of connectors.
+func (h *handler) askOthers(r *http.Request, others []declared.Place, workers, expand []string) map[string]map[string]any {
 	out := map[string]map[string]any{}
-	byWorker := map[string]bool{}
 	for _, p := range others {
 		m := map[string]any{}
 		for _, e := range expand {
@@ -97,15 +100,12 @@ func (h *handler) askOthers(r *http.Request, others []declared.Place, expand []s
 			}
 		}
 		out[p.Name] = m
-		if p.HTTP != "" {
-			byWorker[p.HTTP] = true
-		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for addr := range byWorker {
+	for _, addr := range workers {
 		wg.Go(func() {
 			resp, err := h.hand(ctx, http.MethodGet, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
 			if err != nil {

@@ -103,10 +103,10 @@ func New(o Options) (*Crew, error) {
 }
 
 // name is how a worker calls itself in a group; split takes it apart.
-func name(host, http string) string { return "forebay-worker " + host + " " + http }
+func name(host, http string) string { return "forebay-worker/" + host + "/" + http }
 
 func split(name string) (host, http string) {
-	if f := strings.Fields(name); len(f) == 3 && f[0] == "forebay-worker" {
+	if f := strings.SplitN(name, "/", 3); len(f) == 3 && f[0] == "forebay-worker" {
 		return f[1], f[2]
 	}
 	return "", ""
@@ -313,8 +313,8 @@ func (c *Crew) takeBack(ctx context.Context) {
 		where := c.scopeOf(s.Name)
 		c.mu.Unlock()
 		if !c.o.Alone {
-			members, err := c.log.Members(ctx, c.group(where), slotsTopic)
-			if err != nil || members[slot(s.Name)] != c.id {
+			_, has, err := c.log.Members(ctx, c.group(where), slotsTopic)
+			if err != nil || has[slot(s.Name)] != c.id {
 				continue
 			}
 		}

@@ -17,39 +17,42 @@ func (c *Crew) Host() string { return c.o.HTTP }
 // Registry is what can be configured.
 func (c *Crew) Registry() connectors.Registry { return c.o.Worker.Registry }
 
-// Places says of every declared connector who runs it. Those bound to their host are this host's.
-func (c *Crew) Places(ctx context.Context) ([]declared.Place, error) {
+// Places says of every declared connector whether it runs here, and who the other workers are that may run
+// it. Those that are bound to their host are this host's.
+func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []string, err error) {
 	c.mu.Lock()
-	set := c.mu.set
-	scopes := map[string]scope{}
-	owners := map[scope]map[int32]string{}
-	here := map[string]bool{}
-	for _, d := range set.Connectors {
-		s := c.scopeOf(d.Name)
-		scopes[d.Name], here[d.Name] = s, c.mu.hands[d.Name] != nil
-		if !here[d.Name] {
-			owners[s] = nil
+	scopes := map[scope]bool{}
+	for _, d := range c.mu.set.Connectors {
+		here := c.mu.hands[d.Name] != nil
+		all = append(all, declared.Place{Connector: d, Here: here})
+		if !here {
+			scopes[c.scopeOf(d.Name)] = true
 		}
 	}
 	c.mu.Unlock()
-	if !c.o.Alone {
-		for s := range owners {
-			m, err := c.log.Members(ctx, c.group(s), slotsTopic)
-			if err != nil {
-				return nil, err
+	if c.o.Alone {
+		return all, nil, nil
+	}
+	for s := range scopes {
+		names, has, err := c.log.Members(ctx, c.group(s), slotsTopic)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, n := range names {
+			if _, http := split(n); n != c.id && http != "" && !slices.Contains(others, http) {
+				others = append(others, http)
 			}
-			owners[s] = m
+		}
+		for i, p := range all {
+			c.mu.Lock()
+			mine := c.scopeOf(p.Name) == s
+			c.mu.Unlock()
+			if mine && !p.Here {
+				_, all[i].HTTP = split(has[slot(p.Name)])
+			}
 		}
 	}
-	out := []declared.Place{}
-	for _, d := range set.Connectors {
-		p := declared.Place{Connector: d, Here: here[d.Name], HTTP: c.o.HTTP}
-		if !p.Here {
-			_, p.HTTP = split(owners[scopes[d.Name]][slot(d.Name)])
-		}
-		out = append(out, p)
-	}
-	return out, nil
+	return all, others, nil
 }
 
 // local finds a connector that runs here.

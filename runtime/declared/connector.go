@@ -38,7 +38,7 @@ func (c Connector) Same(o Connector) bool {
 type Place struct {
 	Connector
 	Here bool   // in this process
-	HTTP string // the REST API of the worker that runs it; "": nobody does
+	HTTP string // the REST API of the worker that should run it; "": unknown
 }
 
 // Kind says which way a connector's records flow.
