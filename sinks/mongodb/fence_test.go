@@ -255,3 +255,28 @@ func TestValidate(t *testing.T) {
 	_, err := tryStart(t, other, connectors.Assignment{TopicPartition: connectors.TopicPartition{Topic: "other.orders"}, TopicID: [16]byte{1}, EndOffset: 9}, 1)
 	fatalWith(t, err, "already holds topic shop.public.orders")
 }
+
+// Somebody restores a backup: offset and documents go back together, and the next task writes what is missing.
+func TestTargetGoesBack(t *testing.T) {
+	m := testenv.Mongo(t)
+	s := newSink(t, m, nil)
+	l := start(t, s)
+	l.write(upsert(1, "heir", nil))
+	l.flush()
+	l.write(upsert(2, "b", nil))
+	l.flush()
+	if _, err := m.DB().Collection("orders").DeleteOne(t.Context(), bson.D{{Key: "_id", Value: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.DB().Collection("_forebay_offsets").UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "next", Value: 1}}}}); err != nil {
+		t.Fatal(err)
+	}
+	l.write(upsert(3, "c", nil))
+	if err := l.tryFlush(); err == nil || connectors.IsFatal(err) {
+		t.Fatalf("the commit gives %v", err)
+	}
+	holds(t, m, "orders", first)
+	if l = start(t, s); l.next != 1 {
+		t.Fatalf("resumes at %d", l.next)
+	}
+}

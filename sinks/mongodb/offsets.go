@@ -158,8 +158,12 @@ func (t *task) owns(have *offset) bool {
 	return have != nil && have.Epoch == t.env.Epoch && have.Task == t.env.TaskID
 }
 
-// fenced says who has taken a partition over.
+// fenced says who has taken a partition over. If nobody has, the database has gone back by itself, or
+// somebody has set the offset: the next task resumes where it stands.
 func (t *task) fenced(tp connectors.TopicPartition, have *offset) error {
+	if t.owns(have) {
+		return fmt.Errorf("%s-%d: the target stands at offset %d, and no task has moved it there: a restored backup; beginning from there", tp.Topic, tp.Partition, have.Next)
+	}
 	if have == nil {
 		return connectors.Fatal(fmt.Errorf("the document of %s-%d is gone from %s.%s", tp.Topic, tp.Partition, t.s.cfg.database, t.s.cfg.offsets), "somebody deleted it while the sink ran: restart the sink to write the topic again from its start")
 	}

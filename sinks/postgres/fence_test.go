@@ -312,3 +312,29 @@ func TestSessionEnded(t *testing.T) {
 		t.Error("every error looks like a lost session")
 	}
 }
+
+// A failover to a server that was behind takes offset and rows back together. Nobody has taken the partition over, so
+// nobody has to be asked: the next task writes what is missing.
+func TestTargetGoesBack(t *testing.T) {
+	url, c := pg(t)
+	s := newSink(t, url, nil)
+	l := start(t, s)
+	l.write(upsert(1, "a", nil))
+	l.flush()
+	l.write(upsert(2, "b", nil))
+	l.flush()
+	rows(t, c, "DELETE FROM orders WHERE id = 2; UPDATE _forebay_offsets SET next_offset = 1")
+	l.write(upsert(3, "c", nil))
+	err := l.tryFlush()
+	if err == nil || connectors.IsFatal(err) || !strings.Contains(err.Error(), "stands at offset 1") {
+		t.Fatalf("the commit gives %v", err)
+	}
+	holds(t, c, "SELECT id FROM orders", "1")
+	l = start(t, s)
+	if l.next != 1 {
+		t.Fatalf("resumes at %d", l.next)
+	}
+	l.write(upsert(2, "b", nil), upsert(3, "c", nil))
+	l.flush()
+	holds(t, c, "SELECT id FROM orders ORDER BY id", "1", "2", "3")
+}

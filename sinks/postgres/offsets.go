@@ -139,8 +139,12 @@ func (t *task) readOffset(ctx context.Context, c *pgconn.PgConn, tp connectors.T
 	return &offsetRow{topicID: string(r[0]), next: next, epoch: epoch, task: string(r[3]), host: string(r[4]), updated: string(r[5])}, nil
 }
 
-// fenced says who has taken a partition over.
+// fenced says who has taken a partition over. If nobody has, the database has gone back by itself, or
+// somebody has set the offset: the next task resumes where it stands.
 func (t *task) fenced(tp connectors.TopicPartition, have *offsetRow) error {
+	if t.owns(have) {
+		return fmt.Errorf("%s-%d: the target stands at offset %d, and no task has moved it there: a failover to a server that was behind, or a restored backup; beginning from there", tp.Topic, tp.Partition, have.next)
+	}
 	if have == nil {
 		return connectors.Fatal(fmt.Errorf("the row of %s-%d is gone from %s", tp.Topic, tp.Partition, t.s.offsetsTable()), "somebody deleted it while the sink ran: restart the sink to write the topic again from its start")
 	}
