@@ -76,8 +76,11 @@ func (t *task) attempt(ctx context.Context, b *batch) error {
 		}
 		return t.insert(ctx, coll, b.buf)
 	})
-	if err == nil && !moved {
+	switch {
+	case err == nil && !moved:
 		return t.settled(ctx, b)
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("a commit of %d documents (%d bytes) has not ended within %s; if the server is only slow, make flush.size smaller: %w", len(b.buf.lines), b.buf.bytes, t.s.cfg.attempt, err)
 	}
 	return err
 }

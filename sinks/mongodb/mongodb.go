@@ -159,7 +159,7 @@ func New(v spec.Values, env connectors.Env) (connectors.Sink, error) {
 		records:    int(v.Int("flush.records")),
 		interval:   v.Duration("flush.interval"),
 		patience:   time.Minute,
-		attempt:    30 * time.Second, // the server ends a transaction after 60 s (transactionLifetimeLimitSeconds)
+		attempt:    50 * time.Second, // the server ends a transaction after 60 s (transactionLifetimeLimitSeconds)
 		chunk:      10_000,
 	}}
 	if s.cfg.offsets == "" {
