@@ -124,24 +124,37 @@ func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 	if !ok {
 		return badInput(c.Name, "this type of source cannot be previewed", "")
 	}
-	point, err := auditor.AuditPoint(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = point.Close() }() // it was only read
-	for _, topic := range point.Topics() {
-		err := point.Rows(ctx, topic, func(r connectors.Record) error {
-			if p.count[topic] == p.limit {
-				return io.EOF
-			}
-			r.Topic = topic
-			return show(r)
-		})
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s: %w", topic, err)
+	topics, err := p.topic(ctx, auditor, "", show)
+	for _, topic := range topics {
+		if err == nil {
+			_, err = p.topic(ctx, auditor, topic, show)
 		}
 	}
-	return nil
+	return err
+}
+
+// topic shows the first rows of one topic, none of "", and returns the source's topics. Each has a view of the source of
+// its own, for one that was not read to its end is of no more use.
+func (p *previewer) topic(ctx context.Context, auditor connectors.SourceAuditor, topic string, show func(connectors.Record) error) ([]string, error) {
+	point, err := auditor.AuditPoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = point.Close() }() // it was only read
+	if topic == "" {
+		return point.Topics(), nil
+	}
+	err = point.Rows(ctx, topic, func(r connectors.Record) error {
+		if p.count[topic] == p.limit {
+			return io.EOF
+		}
+		r.Topic = topic
+		return show(r)
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: %w", topic, err)
+	}
+	return nil, nil
 }
 
 // quiet is how long a source may have nothing to say before a preview ends.

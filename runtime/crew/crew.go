@@ -60,6 +60,7 @@ type Crew struct {
 		hands   map[string]*hand
 		slots   map[scope]map[int32]bool // that this worker has
 		members map[scope]*hublog.Member
+		known   map[scope][]string // members when last heard of
 		ended   bool
 	}
 }
@@ -98,7 +99,7 @@ func New(o Options) (*Crew, error) {
 	}
 	c := &Crew{o: o, log: l, id: name(o.Worker.Host, o.HTTP), changed: make(chan struct{}, 1)}
 	c.mu.bound, c.mu.hands = map[string]bool{}, map[string]*hand{}
-	c.mu.slots, c.mu.members = map[scope]map[int32]bool{}, map[scope]*hublog.Member{}
+	c.mu.slots, c.mu.members, c.mu.known = map[scope]map[int32]bool{}, map[scope]*hublog.Member{}, map[scope][]string{}
 	return c, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/runtime/declared"
@@ -17,9 +18,27 @@ func (c *Crew) Host() string { return c.o.HTTP }
 // Registry is what can be configured.
 func (c *Crew) Registry() connectors.Registry { return c.o.Worker.Registry }
 
+// askGroup bounds how long the group's coordinator may take: its node may have just died.
+const askGroup = 3 * time.Second
+
+// members asks who shares the slots; when nobody can say, it is who did when last heard of.
+func (c *Crew) members(ctx context.Context, s scope) (names []string, has map[int32]string) {
+	ctx, cancel := context.WithTimeout(ctx, askGroup)
+	defer cancel()
+	names, has, err := c.log.Members(ctx, c.group(s), slotsTopic)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		return c.mu.known[s], nil
+	}
+	c.mu.known[s] = names
+	return names, has
+}
+
 // Places says of every declared connector whether it runs here, and who the other workers are that may run
 // it. Those that are bound to their host are this host's.
 func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []string, err error) {
+	all = []declared.Place{}
 	c.mu.Lock()
 	scopes := map[scope]bool{}
 	for _, d := range c.mu.set.Connectors {
@@ -34,10 +53,7 @@ func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []strin
 		return all, nil, nil
 	}
 	for s := range scopes {
-		names, has, err := c.log.Members(ctx, c.group(s), slotsTopic)
-		if err != nil {
-			return nil, nil, err
-		}
+		names, has := c.members(ctx, s)
 		for _, n := range names {
 			if _, http := split(n); n != c.id && http != "" && !slices.Contains(others, http) {
 				others = append(others, http)

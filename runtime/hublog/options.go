@@ -38,6 +38,7 @@ func (o Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.ClientID(or(o.ClientID, "forebay")),
 		kgo.RetryTimeout(retryTimeout),
 		kgo.MetadataMinAge(50 * time.Millisecond),
+		kgo.DialTimeout(3 * time.Second), // the next node may answer
 		kgo.DisableClientMetrics(),
 	}
 	seeds := o.Bootstrap

@@ -15,8 +15,11 @@ import (
 // state is what `connectors list --json` says of one connector.
 type state struct {
 	Name      string
-	Connector struct{ State, Trace string }
-	Since     time.Time
+	Connector struct {
+		State, Trace string
+		WorkerID     string `json:"worker_id"`
+	}
+	Since time.Time
 }
 
 func states(t *testing.T, n *node.Node) map[string]state {
@@ -36,12 +39,12 @@ func states(t *testing.T, n *node.Node) map[string]state {
 // until asks until the answer is yes.
 func until(t *testing.T, what string, yes func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !yes() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		<-tick.C
 	}

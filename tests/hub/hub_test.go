@@ -50,6 +50,16 @@ func TestHub(t *testing.T) {
 		"ROTATE=2s", "HEARTBEAT=1s",
 	}
 	say("PostgreSQL, MongoDB and HDFS are there")
+	config := filepath.Join(testenv.RepoRoot(t), "configs", "hub.yaml")
+	for _, source := range []string{"shop", "activity"} {
+		out, code := node.Run(t, env, "preview", config, source, "--records", "2")
+		if code != 0 || strings.Count(out, `"topic":"`+source+`.`) < 2 || strings.Count(out, "\n") > 4 {
+			t.Fatalf("preview of %s ended with %d:\n%s", source, code, out)
+		}
+	}
+	if n := scalar(t, pg.URL, "SELECT count(*)::text FROM pg_replication_slots"); n != "0" {
+		t.Errorf("a preview has left %s slots", n)
+	}
 
 	nodes := node.NewCluster(t, 3)
 	var starting sync.WaitGroup
@@ -65,7 +75,6 @@ func TestHub(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	config := filepath.Join(testenv.RepoRoot(t), "configs", "hub.yaml")
 	out, code := node.Run(t, nil, "apply", config, "--http", nodes[2].HTTP) // without the variables: the nodes have them
 	if code != 0 {
 		t.Fatalf("apply ended with %d:\n%s", code, out)
@@ -106,10 +115,22 @@ func TestHub(t *testing.T) {
 		t.Fatal(err)
 	}
 	say("the writers have ended: %d statements, %d documents, lines %v", w.rows.Load(), w.documents.Load(), w.written)
-	for i, n := range nodes {
-		out, _ := node.Run(t, nil, "connectors", "list", "--http", n.HTTP)
-		say("connectors as node %d sees them:\n%s", i+1, out)
-	}
+	until(t, "all connectors run, and each node says so", func() bool {
+		for _, n := range nodes {
+			running := 0
+			for _, s := range states(t, n) {
+				if s.Connector.State == "RUNNING" {
+					running++
+				}
+			}
+			if running != 7 {
+				return false
+			}
+		}
+		return true
+	})
+	out, _ = node.Run(t, nil, "connectors", "list", "--http", nodes[1].HTTP)
+	say("all connectors run:\n%s", out)
 	for i, sink := range []string{"warehouse", "lake", "logs"} {
 		out, code := node.Run(t, env, "audit", config, sink, "--wait", "60s", "--bootstrap", nodes[i].Kafka, "--http", nodes[i].HTTP)
 		say("forebay audit %s, asked of node %d:\n%s", sink, i+1, out)
