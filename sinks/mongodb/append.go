@@ -63,13 +63,13 @@ func appendContent(dst []byte, p *part, r *connectors.Record) ([]byte, error) {
 		if row.IsNull() {
 			row = c.Before
 		}
-		p.learn(c.Row)
+		p.learn(r, c.Row)
 		if dst, err = appendImage(dst, p, r, c.Row, row); err != nil {
 			return dst, err
 		}
 		dst = bsoncore.AppendStringElement(dst, "_op", string(rune(c.Op)))
 	case r.Value.Schema != nil && r.Value.Schema.Kind == schema.Struct:
-		p.learn(r.Value.Schema)
+		p.learn(r, r.Value.Schema)
 		if dst, err = appendImage(dst, p, r, r.Value.Schema, r.Value.Value); err != nil {
 			return dst, err
 		}
@@ -89,7 +89,7 @@ func appendContent(dst []byte, p *part, r *connectors.Record) ([]byte, error) {
 // appendImage appends a row's columns, or a document's id and content; of a delete what its event has, the
 // key at least.
 func appendImage(dst []byte, p *part, r *connectors.Record, s *schema.Schema, row schema.Value) ([]byte, error) {
-	if !row.IsNull() && !isDocument(s) {
+	if !row.IsNull() && !isDocument(r, s) {
 		out, partly, _, err := appendColumns(dst, s, row, nil)
 		if err != nil || !partly {
 			return out, err

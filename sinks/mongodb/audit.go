@@ -50,7 +50,7 @@ func (s *sink) AuditSnapshot(ctx context.Context, env connectors.SinkEnv, a conn
 	t.db = t.client.Database(s.cfg.database, options.Database().SetReadPreference(readpref.Primary()))
 	t.offsets = t.db.Collection(s.cfg.offsets)
 	au := &audit{t: t, part: &part{Assignment: a, collection: s.collectionName(a.Topic), start: a.StartOffset, next: a.StartOffset, buf: newBuffer()},
-		upto: a.StartOffset, seed: maphash.MakeSeed(), docs: map[uint64]*image{}}
+		upto: a.StartOffset, seed: maphash.MakeSeed(), docs: map[uint64]image{}}
 	if err := au.point(ctx); err != nil {
 		return nil, errors.Join(err, au.Close())
 	}
@@ -64,14 +64,19 @@ type audit struct {
 	upto    int64 // everything before it is in the target
 	shared  bool  // other partitions write the collection, too
 	seed    maphash.Seed
-	docs    map[uint64]*image // by the hash of the _id
+	docs    map[uint64]image // by the hash of the _id
 }
 
-// image is what a document must be: the hash of each of its fields by the hash of its name.
+// image is what a document must be. A document of a document store, and one of mode append, is one hash; a row, of which
+// some columns may not be sent, has one for each column.
 type image struct {
-	fields map[uint64]uint64
+	whole  uint64
+	fields []field
 	offset int64 // of the last record that wrote it
 }
+
+// field is a field's name and value, hashed.
+type field struct{ name, value uint64 }
 
 // point fixes the cluster time, and reads how far the target is then.
 func (au *audit) point(ctx context.Context) error {
@@ -163,7 +168,7 @@ func (au *audit) replay(next func() (*connectors.Record, error), report func(con
 func (au *audit) flush(offset int64) error {
 	b := au.part.buf
 	au.part.buf = newBuffer()
-	bases := make([]*image, len(b.lines)) // before anything is deleted
+	bases := make([]image, len(b.lines)) // before anything is deleted
 	for i := range b.lines {
 		if id := b.lines[i].needs(); !id.IsZero() {
 			bases[i] = au.docs[au.hash([]byte(canonical(id)))]
@@ -186,7 +191,7 @@ func (au *audit) flush(offset int64) error {
 			l.canon = canonical(l.id)
 		}
 		k := au.hash([]byte(l.canon))
-		fields, err := au.fields(l.doc)
+		im, err := au.image(l.doc)
 		if err != nil {
 			return err
 		}
@@ -195,50 +200,56 @@ func (au *audit) flush(offset int64) error {
 			if l.from.IsZero() {
 				base = au.docs[k]
 			}
-			au.inherit(fields, base, l.unset)
+			au.inherit(&im, base, l.unset)
 		}
-		au.docs[k] = &image{fields: fields, offset: offset}
+		im.offset = offset
+		au.docs[k] = im
 	}
 	return nil
 }
 
 // inherit takes over what a document has beside the fields that were sent.
-func (au *audit) inherit(fields map[uint64]uint64, base *image, unset []string) {
-	if base == nil {
-		return
-	}
-	gone := map[uint64]bool{}
+func (au *audit) inherit(im *image, base image, unset []string) {
+	known := map[uint64]bool{}
 	for _, u := range unset {
-		gone[au.hash([]byte(u))] = true
+		known[au.hash([]byte(u))] = true
 	}
-	for name, value := range base.fields {
-		if _, sent := fields[name]; !sent && !gone[name] {
-			fields[name] = value
+	for _, f := range im.fields {
+		known[f.name] = true
+	}
+	for _, f := range base.fields {
+		if !known[f.name] {
+			im.fields = append(im.fields, f)
 		}
 	}
 }
 
 func (au *audit) hash(b []byte) uint64 { return maphash.Bytes(au.seed, b) }
 
-// fields hashes a document's fields but for its _id, which is how it was found. Those of a document of a document
-// store have an order; columns have none.
-func (au *audit) fields(doc bsoncore.Document) (map[uint64]uint64, error) {
+// image hashes a document but for its _id, which is how it was found.
+func (au *audit) image(doc bsoncore.Document) (image, error) {
 	elements, err := doc.Elements()
 	if err != nil {
-		return nil, err
+		return image{}, err
 	}
-	ordered := au.part.shape == shapeDocuments || !au.t.s.cfg.upsert
-	out := make(map[uint64]uint64, len(elements))
-	for i, e := range elements {
-		k := e.KeyBytes()
-		if string(k) == "_id" {
-			continue
+	var h maphash.Hash
+	h.SetSeed(au.seed)
+	one := au.part.shape == shapeDocuments || !au.t.s.cfg.upsert
+	var out image
+	if !one {
+		out.fields = make([]field, 0, len(elements))
+	}
+	for _, e := range elements {
+		switch {
+		case string(e.KeyBytes()) == "_id":
+		case one:
+			_, _ = h.Write(e) // it never fails
+		default:
+			out.fields = append(out.fields, field{au.hash(e.KeyBytes()), au.hash(e)})
 		}
-		name, value := au.hash(k), au.hash(e)
-		if ordered {
-			name = au.hash(append(fmt.Appendf(nil, "%d ", i), k...))
-		}
-		out[name] = value
+	}
+	if one {
+		out.whole = h.Sum64()
 	}
 	return out, nil
 }
@@ -265,19 +276,19 @@ func (au *audit) compare(ctx context.Context, report func(connectors.Difference)
 	for cur.Next(ctx) {
 		id := cur.Current.Lookup("_id")
 		k := au.hash([]byte(canonical(id)))
-		want := au.docs[k]
+		want, there := au.docs[k]
 		delete(au.docs, k)
-		if want == nil {
+		if !there {
 			if !partial && !(au.shared && au.t.s.cfg.upsert) { // else an earlier record, or another partition, may have written it
 				report(connectors.Difference{Kind: connectors.DoubledRecord, Where: where(id), What: "the log does not have this document"})
 			}
 			continue
 		}
-		have, err := au.fields(bsoncore.Document(cur.Current))
+		have, err := au.image(bsoncore.Document(cur.Current))
 		if err != nil {
 			return agreed, err
 		}
-		if what := au.differ(bsoncore.Document(cur.Current), have, want, partial && p.shape != shapeDocuments); what != "" {
+		if what := au.differ(bsoncore.Document(cur.Current), have, want, partial); what != "" {
 			report(connectors.Difference{Kind: connectors.DifferentRecord, Where: where(id), What: what})
 			continue
 		}
@@ -292,32 +303,30 @@ func (au *audit) compare(ctx context.Context, report func(connectors.Difference)
 	return agreed, nil
 }
 
-// differ says what is wrong with a document; "": nothing.
-func (au *audit) differ(doc bsoncore.Document, have map[uint64]uint64, want *image, partial bool) string {
-	missing := 0
-	for name, value := range want.fields {
-		if got, ok := have[name]; !ok {
-			missing++
-		} else if got == value {
-			delete(have, name)
+// differ says what is wrong with a document; "": nothing. partial: fields that no record left sent are not looked at.
+func (au *audit) differ(doc bsoncore.Document, have, want image, partial bool) string {
+	if have.whole != want.whole {
+		return "it is not what the log has: a value, a type, or the order of fields"
+	}
+	left := make(map[uint64]uint64, len(want.fields))
+	for _, f := range want.fields {
+		left[f.name] = f.value
+	}
+	for _, f := range have.fields {
+		value, known := left[f.name]
+		delete(left, f.name)
+		if known && value == f.value || !known && partial {
+			continue
 		}
-	}
-	if missing > 0 {
-		return fmt.Sprintf("it lacks %d fields", missing)
-	}
-	elements, _ := doc.Elements() // it was read before
-	for _, e := range elements {
-		for name, value := range have {
-			if value != au.hash(e) || partial && !hasKey(want.fields, name) {
-				continue
+		elements, _ := doc.Elements() // it was read before
+		for _, e := range elements {
+			if au.hash(e.KeyBytes()) == f.name {
+				return "it differs in " + e.Key()
 			}
-			return "it differs in " + e.Key()
 		}
+	}
+	if len(left) > 0 {
+		return fmt.Sprintf("it lacks %d fields", len(left))
 	}
 	return ""
-}
-
-func hasKey(m map[uint64]uint64, k uint64) bool {
-	_, ok := m[k]
-	return ok
 }

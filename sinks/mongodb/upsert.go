@@ -57,10 +57,10 @@ func (t *task) upsertRecord(p *part, r *connectors.Record) error {
 		}
 		return t.put(p, r, c.Row, c.After)
 	case connectors.OpDelete:
-		p.learn(c.Row)
+		p.learn(r, c.Row)
 		return t.remove(p, r)
 	case connectors.OpTruncate:
-		p.learn(c.Row)
+		p.learn(r, c.Row)
 		t.settle(p)
 		p.buf.clear()
 		return nil
@@ -68,15 +68,15 @@ func (t *task) upsertRecord(p *part, r *connectors.Record) error {
 	return reject("operation %q is no change of a row", rune(c.Op))
 }
 
-// isDocument says that a row is a document of a document store: of sources/mongodb, or a
-// text from another tool's envelope.
-func isDocument(row *schema.Schema) bool {
-	return row.IsDocument() || row != nil && row.Kind == schema.String && row.Name == nameJSON
+// isDocument says that a row is a document of a document store: of sources/mongodb, or from another tool's
+// envelope, where it is a text, and a row of a table never is.
+func isDocument(r *connectors.Record, row *schema.Schema) bool {
+	return row.IsDocument() || row != nil && row.Kind == schema.String && (r.Change != nil || row.Name == nameJSON)
 }
 
-func (p *part) learn(row *schema.Schema) {
+func (p *part) learn(r *connectors.Record, row *schema.Schema) {
 	switch {
-	case isDocument(row):
+	case isDocument(r, row):
 		p.shape = shapeDocuments
 	case row != nil:
 		p.shape = shapeRows
@@ -159,7 +159,7 @@ func appendCanonical(dst []byte, v bsoncore.Value) []byte {
 }
 
 func (t *task) put(p *part, r *connectors.Record, row *schema.Schema, value schema.Value) error {
-	p.learn(row)
+	p.learn(r, row)
 	id, err := p.keyOf(r)
 	if err != nil {
 		return &recordError{err}
@@ -167,7 +167,7 @@ func (t *task) put(p *part, r *connectors.Record, row *schema.Schema, value sche
 	var doc bsoncore.Document
 	var unset []string
 	partly := false
-	if isDocument(row) {
+	if isDocument(r, row) {
 		content := value
 		if row.IsDocument() && len(value.List) > schema.DocumentContent {
 			content = value.List[schema.DocumentContent]

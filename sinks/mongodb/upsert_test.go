@@ -142,6 +142,24 @@ func TestDocuments(t *testing.T) {
 	holds(t, m, "orders", `{"_id":42,"now":"long"}`, `{"_id":{"$oid":"0102000000000000000000ff"},"v":2.0}`)
 }
 
+// Debezium's own events, without a schema: before and after are texts.
+func TestDocumentsOfAnotherTool(t *testing.T) {
+	m := testenv.Mongo(t)
+	l := start(t, newSink(t, m, nil))
+	text := &schema.Schema{Kind: schema.String, Optional: true}
+	r, gone := docChange(connectors.OpCreate, `{"$oid": "0102000000000000000000ff"}`, ""), docChange(connectors.OpUpdate, `3`, "")
+	r.Change.Row, r.Change.After = text, schema.StringOf(`{"_id": {"$oid": "0102000000000000000000ff"}, "n": {"$numberLong": "5"}}`)
+	gone.Change.Row, gone.Change.After = text, schema.Value{}
+	l.write(r, gone)
+	l.flush()
+	holds(t, m, "orders", `{"_id":{"$oid":"0102000000000000000000ff"},"n":5}`)
+	d := docChange(connectors.OpDelete, `{"$oid": "0102000000000000000000ff"}`, "")
+	d.Change.Row = text
+	l.write(d, docTombstone(`{"$oid": "0102000000000000000000ff"}`))
+	l.flush()
+	holds(t, m, "orders")
+}
+
 func TestAppend(t *testing.T) {
 	m := testenv.Mongo(t)
 	l := start(t, newSink(t, m, map[string]string{"mode": "append", "collection": "history", "topics": "shop.*"}))
