@@ -36,7 +36,7 @@ func (c *Crew) members(ctx context.Context, s scope) (names []string, has map[in
 }
 
 // Places says of every declared connector whether it runs here, and who the other workers are that may run
-// it. Those that are bound to their host are this host's.
+// it. Of one that is bound to its host each host has a part; here counts this host's.
 func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []string, err error) {
 	all = []declared.Place{}
 	c.mu.Lock()
@@ -46,6 +46,7 @@ func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []strin
 		all = append(all, declared.Place{Connector: d, Here: here})
 		if !here {
 			scopes[c.scopeOf(d.Name)] = true
+			scopes[everybody] = true // workers on other hosts may have their part of it
 		}
 	}
 	c.mu.Unlock()

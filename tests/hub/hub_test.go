@@ -131,13 +131,17 @@ func TestHub(t *testing.T) {
 	})
 	out, _ = node.Run(t, nil, "connectors", "list", "--http", nodes[1].HTTP)
 	say("all connectors run:\n%s", out)
+	var auditing sync.WaitGroup
 	for i, sink := range []string{"warehouse", "lake", "logs"} {
-		out, code := node.Run(t, env, "audit", config, sink, "--wait", "60s", "--bootstrap", nodes[i].Kafka, "--http", nodes[i].HTTP)
-		say("forebay audit %s, asked of node %d:\n%s", sink, i+1, out)
-		if code != 0 {
-			t.Errorf("audit of %s ended with %d", sink, code)
-		}
+		auditing.Go(func() {
+			out, code := node.Run(t, env, "audit", config, sink, "--wait", "60s", "--bootstrap", nodes[i].Kafka, "--http", nodes[i].HTTP)
+			say("forebay audit %s, asked of node %d:\n%s", sink, i+1, out)
+			if code != 0 {
+				t.Errorf("audit of %s ended with %d", sink, code)
+			}
+		})
 	}
+	auditing.Wait()
 	for _, table := range []string{"customers", "orders"} {
 		want, got := checksum(t, pg.URL, table), checksum(t, target, table)
 		if got != want {
