@@ -129,6 +129,8 @@ func (h *hdfsInstance) writeSite(i int) error {
 		"dfs.heartbeat.interval", "1",
 		"dfs.namenode.heartbeat.recheck-interval", "5000",
 		"dfs.namenode.stale.datanode.interval", "5000",
+		// Of three DataNodes one that happens to carry two transfers more than the others is not left out of a pipeline.
+		"dfs.namenode.redundancy.considerLoad", "false",
 		"dfs.namenode.datanode.registration.ip-hostname-check", "false",
 	}
 	if i > 0 {
@@ -333,6 +335,16 @@ func (c *HDFSCluster) DataNodeLog(i int) string {
 	c.tb.Helper()
 	c.own()
 	return filepath.Join(c.c.dir, fmt.Sprintf("datanode%d.log", i))
+}
+
+// ReceivedBlocks are the files of the blocks that DataNode i (from 1) is receiving, or was receiving when it last died: who is in
+// a file's pipeline shows here.
+func (c *HDFSCluster) ReceivedBlocks(i int) []string {
+	c.tb.Helper()
+	c.own()
+	blocks, err := filepath.Glob(filepath.Join(c.c.dir, fmt.Sprintf("data%d", i), "current", "BP-*", "current", "rbw", "blk_*"))
+	must(c.tb, "blocks of a DataNode", err)
+	return blocks
 }
 
 // DataNodeAddr is where DataNode i (from 1) takes blocks.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,13 +72,7 @@ func datanodeDies(t *testing.T, h *testenv.HDFSCluster) {
 	content := bytesOf(4<<20, 7)
 	for i := 1; i <= 3; i++ {
 		tg, name := target(t, h.URL), fmt.Sprintf("half-%d", i)
-		w, err := tg.Create(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(content[:2<<20]); err != nil {
-			t.Fatal(err)
-		}
+		w := startedOn(t, h, i, tg, name, content[:2<<20])
 		h.KillDataNode(i)
 		var werr error
 		for at := 2 << 20; at < len(content) && werr == nil; at += 64 << 10 {
@@ -98,6 +93,29 @@ func datanodeDies(t *testing.T, h *testenv.HDFSCluster) {
 			t.Fatalf("%d bytes, want %d", len(got), len(content))
 		}
 	}
+}
+
+// startedOn begins a file until datanode i is in its pipeline: one that has just come back is passed over for a while.
+func startedOn(t *testing.T, h *testenv.HDFSCluster, i int, tg *Target, name string, content []byte) files.Writer {
+	t.Helper()
+	var w files.Writer
+	var last error
+	within(t, 60*time.Second, fmt.Sprintf("a file on datanode %d", i), func() bool {
+		before := h.ReceivedBlocks(i)
+		if w, last = tg.Create(t.Context(), name); last != nil {
+			return false
+		}
+		if _, last = w.Write(content); last == nil && hasNew(before, h.ReceivedBlocks(i)) {
+			return true
+		}
+		w.Abort()
+		return false
+	}, func() any { return last })
+	return w
+}
+
+func hasNew(before, now []string) bool {
+	return slices.ContainsFunc(now, func(b string) bool { return !slices.Contains(before, b) })
 }
 
 func namenodeRestarts(t *testing.T, h *testenv.HDFSCluster) {
