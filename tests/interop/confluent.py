@@ -1,4 +1,4 @@
-"""What confluent-kafka (librdkafka) does against the node at argv[1]: admin, five codecs, headers, null keys and
+"""What confluent-kafka (librdkafka) does against the node, or nodes, at argv[1]: admin, five codecs, headers, null keys and
 values, big messages, groups that rejoin, seeks, transactions. Ends with 1 and a line at the first surprise."""
 import sys
 import uuid
@@ -33,7 +33,7 @@ def read(c, n, seconds=30):
 
 admin = AdminClient({"bootstrap.servers": addr})
 topic = f"confluent-{run}"
-for f in admin.create_topics([NewTopic(topic, 3, 1, config={"retention.ms": "3600000"})]).values():
+for f in admin.create_topics([NewTopic(topic, 3, -1, config={"retention.ms": "3600000"})]).values():
     f.result(10)
 for f in admin.create_partitions([NewPartitions(topic, 4)]).values():
     f.result(10)
@@ -93,7 +93,7 @@ c.close()
 
 # Transactions: consume, transform, produce; every second one is aborted.
 out = f"out-{run}"
-for f in admin.create_topics([NewTopic(out, 2, 1)]).values():
+for f in admin.create_topics([NewTopic(out, 2, -1)]).values():
     f.result(10)
 p = Producer({"bootstrap.servers": addr, "transactional.id": f"tx-{run}", "transaction.timeout.ms": 10000})
 p.init_transactions(30)

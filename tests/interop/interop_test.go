@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,39 +16,64 @@ import (
 	"github.com/forebayhub/forebay/tests/node"
 )
 
-func start(t *testing.T) *node.Node {
+// onOneAndThree tries a client on a lone node and on a cluster of three, where each partition has three replicas and
+// a client must find leaders and coordinators. bootstrap names every node.
+func onOneAndThree(t *testing.T, try func(t *testing.T, nodes int, bootstrap string)) {
 	t.Helper()
-	n := node.New(t, "--data", t.TempDir())
-	n.Start()
-	return n
+	t.Run("one node", func(t *testing.T) {
+		n := node.New(t, "--data", t.TempDir())
+		n.Start()
+		try(t, 1, n.Kafka)
+	})
+	t.Run("three nodes", func(t *testing.T) {
+		nodes := node.NewCluster(t, 3)
+		var starting sync.WaitGroup
+		var addrs []string
+		for _, n := range nodes {
+			starting.Go(func() {
+				if err := n.TryStart(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		starting.Wait()
+		if t.Failed() {
+			t.FailNow()
+		}
+		for _, n := range nodes {
+			addrs = append(addrs, n.Kafka)
+		}
+		try(t, 3, strings.Join(addrs, ","))
+	})
 }
 
-func TestConfluent(t *testing.T) { python(t, "confluent.py") }
+func TestConfluent(t *testing.T) { onOneAndThree(t, python("confluent.py")) }
 
-func TestKafkaPython(t *testing.T) { python(t, "kafka_python.py") }
+func TestKafkaPython(t *testing.T) { onOneAndThree(t, python("kafka_python.py")) }
 
-func python(t *testing.T, script string) {
-	t.Helper()
-	n := start(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, testenv.Python(t), script, n.Kafka)
-	var log strings.Builder
-	cmd.Stderr = &log
-	out, err := cmd.Output()
-	if err != nil || string(out) != "ok\n" {
-		t.Fatalf("%v\n%s%s", err, out, log.String())
+func python(script string) func(t *testing.T, nodes int, bootstrap string) {
+	return func(t *testing.T, _ int, bootstrap string) {
+		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, testenv.Python(t), script, bootstrap)
+		var log strings.Builder
+		cmd.Stderr = &log
+		out, err := cmd.Output()
+		if err != nil || string(out) != "ok\n" {
+			t.Fatalf("%v\n%s%s", err, out, log.String())
+		}
 	}
 }
 
-func TestKcat(t *testing.T) {
-	n := start(t)
+func TestKcat(t *testing.T) { onOneAndThree(t, kcat) }
+
+func kcat(t *testing.T, _ int, bootstrap string) {
 	bin := testenv.Kcat(t)
 	kcat := func(stdin string, args ...string) string {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, bin, append([]string{"-b", n.Kafka, "-q"}, args...)...)
+		cmd := exec.CommandContext(ctx, bin, append([]string{"-b", bootstrap, "-q"}, args...)...)
 		cmd.Stdin = strings.NewReader(stdin)
 		var errOut strings.Builder
 		cmd.Stderr = &errOut
@@ -82,12 +109,13 @@ func TestKcat(t *testing.T) {
 	}
 }
 
-func TestJavaTools(t *testing.T) {
-	n := start(t)
+func TestJavaTools(t *testing.T) { onOneAndThree(t, javaTools) }
+
+func javaTools(t *testing.T, nodes int, bootstrap string) {
 	tools := testenv.KafkaTools(t)
 	run := func(stdin, tool string, args ...string) string {
 		t.Helper()
-		return tools.Run(t, stdin, tool, append([]string{"--bootstrap-server", n.Kafka}, args...)...)
+		return tools.Run(t, stdin, tool, append([]string{"--bootstrap-server", bootstrap}, args...)...)
 	}
 	has := func(text string, wants ...string) {
 		t.Helper()
@@ -99,7 +127,7 @@ func TestJavaTools(t *testing.T) {
 	}
 	run("", "kafka-topics", "--create", "--topic", "java", "--partitions", "3", "--config", "retention.ms=3600000", "--config", "max.message.bytes=2000000")
 	has(run("", "kafka-topics", "--list"), "java")
-	has(run("", "kafka-topics", "--describe", "--topic", "java"), "PartitionCount: 3", "retention.ms=3600000", "max.message.bytes=2000000", "Leader: 1", "Isr: 1")
+	has(run("", "kafka-topics", "--describe", "--topic", "java"), "PartitionCount: 3", "retention.ms=3600000", "max.message.bytes=2000000", fmt.Sprintf("ReplicationFactor: %d", nodes))
 	run("", "kafka-topics", "--alter", "--topic", "java", "--partitions", "4")
 	has(run("", "kafka-broker-api-versions"), "Produce(0)", "usable: 13")
 
@@ -121,13 +149,13 @@ func TestJavaTools(t *testing.T) {
 	// The Java producer in transactions (TV2), half a second each.
 	run("", "kafka-topics", "--create", "--topic", "txn", "--partitions", "2")
 	has(tools.Run(t, "", "kafka-producer-perf-test", "--topic", "txn", "--num-records", "20000", "--record-size", "100", "--throughput", "-1",
-		"--bootstrap-server", n.Kafka, "--transactional-id", "perf", "--transaction-duration-ms", "200"), "20000 records sent")
+		"--bootstrap-server", bootstrap, "--transactional-id", "perf", "--transaction-duration-ms", "200"), "20000 records sent")
 	got = run("", "kafka-console-consumer", "--topic", "txn", "--from-beginning", "--isolation-level", "read_committed", "--max-messages", "20000", "--timeout-ms", "30000")
 	if strings.Count(got, "\n") != 20000 {
 		t.Errorf("%d committed records", strings.Count(got, "\n"))
 	}
 	has(run("", "kafka-transactions", "list"), "perf")
-	has(run("", "kafka-log-dirs", "--describe", "--topic-list", "java"), `"partition":"java-0"`)
+	has(run("", "kafka-log-dirs", "--describe", "--topic-list", "java"), `"partition":"java-0"`, `"broker":`+strconv.Itoa(nodes))
 	run("", "kafka-consumer-groups", "--delete", "--group", "java-group")
 	run("", "kafka-topics", "--delete", "--topic", "java")
 }

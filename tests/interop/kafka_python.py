@@ -1,4 +1,4 @@
-"""What kafka-python does against the node at argv[1]: admin, five codecs, headers, null keys and values, a message
+"""What kafka-python does against the node, or nodes, at argv[1]: admin, five codecs, headers, null keys and values, a message
 over the limit, a group that rebalances, seeks, transactions, fencing. Ends with 1 and a line at the first surprise."""
 import sys
 import threading
@@ -10,7 +10,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions, NewTopic
 from kafka.structs import OffsetAndMetadata
 
-addr = sys.argv[1]
+addr = sys.argv[1].split(",")
 run = uuid.uuid4().hex[:8]
 topic, txn = f"kp-{run}", f"kp-txn-{run}"
 
@@ -44,8 +44,8 @@ def read(n, **more):
 
 
 admin = KafkaAdminClient(bootstrap_servers=addr)
-admin.create_topics([NewTopic(topic, 3, 1), NewTopic(txn, 2, 1)])
-raises(errors.TopicAlreadyExistsError, lambda: admin.create_topics([NewTopic(topic, 3, 1)]))
+admin.create_topics([NewTopic(topic, 3, -1), NewTopic(txn, 2, -1)])
+raises(errors.TopicAlreadyExistsError, lambda: admin.create_topics([NewTopic(topic, 3, -1)]))
 
 sent = 0
 for codec in [None, "gzip", "snappy", "lz4", "zstd"]:

@@ -27,8 +27,8 @@ import (
 var (
 	lines = flag.Int("lines", 300_000, "lines, over all logs")
 	kills = flag.Int("kills", 10, "SIGKILLs of Forebay")
-	hows = flag.String("rotations", "rename,copytruncate,recreate", "how each of the three logs rotates: rename, recreate, copytruncate")
-	seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of rotations and kills")
+	hows  = flag.String("rotations", "rename,copytruncate,recreate", "how each of the three logs rotates: rename, recreate, copytruncate")
+	seed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of rotations and kills")
 )
 
 func TestEmbedded(t *testing.T)    { run(t, "") }
