@@ -128,8 +128,21 @@ func (q *Quorum) tryFound(ctx context.Context, expect int, all []Candidate) erro
 	if errors.Is(err, raft.ErrCantBootstrap) {
 		return nil // admitted meanwhile
 	}
+	if err == nil {
+		err = electAtOnce(q.raft)
+	}
 	if err != nil {
 		return fmt.Errorf("found the metadata quorum: %w", err)
 	}
 	return nil
+}
+
+// electAtOnce has a follower that is the only voter stand for election now, not when its heartbeat timer, which began before there
+// was a quorum, runs out: up to a second later. raft's timer ends when its timeout is made shorter.
+func electAtOnce(r *raft.Raft) error {
+	was := r.ReloadableConfig()
+	longer := was
+	longer.HeartbeatTimeout *= 2
+	longer.ElectionTimeout *= 2
+	return errors.Join(r.ReloadConfig(longer), r.ReloadConfig(was))
 }
