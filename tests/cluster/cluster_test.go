@@ -33,17 +33,7 @@ const partitions = 6
 func start(t *testing.T, nodes []*node.Node) time.Duration {
 	t.Helper()
 	began := time.Now()
-	var wg sync.WaitGroup
-	errs := make([]error, len(nodes))
-	for i, n := range nodes {
-		wg.Go(func() { errs[i] = n.TryStart() })
-	}
-	wg.Wait()
-	for i, err := range errs {
-		if err != nil {
-			t.Fatalf("node %d: %v\n%s", i+1, err, nodes[i].LogTail(40))
-		}
-	}
+	node.StartAll(t, nodes)
 	return time.Since(began)
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,18 +40,7 @@ func TestCrew(t *testing.T) {
 	file := node.WriteFile(t, dir, "job.yaml", config)
 
 	nodes := node.NewCluster(t, 3)
-	var starting sync.WaitGroup
-	for _, n := range nodes {
-		starting.Go(func() {
-			if err := n.TryStart(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	starting.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
+	node.StartAll(t, nodes)
 	if out, code := node.Run(t, nil, "apply", file, "--http", nodes[1].HTTP); code != 0 {
 		t.Fatalf("apply ended with %d:\n%s", code, out)
 	}

@@ -62,19 +62,10 @@ func TestHub(t *testing.T) {
 	}
 
 	nodes := node.NewCluster(t, 3)
-	var starting sync.WaitGroup
 	for _, n := range nodes {
 		n.Setenv(env...)
-		starting.Go(func() {
-			if err := n.TryStart(); err != nil {
-				t.Error(err)
-			}
-		})
 	}
-	starting.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
+	node.StartAll(t, nodes)
 	out, code := node.Run(t, nil, "apply", config, "--http", nodes[2].HTTP) // without the variables: the nodes have them
 	if code != 0 {
 		t.Fatalf("apply ended with %d:\n%s", code, out)

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,19 +26,8 @@ func onOneAndThree(t *testing.T, try func(t *testing.T, nodes int, bootstrap str
 	})
 	t.Run("three nodes", func(t *testing.T) {
 		nodes := node.NewCluster(t, 3)
-		var starting sync.WaitGroup
+		node.StartAll(t, nodes)
 		var addrs []string
-		for _, n := range nodes {
-			starting.Go(func() {
-				if err := n.TryStart(); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		starting.Wait()
-		if t.Failed() {
-			t.FailNow()
-		}
 		for _, n := range nodes {
 			addrs = append(addrs, n.Kafka)
 		}

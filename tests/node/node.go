@@ -118,6 +118,22 @@ func (n *Node) Start() {
 	}
 }
 
+// StartAll starts the nodes of a cluster at once, since none is ready before the others are there.
+func StartAll(tb testing.TB, nodes []*Node) {
+	tb.Helper()
+	var starting sync.WaitGroup
+	errs := make([]error, len(nodes))
+	for i, n := range nodes {
+		starting.Go(func() { errs[i] = n.TryStart() })
+	}
+	starting.Wait()
+	for i, err := range errs {
+		if err != nil {
+			tb.Fatalf("node %d: %v\n%s", i+1, err, nodes[i].LogTail(40))
+		}
+	}
+}
+
 // TryStart is Start with an error for what the process said instead of being ready.
 func (n *Node) TryStart() error {
 	cmd := exec.Command(n.binary, n.args...)
