@@ -29,7 +29,13 @@ func (l *Log) Append(b []byte, leaderEpoch int32, origin Origin) (Appended, erro
 		stamp = now.UnixMilli()
 	}
 	var few [4]record.Header
-	heads, err := inspect(few[:0], b, &cfg, origin, stamp)
+	heads, err := inspect(few[:0], b, &cfg, origin, stamp, now)
+	if err == nil && origin == FromClient && cfg.recodes(heads) {
+		recoded := recodeBuffers.Get().(*[]byte)
+		defer putRecoded(recoded)
+		*recoded, err = recode((*recoded)[:0], b, heads, &cfg)
+		b = *recoded
+	}
 	if err != nil {
 		return Appended{Base: -1, Last: -1, AppendTime: -1}, fmt.Errorf("append to %s: %w", l.o.Name, err)
 	}
@@ -58,7 +64,7 @@ func (l *Log) Append(b []byte, leaderEpoch int32, origin Origin) (Appended, erro
 }
 
 // inspect parses and checks all batches; no lock is held. It writes the append time, if there is one.
-func inspect(heads []record.Header, b []byte, cfg *Config, origin Origin, stamp int64) ([]record.Header, error) {
+func inspect(heads []record.Header, b []byte, cfg *Config, origin Origin, stamp int64, now time.Time) ([]record.Header, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("%w: no batch", ErrCorrupt)
 	}
@@ -71,7 +77,7 @@ func inspect(heads []record.Header, b []byte, cfg *Config, origin Origin, stamp 
 			return nil, classify(err)
 		}
 		if origin == FromClient {
-			if err := checkClient(&h, batch, cfg); err != nil {
+			if err := checkClient(&h, batch, cfg, now.UnixMilli()); err != nil {
 				return nil, err
 			}
 		}
@@ -95,43 +101,6 @@ func inspect(heads []record.Header, b []byte, cfg *Config, origin Origin, stamp 
 		}
 	}
 	return heads, nil
-}
-
-// checkClient refuses what a client may not send. Like LogValidator.
-func checkClient(h *record.Header, batch record.Batch, cfg *Config) error {
-	switch {
-	case h.Size() > int(cfg.MaxBatchBytes):
-		return fmt.Errorf("%w: %d bytes, max.message.bytes is %d", ErrTooLarge, h.Size(), cfg.MaxBatchBytes)
-	case h.Attributes.Control():
-		return fmt.Errorf("%w: control batch from a client", ErrInvalidRecord)
-	case h.Count == 0:
-		return fmt.Errorf("%w: batch without records", ErrInvalidRecord)
-	case h.LastOffsetDelta != h.Count-1:
-		return fmt.Errorf("%w: %d records, last offset delta %d", ErrInvalidRecord, h.Count, h.LastOffsetDelta)
-	case h.HasProducer() && (h.BaseSequence < 0 || h.ProducerEpoch < 0):
-		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d", ErrInvalidRecord, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-	case h.Attributes.Transactional() && !h.HasProducer():
-		return fmt.Errorf("%w: transactional batch without a producer id", ErrInvalidRecord)
-	case h.Attributes.LogAppendTime() && !cfg.LogAppendTime:
-		return fmt.Errorf("%w: timestamp type LogAppendTime from a client", ErrInvalidRecord)
-	case h.Attributes.DeleteHorizon():
-		return fmt.Errorf("%w: delete horizon from a client", ErrInvalidRecord)
-	}
-	if err := batch.CheckShape(h); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
-	}
-	if !cfg.Compact {
-		return nil
-	}
-	for r, err := range record.All(batch, 0) {
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
-		}
-		if r.Key == nil {
-			return fmt.Errorf("%w: record without a key in a compacted topic", ErrInvalidRecord)
-		}
-	}
-	return nil
 }
 
 func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, origin Origin, cfg *Config, now time.Time) (Appended, error) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/forebayhub/forebay/core/record"
 	"github.com/forebayhub/forebay/internal/vfs"
@@ -49,6 +50,39 @@ func BenchmarkAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 		})
+	}
+}
+
+// BenchmarkInspect is what an append costs before it is written: the CRC, and the walk over the records.
+func BenchmarkInspect(b *testing.B) {
+	for _, size := range []int{100, 1000} {
+		for codec := record.None; codec <= record.Zstd; codec++ {
+			b.Run(fmt.Sprintf("%s/%dB", codec, size), func(b *testing.B) {
+				w := record.NewBuilder()
+				w.Attributes = record.Attributes(codec)
+				value := make([]byte, size)
+				for i := range value {
+					value[i] = "0123456789abcdef"[i*i%97%16]
+				}
+				for i := 0; w.Size() < 16<<10; i++ {
+					w.Append(int64(i), nil, value)
+				}
+				n := w.Size()
+				one, err := w.Bytes()
+				if err != nil {
+					b.Fatal(err)
+				}
+				cfg := Config{}.withDefaults()
+				var few [4]record.Header
+				b.SetBytes(int64(n))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := inspect(few[:0], one, &cfg, FromClient, record.NoTimestamp, time.UnixMilli(1)); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -43,6 +43,9 @@ type Config struct {
 	TombstoneAge     time.Duration // delete.retention.ms; 0: 24 h
 	MinCompactionLag time.Duration // min.compaction.lag.ms
 	FileDeleteDelay  time.Duration // file.delete.delay.ms; 0: 60 s
+	TimestampBefore  time.Duration // message.timestamp.before.max.ms; 0: no bound
+	TimestampAfter   time.Duration // message.timestamp.after.max.ms; 0: no bound
+	Compression      Compression   // compression.type and its level
 }
 
 // Options open a Log.

@@ -14,6 +14,7 @@ import (
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/record"
 )
 
 // The tables by name.
@@ -263,36 +264,6 @@ func (c *Controller) PlannedConfigs(topic string, configs map[string]string) ([]
 	return c.topicConfigs(&image, topic), nil
 }
 
-// TimestampBounds are message.timestamp.before.max.ms and message.timestamp.after.max.ms of a topic, in
-// milliseconds. Every batch that a client appends asks, so nothing is allocated.
-func (c *Controller) TimestampBounds(image *metadata.Image, topic string) (before, after int64) {
-	return c.topicNumber(image, topic, timestampBefore), c.topicNumber(image, topic, timestampAfter)
-}
-
-var (
-	timestampBefore = topicByName["message.timestamp.before.max.ms"]
-	timestampAfter  = topicByName["message.timestamp.after.max.ms"]
-)
-
-// topicNumber is topicValue's value as a number, for a config whose default is a broker config without other units.
-func (c *Controller) topicNumber(image *metadata.Image, topic string, d *def) int64 {
-	v, ok := image.TopicConfigs[topic][d.name]
-	if !ok {
-		v, ok = image.BrokerConfigs[strconv.Itoa(int(c.node))][d.broker]
-	}
-	if !ok {
-		v, ok = image.BrokerConfigs[""][d.broker]
-	}
-	if !ok {
-		v, ok = c.static[d.broker]
-	}
-	if !ok {
-		v = d.value
-	}
-	n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64) // checked when it was set
-	return n
-}
-
 // BrokerConfigs lists every broker config that has a meaning here. For "" it lists
 // what is set for the whole cluster, as Kafka does.
 func (c *Controller) BrokerConfigs(node string) ([]ConfigEntry, error) {
@@ -444,6 +415,23 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 			TombstoneAge:     tiny(millis(number("delete.retention.ms"))),
 			MinCompactionLag: millis(number("min.compaction.lag.ms")),
 			FileDeleteDelay:  tiny(millis(number("file.delete.delay.ms"))),
+			TimestampBefore:  tiny(millis(number("message.timestamp.before.max.ms"))),
+			TimestampAfter:   tiny(millis(number("message.timestamp.after.max.ms"))),
+			Compression:      compression(value("compression.type"), func(codec string) int { return int(number("compression." + codec + ".level")) }),
 		},
 	}
+}
+
+// compression is what compression.type and its level mean to a log.
+func compression(name string, level func(codec string) int) commitlog.Compression {
+	c := commitlog.Compression{Set: name != "producer"}
+	for codec := record.Gzip; codec <= record.Zstd; codec++ {
+		if codec.String() == name {
+			c.Codec = codec
+			if codec != record.Snappy {
+				c.Level = level(name)
+			}
+		}
+	}
+	return c
 }

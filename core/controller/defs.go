@@ -24,14 +24,15 @@ const (
 // def is one config: what it is called, means, allows and defaults to. From the same
 // table come validation, DescribeConfigs and the hints for unknown names.
 type def struct {
-	name  string
-	typ   typ
-	value string // default
-	null  bool   // no default
-	lo    int64
-	hi    int64 // both 0: no bounds
-	enum  []string
-	doc   string
+	name   string
+	typ    typ
+	value  string // default
+	null   bool   // no default
+	lo     int64
+	hi     int64   // both 0: no bounds
+	except []int64 // within the bounds and still refused
+	enum   []string
+	doc    string
 	// broker is, for a topic config, the broker config that gives its default.
 	broker string
 	// dynamic says whether IncrementalAlterConfigs may change a broker config; others need a restart.
@@ -64,6 +65,9 @@ func (d *def) check(v string) error {
 			}
 			if n > d.hi {
 				return bad(fmt.Sprintf("Value must be no more than %d", d.hi))
+			}
+			if slices.Contains(d.except, n) {
+				return bad(fmt.Sprintf("%d is not allowed", n))
 			}
 		}
 	case double:
@@ -108,10 +112,10 @@ var topicDefs = []*def{
 	{name: "cleanup.policy", typ: list, value: "delete", enum: []string{"delete", "compact"}, broker: "log.cleanup.policy",
 		doc: "What becomes of old segments: delete them by retention, compact them to the last record of each key, or both."},
 	{name: "compression.type", typ: text, value: "producer", enum: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"}, broker: "compression.type",
-		doc: "Forebay keeps batches as the producer compressed them, whatever is set here."},
-	{name: "compression.gzip.level", typ: integer, value: "-1", lo: -1, hi: 9, broker: "compression.gzip.level", doc: "Level of gzip." + without},
-	{name: "compression.lz4.level", typ: integer, value: "9", lo: 1, hi: 17, broker: "compression.lz4.level", doc: "Level of lz4." + without},
-	{name: "compression.zstd.level", typ: integer, value: "3", lo: -131072, hi: 22, broker: "compression.zstd.level", doc: "Level of zstd." + without},
+		doc: "How batches are compressed in the log: producer leaves them as they came; any other value has the broker compress what came otherwise."},
+	{name: "compression.gzip.level", typ: integer, value: "-1", lo: -1, hi: 9, except: []int64{0}, broker: "compression.gzip.level", doc: "Level of gzip: 1 to 9, or -1 for its default."},
+	{name: "compression.lz4.level", typ: integer, value: "9", lo: 1, hi: 17, broker: "compression.lz4.level", doc: "Level of lz4: 9 is the fast compressor, the others take more time for fewer bytes."},
+	{name: "compression.zstd.level", typ: integer, value: "3", lo: -131072, hi: 22, broker: "compression.zstd.level", doc: "Level of zstd."},
 	{name: "delete.retention.ms", typ: long, value: "86400000", lo: 0, hi: maxLong, broker: "log.cleaner.delete.retention.ms",
 		doc: "How long a tombstone stays in a compacted topic."},
 	{name: "file.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, broker: "log.segment.delete.delay.ms",
@@ -218,7 +222,12 @@ var brokerDefs = []*def{
 	{name: "replica.fetch.wait.max.ms", typ: integer, value: "500", lo: 0, hi: maxInt, doc: "How long a follower's fetch waits for records."},
 	{name: "replica.fetch.max.bytes", typ: integer, value: "1048576", lo: 0, hi: maxInt, doc: "The most bytes of a partition that a follower fetches at once; a larger batch comes alone."},
 	{name: "replica.fetch.response.max.bytes", typ: integer, value: "10485760", lo: 0, hi: maxInt, doc: "The most bytes that a follower fetches at once."},
-	{name: "compression.type", typ: text, value: "producer", enum: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"}, dynamic: true, doc: "Default of compression.type." + without},
+	{name: "compression.type", typ: text, value: "producer", enum: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"}, dynamic: true, doc: "Default of compression.type."},
+	{name: "compression.gzip.level", typ: integer, value: "-1", lo: -1, hi: 9, except: []int64{0}, dynamic: true, doc: "Default of the topic's compression.gzip.level."},
+	{name: "compression.lz4.level", typ: integer, value: "9", lo: 1, hi: 17, dynamic: true, doc: "Default of the topic's compression.lz4.level."},
+	{name: "compression.zstd.level", typ: integer, value: "3", lo: -131072, hi: 22, dynamic: true, doc: "Default of the topic's compression.zstd.level."},
+	{name: "log.message.timestamp.before.max.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.before.max.ms."},
+	{name: "log.message.timestamp.after.max.ms", typ: long, value: "3600000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.after.max.ms."},
 	{name: "unclean.leader.election.enable", typ: boolean, value: "false", dynamic: true, doc: "Default of unclean.leader.election.enable." + without},
 	{name: "num.io.threads", typ: integer, value: "8", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},
 	{name: "num.network.threads", typ: integer, value: "3", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},

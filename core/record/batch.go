@@ -50,26 +50,11 @@ func (b Batch) PatchAppendTime(ts int64) {
 	b.Seal()
 }
 
+// PatchMaxTimestamp makes most (ms) the header's highest timestamp, which a client may have got wrong, and writes the new CRC.
+func (b Batch) PatchMaxTimestamp(most int64) {
+	binary.BigEndian.PutUint64(b[offMaxTimestamp:], uint64(most))
+	b.Seal()
+}
+
 // Seal writes the CRC.
 func (b Batch) Seal() { binary.BigEndian.PutUint32(b[offCRC:], b.Checksum()) }
-
-// CheckShape walks over the records of an uncompressed batch without reading them, and
-// says whether they fill it exactly and are as many as the header says. A compressed batch passes: its records are the
-// reader's to check.
-func (b Batch) CheckShape(h *Header) error {
-	if h.Attributes.Codec() != None {
-		return nil
-	}
-	body := b[HeaderSize:]
-	for i := int32(0); i < h.Count; i++ {
-		n, w := Varint(body)
-		if w <= 0 || n < minRecord || int64(n) > int64(len(body)-w) {
-			return fmt.Errorf("%w: record %d of %d does not fit", ErrCorrupt, i, h.Count)
-		}
-		body = body[w+int(n):]
-	}
-	if len(body) != 0 {
-		return fmt.Errorf("%w: %d bytes after the last record", ErrCorrupt, len(body))
-	}
-	return nil
-}

@@ -99,7 +99,7 @@ func (w *Builder) Bytes() (Batch, error) {
 		codec = None
 		w.Attributes &^= codecMask
 	}
-	if w.out, err = compress(codec, w.out, w.records); err != nil {
+	if w.out, err = compress(Compression{Codec: codec}, w.out, w.records); err != nil {
 		return nil, fmt.Errorf("compress batch: %w", err)
 	}
 	b, be := w.out, binary.BigEndian

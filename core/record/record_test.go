@@ -42,8 +42,12 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil || len(rest) != 0 {
 			t.Fatal(codec, err)
 		}
-		if err := errors.Join(one.Check(), one.CheckShape(&h)); err != nil {
+		scan, serr := one.Scan(&h)
+		if err := errors.Join(one.Check(), serr); err != nil {
 			t.Fatal(codec, err)
+		}
+		if scan != (Scan{MinTimestamp: 1_699_999_999_997, MaxTimestamp: 1_700_000_000_096, Keyless: 33}) {
+			t.Fatalf("%s: %+v", codec, scan)
 		}
 		if h.Count != 100 || h.LastOffset() != 1099 || h.MaxTimestamp != 1_700_000_000_096 || h.Attributes.Codec() != codec {
 			t.Fatalf("%+v", h)
@@ -163,7 +167,10 @@ func TestNoAllocation(t *testing.T) {
 	var r Reader
 	if n := testing.AllocsPerRun(100, func() {
 		h, one, _, err := Next(b)
-		if err != nil || one.Check() != nil || one.CheckShape(&h) != nil || r.Reset(h, one, 0) != nil {
+		if err != nil || one.Check() != nil {
+			t.Fatal("bad batch")
+		}
+		if _, err := one.Scan(&h); err != nil || r.Reset(h, one, 0) != nil {
 			t.Fatal("bad batch")
 		}
 		for r.Next() {
@@ -187,14 +194,15 @@ func FuzzBatch(f *testing.F) {
 				return
 			}
 			_ = one.Check()
-			_ = one.CheckShape(&h)
+			_, scanErr := one.Scan(&h)
 			_, _, _ = ParseMarker(&h, one)
 			if r.Reset(h, one, 1<<20) == nil {
 				if len(r.body) > 1<<20 && h.Attributes.Codec() != None {
 					t.Fatalf("%d bytes", len(r.body))
 				}
-				n := int32(0)
+				n, inOrder := int32(0), true
 				for r.Next() {
+					inOrder = inOrder && r.Record().OffsetDelta == n
 					n++
 					for v := range r.Record().HeaderList() {
 						_ = v
@@ -202,6 +210,12 @@ func FuzzBatch(f *testing.F) {
 				}
 				if r.Err() == nil && n != h.Count {
 					t.Fatalf("%d of %d records", n, h.Count)
+				}
+				if scanErr == nil && r.Err() != nil {
+					t.Fatalf("Scan has passed what a reader refuses: %v", r.Err())
+				}
+				if scanErr != nil && r.Err() == nil && inOrder {
+					t.Fatalf("Scan has refused what a reader passes: %v", scanErr)
 				}
 			}
 			b = rest

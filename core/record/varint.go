@@ -17,6 +17,10 @@ func Varint(b []byte) (v int32, w int) {
 
 // Varlong reads an int64, like Varint.
 func Varlong(b []byte) (v int64, w int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		u := uint64(b[0])
+		return int64(u>>1) ^ -int64(u&1), 1
+	}
 	u, w := uvarint(b, 10)
 	return int64(u>>1) ^ -int64(u&1), w
 }

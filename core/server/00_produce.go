@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -224,27 +225,8 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 		}
 		part.producerID, part.prodEpoch = batch.ProducerID, batch.ProducerEpoch
 	}
-	if part.p, err = s.d.Replicas.Partition(t.name, part.number); err != nil {
-		return err
-	}
-	return s.checkTimes(t.name, &batch)
-}
-
-// checkTimes refuses a batch whose clock is off: microseconds for milliseconds, mostly, which would keep a
-// segment from ever being deleted by age. The header tells, so nothing is decompressed.
-func (s *Server) checkTimes(topic string, batch *record.Header) error {
-	if batch.Attributes.LogAppendTime() {
-		return nil
-	}
-	img, now := s.d.Controller.Image(), time.Now().UnixMilli()
-	before, after := s.d.Controller.TimestampBounds(img, topic)
-	late := batch.MaxTimestamp > now && batch.MaxTimestamp-now > after
-	early := batch.BaseTimestamp != record.NoTimestamp && batch.BaseTimestamp < now && now-batch.BaseTimestamp > before && now-batch.BaseTimestamp > 0
-	if !late && !early || s.d.Controller.Settings(img, topic).Log.LogAppendTime {
-		return nil // with the log's own time the producer's does not count
-	}
-	return refuse(kerr.InvalidTimestamp, fmt.Sprintf("timestamps from %d to %d (ms) are too far from the log's clock, %d: before.max %d, after.max %d",
-		batch.BaseTimestamp, batch.MaxTimestamp, now, before, after))
+	part.p, err = s.d.Replicas.Partition(t.name, part.number)
+	return err
 }
 
 // guardTxn asks the transaction coordinator about partitions on which the
@@ -440,11 +422,29 @@ func appendProducedPart(dst []byte, v int16, part *producedPart, code int16) []b
 		dst = kbin.AppendInt64(dst, a.LogStart)
 	}
 	if v >= 8 {
-		dst = appendArrayLen(dst, flexible, 0) // record errors: a batch is refused as a whole
+		dst = appendRecordErrors(dst, flexible, part.err)
 		dst = appendNullableString(dst, flexible, messageOf(part.err))
 	}
 	if flexible {
 		dst = appendLeaderTag(dst, v >= 10 && part.leader >= 0, 0, part.leader, part.epoch)
+	}
+	return dst
+}
+
+// appendRecordErrors tells which records were at fault; the batch is refused as a whole (KIP-467).
+func appendRecordErrors(dst []byte, flexible bool, err error) []byte {
+	var bad *commitlog.RecordErrors
+	if !errors.As(err, &bad) {
+		return appendArrayLen(dst, flexible, 0)
+	}
+	dst = appendArrayLen(dst, flexible, len(bad.Records))
+	for i := range bad.Records {
+		r := &bad.Records[i]
+		dst = kbin.AppendInt32(dst, r.Index)
+		dst = appendNullableString(dst, flexible, &r.Message)
+		if flexible {
+			dst = append(dst, 0)
+		}
 	}
 	return dst
 }

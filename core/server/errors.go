@@ -28,6 +28,7 @@ var codes = []struct {
 	{commitlog.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
 	{commitlog.ErrCorrupt, kerr.CorruptMessage},
 	{commitlog.ErrTooLarge, kerr.MessageTooLarge},
+	{commitlog.ErrInvalidTimestamp, kerr.InvalidTimestamp},
 	{commitlog.ErrInvalidRecord, kerr.InvalidRecord},
 	{commitlog.ErrOldMagic, kerr.UnsupportedForMessageFormat},
 	{commitlog.ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -253,6 +255,49 @@ func TestMetadataByTopicID(t *testing.T) {
 		}
 		if got[1].ErrorCode != kerr.UnknownTopicID.Code || got[1].TopicID != [16]byte{1} {
 			t.Errorf("version %d: %+v", version, got[1])
+		}
+	}
+}
+
+// Which records are at fault is told one by one, from version 8 on (KIP-467).
+func TestProduceTellsRecordErrors(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("compacted", 1)
+	n.setTopic("compacted", "cleanup.policy", "compact")
+	w := record.NewBuilder()
+	w.Append(time.Now().UnixMilli(), []byte("k"), []byte("v"))
+	w.Append(time.Now().UnixMilli(), nil, []byte("v"))
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []int16{7, 8, 9, 13} {
+		p := call[*kmsg.ProduceResponse](n.dial(), produceRequest(version, topic, 0, -1, slices.Clone(b))).Topics[0].Partitions[0]
+		if p.ErrorCode != kerr.InvalidRecord.Code || p.BaseOffset != -1 {
+			t.Fatalf("version %d: %+v", version, p)
+		}
+		told := version >= 8
+		if told != (p.ErrorMessage != nil) || told != (len(p.ErrorRecords) == 1) || told && (p.ErrorRecords[0].RelativeOffset != 1 || p.ErrorRecords[0].ErrorMessage == nil) {
+			t.Errorf("version %d: %+v", version, p)
+		}
+	}
+}
+
+// compression.type takes effect on a log that is open.
+func TestProduceRecompresses(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("packed", 1)
+	values := slices.Repeat([]string{"the same value again and again"}, 20)
+	c := n.dial()
+	for i, name := range []string{"producer", "gzip", "snappy", "lz4", "zstd", "uncompressed"} {
+		n.setTopic("packed", "compression.type", name)
+		if p := call[*kmsg.ProduceResponse](c, produceRequest(9, topic, 0, -1, batch(t, values...))).Topics[0].Partitions[0]; p.ErrorCode != 0 {
+			t.Fatal(name, kerr.ErrorForCode(p.ErrorCode))
+		}
+		got := call[*kmsg.FetchResponse](c, fetchRequest(12, topic, int64(20*i))).Topics[0].Partitions[0].RecordBatches
+		h, err := record.Parse(got)
+		if want := strings.NewReplacer("producer", "none", "uncompressed", "none").Replace(name); err != nil || h.Attributes.Codec().String() != want {
+			t.Fatalf("%s: %+v, %v", name, h, err)
 		}
 	}
 }
