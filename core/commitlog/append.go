@@ -20,6 +20,15 @@ const relaxedSync = 64 << 20
 // A client's Append with a producer id must be one batch, as Kafka's clients send it: only then is it known what a
 // retry repeats. A refused Append has written nothing.
 func (l *Log) Append(b []byte, leaderEpoch int32, origin Origin) (Appended, error) {
+	return l.append(b, leaderEpoch, origin, Guard{})
+}
+
+// AppendGuarded is a client's Append under what Verify gave: ErrInvalidTxnState when a marker has come in between.
+func (l *Log) AppendGuarded(b []byte, leaderEpoch int32, g Guard) (Appended, error) {
+	return l.append(b, leaderEpoch, FromClient, g)
+}
+
+func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appended, error) {
 	l.mu.RLock()
 	cfg := l.cfg
 	l.mu.RUnlock()
@@ -41,7 +50,7 @@ func (l *Log) Append(b []byte, leaderEpoch int32, origin Origin) (Appended, erro
 	}
 
 	l.w.Lock()
-	a, err := l.appendLocked(b, heads, leaderEpoch, origin, &cfg, now)
+	a, err := l.appendLocked(b, heads, leaderEpoch, origin, g, &cfg, now)
 	l.w.Unlock()
 	a.AppendTime = stamp
 	if err != nil || a.Duplicate {
@@ -103,7 +112,7 @@ func inspect(heads []record.Header, b []byte, cfg *Config, origin Origin, stamp 
 	return heads, nil
 }
 
-func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, origin Origin, cfg *Config, now time.Time) (Appended, error) {
+func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, origin Origin, g Guard, cfg *Config, now time.Time) (Appended, error) {
 	a := Appended{Base: -1, Last: -1, LogStart: l.start}
 	if err := l.writable(); err != nil {
 		return a, err
@@ -124,6 +133,9 @@ func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, o
 				if is {
 					a.Base, a.Last, a.Duplicate = dup.first, dup.last, true
 					return a, nil
+				}
+				if !l.table.guarded(h, g) {
+					return a, fmt.Errorf("append to %s: %w: the transaction of producer %d was ended meanwhile", l.o.Name, ErrInvalidTxnState, h.ProducerID)
 				}
 			}
 			h.BaseOffset, h.LeaderEpoch = next, leaderEpoch

@@ -97,6 +97,7 @@ type Log struct {
 	cleanMore   bool      // that pass did not get to its end
 	seen        int64     // highest watermark that a caller has named
 	table       *table
+	guards      uint64       // given out by Verify
 	aborted     []abortedTxn // by marker offset
 	abortedDisk int64        // those with a marker below are in the .txnindex files
 	epochs      []epochEntry

@@ -83,6 +83,8 @@ type table struct {
 	byID    map[int64]*producer
 	open    []openTxn    // by first offset
 	decided []decidedTxn // by marker offset
+	// verifying is what the coordinator is being asked about; it does not outlive the process.
+	verifying map[int64]*verification
 }
 
 func newTable() *table { return &table{byID: map[int64]*producer{}} }
@@ -91,6 +93,9 @@ func newTable() *table { return &table{byID: map[int64]*producer{}} }
 // Like ProducerAppendInfo.
 func (t *table) check(h *record.Header, origin Origin) (dup batchMeta, is bool, err error) {
 	p := t.byID[h.ProducerID]
+	if v := t.verifying[h.ProducerID]; v != nil && origin == FromClient && v.epoch == h.ProducerEpoch && h.BaseSequence > v.lowest {
+		return dup, false, fmt.Errorf("%w: producer %d is still to bring sequence %d, the batch begins with %d", ErrOutOfOrderSequence, h.ProducerID, v.lowest, h.BaseSequence)
+	}
 	if p == nil {
 		// KIP-360: a producer that was forgotten (retention, expiry) may go on with any sequence.
 		return dup, false, nil
@@ -156,6 +161,9 @@ func (t *table) apply(h *record.Header, m record.Marker, marker bool, now int64)
 		p.bump(h.ProducerEpoch)
 	}
 	p.time = now
+	if h.Attributes.Transactional() || h.Attributes.Control() {
+		delete(t.verifying, p.id)
+	}
 	if h.Attributes.Control() {
 		if !marker {
 			return aborted, false
@@ -220,6 +228,11 @@ func (t *table) expire(before int64) {
 	for id, p := range t.byID {
 		if p.txnStart < 0 && p.time < before {
 			delete(t.byID, id)
+		}
+	}
+	for id, v := range t.verifying {
+		if v.time < before {
+			delete(t.verifying, id)
 		}
 	}
 }

@@ -205,6 +205,15 @@ func (p *Partition) check(epoch int32) (*term, error) {
 
 // Append appends batches as the leader. allISR refuses when the ISR is smaller than min.insync.replicas.
 func (p *Partition) Append(b []byte, epoch int32, origin commitlog.Origin, allISR bool) (commitlog.Appended, error) {
+	return p.append(epoch, allISR, func(leaderEpoch int32) (commitlog.Appended, error) { return p.log.Append(b, leaderEpoch, origin) })
+}
+
+// AppendGuarded is Append of a client's batch under a guard of the log's Verify.
+func (p *Partition) AppendGuarded(b []byte, epoch int32, g commitlog.Guard, allISR bool) (commitlog.Appended, error) {
+	return p.append(epoch, allISR, func(leaderEpoch int32) (commitlog.Appended, error) { return p.log.AppendGuarded(b, leaderEpoch, g) })
+}
+
+func (p *Partition) append(epoch int32, allISR bool, write func(leaderEpoch int32) (commitlog.Appended, error)) (commitlog.Appended, error) {
 	if !p.ready.Load() {
 		if err := p.prepareOnce(); err != nil {
 			return commitlog.Appended{}, err
@@ -224,7 +233,7 @@ func (p *Partition) Append(b []byte, epoch int32, origin commitlog.Origin, allIS
 			return commitlog.Appended{}, ErrNotEnough
 		}
 	}
-	a, err := p.log.Append(b, t.epoch, origin)
+	a, err := write(t.epoch)
 	if err == nil && p.tails.Load() > 0 {
 		p.mu.Lock()
 		tails := slices.Clone(p.mu.tails)

@@ -60,6 +60,8 @@ type producedPart struct {
 	epoch      int32
 	producerID int64 // of a transactional batch; -1: none
 	prodEpoch  int16
+	sequence   int32
+	guard      commitlog.Guard
 }
 
 var producedPool = sync.Pool{New: func() any { return &produced{ready: make(chan struct{}, 1)} }}
@@ -223,7 +225,7 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 		if tid == nil || *tid == "" {
 			return refuse(kerr.TransactionalIDAuthorizationFailed, "a transactional batch needs a transactional id")
 		}
-		part.producerID, part.prodEpoch = batch.ProducerID, batch.ProducerEpoch
+		part.producerID, part.prodEpoch, part.sequence = batch.ProducerID, batch.ProducerEpoch, batch.BaseSequence
 	}
 	part.p, err = s.d.Replicas.Partition(t.name, part.number)
 	return err
@@ -251,8 +253,8 @@ func (s *Server) guardTxn(ctx context.Context, p *produced, tid *string) {
 				part.err = partition.ErrNotLeader
 				continue
 			}
-			st, ok := part.p.Log().ProducerState(part.producerID)
-			if ok && st.TxnStart >= 0 && st.Epoch == part.prodEpoch {
+			var unknown bool
+			if part.guard, unknown = part.p.Log().Verify(part.producerID, part.prodEpoch, part.sequence); !unknown {
 				continue
 			}
 			if first < 0 {
@@ -273,7 +275,10 @@ func (s *Server) guardTxn(ctx context.Context, p *produced, tid *string) {
 	codes := s.d.TxnGuard.VerifyOrAdd(ctx, *tid, p.parts[first].producerID, p.parts[first].prodEpoch, ask, add)
 	for k, i := range which {
 		if k < len(codes) {
-			p.parts[i].err = guardError(codes[k], p.h.Version)
+			part := &p.parts[i]
+			if part.err = guardError(codes[k], p.h.Version); part.err != nil && !kerr.IsRetriable(part.err) {
+				part.p.Log().Unverified(part.producerID, part.guard)
+			}
 		}
 	}
 }
@@ -292,7 +297,7 @@ func (s *Server) appendAll(p *produced) (waits bool) {
 	for i := range p.parts {
 		part := &p.parts[i]
 		if part.err == nil {
-			part.appended, part.err = part.p.Append(part.records, partition.AnyEpoch, commitlog.FromClient, p.acks == -1)
+			part.appended, part.err = part.p.AppendGuarded(part.records, partition.AnyEpoch, part.guard, p.acks == -1)
 		}
 		part.records = nil
 		if part.err != nil {

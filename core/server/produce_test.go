@@ -189,3 +189,49 @@ func TestTransactionalProduceKIP890(t *testing.T) {
 		t.Fatalf("after the marker: code %d, %d calls", code, len(g.calls))
 	}
 }
+
+// intruder says yes, and lets the transaction be aborted before the answer is there.
+type intruder struct{ abort func() }
+
+func (g intruder) VerifyOrAdd(_ context.Context, _ string, _ int64, _ int16, parts []txn.TopicPartition, _ bool) []int16 {
+	g.abort()
+	return make([]int16, len(parts))
+}
+
+// KIP-890 for clients before transaction version 2, whose epoch an abort does not raise: between the coordinator's yes and the append a
+// marker may come in. The batch must not open a transaction that nobody ends.
+func TestAbortBetweenVerificationAndAppendKIP890(t *testing.T) {
+	var n *node
+	n = newNode(t, nodeOptions{deps: func(d *Deps) {
+		d.TxnGuard = intruder{func() {
+			p, err := n.set.Partition("orders", 0)
+			if err == nil {
+				_, err = p.Append(record.EndTxn(7, 0, record.Marker{Type: record.Abort}, 1000), -1, commitlog.FromCoordinator, true)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}}
+	}})
+	topic := n.topic("orders", 1)
+	w := record.NewBuilder()
+	w.Attributes, w.ProducerID, w.ProducerEpoch, w.BaseSequence = record.Transactional, 7, 0, 0
+	w.Append(1000, nil, []byte("v"))
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := produceRequest(11, topic, 0, -1, b)
+	id := "tx"
+	req.TransactionID = &id
+	if code := call[*kmsg.ProduceResponse](n.dial(), req).Topics[0].Partitions[0].ErrorCode; code != kerr.InvalidTxnState.Code {
+		t.Fatalf("code %d", code)
+	}
+	p, err := n.set.Partition("orders", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := p.Log(); l.EndOffset() != 1 || l.LastStable(l.EndOffset()) != 1 {
+		t.Fatalf("end %d, last stable %d", l.EndOffset(), l.LastStable(l.EndOffset()))
+	}
+}
