@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= 0.1.0-dev
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build test lint bench demo crash services services-down notices
+.PHONY: build test lint bench demo crash soak services services-down notices
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/forebay ./cmd/forebay
@@ -36,6 +36,10 @@ demo: build
 # The long crash test: what CI runs small.
 crash: services
 	$(GO) test ./tests/crash -run Embedded -v -count=1 -timeout 90m -args -rows=200000 -lines=200000 -kills=20 -servers
+
+# What is too long for CI, part by part; reports go to docs/soak. What has passed is not run again. More: go run ./tests/soak -h
+soak:
+	$(GO) run ./tests/soak
 
 notices:
 	$(GO) run ./internal/notices > THIRD_PARTY_NOTICES.md

@@ -199,6 +199,9 @@ func (n *Node) Kill() { _ = n.end(syscall.SIGKILL) } // it says that it was kill
 // Stop is SIGTERM; it returns what the process ended with.
 func (n *Node) Stop() error { return n.end(syscall.SIGTERM) }
 
+// Quit is SIGQUIT: Go's runtime writes the stack of every goroutine into the log and ends.
+func (n *Node) Quit() { _ = n.end(syscall.SIGQUIT) } // it says so
+
 func (n *Node) end(sig syscall.Signal) error {
 	if n.cmd == nil {
 		return nil

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type options struct {
+	kills, cuts   int
+	fuzz          time.Duration
+	workers, rate int
+	load          time.Duration
+}
+
+type part struct {
+	about string // what a reader of the report must know
+	runs  func(options) ([]run, error)
+}
+
+var parts = map[string]part{
+	"load": {
+		about: "Mixed load: records of 100 B and 1 KB in five codecs, transactions, a group whose members come and go, a compacted topic, topics and groups created and deleted, " +
+			"connections that come and go, durability power-safe. Nothing may fail; resident memory and descriptors must not grow in the last three quarters " +
+			"(`judge` in tests/load says what that means); no goroutine may be left when the clients are gone.",
+		runs: func(o options) ([]run, error) {
+			return []run{test(fmt.Sprintf("%v at %d records/s", o.load, o.rate), "./tests/load", "TestMixedLoad", o.load+10*time.Minute, "-for="+o.load.String(), "-rate="+strconv.Itoa(o.rate))}, nil
+		},
+	},
+	"fuzz": {
+		about: "Every fuzzer of the repository, one after the other, each for the time in its name.",
+		runs:  fuzzers,
+	},
+}
+
+// partNames in the order in which they run: the short ones first.
+func partNames() []string { return []string{"load", "fuzz"} }
+
+// goFiles is what a test of the whole node depends on.
+var goFiles = []string{"*.go", "go.mod"}
+
+// test is one go test with a seed of its own.
+func test(name, pkg, pattern string, timeout time.Duration, args ...string) run {
+	seed := strconv.FormatUint(rand.Uint64()>>1, 10)
+	return run{
+		name: name, watches: goFiles, seed: seed, figure: logged,
+		args: append([]string{"test", pkg, "-run", pattern, "-count=1", "-v", "-timeout", timeout.String(), "-args", "-seed=" + seed}, args...),
+	}
+}
+
+var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+
+// first are the rooms where a bug would be worst.
+var first = []string{"core/server", "core/record", "core/commitlog", "core/wire", "core/metadata", "core/consensus", "core/group", "core/txn", "core/statelog"}
+
+// fuzzers finds them in the sources, which is what `go test -list '^Fuzz' ./...` would compile everything for.
+func fuzzers(o options) (runs []run, err error) {
+	err = filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := d.Name(); d.IsDir() && path != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		dir := filepath.Dir(path)
+		for _, m := range fuzzFunc.FindAllStringSubmatch(string(text), -1) {
+			runs = append(runs, run{
+				name: fmt.Sprintf("%s %s for %v", dir, m[1], o.fuzz), watches: []string{dir}, figure: fuzzed,
+				args: []string{"test", "./" + dir, "-run", "^$", "-fuzz", "^" + m[1] + "$", "-fuzztime", o.fuzz.String(), "-parallel", strconv.Itoa(o.workers)},
+			})
+		}
+		return nil
+	})
+	rank := func(r run) int {
+		at := slices.IndexFunc(first, func(dir string) bool { return strings.HasPrefix(r.name, dir+" ") })
+		if at < 0 {
+			return len(first)
+		}
+		return at
+	}
+	slices.SortStableFunc(runs, func(a, b run) int { return rank(a) - rank(b) })
+	return runs, err
+}
