@@ -60,6 +60,8 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 		r.Err = next.fenceNode(c)
 	case *AlterPartition:
 		r = next.alterPartition(c)
+	case *AlterQuotas:
+		r.Err = next.alterQuotas(c)
 	default:
 		r.Err = fmt.Errorf("%w: %T", ErrInvalidCommand, c)
 	}

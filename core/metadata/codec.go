@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -28,6 +29,8 @@ func (e *encoder) string(v string)    { e.uint(uint64(len(v))); e.b = append(e.b
 func (e *encoder) id(v TopicID)       { e.b = append(e.b, v[:]...) }
 func (e *encoder) nodes(v []NodeID)   { encodeList(e, v, func(n NodeID) { e.int(int64(n)) }) }
 func (e *encoder) strings(v []string) { encodeList(e, v, e.string) }
+
+func (e *encoder) float(v float64)    { e.b = binary.BigEndian.AppendUint64(e.b, math.Float64bits(v)) }
 
 func (e *encoder) bool(v bool) {
 	if v {
@@ -123,6 +126,16 @@ func (d *decoder) int16() int16 {
 		return 0
 	}
 	return int16(v)
+}
+
+func (d *decoder) float() float64 {
+	if len(d.b) < 8 {
+		d.fail("short")
+		return 0
+	}
+	v := math.Float64frombits(binary.BigEndian.Uint64(d.b))
+	d.b = d.b[8:]
+	return v
 }
 
 func (d *decoder) string() string {

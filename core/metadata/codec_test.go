@@ -81,6 +81,7 @@ func FuzzDecode(f *testing.F) {
 		&AllocateProducerIDs{Node: 1, Count: 1000},
 		&SetFeatures{Levels: map[string]int16{"f": 2}},
 		&SetClusterID{ID: "c"},
+		&AlterQuotas{Changes: []QuotaChange{{Entity: QuotaEntity{User: QuotaName{true, "u"}}, Key: "producer_byte_rate", Value: 1024}}},
 	} {
 		f.Add(Encode(c))
 	}

@@ -27,6 +27,7 @@ const (
 	kindSetClusterID
 	kindFenceNode
 	kindAlterPartition
+	kindAlterQuotas
 )
 
 // RegisterNode announces a node that has just started. Every partition that it
@@ -171,6 +172,8 @@ func newCommand(kind byte) Command {
 		return &FenceNode{}
 	case kindAlterPartition:
 		return &AlterPartition{}
+	case kindAlterQuotas:
+		return &AlterQuotas{}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type Image struct {
 	// Deleted are the ids of the topics deleted last, oldest first, at most MaxDeleted: their
 	// folders may be removed even when a crash came between the deletion and the removal (invariant 8).
 	Deleted []TopicID
+	Quotas  *ClientQuotas // nil: none is set
 }
 
 // Node is a registered node.

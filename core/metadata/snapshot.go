@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// ImageVersion is the version of an encoded Image, after its magic bytes.
-const ImageVersion = 1
+// ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end.
+const ImageVersion = 2
 
 const imageMagic = "FBIM"
 
@@ -43,6 +43,7 @@ func EncodeImage(i *Image) []byte {
 	e.int(i.NextProducerID)
 	e.levels(i.Features)
 	encodeList(e, i.Deleted, e.id)
+	e.quotas(i.Quotas)
 	return e.b
 }
 
@@ -52,8 +53,9 @@ func DecodeImage(b []byte) (*Image, error) {
 		return nil, fmt.Errorf("%w: not an image", ErrCorrupt)
 	}
 	d := &decoder{b: b[len(imageMagic):]}
-	if v := d.uint(); d.err == nil && v != ImageVersion {
-		return nil, fmt.Errorf("%w: image version %d, this node knows %d", ErrVersion, v, ImageVersion)
+	version := d.uint()
+	if d.err == nil && (version == 0 || version > ImageVersion) {
+		return nil, fmt.Errorf("%w: image version %d, this node knows up to %d", ErrVersion, version, ImageVersion)
 	}
 	i := NewImage()
 	i.Index, i.ClusterID = d.uint(), d.string()
@@ -70,6 +72,9 @@ func DecodeImage(b []byte) (*Image, error) {
 	i.NextProducerID = d.int()
 	i.Features = d.levels()
 	i.Deleted = decodeList(d, d.id)
+	if version >= 2 {
+		i.Quotas = d.quotas()
+	}
 	if err := d.finish(); err != nil {
 		return nil, err
 	}

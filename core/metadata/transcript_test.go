@@ -221,6 +221,23 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 		change.LeaderEpoch, change.PartitionEpoch = Epoch(lineArgs{"n": le}.int("n")), Epoch(lineArgs{"n": pe}.int("n"))
 		change.ISR = registrations(a["isr"])
 		return &AlterPartition{Changes: []ISRChange{change}}
+	case "quota": // quota user=a client=* set=producer_byte_rate:1024 remove=consumer_byte_rate
+		var e QuotaEntity
+		for k, n := range map[string]*QuotaName{"user": &e.User, "client": &e.ClientID, "ip": &e.IP} {
+			if v, ok := a[k]; ok {
+				*n = QuotaName{true, strings.Trim(v, "*")}
+			}
+		}
+		c := &AlterQuotas{}
+		set := pairs(a["set"])
+		for _, k := range slices.Sorted(maps.Keys(set)) {
+			v, _ := strconv.ParseFloat(set[k], 64)
+			c.Changes = append(c.Changes, QuotaChange{Entity: e, Key: k, Value: v})
+		}
+		if k := a["remove"]; k != "" {
+			c.Changes = append(c.Changes, QuotaChange{Entity: e, Key: k, Remove: true})
+		}
+		return c
 	case "cluster":
 		return &SetClusterID{ID: a["id"]}
 	}
@@ -258,6 +275,9 @@ func show(i *Image) string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(i.BrokerConfigs)) {
 		fmt.Fprintf(&b, "broker %q configs %v\n", name, i.BrokerConfigs[name])
+	}
+	for _, e := range i.Quotas.Entities() {
+		fmt.Fprintf(&b, "quotas of user %v client %v ip %v: %v\n", e.User, e.ClientID, e.IP, i.Quotas.Of(e))
 	}
 	return b.String()
 }
