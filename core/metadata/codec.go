@@ -30,7 +30,7 @@ func (e *encoder) id(v TopicID)       { e.b = append(e.b, v[:]...) }
 func (e *encoder) nodes(v []NodeID)   { encodeList(e, v, func(n NodeID) { e.int(int64(n)) }) }
 func (e *encoder) strings(v []string) { encodeList(e, v, e.string) }
 
-func (e *encoder) float(v float64)    { e.b = binary.BigEndian.AppendUint64(e.b, math.Float64bits(v)) }
+func (e *encoder) float(v float64) { e.b = binary.BigEndian.AppendUint64(e.b, math.Float64bits(v)) }
 
 func (e *encoder) bool(v bool) {
 	if v {
