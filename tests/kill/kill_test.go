@@ -29,6 +29,7 @@ var (
 const (
 	producers  = 3
 	partitions = 3
+	burst      = 100 // records of an idempotent producer at a time; a few bursts are in flight when the disk is slow
 )
 
 // ledger is what producers were told: per producer the numbers that were acknowledged.
@@ -62,18 +63,19 @@ func (l *ledger) count() (n int) {
 }
 
 // TestNothingAckedIsLost is gate 1 of the log: after every kill what was acknowledged is there, once, where it was
-// said to be, in order; a group's committed offset never steps back; aborted records stay unseen.
+// said to be, in order; what was read is as it was; a group's committed offset never steps back; a transaction is seen whole or
+// not at all. Compaction and retention run all the time.
 func TestNothingAckedIsLost(t *testing.T) {
 	t.Logf("seed %d", *seed)
 	random := rand.New(rand.NewPCG(*seed, 1))
-	n := node.New(t, "--data", t.TempDir(), "--durability", *durability)
+	n := node.New(t, "--data", t.TempDir(), "--durability", *durability, "--set", "log.retention.check.interval.ms=100", "--set", "log.segment.delete.delay.ms=100")
 	n.Start()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	admin := client(t, n.Kafka)
-	if _, err := kadm.NewClient(admin).CreateTopics(ctx, partitions, 1, nil, "numbers", "txn"); err != nil {
-		t.Fatal(err)
-	}
+	admin := kadm.NewClient(client(t, n.Kafka))
+	create(t, admin, partitions, nil, "numbers", "txn")
+	create(t, admin, 1, map[string]string{"cleanup.policy": "compact", "segment.ms": "200", "delete.retention.ms": "100"}, "table")
+	create(t, admin, 1, map[string]string{"segment.bytes": "1048576", "retention.bytes": "2097152"}, "short")
 
 	l := &ledger{acked: map[string]map[int64]place{}, max: map[string]int64{}}
 	var wg sync.WaitGroup
@@ -82,9 +84,19 @@ func TestNothingAckedIsLost(t *testing.T) {
 		go func() { defer wg.Done(); produce(ctx, t, n.Kafka, fmt.Sprintf("p%d", i), l) }()
 		go func() { defer wg.Done(); transact(ctx, t, n.Kafka, fmt.Sprintf("t%d", i), l) }()
 	}
-	wg.Add(1)
 	var steppedBack error
-	go func() { defer wg.Done(); steppedBack = commitOffsets(ctx, t, n.Kafka) }()
+	wg.Go(func() { steppedBack = commitOffsets(ctx, t, n.Kafka) })
+	keys, group, saw := &table{}, &readers{acked: map[int32]int64{}}, newWitness()
+	wg.Go(func() { keys.write(ctx, client(t, n.Kafka), rand.New(rand.NewPCG(*seed, 2))) })
+	wg.Go(func() { fill(ctx, client(t, n.Kafka)) })
+	wg.Go(func() {
+		saw.follow(ctx, client(t, n.Kafka, kgo.ConsumeTopics("numbers", "txn", "table", "short"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords()))
+	})
+	for range 2 {
+		wg.Go(func() {
+			group.member(ctx, client(t, n.Kafka, kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("txn"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.DisableAutoCommit()))
+		})
+	}
 
 	slowest := time.Duration(0)
 	for k := range *kills {
@@ -101,6 +113,13 @@ func TestNothingAckedIsLost(t *testing.T) {
 		n.Kill()
 		n.Start()
 		slowest = max(slowest, n.ReadyAfter)
+		last := int64(500)
+		if k%50 == 49 {
+			last = 1 << 62 // all of it
+		}
+		if err := errors.Join(saw.reread(t, n.Kafka, last), group.check(ctx, admin)); err != nil {
+			t.Fatalf("after kill %d: %v", k, err)
+		}
 	}
 	pause(ctx, 2*time.Second)
 	stop()
@@ -108,8 +127,28 @@ func TestNothingAckedIsLost(t *testing.T) {
 	if steppedBack != nil {
 		t.Fatal(steppedBack)
 	}
-	t.Logf("%d kills, %d records acknowledged, slowest start %v", *kills, l.count(), slowest)
+	t.Logf("soak: %d kills, %d records acknowledged, slowest start %v", *kills, l.count(), slowest)
 	verify(t, n.Kafka, l)
+	keys.verify(t, n.Kafka)
+	if err := errors.Join(saw.reread(t, n.Kafka, 1<<62), group.check(context.Background(), admin)); err != nil {
+		t.Fatal(err)
+	}
+	if len(group.acked) != partitions || saw.start[spot{"short", 0}] == 0 {
+		t.Errorf("the group committed %v, retention went to %v: too little happened", group.acked, saw.start)
+	}
+	t.Logf("soak: %d offsets read again with their first content; group offsets %v", saw.count(), group.acked)
+}
+
+func create(t *testing.T, admin *kadm.Client, partitions int32, configs map[string]string, topics ...string) {
+	t.Helper()
+	given := map[string]*string{}
+	for k, v := range configs {
+		given[k] = &v
+	}
+	all, err := admin.CreateTopics(context.Background(), partitions, 1, given, topics...)
+	if err = errors.Join(err, all.Error()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // pause waits between random events; nothing depends on its length.
@@ -147,8 +186,8 @@ func produce(ctx context.Context, t *testing.T, addr, name string, l *ledger) {
 				l.ack(name, n, place{r.Partition, r.Offset})
 			}
 		})
-		if n%50 == 0 {
-			pause(ctx, time.Millisecond)
+		if n%burst == burst-1 {
+			pause(ctx, 60*time.Millisecond)
 		}
 	}
 	flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -266,6 +305,22 @@ func verify(t *testing.T, addr string, l *ledger) {
 		}
 		last[name][r.Partition] = number
 	}
+	whole := map[string]map[int64]int{} // transactional producer -> transaction -> records of it
+	for name, numbers := range found {
+		for number := range numbers {
+			if whole[name] == nil {
+				whole[name] = map[int64]int{}
+			}
+			whole[name][number/5]++
+		}
+	}
+	for name, txns := range whole {
+		for txn, records := range txns {
+			if name[0] == 't' && records != 5 {
+				t.Errorf("%s's transaction %d is torn: %d of its 5 records are there", name, txn, records)
+			}
+		}
+	}
 	lost := 0
 	for name, numbers := range l.acked {
 		for number, at := range numbers {
@@ -283,7 +338,7 @@ func verify(t *testing.T, addr string, l *ledger) {
 	if lost > 0 {
 		t.Errorf("%d acknowledged records are lost", lost)
 	}
-	t.Logf("%d records read back", len(committed))
+	t.Logf("soak: %d records read back", len(committed))
 }
 
 func readAll(t *testing.T, addr string, level kgo.IsolationLevel) []*kgo.Record {

@@ -116,7 +116,7 @@ func perform(ctx context.Context, part string, r run) (row, error) {
 	if err := os.MkdirAll("bin/soak", 0o755); err != nil {
 		return row{}, err
 	}
-	log, err := os.Create(filepath.Join("bin/soak", part+"-"+strings.NewReplacer("/", "-", " ", "-").Replace(r.name)+".log"))
+	log, err := os.Create(filepath.Join("bin/soak", part+"-"+strings.NewReplacer("/", "-", " ", "-").Replace(strings.ReplaceAll(r.name, ",", ""))+".log"))
 	if err != nil {
 		return row{}, err
 	}

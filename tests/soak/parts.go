@@ -25,6 +25,20 @@ type part struct {
 }
 
 var parts = map[string]part{
+	"kills": {
+		about: "SIGKILLs of the real binary, a hundred to a log, under idempotent and transactional producers, groups that commit, compaction and retention: nothing acknowledged is lost, " +
+			"nothing is there twice, no offset has two contents, no transaction is torn or seen although it was aborted, no group steps back, and each life serves by itself.",
+		runs: func(o options) (runs []run, err error) {
+			for _, durability := range []string{"power-safe", "relaxed"} {
+				for from := 0; from < o.kills; from += 100 {
+					to := min(from+100, o.kills)
+					runs = append(runs, test(fmt.Sprintf("%s, kills %d to %d", durability, from+1, to), "./tests/kill", ".", 40*time.Minute,
+						"-kills="+strconv.Itoa(to-from), "-durability="+durability))
+				}
+			}
+			return runs, nil
+		},
+	},
 	"load": {
 		about: "Mixed load: records of 100 B and 1 KB in five codecs, transactions, a group whose members come and go, a compacted topic, topics and groups created and deleted, " +
 			"connections that come and go, durability power-safe. Nothing may fail; resident memory and descriptors must not grow in the last three quarters " +
@@ -40,7 +54,7 @@ var parts = map[string]part{
 }
 
 // partNames in the order in which they run: the short ones first.
-func partNames() []string { return []string{"load", "fuzz"} }
+func partNames() []string { return []string{"kills", "load", "fuzz"} }
 
 // goFiles is what a test of the whole node depends on.
 var goFiles = []string{"*.go", "go.mod"}
