@@ -35,6 +35,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	run("transactions", b.txns.Run)
 	run("replicas", b.replicas.Run)
 	run("maintenance", b.maintain)
+	run("compaction", b.clean)
 
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
@@ -136,7 +137,7 @@ func (b *Broker) close(mark bool) error {
 // firstMaintenance is when logs are looked at for the first time; not at once, so that a start has the disk for itself.
 const firstMaintenance = 30 * time.Second
 
-// maintain looks after retention and compaction, log by log, in one goroutine.
+// maintain looks after retention, log by log, in one goroutine.
 func (b *Broker) maintain(ctx context.Context) error {
 	every := b.control.Duration("log.retention.check.interval.ms")
 	timer := time.NewTimer(min(firstMaintenance, every))

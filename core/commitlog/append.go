@@ -3,6 +3,7 @@ package commitlog
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"path"
 	"time"
 
@@ -61,10 +62,12 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 		return a, nil
 	}
 	l.mu.RLock()
-	background := l.unsynced >= relaxedSync || len(l.segs) > 0 && l.synced.base < l.segs[len(l.segs)-1].base
+	background := l.durable < l.leo || l.unsynced >= relaxedSync || len(l.segs) > 0 && l.synced.base < l.segs[len(l.segs)-1].base
 	l.mu.RUnlock()
 	if background {
 		l.syncer.mark(l)
+	} else if cfg.FlushAge > 0 {
+		l.syncIn(cfg.FlushAge)
 	}
 	if l.o.Advanced != nil {
 		l.o.Advanced()
@@ -148,7 +151,11 @@ func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, o
 	if !l.syncer.space.room(l.fs, path.Dir(l.dir), int64(len(b)), origin == FromCoordinator, now) {
 		return a, fmt.Errorf("append to %s: %w: %s", l.o.Name, ErrDiskFull, l.dir)
 	}
-	s, err := l.prepare(int64(len(b)), next-1, cfg, now)
+	newest := record.NoTimestamp
+	for i := range heads {
+		newest = max(newest, heads[i].MaxTimestamp)
+	}
+	s, err := l.prepare(int64(len(b)), next-1, newest, cfg, now)
 	if err != nil {
 		return a, err
 	}
@@ -184,11 +191,36 @@ func (l *Log) patch(b []byte, heads []record.Header, origin Origin) error {
 	return nil
 }
 
-// prepare gives the segment that takes n more bytes up to offset last: the active one, or a new one.
-func (l *Log) prepare(n, last int64, cfg *Config, now time.Time) (*segment, error) {
+// old tells whether a segment has reached segment.ms: by the clock, or by the time between its first batch and the one that
+// is to come, as Kafka counts, so that old records that are loaded anew do not all lie in one segment.
+func (s *segment) old(newest int64, cfg *Config, now time.Time) (bool, error) {
+	age := cfg.SegmentAge
+	if cfg.Compact && cfg.MaxCompactionLag > 0 {
+		age = min(age, cfg.MaxCompactionLag)
+	}
+	age -= s.jitter
+	if now.Sub(s.created) >= age {
+		return true, nil
+	}
+	if newest < 0 {
+		return false, nil
+	}
+	first, ok, err := s.begun(now)
+	return ok && newest-first > age.Milliseconds(), err
+}
+
+// prepare gives the segment that takes n more bytes up to offset last and time newest: the active one, or a new one.
+func (l *Log) prepare(n, last, newest int64, cfg *Config, now time.Time) (*segment, error) {
 	if len(l.segs) > 0 {
 		s := l.segs[len(l.segs)-1]
-		full := s.size > 0 && (s.size+n > cfg.SegmentBytes || now.Sub(s.created) >= cfg.SegmentAge || s.index.bytes() >= maxIndexBytes)
+		full := s.size > 0 && (s.size+n > cfg.SegmentBytes || s.index.bytes()+offsetWidth > int(cfg.IndexFileBytes) || s.times.bytes()+timeWidth > int(cfg.IndexFileBytes))
+		if !full && s.size > 0 {
+			old, err := s.old(newest, cfg, now)
+			if err != nil {
+				return nil, l.fail(err)
+			}
+			full = old
+		}
 		if !full && last-s.base <= math.MaxInt32 && s.size+n <= math.MaxUint32 {
 			if l.active == nil {
 				h, err := s.open(false, now)
@@ -216,6 +248,12 @@ func (l *Log) roll(now time.Time) (*segment, error) {
 	}
 	s := newSegment(l.fs, l.dir, l.leo, now)
 	s.sound = true
+	l.mu.RLock()
+	most := min(l.cfg.SegmentJitter, l.cfg.SegmentAge)
+	l.mu.RUnlock()
+	if most > 0 {
+		s.jitter = rand.N(most)
+	}
 	h, err := s.open(true, now)
 	if err != nil {
 		return nil, l.writeError(err)
@@ -266,6 +304,7 @@ func (l *Log) publish(s *segment, b []byte, heads []record.Header, pos int64, cf
 	defer l.mu.Unlock()
 	if s.size == 0 {
 		s.created = now
+		s.first.Store(heads[0].MaxTimestamp + 1)
 	}
 	for i := range heads {
 		h := &heads[i]
@@ -274,12 +313,19 @@ func (l *Log) publish(s *segment, b []byte, heads []record.Header, pos int64, cf
 		pos += int64(h.Size())
 		b = b[h.Size():]
 	}
+	before := l.leo
 	l.leo = heads[len(heads)-1].LastOffset() + 1
 	l.unsynced += pos - s.size
 	s.size = pos
-	if l.o.Durability == Relaxed {
+	if l.o.Durability == Relaxed && l.durable == before && !l.flushDueLocked() {
 		l.durable = l.leo
 	}
+}
+
+// flushDueLocked tells whether a Relaxed log has as many records that are not synced as flush.messages allows. Then what
+// comes is durable only with the next sync, as Kafka flushes before it answers.
+func (l *Log) flushDueLocked() bool {
+	return l.cfg.FlushMessages > 0 && l.leo-l.synced.offset >= l.cfg.FlushMessages
 }
 
 // applyLocked takes a batch into the leader epochs, the producers and the transactions.

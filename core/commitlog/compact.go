@@ -21,11 +21,21 @@ import (
 //     a tombstone;
 //   - a batch that is left without records stays, empty, when it holds its producer's last sequence.
 //
-// A pass runs when at least half of the bytes have come since the last one, or that one's memory was used up. It reads without a lock
-// and takes the log's lock only to swap files.
+// A pass runs when more than min.cleanable.dirty.ratio of the bytes have come since the last one, when something that it has not seen is
+// older than max.compaction.lag.ms, or when a delete horizon may be over. Its memory is bounded: keys that do not fit are
+// for another pass, which follows at once. It reads without a lock and takes the log's lock only to swap files.
 
-// maxKeys bounds the memory of a pass: about 40 bytes each. What does not fit waits for the next pass.
-const maxKeys = 1 << 20
+// Cleaning bounds what a Clean takes.
+type Cleaning struct {
+	// Memory is the bytes of the map of keys; 24 a key. Zero means 128 MiB. Like log.cleaner.dedupe.buffer.size.
+	Memory int64
+	// Pace is called with the bytes that were read or written, with no lock held, and may block
+	// (log.cleaner.io.max.bytes.per.second). Its error ends the pass, which then has changed nothing. Nil: no bound.
+	Pace func(n int) error
+}
+
+// errPaced marks an error of Pace.
+var errPaced = errors.New("compaction was told to end")
 
 // keyHash stands for a key. With 128 random-seeded bits two keys of a log never meet in practice.
 type keyHash [2]uint64
@@ -38,9 +48,9 @@ type cleaner struct {
 	segs    []*segment
 	end     int64 // records at or above are not looked at
 	seeds   [2]maphash.Seed
-	last    map[keyHash]int64 // newest offset of a key in the dirty part
-	keys    int               // bound of last
-	more    bool              // memory was used up: the rest is for the next pass
+	last    *offsetMap // of the dirty part
+	pace    func(n int) error
+	more    bool // memory was used up: the rest is for the next pass
 	aborted map[int64][]AbortedTxn
 	tails   map[int64]int64 // a producer's last batch's last offset
 	live    map[int64]bool  // producers of whose running transaction a batch was kept
@@ -48,47 +58,84 @@ type cleaner struct {
 	builder *record.Builder
 }
 
-// compact makes one pass if it is worth it.
-func (l *Log) compact(hw int64, cfg *Config, now time.Time) error {
+// Clean compacts below hw, if cleanup.policy says so and it is worth it, in as many passes as memory asks for. Called from time to
+// time by the owner; beside everything else, but one Clean at a time.
+func (l *Log) Clean(hw int64, o Cleaning) error {
+	for {
+		l.mu.RLock()
+		cfg := l.cfg
+		l.mu.RUnlock()
+		if !cfg.Compact {
+			return nil
+		}
+		more, err := l.compact(hw, &cfg, o, l.now())
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// Compacts says whether cleanup.policy asks for Clean.
+func (l *Log) Compacts() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.cfg.Compact
+}
+
+// compact makes one pass if it is worth it; more tells that another one should follow.
+func (l *Log) compact(hw int64, cfg *Config, o Cleaning, now time.Time) (more bool, err error) {
 	if !l.compacting.TryLock() {
-		return nil
+		return false, nil
 	}
 	defer l.compacting.Unlock()
-	c := &cleaner{l: l, cfg: cfg, now: now.UnixMilli(), keys: l.maxKeys, builder: record.NewBuilder(),
-		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, last: map[keyHash]int64{}}
+	if o.Memory == 0 {
+		o.Memory = 128 << 20
+	}
+	c := &cleaner{l: l, cfg: cfg, now: now.UnixMilli(), builder: record.NewBuilder(), pace: o.Pace,
+		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, last: newOffsetMap(o.Memory)}
+	done, err := c.run(hw, now)
+	if noSpace(err) || errors.Is(err, errGone) {
+		l.log.Warn("compaction stopped and will try again", "log", l.o.Name, "error", err)
+		return false, nil
+	}
+	if errors.Is(err, errPaced) {
+		return false, nil
+	}
+	return done && c.more, err
+}
+
+// run makes the pass; done says that it was worth one.
+func (c *cleaner) run(hw int64, now time.Time) (done bool, err error) {
+	l := c.l
 	from, worth, err := c.plan(hw, now)
 	if err != nil || !worth {
-		return err
+		return false, err
 	}
 	if err := c.index(from); err != nil {
-		return err
+		return false, err
 	}
 	c.facts()
 	for _, group := range c.groups() {
 		if err := c.clean(group); err != nil {
-			if noSpace(err) || errors.Is(err, errGone) {
-				l.log.Warn("compaction stopped and will try again", "log", l.o.Name, "error", err)
-				return nil
-			}
-			return err
+			return false, err
 		}
 	}
 	l.w.Lock()
 	defer l.w.Unlock()
 	if err := l.writable(); err != nil {
-		return err
+		return false, err
 	}
 	cleaned := min(c.end, l.leo)
 	if err := l.writeBounds(bounds{start: l.start, cleaned: cleaned}); err != nil {
 		if noSpace(err) {
-			return nil
+			return false, nil
 		}
-		return l.fail(err)
+		return false, l.fail(err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cleaned, l.cleanAt, l.cleanMore = cleaned, now, c.more
-	return nil
+	return true, nil
 }
 
 // plan picks the segments: durable, stable, not active, old enough. from is where the dirty part begins.
@@ -103,6 +150,7 @@ func (c *cleaner) plan(hw int64, now time.Time) (from int64, worth bool, err err
 		return 0, false, nil
 	}
 	var clean, dirty int64
+	overdue := false // max.compaction.lag.ms
 	for i := 0; i < len(segs)-1; i++ {
 		next := segs[i+1].base
 		if next > stable || next > synced {
@@ -118,10 +166,18 @@ func (c *cleaner) plan(hw int64, now time.Time) (from int64, worth bool, err err
 			clean += segs[i].size
 		} else {
 			dirty += segs[i].size
+			if !overdue && c.cfg.MaxCompactionLag > 0 {
+				first, ok, err := segs[i].begun(now)
+				if err != nil {
+					return 0, false, err
+				}
+				overdue = ok && first > 0 && first < now.Add(-c.cfg.MaxCompactionLag).UnixMilli()
+			}
 		}
 		c.segs, c.end = segs[:i+1], next
 	}
-	worth = dirty > 0 && (more || dirty >= clean) || clean > 0 && now.Sub(at) > c.cfg.TombstoneAge
+	filthy := float64(dirty) > c.cfg.MinDirtyRatio*float64(dirty+clean)
+	worth = dirty > 0 && (more || overdue || filthy) || clean > 0 && now.Sub(at) > c.cfg.TombstoneAge
 	return min(cleaned, c.end), worth, nil
 }
 
@@ -146,6 +202,9 @@ func (c *cleaner) each(s *segment, fn func(h *record.Header, b record.Batch) (bo
 		if err != nil {
 			return err
 		}
+		if err := c.paced(len(b)); err != nil {
+			return err
+		}
 		more, err := fn(&head, b)
 		if err != nil {
 			return fmt.Errorf("compact %s at byte %d: %w", s.path(), w.pos, err)
@@ -155,6 +214,17 @@ func (c *cleaner) each(s *segment, fn func(h *record.Header, b record.Batch) (bo
 		}
 		w.skip(&head)
 	}
+}
+
+// paced is called for every byte that is read or written.
+func (c *cleaner) paced(n int) error {
+	if c.pace == nil {
+		return nil
+	}
+	if err := c.pace(n); err != nil {
+		return fmt.Errorf("%w: %w", errPaced, err)
+	}
+	return nil
 }
 
 func (c *cleaner) hash(key []byte) keyHash {
@@ -170,19 +240,20 @@ func (c *cleaner) index(from int64) error {
 		}
 		full := false
 		err := c.each(s, func(h *record.Header, b record.Batch) (bool, error) {
-			if h.BaseOffset < from || h.Attributes.Control() || c.isAborted(h) {
+			if h.LastOffset() < from || h.Attributes.Control() || c.isAborted(h) {
 				return true, nil
-			}
-			if len(c.last) > 0 && len(c.last)+int(h.Count) > c.keys {
-				c.end, full = h.BaseOffset, true
-				return false, nil
 			}
 			if err := c.reader.Reset(*h, b, 0); err != nil {
 				return false, err
 			}
 			for c.reader.Next() {
-				if r := c.reader.Record(); r.Key != nil {
-					c.last[c.hash(r.Key)] = r.Offset
+				r := c.reader.Record()
+				if r.Key == nil || r.Offset < from {
+					continue
+				}
+				if !c.last.put(c.hash(r.Key), r.Offset) {
+					c.end, full = r.Offset, true
+					return false, nil
 				}
 			}
 			return true, c.reader.Err()
@@ -279,6 +350,9 @@ func (c *cleaner) clean(group []*segment) error {
 			if h.Attributes.Transactional() && !h.Attributes.Control() {
 				c.live[h.ProducerID] = true
 			}
+			if err := c.paced(len(kept)); err != nil {
+				return false, err
+			}
 			return true, out.add(kept)
 		})
 		if err != nil {
@@ -343,7 +417,7 @@ func (c *cleaner) stays(r *record.Record, expired bool) bool {
 	if r.Key == nil || r.Value == nil && expired {
 		return false
 	}
-	newest, known := c.last[c.hash(r.Key)]
+	newest, known := c.last.get(c.hash(r.Key))
 	return !known || r.Offset >= newest
 }
 

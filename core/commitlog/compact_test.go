@@ -1,8 +1,10 @@
 package commitlog
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,7 +75,7 @@ func runCompaction(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 3))
 	o, ck := memoryLog(t, Config{SegmentBytes: 3000, IndexBytes: 300, Compact: true, TombstoneAge: time.Hour})
 	l := mustOpen(t, o)
-	l.maxKeys = 20 + rnd.IntN(60)
+	memory := int64(2+rnd.IntN(60)) * slotBytes // fewer keys than there are: several passes
 	seqs, open := map[int64]int32{}, map[int64]bool{}
 	for i := range 600 {
 		ck.tick(1000)
@@ -122,7 +124,7 @@ func runCompaction(t *testing.T, seed uint64) {
 	size := l.Size()
 	for pass := range 40 {
 		ck.tick((20 * time.Minute).Milliseconds())
-		if err := l.Maintain(end); err != nil {
+		if err := maintain(l, end, Cleaning{Memory: memory}); err != nil {
 			t.Fatal(err)
 		}
 		got, _, _ := latest(t, l, end)
@@ -135,9 +137,7 @@ func runCompaction(t *testing.T, seed uint64) {
 					t.Fatal(err)
 				}
 			}
-			keys := l.maxKeys
 			l = mustOpen(t, o)
-			l.maxKeys = keys
 			if l.EndOffset() != end || fmt.Sprint(l.LastStable(end)) != fmt.Sprint(end) {
 				t.Fatalf("ends at %d, last stable %d, want %d", l.EndOffset(), l.LastStable(end), end)
 			}
@@ -162,4 +162,181 @@ func runCompaction(t *testing.T, seed uint64) {
 			t.Fatalf("replayed: producer %+v, sequence should be %d; before: %s", p, seqs[p.ID]-1, sequences)
 		}
 	}
+}
+
+func keyed(t testing.TB, ts int64, key, value string) []byte {
+	t.Helper()
+	w := record.NewBuilder()
+	w.Append(ts, []byte(key), []byte(value))
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]byte(nil), b...)
+}
+
+// TestOneKeyAtATime: a map with room for a single key only takes more passes, also when the keys lie in one batch.
+func TestOneKeyAtATime(t *testing.T) {
+	o, _ := memoryLog(t, Config{SegmentBytes: 4000, Compact: true})
+	l := mustOpen(t, o)
+	for round := range 3 {
+		var values []string
+		for i := range 40 {
+			values = append(values, fmt.Sprint(round, "-", i))
+		}
+		mustAppend(t, l, batch(t, 1000, values))
+	}
+	mustAppend(t, l, batch(t, 1000, []string{strings.Repeat("x", 3900)})) // ends the segment
+	waitDurable(t, l)
+	end := l.EndOffset()
+	want, _, _ := latest(t, l, end)
+	if err := l.Clean(end, Cleaning{Memory: 1}); err != nil {
+		t.Fatal(err)
+	}
+	got, records, _ := latest(t, l, end)
+	if fmt.Sprint(got) != fmt.Sprint(want) || records != 41 {
+		t.Fatalf("%d records are left: %v", records, got)
+	}
+}
+
+// TestMoreKeysThanMemory: 60,000 keys with a map of 18,000.
+func TestMoreKeysThanMemory(t *testing.T) {
+	const keys = 60_000
+	o, _ := memoryLog(t, Config{SegmentBytes: 1 << 20, Compact: true})
+	l := mustOpen(t, o)
+	put := func(from, to int, value string) {
+		for at := from; at < to; {
+			w := record.NewBuilder()
+			for ; at < to && w.Count() < 5_000; at++ {
+				w.Append(1000, fmt.Appendf(nil, "%07d", at), []byte(value))
+			}
+			b, err := w.Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustAppend(t, l, b)
+		}
+	}
+	put(0, keys, "old")
+	put(0, keys/2, "new")
+	mustAppend(t, l, batch(t, 1000, []string{"x"}))
+	if err := rollNow(l); err != nil {
+		t.Fatal(err)
+	}
+	waitDurable(t, l)
+	most := 0
+	if err := l.Clean(l.EndOffset(), Cleaning{Memory: 20_000 * slotBytes, Pace: func(n int) error { most += n; return nil }}); err != nil {
+		t.Fatal(err)
+	}
+	got, records, _ := latest(t, l, l.EndOffset())
+	if len(got) != keys+1 || records != keys+1 || got["0000000"] != "new" || got["0059999"] != "old" {
+		t.Fatalf("%d keys, %d records", len(got), records)
+	}
+	if most < 2*int(l.Size()) {
+		t.Fatalf("%d bytes were paced", most)
+	}
+}
+
+// TestPaceEndsCompaction: who bounds it may end it, and nothing is lost by that.
+func TestPaceEndsCompaction(t *testing.T) {
+	o, _ := memoryLog(t, Config{SegmentBytes: 500, Compact: true})
+	l := mustOpen(t, o)
+	for i := range 100 {
+		mustAppend(t, l, keyed(t, 1000, fmt.Sprint("k", i%3), fmt.Sprint(i)))
+	}
+	waitDurable(t, l)
+	want, before, _ := latest(t, l, 100)
+	for left := range 60 {
+		n := left * 40
+		if err := l.Clean(100, Cleaning{Pace: func(b int) error {
+			if n -= b; n < 0 {
+				return context.Canceled
+			}
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, _ := latest(t, l, 100); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	}
+	if err := l.Clean(100, Cleaning{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, after, _ := latest(t, l, 100); after > before/4 {
+		t.Fatalf("%d of %d records are left", after, before)
+	}
+}
+
+// TestWhenCompactionRuns: each config, changed while the log is open, decides by itself.
+func TestWhenCompactionRuns(t *testing.T) {
+	const never = time.Duration(1<<63 - 1)
+	lazy := Config{SegmentBytes: 500, Compact: true, MinDirtyRatio: 1, TombstoneAge: never}
+	for name, c := range map[string]struct {
+		change func(*Config)
+		wait   time.Duration
+		runs   bool
+	}{
+		"all is dirty, but not more than all": {func(*Config) {}, 0, false},
+		"dirty ratio":                         {func(c *Config) { c.MinDirtyRatio = 0.9 }, 0, true},
+		"max lag, too early":                  {func(c *Config) { c.MaxCompactionLag = time.Hour }, 50 * time.Minute, false},
+		"max lag":                             {func(c *Config) { c.MaxCompactionLag = time.Hour }, 70 * time.Minute, true},
+		"min lag, too early":                  {func(c *Config) { c.MinDirtyRatio, c.MinCompactionLag = 0.9, time.Hour }, 50 * time.Minute, false},
+		"min lag":                             {func(c *Config) { c.MinDirtyRatio, c.MinCompactionLag = 0.9, time.Hour }, 70 * time.Minute, true},
+		"only deleted":                        {func(c *Config) { c.MinDirtyRatio, c.Compact, c.Delete = 0.1, false, true }, 0, false},
+		"both policies":                       {func(c *Config) { c.MinDirtyRatio, c.Delete = 0.1, true }, 0, true},
+	} {
+		o, ck := memoryLog(t, lazy)
+		ck.tick(0)
+		l := mustOpen(t, o)
+		for i := range 100 {
+			mustAppend(t, l, keyed(t, ck.ms, "k", fmt.Sprint(i)))
+		}
+		waitDurable(t, l)
+		ck.tick(c.wait.Milliseconds())
+		cfg := lazy
+		c.change(&cfg)
+		l.SetConfig(cfg)
+		if err := maintain(l, 100); err != nil {
+			t.Fatal(err)
+		}
+		waitDurable(t, l)
+		if _, left, _ := latest(t, l, 100); (left < 50) != c.runs {
+			t.Errorf("%s: %d records are left", name, left)
+		}
+	}
+}
+
+// TestMaxLagEndsASilentSegment: what was written last is compacted in time too, though no append ends its segment.
+func TestMaxLagEndsASilentSegment(t *testing.T) {
+	o, ck := memoryLog(t, Config{Compact: true, MaxCompactionLag: time.Hour})
+	ck.tick(0)
+	l := mustOpen(t, o)
+	for i := range 10 {
+		mustAppend(t, l, keyed(t, ck.ms, "k", fmt.Sprint(i)))
+	}
+	for _, wait := range []time.Duration{50 * time.Minute, 20 * time.Minute} {
+		ck.tick(wait.Milliseconds())
+		waitDurable(t, l)
+		if err := l.Maintain(10); err != nil {
+			t.Fatal(err)
+		}
+		l.syncer.mark(l)
+		waitDurable(t, l)
+		if err := l.Clean(10, Cleaning{}); err != nil {
+			t.Fatal(err)
+		}
+		_, left, _ := latest(t, l, 10)
+		if want := map[bool]int{true: 10, false: 1}[wait > 30*time.Minute]; left != want {
+			t.Fatalf("%d records are left, want %d", left, want)
+		}
+	}
+}
+
+func rollNow(l *Log) error {
+	l.w.Lock()
+	_, err := l.roll(l.now())
+	l.w.Unlock()
+	l.syncer.mark(l)
+	return err
 }

@@ -65,7 +65,7 @@ func TestConcurrent(t *testing.T) {
 			default:
 			}
 			hw := l.DurableOffset()
-			if err := l.Maintain(hw); err != nil {
+			if err := maintain(l, hw); err != nil {
 				t.Error(err)
 				return
 			}

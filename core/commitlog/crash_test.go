@@ -161,7 +161,7 @@ func (c *crashes) step(l *Log, rnd *rand.Rand, ck *clock, i int) {
 			c.mu.Unlock()
 		}
 	default:
-		if err := l.Maintain(l.DurableOffset()); err != nil {
+		if err := maintain(l, l.DurableOffset()); err != nil {
 			c.t.Fatal(err)
 		}
 	}

@@ -136,20 +136,20 @@ func TestRetention(t *testing.T) {
 		mustAppend(t, l, batch(t, ck.ms, []string{"some value"}))
 	}
 	waitDurable(t, l)
-	if err := l.Maintain(6); err != nil {
+	if err := maintain(l, 6); err != nil {
 		t.Fatal(err)
 	}
 	if s := l.StartOffset(); s == 0 || s > 6 {
 		t.Fatal(s)
 	}
-	if err := l.Maintain(20); err != nil {
+	if err := maintain(l, 20); err != nil {
 		t.Fatal(err)
 	}
 	if n := l.Size(); n < 600 || n > 1100 {
 		t.Fatal(n)
 	}
 	ck.tick(8 * 24 * 3600 * 1000)
-	if err := l.Maintain(20); err != nil {
+	if err := maintain(l, 20); err != nil {
 		t.Fatal(err)
 	}
 	if l.StartOffset() != 20 || l.EndOffset() != 20 || l.Size() != 0 {

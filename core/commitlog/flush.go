@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"path"
+	"time"
 
 	"github.com/forebayhub/forebay/internal/vfs"
 )
@@ -24,6 +25,21 @@ func (l *Log) flush() error {
 		return l.savePoint(false)
 	}
 	return nil
+}
+
+// syncIn has the log synced after d, unless that is under way (flush.ms).
+func (l *Log) syncIn(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.syncTimer != nil || l.closed {
+		return
+	}
+	l.syncTimer = time.AfterFunc(d, func() {
+		l.mu.Lock()
+		l.syncTimer = nil
+		l.mu.Unlock()
+		l.syncer.mark(l) // does nothing for a log that was closed meanwhile
+	})
 }
 
 // flushHeld syncs and publishes. Truncation waits for it, so what it has synced is what is there.
@@ -56,6 +72,9 @@ func (l *Log) flushHeld() (raised, due bool, err error) {
 	defer l.mu.Unlock()
 	l.synced = end
 	l.unsynced -= bytes
+	if l.o.Durability == Relaxed && !l.flushDueLocked() {
+		leo = l.leo
+	}
 	if l.durable < leo {
 		l.durable, raised = leo, true
 	}
@@ -208,6 +227,9 @@ func (l *Log) settle() error {
 func (l *Log) shut() {
 	l.mu.Lock()
 	l.closed = true
+	if l.syncTimer != nil {
+		l.syncTimer.Stop()
+	}
 	l.mu.Unlock()
 	l.syncer.forget(l)
 	if l.active != nil {

@@ -31,9 +31,7 @@ const (
 	offsetWidth  = 8
 	timeWidth    = 12
 	indexBlock   = 4096 / 24 * 24 // bytes of entries that are read or written at once; whole entries of both kinds
-	// maxIndexBytes bounds an index, like segment.index.bytes.
-	maxIndexBytes = 10 << 20
-	maxIndexFile  = 256 << 20
+	maxIndexFile = 256 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -46,6 +46,12 @@ type Config struct {
 	TimestampBefore  time.Duration // message.timestamp.before.max.ms; 0: no bound
 	TimestampAfter   time.Duration // message.timestamp.after.max.ms; 0: no bound
 	Compression      Compression   // compression.type and its level
+	SegmentJitter    time.Duration // segment.jitter.ms: at most so much is taken off SegmentAge, by chance
+	IndexFileBytes   int64         // segment.index.bytes: a segment ends when one of its indexes is that large; 0: 10 MiB
+	MinDirtyRatio    float64       // min.cleanable.dirty.ratio; 0: 0.5
+	MaxCompactionLag time.Duration // max.compaction.lag.ms; 0: no bound
+	FlushMessages    int64         // flush.messages: a Relaxed append that makes it so many since the last sync waits for one; 0: never
+	FlushAge         time.Duration // flush.ms: a Relaxed log is synced so long after an append; 0: never
 }
 
 // Options open a Log.
@@ -102,16 +108,16 @@ type Log struct {
 	abortedDisk int64        // those with a marker below are in the .txnindex files
 	epochs      []epochEntry
 	epochsDirty bool
-	synced      point // everything before is durable
-	saved       point // the newest recovery-point slot
-	unsynced    int64 // bytes since the last sync
-	folderNew   bool  // the folder's own entry is not synced
-	namesNew    bool  // files were made that the folder's sync does not cover
+	synced      point       // everything before is durable
+	saved       point       // the newest recovery-point slot
+	unsynced    int64       // bytes since the last sync
+	syncTimer   *time.Timer // of flush.ms; nil: none is running
+	folderNew   bool        // the folder's own entry is not synced
+	namesNew    bool        // files were made that the folder's sync does not cover
 	failed      error
 	closed      bool
 
 	compacting sync.Mutex // one pass at a time
-	maxKeys    int        // of a pass
 	flushing   sync.Mutex // one sync at a time, and none during a truncation
 	saving     sync.Mutex // one writer of the recovery point and of what it vouches for
 }
@@ -260,6 +266,10 @@ func (c Config) withDefaults() Config {
 	age(&c.FileDeleteDelay, time.Minute)
 	if c.MaxBatchBytes == 0 {
 		c.MaxBatchBytes = 1<<20 + 12
+	}
+	def(&c.IndexFileBytes, 10<<20)
+	if c.MinDirtyRatio == 0 {
+		c.MinDirtyRatio = 0.5
 	}
 	if !c.Delete && !c.Compact {
 		c.Delete = true

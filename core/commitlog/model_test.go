@@ -328,7 +328,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 		case 10, 11:
 			r.crash()
 		case 12:
-			if err := r.l.Maintain(r.l.DurableOffset()); err != nil {
+			if err := maintain(r.l, r.l.DurableOffset()); err != nil {
 				t.Fatal(err)
 			}
 		case 13:

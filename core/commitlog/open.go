@@ -34,7 +34,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l := &Log{
 		o: o, fs: o.FS, dir: o.Dir, log: o.Logger, syncer: o.Syncer,
-		cfg: o.Config.withDefaults(), table: newTable(), maxKeys: maxKeys, cleanAt: o.Now(),
+		cfg: o.Config.withDefaults(), table: newTable(), cleanAt: o.Now(),
 	}
 	if o.BootID == "" {
 		l.boot = bootID()

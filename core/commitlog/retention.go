@@ -57,8 +57,8 @@ func (l *Log) raiseStart(offset int64) error {
 	return nil
 }
 
-// Maintain does what retention and compaction ask for below hw; called from time to time by the owner.
-// It also forgets silent producers, closes idle files and moves the recovery point.
+// Maintain does what retention asks for below hw; called from time to time by the owner. It also ends a compacted
+// log's segment for max.compaction.lag.ms, forgets silent producers, closes idle files and moves the recovery point.
 func (l *Log) Maintain(hw int64) error {
 	now := l.now()
 	l.mu.Lock()
@@ -74,13 +74,7 @@ func (l *Log) Maintain(hw int64) error {
 			return err
 		}
 	}
-	if err := l.retain(hw, &cfg, now); err != nil {
-		return err
-	}
-	if cfg.Compact {
-		return l.compact(hw, &cfg, now)
-	}
-	return nil
+	return l.retain(hw, &cfg, now)
 }
 
 // retain applies retention.ms and retention.bytes.
@@ -94,6 +88,18 @@ func (l *Log) retain(hw int64, cfg *Config, now time.Time) error {
 	l.table.expire(now.Add(-l.o.ProducerExpiry).UnixMilli())
 	size := l.sizeLocked()
 	l.mu.Unlock()
+	if n := len(l.segs); n > 0 && cfg.Compact && cfg.MaxCompactionLag > 0 && l.segs[n-1].size > 0 {
+		// Only what is not active is compacted, and a log that is silent would never end its segment by itself.
+		first, ok, err := l.segs[n-1].begun(now)
+		if err != nil {
+			return err
+		}
+		if ok && first < now.Add(-cfg.MaxCompactionLag).UnixMilli() {
+			if _, err := l.roll(now); err != nil {
+				return err
+			}
+		}
+	}
 	if !cfg.Delete {
 		return nil
 	}

@@ -72,6 +72,8 @@ type segment struct {
 	since   int64 // bytes since the last index entry
 	txns    int   // entries in the .txnindex file; Log.saving guards it
 	created time.Time
+	jitter  time.Duration // taken off segment.ms (segment.jitter.ms)
+	first   atomic.Int64  // latest timestamp of the first batch, plus one; 0: not known yet
 
 	maxTime   int64 // -1: none
 	maxOffset int64 // base offset of the batch that has it
@@ -123,6 +125,31 @@ func (s *segment) open(create bool, now time.Time) (*handle, error) {
 	s.used = now
 	s.h.refs.Add(1)
 	return s.h, nil
+}
+
+// begun is the latest timestamp of the segment's first batch, from which Kafka counts its age; ok is false when it has none.
+func (s *segment) begun(now time.Time) (ms int64, ok bool, err error) {
+	if ms := s.first.Load(); ms != 0 {
+		return ms - 1, ms > 0, nil
+	}
+	h, err := s.open(false, now)
+	if err != nil {
+		return 0, false, err
+	}
+	defer h.release()
+	var b [record.HeaderSize]byte
+	if n, err := h.file.ReadAt(b[:], 0); n < len(b) {
+		if errors.Is(err, io.EOF) {
+			return 0, false, nil
+		}
+		return 0, false, err
+	}
+	head, err := record.Parse(b[:])
+	if err != nil {
+		return 0, false, nil // who reads it is told
+	}
+	s.first.Store(head.MaxTimestamp + 1)
+	return head.MaxTimestamp, head.MaxTimestamp >= 0, nil
 }
 
 // idle closes what has not been used since before.

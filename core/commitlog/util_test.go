@@ -136,3 +136,11 @@ func memoryLog(t testing.TB, c Config) (Options, *clock) {
 	ck := &clock{ms: 1_700_000_000_000}
 	return Options{FS: vfs.NewMemory(), Dir: "/data/t-0", Config: c, Syncer: NewSyncer(4, nil), Now: ck.now}, ck
 }
+
+// maintain does what the owner does from time to time.
+func maintain(l *Log, hw int64, o ...Cleaning) error {
+	if err := l.Maintain(hw); err != nil {
+		return err
+	}
+	return l.Clean(hw, append(o, Cleaning{})[0])
+}

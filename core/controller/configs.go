@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -360,6 +361,17 @@ func (c *Controller) Value(name string) string {
 // Int is Value as a number, for configs whose type is one.
 func (c *Controller) Int(name string) int64 { return c.number(name) }
 
+// Float and Bool are Value as what their configs' types say.
+func (c *Controller) Float(name string) float64 {
+	f, _ := strconv.ParseFloat(strings.TrimSpace(c.Value(name)), 64) // checked when it was set
+	return f
+}
+
+// Bool is Value as a boolean; see Float.
+func (c *Controller) Bool(name string) bool {
+	return strings.EqualFold(strings.TrimSpace(c.Value(name)), "true")
+}
+
 // Duration is Value as milliseconds.
 func (c *Controller) Duration(name string) time.Duration { return millis(c.number(name)) }
 
@@ -417,6 +429,12 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 			FileDeleteDelay:  tiny(millis(number("file.delete.delay.ms"))),
 			TimestampBefore:  tiny(millis(number("message.timestamp.before.max.ms"))),
 			TimestampAfter:   tiny(millis(number("message.timestamp.after.max.ms"))),
+			SegmentJitter:    millis(number("segment.jitter.ms")),
+			IndexFileBytes:   number("segment.index.bytes"),
+			MinDirtyRatio:    ratio(value("min.cleanable.dirty.ratio")),
+			MaxCompactionLag: bound(number("max.compaction.lag.ms")),
+			FlushMessages:    count(number("flush.messages")),
+			FlushAge:         bound(number("flush.ms")),
 			Compression:      compression(value("compression.type"), func(codec string) int { return int(number("compression." + codec + ".level")) }),
 		},
 	}
@@ -434,4 +452,26 @@ func compression(name string, level func(codec string) int) commitlog.Compressio
 		}
 	}
 	return c
+}
+
+// ratio is a share of 1. A Config takes 0 for its default, so the least there is stands for it.
+func ratio(v string) float64 {
+	f, _ := strconv.ParseFloat(v, 64) // checked when it was set
+	return max(f, math.SmallestNonzeroFloat64)
+}
+
+// bound is n milliseconds, and 0, no bound, for Kafka's way to say never.
+func bound(n int64) time.Duration {
+	if n == maxLong {
+		return 0
+	}
+	return max(millis(n), 1)
+}
+
+// count is n, and 0, no bound, for Kafka's way to say never.
+func count(n int64) int64 {
+	if n == maxLong {
+		return 0
+	}
+	return n
 }

@@ -72,7 +72,10 @@ func (d *def) check(v string) error {
 		}
 	case double:
 		f, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
-		if err != nil || math.IsNaN(f) || f < float64(d.lo) || f > float64(d.hi) {
+		switch {
+		case err != nil || math.IsNaN(f):
+			return bad("Not a number of type DOUBLE")
+		case (d.lo != 0 || d.hi != 0) && (f < float64(d.lo) || f > float64(d.hi)):
 			return bad(fmt.Sprintf("Expected a number between %d and %d", d.lo, d.hi))
 		}
 	case text:
@@ -121,9 +124,9 @@ var topicDefs = []*def{
 	{name: "file.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, broker: "log.segment.delete.delay.ms",
 		doc: "How long a deleted segment's file stays on disk."},
 	{name: "flush.messages", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, broker: "log.flush.interval.messages",
-		doc: "Forebay syncs by --durability, before every acknowledgement or never." + without},
+		doc: "With --durability relaxed: a batch that makes it so many records since the last sync is acknowledged only when it is synced; 1 syncs every batch. With power-safe every batch is."},
 	{name: "flush.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, broker: "log.flush.interval.ms",
-		doc: "Forebay syncs by --durability, before every acknowledgement or never." + without},
+		doc: "With --durability relaxed: how long a record may lie in the page cache before it is synced."},
 	{name: "follower.replication.throttled.replicas", typ: list, value: "", doc: "Replicas whose replication is throttled on the follower." + without},
 	{name: "index.interval.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, broker: "log.index.interval.bytes",
 		doc: "Bytes of records between two entries of the offset index."},
@@ -131,7 +134,7 @@ var topicDefs = []*def{
 	{name: "local.retention.bytes", typ: long, value: "-2", lo: -2, hi: maxLong, broker: "log.local.retention.bytes", doc: "Bytes kept locally under tiered storage." + without},
 	{name: "local.retention.ms", typ: long, value: "-2", lo: -2, hi: maxLong, broker: "log.local.retention.ms", doc: "Time kept locally under tiered storage." + without},
 	{name: "max.compaction.lag.ms", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, broker: "log.cleaner.max.compaction.lag.ms",
-		doc: "The longest time before a record is looked at for compaction." + without},
+		doc: "The longest time before a record is looked at for compaction; it also ends the segment that is written."},
 	{name: "max.message.bytes", typ: integer, value: "1048588", lo: 0, hi: maxInt, broker: "message.max.bytes",
 		doc: "The largest record batch, after compression."},
 	{name: "message.timestamp.after.max.ms", typ: long, value: "3600000", lo: 0, hi: maxLong, broker: "log.message.timestamp.after.max.ms",
@@ -141,7 +144,7 @@ var topicDefs = []*def{
 	{name: "message.timestamp.type", typ: text, value: "CreateTime", enum: []string{"CreateTime", "LogAppendTime"}, broker: "log.message.timestamp.type",
 		doc: "Whether a record carries its producer's time or the log's."},
 	{name: "min.cleanable.dirty.ratio", typ: double, value: "0.5", lo: 0, hi: 1, broker: "log.cleaner.min.cleanable.ratio",
-		doc: "How much of a compacted log must be uncompacted before it is compacted again." + without},
+		doc: "How much of a compacted log must be uncompacted before it is compacted again."},
 	{name: "min.compaction.lag.ms", typ: long, value: "0", lo: 0, hi: maxLong, broker: "log.cleaner.min.compaction.lag.ms",
 		doc: "How long a record is safe from compaction."},
 	{name: "min.insync.replicas", typ: integer, value: "1", lo: 1, hi: maxInt, broker: "min.insync.replicas",
@@ -154,8 +157,8 @@ var topicDefs = []*def{
 		doc: "Age above which segments are deleted; -1: no limit."},
 	{name: "segment.bytes", typ: integer, value: "1073741824", lo: 1 << 20, hi: maxInt, broker: "log.segment.bytes",
 		doc: "Size at which a segment is closed and a new one begun."},
-	{name: "segment.index.bytes", typ: integer, value: "10485760", lo: 4, hi: maxInt, broker: "log.index.size.max.bytes", doc: "Size of a preallocated index." + without},
-	{name: "segment.jitter.ms", typ: long, value: "0", lo: 0, hi: maxLong, broker: "log.roll.jitter.ms", doc: "Random part taken off segment.ms." + without},
+	{name: "segment.index.bytes", typ: integer, value: "10485760", lo: 4, hi: maxInt, broker: "log.index.size.max.bytes", doc: "Size of an index at which its segment is closed and a new one begun."},
+	{name: "segment.jitter.ms", typ: long, value: "0", lo: 0, hi: maxLong, broker: "log.roll.jitter.ms", doc: "The most that is taken off segment.ms, by chance, so that segments do not all end together."},
 	{name: "segment.ms", typ: long, value: "604800000", lo: 1, hi: maxLong, broker: "log.roll.ms",
 		doc: "Age at which a segment is closed and a new one begun."},
 	{name: "unclean.leader.election.enable", typ: boolean, value: "false", broker: "unclean.leader.election.enable",
@@ -209,13 +212,22 @@ var brokerDefs = []*def{
 	{name: "log.segment.bytes", typ: integer, value: "1073741824", lo: 1 << 20, hi: maxInt, dynamic: true, doc: "Default of segment.bytes."},
 	{name: "log.segment.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of file.delete.delay.ms."},
 	{name: "log.cleanup.policy", typ: list, value: "delete", enum: []string{"delete", "compact"}, dynamic: true, doc: "Default of cleanup.policy."},
-	{name: "log.cleaner.enable", typ: boolean, value: "true", doc: "Whether compaction runs." + without},
+	{name: "log.cleaner.enable", typ: boolean, value: "true", doc: "Whether compaction runs."},
+	{name: "log.cleaner.threads", typ: integer, value: "1", lo: 0, hi: maxInt, dynamic: true, doc: "How many logs are compacted at a time."},
+	{name: "log.cleaner.dedupe.buffer.size", typ: long, value: "134217728", lo: 1, hi: maxLong, dynamic: true, doc: "Bytes of memory for keys, of all cleaner threads together; 24 for each key. More keys take more passes."},
+	{name: "log.cleaner.io.max.bytes.per.second", typ: double, value: "1.7976931348623157E308", dynamic: true, doc: "The most bytes that compaction reads and writes in a second."},
+	{name: "log.cleaner.backoff.ms", typ: long, value: "15000", lo: 0, hi: maxLong, dynamic: true, doc: "How long compaction rests before it looks at the logs again."},
+	{name: "log.cleaner.min.cleanable.ratio", typ: double, value: "0.5", lo: 0, hi: 1, dynamic: true, doc: "Default of min.cleanable.dirty.ratio."},
+	{name: "log.cleaner.max.compaction.lag.ms", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, dynamic: true, doc: "Default of max.compaction.lag.ms."},
+	{name: "log.index.size.max.bytes", typ: integer, value: "10485760", lo: 4, hi: maxInt, dynamic: true, doc: "Default of segment.index.bytes."},
+	{name: "log.roll.jitter.ms", typ: long, value: "0", lo: 0, hi: maxLong, dynamic: true, doc: "Default of segment.jitter.ms.", units: []unit{{"log.roll.jitter.hours", 3_600_000}}},
+	{name: "log.roll.jitter.hours", typ: integer, value: "0", lo: 0, hi: maxInt, doc: "log.roll.jitter.ms in hours."},
 	{name: "log.cleaner.delete.retention.ms", typ: long, value: "86400000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of delete.retention.ms."},
 	{name: "log.cleaner.min.compaction.lag.ms", typ: long, value: "0", lo: 0, hi: maxLong, dynamic: true, doc: "Default of min.compaction.lag.ms."},
 	{name: "log.index.interval.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, dynamic: true, doc: "Default of index.interval.bytes."},
 	{name: "log.message.timestamp.type", typ: text, value: "CreateTime", enum: []string{"CreateTime", "LogAppendTime"}, dynamic: true, doc: "Default of message.timestamp.type."},
-	{name: "log.flush.interval.messages", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, doc: "Default of flush.messages." + without},
-	{name: "log.flush.interval.ms", typ: long, null: true, doc: "Default of flush.ms." + without},
+	{name: "log.flush.interval.messages", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, dynamic: true, doc: "Default of flush.messages."},
+	{name: "log.flush.interval.ms", typ: long, null: true, dynamic: true, doc: "Default of flush.ms."},
 	{name: "message.max.bytes", typ: integer, value: "1048588", lo: 0, hi: maxInt, dynamic: true, doc: "Default of max.message.bytes."},
 	{name: "min.insync.replicas", typ: integer, value: "1", lo: 1, hi: maxInt, dynamic: true, doc: "Default of min.insync.replicas."},
 	{name: "replica.lag.time.max.ms", typ: long, value: "30000", lo: 1, hi: maxLong, doc: "How long a replica may be behind before it leaves the in-sync replicas."},

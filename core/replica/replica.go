@@ -330,8 +330,7 @@ func (s *Set) slots() []*slot {
 	return list
 }
 
-// Maintain does what retention and compaction ask for, log by log, and opens
-// those that have records but were not used yet.
+// Maintain does what retention asks for, log by log, and opens those that have records but were not used yet.
 func (s *Set) Maintain(ctx context.Context) {
 	for _, sl := range s.slots() {
 		if ctx.Err() != nil {
@@ -353,6 +352,26 @@ func (s *Set) Maintain(ctx context.Context) {
 			s.o.Logger.Error("log maintenance failed", "partition", folder(state), "err", err)
 		}
 	}
+}
+
+// Clean compacts the logs that ask for it, threads at a time (log.cleaner.threads). What was not used since the start
+// is left to Maintain to open.
+func (s *Set) Clean(ctx context.Context, threads int, o commitlog.Cleaning) {
+	var due []*partition.Partition
+	s.Hosted(func(p *partition.Partition) {
+		if p.Log().Compacts() {
+			due = append(due, p)
+		}
+	})
+	_ = parallel(threads, due, func(p *partition.Partition) error {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := p.Log().Clean(p.HighWatermark(), o); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+			s.o.Logger.Error("compaction failed", "topic", p.Topic, "partition", p.Number, "err", err)
+		}
+		return nil
+	})
 }
 
 // Close closes every log, several at a time. The first error tells that the data directory was not left clean.

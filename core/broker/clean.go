@@ -1,0 +1,72 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+)
+
+// clean looks after compaction, as Kafka's LogCleaner does: log.cleaner.threads at a time, each with its part of
+// log.cleaner.dedupe.buffer.size, all together within log.cleaner.io.max.bytes.per.second; a round every log.cleaner.backoff.ms. The configs
+// are read anew before each round.
+func (b *Broker) clean(ctx context.Context) error {
+	timer := time.NewTimer(min(firstMaintenance, b.control.Duration("log.cleaner.backoff.ms")))
+	defer timer.Stop()
+	p := &pace{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if threads := int(b.control.Int("log.cleaner.threads")); threads > 0 && b.control.Bool("log.cleaner.enable") {
+			p.rate = b.control.Float("log.cleaner.io.max.bytes.per.second")
+			b.replicas.Clean(ctx, threads, commitlog.Cleaning{
+				Memory: b.control.Int("log.cleaner.dedupe.buffer.size") / int64(threads),
+				Pace:   func(n int) error { return p.wait(ctx, n) },
+			})
+		}
+		timer.Reset(max(b.control.Duration("log.cleaner.backoff.ms"), time.Millisecond))
+	}
+}
+
+// pace spreads bytes over time.
+type pace struct {
+	rate float64 // bytes a second; 0: no bound; changed only between rounds
+
+	mu   sync.Mutex
+	free time.Time // when what was let through so far is paid for
+}
+
+// shortPace is a wait that is not worth a timer: it is waited for with the next.
+const shortPace = 10 * time.Millisecond
+
+// wait lets n bytes through.
+func (p *pace) wait(ctx context.Context, n int) error {
+	seconds := float64(n) / p.rate
+	if p.rate <= 0 || seconds < 1e-9 {
+		return ctx.Err()
+	}
+	took := time.Duration(min(seconds, 3600) * float64(time.Second))
+	p.mu.Lock()
+	now := time.Now()
+	if p.free.Before(now) {
+		p.free = now
+	}
+	due := p.free.Sub(now)
+	p.free = p.free.Add(took)
+	p.mu.Unlock()
+	if due < shortPace {
+		return ctx.Err()
+	}
+	t := time.NewTimer(due)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
