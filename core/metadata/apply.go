@@ -62,6 +62,10 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 		r = next.alterPartition(c)
 	case *AlterQuotas:
 		r.Err = next.alterQuotas(c)
+	case *AlterACLs:
+		next.alterACLs(c)
+	case *AlterScram:
+		next.alterScram(c)
 	default:
 		r.Err = fmt.Errorf("%w: %T", ErrInvalidCommand, c)
 	}
@@ -73,7 +77,7 @@ func (i *Image) registerNode(c *RegisterNode) Result {
 		return Result{Err: fmt.Errorf("%w: node id %d", ErrInvalidCommand, c.ID)}
 	}
 	epoch := int64(i.Index)
-	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID})
+	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID, Endpoints: slices.Clone(c.Endpoints)})
 	i.eachPartition(func(p *Partition) *Partition { return i.restarted(p, c.ID, c.TailLost) })
 	return Result{Epoch: epoch}
 }

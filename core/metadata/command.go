@@ -28,6 +28,8 @@ const (
 	kindFenceNode
 	kindAlterPartition
 	kindAlterQuotas
+	kindAlterACLs
+	kindAlterScram
 )
 
 // RegisterNode announces a node that has just started. Every partition that it
@@ -42,6 +44,8 @@ type RegisterNode struct {
 	// TailLost says that the node may have lost the ends of its logs: it was not shut
 	// down in good order, does not sync every append, and the machine has booted since (invariant 4).
 	TailLost bool
+	// Endpoints are where the node's other listeners are reached, when it has more than that of Host and Port.
+	Endpoints []Endpoint
 }
 
 // TopicSpec is a topic to create, with everything planned.
@@ -174,6 +178,10 @@ func newCommand(kind byte) Command {
 		return &AlterPartition{}
 	case kindAlterQuotas:
 		return &AlterQuotas{}
+	case kindAlterACLs:
+		return &AlterACLs{}
+	case kindAlterScram:
+		return &AlterScram{}
 	}
 	return nil
 }
@@ -185,11 +193,15 @@ func (c *RegisterNode) encode(e *encoder) {
 	e.string(c.Rack)
 	e.string(c.BootID)
 	e.bool(c.TailLost)
+	encodeList(e, c.Endpoints, e.endpoint)
 }
 
 func (c *RegisterNode) decode(d *decoder) {
 	c.ID, c.Host, c.Port = NodeID(d.int32()), d.string(), d.int32()
 	c.Rack, c.BootID, c.TailLost = d.string(), d.string(), d.bool()
+	if len(d.b) > 0 { // commands of nodes that had one listener end here
+		c.Endpoints = decodeList(d, d.endpoint)
+	}
 }
 
 func (c *CreateTopics) encode(e *encoder) {

@@ -29,6 +29,10 @@ type Image struct {
 	// folders may be removed even when a crash came between the deletion and the removal (invariant 8).
 	Deleted []TopicID
 	Quotas  *ClientQuotas // nil: none is set
+	// ACLs in order, each once. ACLIndex is the raft index of their last change: who has compiled them knows when to do it anew.
+	ACLs     []ACL
+	ACLIndex uint64
+	Scram    map[ScramUser]ScramCredential
 }
 
 // Node is a registered node.
@@ -40,6 +44,25 @@ type Node struct {
 	Rack   string
 	BootID string // of the machine: tells a killed process from a lost page cache
 	Fenced bool
+	// Endpoints are its listeners by name; empty when there is the one of Host and Port.
+	Endpoints []Endpoint
+}
+
+// Endpoint is where clients of a listener reach a node.
+type Endpoint struct {
+	Listener string // EXTERNAL
+	Host     string
+	Port     int32
+}
+
+// Reached is where clients of a listener reach a node: Host and Port when it has no listener of that name.
+func (n *Node) Reached(listener string) (host string, port int32) {
+	for _, e := range n.Endpoints {
+		if e.Listener == listener {
+			return e.Host, e.Port
+		}
+	}
+	return n.Host, n.Port
 }
 
 // Topic is a topic and its partitions, indexed by partition number.
@@ -67,7 +90,7 @@ func NewImage() *Image {
 	return &Image{
 		Nodes: map[NodeID]*Node{}, Topics: map[string]*Topic{}, TopicIDs: map[TopicID]*Topic{},
 		TopicConfigs: map[string]map[string]string{}, BrokerConfigs: map[string]map[string]string{},
-		Features: map[string]int16{},
+		Features: map[string]int16{}, Scram: map[ScramUser]ScramCredential{},
 	}
 }
 

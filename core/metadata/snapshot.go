@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end.
-const ImageVersion = 2
+// ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
+// credentials and endpoints behind them; older ones are read.
+const ImageVersion = 3
 
 const imageMagic = "FBIM"
 
@@ -44,6 +45,10 @@ func EncodeImage(i *Image) []byte {
 	e.levels(i.Features)
 	encodeList(e, i.Deleted, e.id)
 	e.quotas(i.Quotas)
+	e.uint(i.ACLIndex)
+	encodeList(e, i.ACLs, e.acl)
+	e.scram(i.Scram)
+	encodeList(e, sortedValues(i.Nodes), func(n *Node) { encodeList(e, n.Endpoints, e.endpoint) })
 	return e.b
 }
 
@@ -75,6 +80,15 @@ func DecodeImage(b []byte) (*Image, error) {
 	if version >= 2 {
 		i.Quotas = d.quotas()
 	}
+	if version >= 3 {
+		i.ACLIndex, i.ACLs, i.Scram = d.uint(), decodeList(d, d.acl), d.scram()
+		if n := d.count(); n != len(i.Nodes) {
+			d.fail("endpoints of other nodes")
+		}
+		for _, n := range sortedValues(i.Nodes) {
+			n.Endpoints = decodeList(d, d.endpoint)
+		}
+	}
 	if err := d.finish(); err != nil {
 		return nil, err
 	}
@@ -100,6 +114,12 @@ func (d *decoder) topic() *Topic {
 		p.Number = int32(n)
 	}
 	return t
+}
+
+func (e *encoder) endpoint(p Endpoint) { e.string(p.Listener); e.string(p.Host); e.int(int64(p.Port)) }
+
+func (d *decoder) endpoint() Endpoint {
+	return Endpoint{Listener: d.string(), Host: d.string(), Port: d.int32()}
 }
 
 func sortedValues[K int | ~int32 | ~string, V any](m map[K]V) []V {

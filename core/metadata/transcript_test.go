@@ -169,7 +169,7 @@ func pairs(s string) map[string]string {
 func (a lineArgs) command(t *testing.T, verb string) Command {
 	switch verb {
 	case "register":
-		return &RegisterNode{ID: NodeID(a.int("id")), Host: a["host"], Port: int32(a.int("port")), Rack: a["rack"], BootID: a["boot"], TailLost: a["taillost"] == "yes"}
+		return &RegisterNode{ID: NodeID(a.int("id")), Host: a["host"], Port: int32(a.int("port")), Rack: a["rack"], BootID: a["boot"], TailLost: a["taillost"] == "yes", Endpoints: endpoints(a["at"])}
 	case "create":
 		c := &CreateTopics{}
 		for _, name := range strings.Split(a["topic"], "+") {
@@ -238,6 +238,15 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 			c.Changes = append(c.Changes, QuotaChange{Entity: e, Key: k, Remove: true})
 		}
 		return c
+	case "acl": // acl add=User:a/topic-x+… remove=…
+		return &AlterACLs{Add: acls(a["add"]), Remove: acls(a["remove"])}
+	case "scram": // scram set=alice/1 remove=bob/2
+		c := &AlterScram{Set: map[ScramUser]ScramCredential{}}
+		for _, u := range scramUsers(a["set"]) {
+			c.Set[u] = ScramCredential{Salt: []byte("salt"), StoredKey: []byte("stored"), ServerKey: []byte("server"), Iterations: 4096 + a.int("more")}
+		}
+		c.Remove = scramUsers(a["remove"])
+		return c
 	case "cluster":
 		return &SetClusterID{ID: a["id"]}
 	}
@@ -254,6 +263,32 @@ func registrations(s string) (list []ISRMember) {
 	return list
 }
 
+// endpoints reads EXTERNAL:host:9094.
+func endpoints(s string) (list []Endpoint) {
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == '+' }) {
+		p := strings.Split(f, ":")
+		list = append(list, Endpoint{Listener: p[0], Host: p[1], Port: int32(lineArgs{"n": p[2]}.int("n"))})
+	}
+	return list
+}
+
+// acls reads User:a/orders: one that allows to read a topic of that name.
+func acls(s string) (list []ACL) {
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == '+' }) {
+		who, topic, _ := strings.Cut(f, "/")
+		list = append(list, ACL{Resource: 2, Pattern: 3, Name: topic, Principal: who, Host: "*", Operation: 3, Permission: 3})
+	}
+	return list
+}
+
+func scramUsers(s string) (list []ScramUser) {
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == '+' }) {
+		name, typ, _ := strings.Cut(f, "/")
+		list = append(list, ScramUser{name, int8(lineArgs{"n": typ}.int("n"))})
+	}
+	return list
+}
+
 func show(i *Image) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "index %d cluster %q next-producer %d features %v deleted %d\n", i.Index, i.ClusterID, i.NextProducerID, i.Features, len(i.Deleted))
@@ -261,6 +296,9 @@ func show(i *Image) string {
 		fmt.Fprintf(&b, "node %d epoch %d %s:%d rack %q boot %q", n.ID, n.Epoch, n.Host, n.Port, n.Rack, n.BootID)
 		if n.Fenced {
 			b.WriteString(" fenced")
+		}
+		for _, e := range n.Endpoints {
+			fmt.Fprintf(&b, " %s %s:%d", e.Listener, e.Host, e.Port)
 		}
 		b.WriteString("\n")
 	}
@@ -278,6 +316,12 @@ func show(i *Image) string {
 	}
 	for _, e := range i.Quotas.Entities() {
 		fmt.Fprintf(&b, "quotas of user %v client %v ip %v: %v\n", e.User, e.ClientID, e.IP, i.Quotas.Of(e))
+	}
+	for _, a := range i.ACLs {
+		fmt.Fprintf(&b, "acl %s %s, last change at %d\n", a.Principal, a.Name, i.ACLIndex)
+	}
+	for _, u := range slices.SortedFunc(maps.Keys(i.Scram), func(a, b ScramUser) int { return strings.Compare(a.Name, b.Name) }) {
+		fmt.Fprintf(&b, "scram %s/%d %d iterations, prints as %v %#v\n", u.Name, u.Mechanism, i.Scram[u].Iterations, i.Scram[u], i.Scram[u])
 	}
 	return b.String()
 }
