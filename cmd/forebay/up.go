@@ -20,6 +20,7 @@ import (
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/internal/problem"
 )
 
@@ -145,6 +146,9 @@ func (o upOptions) broker() (broker.Options, error) {
 			return b, badInput("--set "+kv, "not key=value", "for example --set log.retention.hours=24")
 		}
 		if before, twice := b.Set[name]; twice && before != value {
+			if controller.Secret(name) {
+				return b, badInput("--set "+name, "contradicts an earlier one; what it is set to is a secret", "")
+			}
 			return b, badInput("--set "+kv, "contradicts an earlier --set "+name+"="+before, "")
 		}
 		b.Set[name] = value
@@ -152,14 +156,23 @@ func (o upOptions) broker() (broker.Options, error) {
 	if err := loopbackOnly("--http", o.http, o.insecure); err != nil {
 		return b, err
 	}
-	if listeners, ok := b.Set["listeners"]; ok && b.KafkaAddr == "" { // broker knows their notation, and finds contradictions
-		_, addr, _ := strings.Cut(listeners, "://")
-		return b, loopbackOnly("--set listeners="+listeners, addr, o.insecure)
-	}
-	if b.KafkaAddr == "" {
+	if _, ok := b.Set["listeners"]; !ok && b.KafkaAddr == "" {
 		b.KafkaAddr = defaultKafka
 	}
-	return b, loopbackOnly("--kafka", b.KafkaAddr, o.insecure)
+	if b.KafkaAddr != "" {
+		if _, _, err := net.SplitHostPort(b.KafkaAddr); err != nil {
+			return b, badInput("--kafka "+b.KafkaAddr, "not an address", "write host:port, as in 127.0.0.1:9092")
+		}
+	}
+	exposed, err := broker.Exposed(b.KafkaAddr, b.Set)
+	if err != nil {
+		return b, err
+	}
+	if exposed != "" && !o.insecure {
+		return b, badInput("--kafka "+exposed, "is not on loopback, and nothing secures it",
+			"let clients authenticate with SASL or certificates, or give --insecure if everybody who reaches it may do anything")
+	}
+	return b, nil
 }
 
 // loopbackOnly refuses a listener that others can reach, as long as nothing secures it.

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,18 +47,20 @@ type Options struct {
 
 // Broker is a running node.
 type Broker struct {
-	o        Options
-	addr     address
-	dir      *dataDir
-	listener net.Listener
-	syncer   *commitlog.Syncer
-	quorum   *consensus.Quorum
-	control  *controller.Controller
-	replicas *replica.Set
-	groups   *group.Coordinator
-	txns     *txn.Coordinator
-	peers    *peers
-	server   *server.Server
+	o Options
+	// listeners are those of Kafka clients; the first is also the other nodes'.
+	listeners []*listener
+	approach  approach // to the other nodes
+	dir       *dataDir
+	syncer    *commitlog.Syncer
+	quorum    *consensus.Quorum
+	control   *controller.Controller
+	replicas  *replica.Set
+	groups    *group.Coordinator
+	txns      *txn.Coordinator
+	peers     *peers
+	server    *server.Server
+	doors     []server.Listener
 
 	ready    chan struct{}
 	failed   chan struct{} // closed once failure is set
@@ -94,11 +96,11 @@ const openTimeout = 30 * time.Second
 // Open locks the data directory, recovers and listens; Run serves. An error
 // that the user can mend is a *problem.Error. A Broker that is not Run must be Closed.
 func Open(ctx context.Context, o Options) (*Broker, error) {
-	o, addr, err := o.resolve()
+	o, listeners, err := o.resolve()
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{o: o, addr: addr, ready: make(chan struct{}), failed: make(chan struct{})}
+	b := &Broker{o: o, listeners: listeners, ready: make(chan struct{}), failed: make(chan struct{})}
 	b.serving, b.stopDial = context.WithCancel(context.Background())
 	if err := b.open(ctx); err != nil {
 		if cerr := b.close(false); cerr != nil {
@@ -110,7 +112,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 }
 
 // resolve fills in defaults and checks what contradicts.
-func (o Options) resolve() (Options, address, error) {
+func (o Options) resolve() (Options, []*listener, error) {
 	if o.FS == nil {
 		o.FS = vfs.Disk{}
 	}
@@ -118,7 +120,7 @@ func (o Options) resolve() (Options, address, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := controller.CheckStatic(o.Set); err != nil {
-		return o, address{}, err
+		return o, nil, err
 	}
 	if o.BootID == "" {
 		o.BootID = bootID()
@@ -130,7 +132,7 @@ func (o Options) resolve() (Options, address, error) {
 		}
 		n, _ := strconv.ParseInt(v, 10, 32) // CheckStatic has looked at it
 		if o.NodeID != 0 && metadata.NodeID(n) != o.NodeID {
-			return o, address{}, contradiction(key, v, fmt.Sprintf("node id %d", o.NodeID))
+			return o, nil, contradiction(key, v, fmt.Sprintf("node id %d", o.NodeID))
 		}
 		o.NodeID = metadata.NodeID(n)
 	}
@@ -147,14 +149,14 @@ func (o Options) resolve() (Options, address, error) {
 		case o.DataDir == "":
 			o.DataDir = v
 		case path.Clean(o.DataDir) != path.Clean(v):
-			return o, address{}, contradiction(key, v, "data directory "+o.DataDir)
+			return o, nil, contradiction(key, v, "data directory "+o.DataDir)
 		}
 	}
 	if o.DataDir == "" {
-		return o, address{}, &problem.Error{Code: "no-data-directory", Class: problem.Input, What: "no data directory", Hint: "give one with --data"}
+		return o, nil, &problem.Error{Code: "no-data-directory", Class: problem.Input, What: "no data directory", Hint: "give one with --data"}
 	}
-	addr, err := resolveAddress(o.KafkaAddr, o.Set)
-	return o, addr, err
+	listeners, err := resolveListeners(o.KafkaAddr, o.Set)
+	return o, listeners, err
 }
 
 func contradiction(key, value, other string) error {
@@ -177,8 +179,13 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	b.clusterID.Store(b.dir.meta.ClusterID)
 	// Bound early, so that a port in use is told before anything is recovered; served only once all is.
-	if b.listener, err = b.addr.listen(ctx); err != nil {
+	if err := b.listen(ctx); err != nil {
 		return err
+	}
+	if b.o.Cluster != nil {
+		if b.approach, err = b.listeners[0].approach(); err != nil {
+			return err
+		}
 	}
 	b.syncer = commitlog.NewSyncer(0, func(err error) {
 		b.fail(&problem.Error{Code: "disk-failed", Where: b.o.DataDir, What: "a sync to disk failed; what was not synced may be lost, so this node stops: " + err.Error(), Hint: "look at the disk and the kernel's log", Err: err})
@@ -213,8 +220,7 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	b.quorum.Follow(b.replicas.Update)
-	b.wire()
-	return nil
+	return b.wire()
 }
 
 // openLogs opens the logs, as the Image says.
@@ -263,7 +269,11 @@ func (b *Broker) static() map[string]string {
 	id := strconv.Itoa(int(b.o.NodeID))
 	m["node.id"], m["broker.id"] = id, id
 	m["log.dirs"], m["log.dir"] = b.o.DataDir, b.o.DataDir
-	m["listeners"] = "PLAINTEXT://" + b.listener.Addr().String()
+	var at []string
+	for _, l := range b.listeners {
+		at = append(at, l.name+"://"+l.l.Addr().String())
+	}
+	m["listeners"] = strings.Join(at, ",")
 	return m
 }
 
@@ -281,7 +291,7 @@ func (b *Broker) join(ctx context.Context) error {
 			Hint: "the directory was put together from two; restore it from one copy",
 		}
 	}
-	host, port := b.addr.advertise(b.listener.Addr())
+	host, port, endpoints := b.reached()
 	before := image.Nodes[b.o.NodeID]
 	commands := []metadata.Command{}
 	if image.ClusterID == "" {
@@ -290,7 +300,7 @@ func (b *Broker) join(ctx context.Context) error {
 			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2}})
 	}
 	commands = append(commands, &metadata.RegisterNode{
-		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID,
+		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID, Endpoints: endpoints,
 		// Only a killed process keeps its page cache (invariant 4).
 		TailLost: before != nil && !b.dir.clean && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID,
 	})
@@ -322,8 +332,8 @@ func (b *Broker) fail(err error) {
 // Ready is closed once requests are served in full: this node leads what it should.
 func (b *Broker) Ready() <-chan struct{} { return b.ready }
 
-// KafkaAddr is the real listening address.
-func (b *Broker) KafkaAddr() string { return b.listener.Addr().String() }
+// KafkaAddr is the real listening address; with several listeners that of the one which the other nodes use.
+func (b *Broker) KafkaAddr() string { return b.listeners[0].l.Addr().String() }
 
 // ClusterID is the cluster's id, as clients see it.
 func (b *Broker) ClusterID() string { return b.dir.meta.ClusterID }

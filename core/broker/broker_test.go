@@ -289,7 +289,12 @@ func TestWhatTheUserCanMend(t *testing.T) {
 		"property":      {Options{DataDir: t.TempDir(), Set: map[string]string{"num.partition": "1"}}, "unknown-property", problem.Input},
 		"value":         {Options{DataDir: t.TempDir(), Set: map[string]string{"num.partitions": "x"}}, "bad-property", problem.Input},
 		"contradiction": {Options{DataDir: t.TempDir(), NodeID: 2, Set: map[string]string{"node.id": "3"}}, "contradiction", problem.Input},
-		"listeners":     {Options{DataDir: t.TempDir(), Set: map[string]string{"listeners": "SSL://:1"}}, "address", problem.Input},
+		"listeners":     {Options{DataDir: t.TempDir(), Set: map[string]string{"listeners": "ELSEWHERE://:1"}}, "address", problem.Input},
+		"certificate":   {Options{DataDir: t.TempDir(), Set: map[string]string{"listeners": "SSL://:1"}}, "listener-security", problem.Input},
+		"mechanisms":    {Options{DataDir: t.TempDir(), Set: map[string]string{"listeners": "SASL_PLAINTEXT://:1"}}, "listener-security", problem.Input},
+		"passwords":     {Options{DataDir: t.TempDir(), Set: map[string]string{"listeners": "SASL_PLAINTEXT://:1", "sasl.enabled.mechanisms": "PLAIN"}}, "listener-security", problem.Input},
+		"mechanism":     {Options{DataDir: t.TempDir(), Set: map[string]string{"sasl.enabled.mechanisms": "GSSAPI"}}, "bad-property", problem.Input},
+		"two ports":     {Options{DataDir: t.TempDir(), Set: map[string]string{"listeners": "PLAINTEXT://:1,SSL://:1"}}, "address", problem.Input},
 		"address":       {Options{DataDir: t.TempDir(), KafkaAddr: "localhost"}, "address", problem.Input},
 	} {
 		if tc.o.KafkaAddr == "" && tc.o.Set["listeners"] == "" {

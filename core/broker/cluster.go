@@ -71,7 +71,7 @@ func (b *Broker) openPeers(ctx context.Context) error {
 	b.links = consensus.NewPeers(consensus.PeersOptions{
 		Listener: l, Advertise: peer, Logger: b.o.Logger, ClusterID: b.clusterID.Load, Lookup: b.peerAddress,
 	})
-	host, port = b.addr.advertise(b.listener.Addr())
+	host, port, _ = b.reached()
 	b.members, err = membership.Open(membership.Options{
 		Self: membership.Member{
 			ID: int32(b.o.NodeID), Cluster: b.clusterID.Load(), Kafka: net.JoinHostPort(host, strconv.Itoa(int(port))), Peer: peer,
@@ -184,9 +184,9 @@ func (b *Broker) register(ctx context.Context) error {
 }
 
 func (b *Broker) announce(ctx context.Context, tailLost bool) error {
-	host, port := b.addr.advertise(b.listener.Addr())
+	host, port, endpoints := b.reached()
 	r, err := b.quorum.Propose(ctx, &metadata.RegisterNode{
-		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost,
+		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost, Endpoints: endpoints,
 	})
 	if err == nil {
 		err = r.Err
@@ -217,7 +217,7 @@ func (b *Broker) keepLease(ctx context.Context) {
 		if !errors.Is(err, controller.ErrFenced) || b.leaving.Load() {
 			continue
 		}
-		host, port := b.addr.advertise(b.listener.Addr())
+		host, port, _ := b.reached()
 		if n := b.quorum.Image().Nodes[b.o.NodeID]; n != nil && n.Epoch > b.epoch.Load() && (n.Host != host || n.Port != port) {
 			b.fail(&problem.Error{Code: "node-id-in-use", Class: problem.Environment, Where: fmt.Sprintf("--id %d", b.o.NodeID),
 				What: fmt.Sprintf("another node has registered as %d, at %s:%d; this one stops", n.ID, n.Host, n.Port), Hint: "give each node its own --id"})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
 )
 
@@ -21,56 +22,164 @@ type address struct {
 	advertised string // host:port; "": that of the listener
 }
 
-// resolveAddress joins --kafka with listeners and advertised.listeners.
-func resolveAddress(flag string, set map[string]string) (address, error) {
-	a := address{bind: flag}
-	if v, ok := set["listeners"]; ok {
-		hp, err := oneListener("listeners", v)
-		if err != nil {
-			return a, err
-		}
-		switch {
-		case a.bind == "":
-			a.bind = hp
-		case a.bind != hp:
-			return a, contradiction("listeners", v, "--kafka "+a.bind)
-		}
-	}
-	if a.bind == "" {
-		a.bind = defaultAddr
-	}
-	if _, _, err := splitHostPort(a.bind); err != nil {
-		return a, &problem.Error{Code: "address", Class: problem.Input, Where: "--kafka", What: err.Error(), Hint: "as in 127.0.0.1:9092"}
-	}
-	if v, ok := set["advertised.listeners"]; ok {
-		hp, err := oneListener("advertised.listeners", v)
-		if err != nil {
-			return a, err
-		}
-		if host, port, err := splitHostPort(hp); err != nil || host == "" || port == 0 {
-			return a, &problem.Error{Code: "address", Class: problem.Input, Where: "--set advertised.listeners", What: fmt.Sprintf("%q is no address that a client could use", v), Hint: "as in PLAINTEXT://hub.example.org:9092"}
-		}
-		a.advertised = hp
-	}
-	return a, nil
+// listener is one of the node's for Kafka clients.
+type listener struct {
+	address
+	name     string // EXTERNAL
+	protocol protocol
+	set      map[string]string // all broker properties
+	l        net.Listener      // once it is bound
 }
 
-// oneListener gives host:port of PLAINTEXT://host:port.
-func oneListener(key, v string) (string, error) {
-	bad := func(what, hint string) error {
-		return &problem.Error{Code: "address", Class: problem.Input, Where: "--set " + key, What: what, Hint: hint}
+// protocol is what a listener asks for, by Kafka's names.
+type protocol string
+
+const (
+	plaintext     protocol = "PLAINTEXT"
+	ssl           protocol = "SSL"
+	saslPlaintext protocol = "SASL_PLAINTEXT"
+	saslSSL       protocol = "SASL_SSL"
+)
+
+func (p protocol) encrypted() bool     { return p == ssl || p == saslSSL }
+func (p protocol) authenticated() bool { return p == saslPlaintext || p == saslSSL }
+
+// resolveListeners joins --kafka with listeners, advertised.listeners and listener.security.protocol.map. The first is the one
+// by which nodes reach each other.
+func resolveListeners(flag string, set map[string]string) ([]*listener, error) {
+	protocols, err := protocolsOf(set)
+	if err != nil {
+		return nil, err
 	}
-	if strings.Contains(v, ",") {
-		return "", bad("one listener only", "as in PLAINTEXT://127.0.0.1:9092")
+	text, given := set["listeners"]
+	if !given {
+		text = string(plaintext) + "://" + orDefault(flag, defaultAddr)
 	}
-	name, hp, ok := strings.Cut(v, "://")
+	where := "--set listeners"
+	if !given {
+		where = "--kafka"
+	}
+	named, err := parseListeners(where, text)
+	if err != nil {
+		return nil, err
+	}
+	var list []*listener
+	flagged := flag == ""
+	for _, n := range named {
+		p, known := protocols[n.name]
+		if !known {
+			return nil, badListener(where, fmt.Sprintf("no listener %s in listener.security.protocol.map", n.name), "name it there, as in "+n.name+":SASL_SSL")
+		}
+		flagged = flagged || n.addr == flag
+		list = append(list, &listener{address: address{bind: n.addr}, name: n.name, protocol: p, set: set})
+	}
+	if !flagged {
+		return nil, contradiction("listeners", text, "--kafka "+flag)
+	}
+	if v, ok := set["advertised.listeners"]; ok {
+		if err := advertiseAll(list, v); err != nil {
+			return nil, err
+		}
+	}
+	return interFirst(list, set)
+}
+
+// interFirst puts the listener for the other nodes first.
+func interFirst(list []*listener, set map[string]string) ([]*listener, error) {
+	name, ok := set["inter.broker.listener.name"]
 	if !ok {
-		return "", bad(fmt.Sprintf("%q is no listener", v), "as in PLAINTEXT://127.0.0.1:9092")
+		return list, nil
 	}
-	if !strings.EqualFold(name, "PLAINTEXT") {
-		return "", bad(fmt.Sprintf("no listener %s", name), "only PLAINTEXT is there")
+	for i, l := range list {
+		if l.name == strings.ToUpper(name) {
+			list[0], list[i] = list[i], list[0]
+			return list, nil
+		}
 	}
-	return hp, nil
+	return nil, badListener("--set inter.broker.listener.name", fmt.Sprintf("no listener is called %s", name), "name one of listeners")
+}
+
+func orDefault(v, otherwise string) string {
+	if v == "" {
+		return otherwise
+	}
+	return v
+}
+
+func badListener(where, what, hint string) error {
+	return &problem.Error{Code: "address", Class: problem.Input, Where: where, What: what, Hint: hint}
+}
+
+// protocolsOf reads listener.security.protocol.map.
+func protocolsOf(set map[string]string) (map[string]protocol, error) {
+	m := map[string]protocol{}
+	for _, p := range []protocol{plaintext, ssl, saslPlaintext, saslSSL} {
+		m[string(p)] = p
+	}
+	v, ok := set["listener.security.protocol.map"]
+	if !ok {
+		return m, nil
+	}
+	for _, pair := range strings.Split(v, ",") {
+		name, p, ok := strings.Cut(strings.TrimSpace(pair), ":")
+		switch protocol(strings.ToUpper(p)) {
+		case plaintext, ssl, saslPlaintext, saslSSL:
+		default:
+			ok = false
+		}
+		if !ok || name == "" {
+			return nil, badListener("--set listener.security.protocol.map", fmt.Sprintf("%q is no listener with its protocol", pair), "as in EXTERNAL:SASL_SSL; the protocols are PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL")
+		}
+		m[strings.ToUpper(name)] = protocol(strings.ToUpper(p))
+	}
+	return m, nil
+}
+
+type namedAddr struct{ name, addr string }
+
+// parseListeners reads NAME://host:port,….
+func parseListeners(where, v string) (list []namedAddr, err error) {
+	names, addrs := map[string]bool{}, map[string]bool{}
+	for _, one := range strings.Split(v, ",") {
+		name, addr, ok := strings.Cut(strings.TrimSpace(one), "://")
+		if !ok || name == "" {
+			return nil, badListener(where, fmt.Sprintf("%q is no listener", one), "as in PLAINTEXT://127.0.0.1:9092")
+		}
+		_, port, err := splitHostPort(addr)
+		if err != nil {
+			return nil, badListener(where, err.Error(), "as in 127.0.0.1:9092")
+		}
+		name = strings.ToUpper(name)
+		if names[name] || addrs[addr] && port != 0 {
+			return nil, badListener(where, fmt.Sprintf("the name %s or its address is there twice", name), "give each listener its own")
+		}
+		names[name], addrs[addr] = true, true
+		list = append(list, namedAddr{name, addr})
+	}
+	return list, nil
+}
+
+func advertiseAll(list []*listener, v string) error {
+	const where = "--set advertised.listeners"
+	named, err := parseListeners(where, v)
+	if err != nil {
+		return err
+	}
+	for _, n := range named {
+		if host, port, err := splitHostPort(n.addr); err != nil || host == "" || port == 0 {
+			return badListener(where, fmt.Sprintf("%q is no address that a client could use", n.addr), "as in PLAINTEXT://hub.example.org:9092")
+		}
+		found := false
+		for _, l := range list {
+			if l.name == n.name {
+				l.advertised, found = n.addr, true
+			}
+		}
+		if !found {
+			return badListener(where, fmt.Sprintf("no listener %s", n.name), "advertise only what is in listeners")
+		}
+	}
+	return nil
 }
 
 func splitHostPort(hp string) (host string, port int32, err error) {
@@ -107,6 +216,21 @@ func (a address) listen(ctx context.Context) (net.Listener, error) {
 	return nil, p
 }
 
+// listen binds every listener.
+func (b *Broker) listen(ctx context.Context) (err error) {
+	for _, l := range b.listeners { // what is wrong with its security is told now, before anything is recovered
+		if _, err := l.server(nil); err != nil {
+			return err
+		}
+	}
+	for _, l := range b.listeners {
+		if l.l, err = l.address.listen(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // advertise is what clients are told: an unspecified address would send them to themselves.
 func (a address) advertise(real net.Addr) (string, int32) {
 	hp := a.advertised
@@ -121,6 +245,19 @@ func (a address) advertise(real net.Addr) (string, int32) {
 		host = outwardAddress()
 	}
 	return host, port
+}
+
+// reached is where the node registers: the address for other nodes, and those of all its listeners when there are several.
+func (b *Broker) reached() (host string, port int32, all []metadata.Endpoint) {
+	host, port = b.listeners[0].advertise(b.listeners[0].l.Addr())
+	if len(b.listeners) == 1 {
+		return host, port, nil
+	}
+	for _, l := range b.listeners {
+		h, p := l.advertise(l.l.Addr())
+		all = append(all, metadata.Endpoint{Listener: l.name, Host: h, Port: p})
+	}
+	return host, port, all
 }
 
 // outwardAddress is the address by which this machine reaches others, as far as its routes tell; no packet is sent.
@@ -149,4 +286,20 @@ func Loopback(hostport string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
+}
+
+// Exposed finds a listener that others can reach and that does not ask them who they are; "": there is none. The error is that of
+// properties which contradict each other.
+func Exposed(kafkaAddr string, set map[string]string) (addr string, err error) {
+	list, err := resolveListeners(kafkaAddr, set)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range list {
+		asks := l.protocol.authenticated() || l.protocol.encrypted() && l.prop("ssl.client.auth") == "required"
+		if !Loopback(l.bind) && !asks {
+			return l.bind, nil
+		}
+	}
+	return "", nil
 }

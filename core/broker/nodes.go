@@ -36,8 +36,22 @@ func (b *Broker) dialNode(ctx context.Context, node metadata.NodeID) (net.Conn, 
 	if n == nil {
 		return nil, fmt.Errorf("node %d is not registered", node)
 	}
+	return b.dialAddr(ctx, n.Host, n.Port)
+}
+
+// dialAddr connects to a listener for nodes, and says who this is.
+func (b *Broker) dialAddr(ctx context.Context, host string, port int32) (net.Conn, error) {
 	d := net.Dialer{Timeout: 2 * time.Second}
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(n.Host, strconv.Itoa(int(n.Port))))
+	nc, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+	if err != nil {
+		return nil, err
+	}
+	known, err := b.approach.meet(ctx, nc, host)
+	if err != nil {
+		_ = nc.Close() // what was wrong with it is told already
+		return nil, err
+	}
+	return known, nil
 }
 
 // peers asks other nodes for what coordinators need of them (txn.Peers). It keeps a few connections to each.

@@ -40,7 +40,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	served := make(chan error, 1)
-	go func() { served <- b.server.Serve(serving, b.listener) }()
+	go func() { served <- b.serve(serving) }()
 	close(b.ready)
 
 	var err error
@@ -77,6 +77,15 @@ func (b *Broker) Run(ctx context.Context) error {
 	return err
 }
 
+// serve serves every listener, until ctx or one of them ends.
+func (b *Broker) serve(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, d := range b.doors {
+		g.Go(func() error { return b.server.Serve(ctx, d) })
+	}
+	return g.Wait()
+}
+
 // Close ends a Broker that was never Run.
 func (b *Broker) Close() error { return b.close(true) }
 
@@ -91,8 +100,11 @@ func (b *Broker) close(mark bool) error {
 			}
 		}
 		b.stopDial()
-		if b.listener != nil {
-			if err := b.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		for _, l := range b.listeners {
+			if l.l == nil {
+				continue
+			}
+			if err := l.l.Close(); !errors.Is(err, net.ErrClosed) {
 				note(err)
 			}
 		}
@@ -163,7 +175,21 @@ func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
 	if b.serving.Err() != nil {
 		return nil, net.ErrClosed
 	}
-	client, peer := Pipe(b.listener.Addr())
+	client, peer := Pipe(b.listeners[0].l.Addr())
 	b.dialed.Go(func() { b.server.ServeConn(b.serving, peer) })
 	return client, nil
+}
+
+// DialAddr connects to the node that has registered at an address: in memory when that is this one, and else as this node comes to
+// others. The connection is this node's own already: nothing has to be said on it about who that is.
+func (b *Broker) DialAddr(ctx context.Context, addr string) (net.Conn, error) {
+	host, port, err := splitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	ownHost, ownPort, _ := b.reached()
+	if addr == b.KafkaAddr() || host == ownHost && port == ownPort {
+		return b.Dial(ctx)
+	}
+	return b.dialAddr(ctx, host, port)
 }

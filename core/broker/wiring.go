@@ -9,7 +9,7 @@ import (
 )
 
 // wire makes the coordinators and the server; none of them starts a goroutine before Run.
-func (b *Broker) wire() {
+func (b *Broker) wire() error {
 	c := b.control
 	b.peers = newPeers(b.o.NodeID, b.dialNode)
 	b.groups = group.New(group.Deps{
@@ -30,5 +30,14 @@ func (b *Broker) wire() {
 		MaxConnections: int(min(c.Int("max.connections"), 1<<20)), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
 		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),
 		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", DataDir: b.o.DataDir, FS: b.o.FS,
+		FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),
 	})
+	for _, l := range b.listeners {
+		d, err := l.server(c.Scram)
+		if err != nil {
+			return err
+		}
+		b.doors = append(b.doors, d)
+	}
+	return nil
 }

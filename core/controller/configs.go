@@ -284,7 +284,7 @@ func (c *Controller) BrokerConfigs(node string) ([]ConfigEntry, error) {
 }
 
 func entry(d *def, synonyms []ConfigSynonym, readOnly bool) ConfigEntry {
-	e := ConfigEntry{Name: d.name, Type: int8(d.typ), ReadOnly: readOnly, Doc: d.doc, Source: fromDefault, Null: true, Synonyms: synonyms}
+	e := ConfigEntry{Name: d.name, Type: int8(d.typ), ReadOnly: readOnly, Sensitive: d.secret, Doc: d.doc, Source: fromDefault, Null: true, Synonyms: synonyms}
 	if len(synonyms) > 0 {
 		e.Value, e.Source, e.Null = synonyms[0].Value, synonyms[0].Source, false
 	}

@@ -35,6 +35,8 @@ type def struct {
 	doc    string
 	// broker is, for a topic config, the broker config that gives its default.
 	broker string
+	// secret says that the value is shown to nobody.
+	secret bool
 	// dynamic says whether IncrementalAlterConfigs may change a broker config; others need a restart.
 	dynamic bool
 	// units are other names of a broker config with what one of them is worth: log.retention.hours.
@@ -241,6 +243,26 @@ var brokerDefs = []*def{
 	{name: "log.message.timestamp.before.max.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.before.max.ms."},
 	{name: "log.message.timestamp.after.max.ms", typ: long, value: "3600000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.after.max.ms."},
 	{name: "unclean.leader.election.enable", typ: boolean, value: "false", dynamic: true, doc: "Default of unclean.leader.election.enable." + without},
+	{name: "listener.security.protocol.map", typ: list, value: "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", doc: "What each listener asks for, as NAME:PROTOCOL."},
+	{name: "inter.broker.listener.name", typ: text, null: true, doc: "The listener by which nodes reach each other; the first of listeners unless it is set."},
+	{name: "sasl.mechanism.inter.broker.protocol", typ: text, null: true, enum: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, doc: "The mechanism by which nodes authenticate to each other, with the username and password of its sasl.jaas.config."},
+	{name: "sasl.enabled.mechanisms", typ: list, null: true, enum: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, doc: "The SASL mechanisms that clients may use."},
+	{name: "sasl.jaas.config", typ: text, null: true, secret: true, doc: "Users and passwords of a mechanism, as listener.name.NAME.MECHANISM.sasl.jaas.config."},
+	{name: "connections.max.reauth.ms", typ: long, value: "0", lo: 0, hi: maxLong, doc: "How long a client may go on before it authenticates again (KIP-368); 0: for ever."},
+	{name: "connection.failed.authentication.delay.ms", typ: integer, value: "100", lo: 0, hi: maxInt, doc: "How long a client whose authentication failed waits for the answer."},
+	{name: "ssl.keystore.type", typ: text, value: "PEM", enum: []string{"PEM"}, doc: "Kafka's default is JKS; only PEM is there."},
+	{name: "ssl.keystore.location", typ: text, null: true, doc: "A PEM file with the listener's private key and its certificate chain."},
+	{name: "ssl.keystore.certificate.chain", typ: text, null: true, doc: "The certificate chain itself, in PEM."},
+	{name: "ssl.keystore.key", typ: text, null: true, secret: true, doc: "The private key itself, in PEM."},
+	{name: "ssl.truststore.type", typ: text, value: "PEM", enum: []string{"PEM"}, doc: "Kafka's default is JKS; only PEM is there."},
+	{name: "ssl.truststore.location", typ: text, null: true, doc: "A PEM file with the certificates that clients' and other nodes' certificates must come from."},
+	{name: "ssl.truststore.certificates", typ: text, null: true, doc: "Those certificates themselves, in PEM."},
+	{name: "ssl.client.auth", typ: text, value: "none", enum: []string{"none", "requested", "required"}, doc: "Whether clients have to show a certificate."},
+	{name: "ssl.endpoint.identification.algorithm", typ: text, value: "https", enum: []string{"https", ""}, doc: "Whether a node checks the name in another node's certificate; empty: not."},
+	{name: "ssl.principal.mapping.rules", typ: text, value: "DEFAULT", doc: "How a certificate's distinguished name becomes a principal's: RULE:pattern/replacement/[LU], …, DEFAULT."},
+	{name: "authorizer.class.name", typ: text, value: "", enum: []string{"", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"}, doc: "Turns ACLs on; without it everybody may do everything."},
+	{name: "super.users", typ: text, null: true, doc: "Principals that may do everything, as User:a;User:b."},
+	{name: "allow.everyone.if.no.acl.found", typ: boolean, value: "false", doc: "Whether everybody may do everything to what no ACL names."},
 	{name: "num.io.threads", typ: integer, value: "8", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},
 	{name: "num.network.threads", typ: integer, value: "3", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},
 }

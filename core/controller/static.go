@@ -4,16 +4,56 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/internal/problem"
 )
 
+// listenerPrefix begins what is set for one listener alone: listener.name.external.ssl.keystore.location. Behind the
+// listener's name a mechanism's may stand: listener.name.external.plain.sasl.jaas.config.
+const listenerPrefix = "listener.name."
+
+var mechanismPrefixes = []string{"plain.", "scram-sha-256.", "scram-sha-512."}
+
+// staticDef finds the config that a property sets; nil: there is none.
+func staticDef(name string) *def {
+	rest, ok := strings.CutPrefix(name, listenerPrefix)
+	if !ok {
+		return brokerByName[name]
+	}
+	_, key, ok := strings.Cut(rest, ".")
+	if !ok {
+		return nil
+	}
+	for _, m := range mechanismPrefixes {
+		key = strings.TrimPrefix(key, m)
+	}
+	if !strings.HasPrefix(key, "ssl.") && !strings.HasPrefix(key, "sasl.") && key != "connections.max.reauth.ms" {
+		return nil
+	}
+	return brokerByName[key]
+}
+
+// Secret says whether a property's value must not be shown.
+func Secret(name string) bool {
+	d := staticDef(name)
+	return d != nil && d.secret
+}
+
+// Default is a broker config's value where nothing is set.
+func Default(name string) string {
+	if d := brokerByName[name]; d != nil {
+		return d.value
+	}
+	return ""
+}
+
 // CheckStatic checks broker properties as they are given at the start, by
 // Kafka's names. The error is a *problem.Error about the first bad one.
 func CheckStatic(set map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		d := brokerByName[name]
+		d := staticDef(name)
 		if d == nil {
 			p := &problem.Error{Code: "unknown-property", Class: problem.Input, Where: "--set " + name, What: fmt.Sprintf("there is no broker property %q", name)}
 			if near := spec.Nearest(name, slices.Sorted(maps.Keys(brokerByName))); near != "" {

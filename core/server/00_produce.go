@@ -30,6 +30,7 @@ import (
 // produced is a Produce request on its way from append to reply.
 type produced struct {
 	h        wire.Header
+	listener string
 	acks     int16
 	deadline time.Time
 	topics   []producedTopic
@@ -84,7 +85,7 @@ func (p *produced) free() {
 // produce appends, and replies or lets the ackWriter do it once the acks are in.
 func (c *conn) produce(h wire.Header, body []byte) error {
 	p := producedPool.Get().(*produced)
-	p.h = h
+	p.h, p.listener = h, c.listener()
 	tid, timeout, err := p.parse(h.Version, body, c.s.d.Controller.Image())
 	if err != nil {
 		return fmt.Errorf("%w: Produce version %d from client %q: %w", wire.ErrFrame, h.Version, h.ClientID, err)
@@ -407,7 +408,7 @@ func (s *Server) appendProduceResponse(dst []byte, p *produced) []byte {
 	}
 	dst = kbin.AppendInt32(dst, 0) // throttle
 	if flexible {
-		dst = s.appendEndpoints(dst, v >= 10, img, endpoints)
+		dst = s.appendEndpoints(dst, v >= 10, p.listener, img, endpoints)
 	}
 	wire.Seal(dst, 0)
 	return dst

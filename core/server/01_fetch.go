@@ -369,7 +369,7 @@ func (c *conn) appendFetchResponse(dst []byte, f *fetching, sessionID int32, cod
 		}
 	}
 	if flexible {
-		dst = c.s.appendEndpoints(dst, v >= 16, img, endpoints)
+		dst = c.s.appendEndpoints(dst, v >= 16, c.listener(), img, endpoints)
 	}
 	wire.Seal(dst, beyond)
 	return dst, nil

@@ -43,7 +43,7 @@ func (s *Server) metadata(r *request) kmsg.Response {
 	for _, n := range s.liveNodes(img) {
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Rack = int32(n.ID), rackOf(n)
-		b.Host, b.Port = s.d.Advertised(n)
+		b.Host, b.Port = s.d.Advertised(n, r.listener)
 		resp.Brokers = append(resp.Brokers, b)
 	}
 	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {

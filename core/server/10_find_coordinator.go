@@ -22,17 +22,17 @@ func (s *Server) findCoordinator(r *request) kmsg.Response {
 	req := r.body.(*kmsg.FindCoordinatorRequest)
 	resp := kmsg.NewPtrFindCoordinatorResponse()
 	if req.Version < 4 {
-		c := s.coordinator(r.ctx, req.CoordinatorType, req.CoordinatorKey)
+		c := s.coordinator(r.ctx, r.listener, req.CoordinatorType, req.CoordinatorKey)
 		resp.NodeID, resp.Host, resp.Port, resp.ErrorCode, resp.ErrorMessage = c.NodeID, c.Host, c.Port, c.ErrorCode, c.ErrorMessage
 		return resp
 	}
 	for _, key := range req.CoordinatorKeys {
-		resp.Coordinators = append(resp.Coordinators, s.coordinator(r.ctx, req.CoordinatorType, key))
+		resp.Coordinators = append(resp.Coordinators, s.coordinator(r.ctx, r.listener, req.CoordinatorType, key))
 	}
 	return resp
 }
 
-func (s *Server) coordinator(ctx context.Context, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+func (s *Server) coordinator(ctx context.Context, listener string, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
 	c := kmsg.NewFindCoordinatorResponseCoordinator()
 	c.Key, c.NodeID, c.Port = key, -1, -1
 	refuse := func(code int16, message string) kmsg.FindCoordinatorResponseCoordinator {
@@ -60,6 +60,6 @@ func (s *Server) coordinator(ctx context.Context, kind int8, key string) kmsg.Fi
 		return refuse(kerr.CoordinatorNotAvailable.Code, "The coordinator's partition has no leader.")
 	}
 	c.NodeID = int32(p.Leader)
-	c.Host, c.Port = s.d.Advertised(image.Nodes[p.Leader])
+	c.Host, c.Port = s.d.Advertised(image.Nodes[p.Leader], listener)
 	return c
 }

@@ -36,7 +36,7 @@ func (s *Server) describeCluster(r *request) kmsg.Response {
 		}
 		b := kmsg.NewDescribeClusterResponseBroker()
 		b.NodeID, b.Rack, b.IsFenced = int32(n.ID), rackOf(n), n.Fenced
-		b.Host, b.Port = s.d.Advertised(n)
+		b.Host, b.Port = s.d.Advertised(n, r.listener)
 		resp.Brokers = append(resp.Brokers, b)
 	}
 	return resp

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,10 @@ type conn struct {
 	drained   chan struct{}
 	closeOnce sync.Once
 
+	door      *Listener // nil: in memory
+	principal auth.Principal
+	login     login
+
 	software string // what the client says it is: name/version (KIP-511)
 }
 
@@ -59,8 +64,8 @@ const (
 	frameRate    = 256 << 10 // bytes per second that a slow client has to reach on top
 )
 
-func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, drained: make(chan struct{}), logger: s.d.Logger}
+func newConn(ctx context.Context, s *Server, nc net.Conn, l *Listener) *conn {
+	c := &conn{s: s, nc: nc, drained: make(chan struct{}), logger: s.d.Logger, door: l, principal: auth.Node}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.peer, c.host = "?", "/127.0.0.1"
 	if a := nc.RemoteAddr(); a != nil {
@@ -69,12 +74,26 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 			c.host = "/" + t.IP.String()
 		}
 	}
-	if t, ok := nc.(*net.TCPConn); ok {
+	most := s.d.MaxRequestBytes
+	if l != nil {
+		c.principal = auth.Anonymous
+		if l.TLS != nil {
+			c.nc = tls.Server(nc, l.TLS)
+		}
+		if l.SASL != nil {
+			most = min(most, maxUnknownFrame)
+			c.login.pending = true
+		}
+		if l.SASL != nil || l.TLS != nil {
+			c.login.until = time.Now().Add(loginTimeout)
+		}
+	}
+	if t, ok := c.nc.(*net.TCPConn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
 			c.raw = raw
 		}
 	}
-	c.in = wire.NewReader(nc, s.budget, wire.Limits{MaxBytes: s.d.MaxRequestBytes, Check: s.checkFrame})
+	c.in = wire.NewReader(c.nc, s.budget, wire.Limits{MaxBytes: most, Check: s.checkFrame})
 	c.in.Arriving = func(missing int) {
 		wait := frameTimeout + time.Duration(missing/frameRate)*time.Second
 		c.setReadDeadline(time.Now().Add(wait))
@@ -111,17 +130,30 @@ func (s *Server) checkFrame(key, version int16, size int) (int, int64, error) {
 
 // serve answers requests until the connection ends.
 func (c *conn) serve() {
+	if err := c.encrypt(); err != nil {
+		c.end(err)
+		return
+	}
 	for {
 		c.armIdle()
-		f, err := c.in.Next(c.ctx)
-		if err == nil {
-			err = c.dispatch(&f)
-		}
+		err := c.next()
 		if err != nil {
 			c.end(err)
 			return
 		}
 	}
+}
+
+// next takes one request in.
+func (c *conn) next() error {
+	if c.login.raw {
+		return c.rawToken()
+	}
+	f, err := c.in.Next(c.ctx)
+	if err != nil {
+		return err
+	}
+	return c.dispatch(&f)
 }
 
 // errQuiet ends a connection with nothing to say about it.
@@ -177,6 +209,9 @@ func (c *conn) armIdle() {
 }
 
 func (c *conn) setReadDeadline(t time.Time) {
+	if !c.login.until.IsZero() && t.After(c.login.until) {
+		t = c.login.until // until it is known who that is
+	}
 	c.readUntil = t
 	_ = c.nc.SetReadDeadline(t) // an error shows at the read
 	if c.draining.Load() {      // drain's own deadline may have come just before
@@ -211,6 +246,14 @@ func (c *conn) dispatch(f *wire.Frame) error {
 	if err != nil {
 		f.Release()
 		return fmt.Errorf("%s version %d: %w", a.key.Name(), h.Version, err)
+	}
+	if c.login.stands(a.key) {
+		defer f.Release()
+		return c.guarded(a, h, func() error { return c.authenticate(h, a, body) })
+	}
+	if c.login.expired() {
+		f.Release()
+		return errQuiet
 	}
 	if a.key == kmsg.Produce {
 		defer f.Release()
@@ -257,7 +300,7 @@ func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 	if len(f.B) <= patientFrame {
 		f.Detach()
 	}
-	r := &request{ctx: c.ctx, principal: auth.Anonymous, clientID: h.ClientID, clientHost: c.host, body: req}
+	r := &request{ctx: c.ctx, principal: c.principal, clientID: h.ClientID, clientHost: c.host, listener: c.listener(), body: req}
 	c.watch.start()
 	resp := a.handle(c.s, r)
 	c.watch.stop()

@@ -345,7 +345,7 @@ func FuzzDispatch(f *testing.F) {
 		}
 		frame = append(frame, body...)
 		frame = append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
-		c := newConn(ctx, n.s, &replay{Reader: bytes.NewReader(frame)})
+		c := newConn(ctx, n.s, &replay{Reader: bytes.NewReader(frame)}, &Listener{Name: "PLAINTEXT"})
 		time.AfterFunc(10*time.Millisecond, c.drain) // nobody waits for a long poll
 		c.serve()
 		c.close()

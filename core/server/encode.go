@@ -45,7 +45,7 @@ func appendLeaderTag(dst []byte, set bool, tag uint32, leader metadata.NodeID, e
 
 // appendEndpoints ends a response of Produce or Fetch: tag 0 has the addresses
 // of the leaders that it named (KIP-951).
-func (s *Server) appendEndpoints(dst []byte, set bool, img *metadata.Image, nodes []metadata.NodeID) []byte {
+func (s *Server) appendEndpoints(dst []byte, set bool, listener string, img *metadata.Image, nodes []metadata.NodeID) []byte {
 	if !set || len(nodes) == 0 {
 		return append(dst, 0)
 	}
@@ -59,7 +59,7 @@ func (s *Server) appendEndpoints(dst []byte, set bool, img *metadata.Image, node
 		}
 		seen[id] = true
 		count++
-		host, port := s.d.Advertised(n)
+		host, port := s.d.Advertised(n, listener)
 		b = kbin.AppendInt32(b, int32(id))
 		b = kbin.AppendCompactString(b, host)
 		b = kbin.AppendInt32(b, port)

@@ -17,9 +17,18 @@ import (
 // newServing is a node whose address clients can use.
 func newServing(t *testing.T) *node {
 	t.Helper()
+	return newServingWith(t, nodeOptions{})
+}
+
+func newServingWith(t *testing.T, o nodeOptions) *node {
+	t.Helper()
 	var n *node
-	n = newNode(t, nodeOptions{deps: func(d *Deps) {
-		d.Advertised = func(*metadata.Node) (string, int32) {
+	more := o.deps
+	o.deps = func(d *Deps) {
+		if more != nil {
+			more(d)
+		}
+		d.Advertised = func(*metadata.Node, string) (string, int32) {
 			host, port, err := net.SplitHostPort(n.addr)
 			if err != nil {
 				t.Error(err)
@@ -30,7 +39,8 @@ func newServing(t *testing.T) *node {
 			}
 			return host, int32(p)
 		}
-	}})
+	}
+	n = newNode(t, o)
 	return n
 }
 

@@ -62,6 +62,7 @@ type nodeOptions struct {
 	dir        string
 	durability commitlog.Durability
 	deps       func(*Deps)
+	listener   func(*Listener, *controller.Controller) // changes what is asked of clients
 }
 
 func newNode(t testing.TB, o nodeOptions) *node {
@@ -100,9 +101,13 @@ func newNode(t testing.TB, o nodeOptions) *node {
 		t.Fatal(err)
 	}
 	n.addr = l.Addr().String()
+	door := Listener{Listener: l, Name: "PLAINTEXT"}
+	if o.listener != nil {
+		o.listener(&door, ctl)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 3)
-	for _, run := range []func(context.Context) error{groups.Run, txns.Run, func(ctx context.Context) error { return n.s.Serve(ctx, l) }} {
+	for _, run := range []func(context.Context) error{groups.Run, txns.Run, func(ctx context.Context) error { return n.s.Serve(ctx, door) }} {
 		go func() { done <- run(ctx) }()
 	}
 	n.stop = sync.OnceFunc(func() {

@@ -15,6 +15,7 @@ type request struct {
 	principal  auth.Principal
 	clientID   string
 	clientHost string       // "/127.0.0.1", as Kafka shows it
+	listener   string       // by which it came; "": in memory
 	body       kmsg.Request // with its version set
 }
 

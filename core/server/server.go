@@ -32,8 +32,8 @@ type Deps struct {
 	Groups     *group.Coordinator
 	Txns       *txn.Coordinator
 	Logger     *slog.Logger // nil: silent
-	// Advertised gives the address that clients are told for a node. Nil: what the node registered.
-	Advertised      func(*metadata.Node) (host string, port int32)
+	// Advertised gives the address that clients of a listener are told for a node. Nil: what the node registered.
+	Advertised      func(n *metadata.Node, listener string) (host string, port int32)
 	MaxRequestBytes int32 // socket.request.max.bytes; 0: 100 MiB
 
 	// MaxInFlightBytes bounds the bytes of all requests that are being read or
@@ -56,6 +56,9 @@ type Deps struct {
 	// DataDir is what DescribeLogDirs shows; FS tells how full it is. Nil FS: the disk.
 	DataDir string
 	FS      vfs.FS
+	// FailureDelay is how long a client whose authentication failed waits for the answer: whoever tries passwords has
+	// fewer tries. Like connection.failed.authentication.delay.ms. 0: none.
+	FailureDelay time.Duration
 	// TxnGuard says whether a transactional batch may be appended. Nil: Txns when it can tell, else everything may.
 	TxnGuard TxnGuard
 }
@@ -65,7 +68,7 @@ func (d Deps) withDefaults() Deps {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
 	if d.Advertised == nil {
-		d.Advertised = func(n *metadata.Node) (string, int32) { return n.Host, n.Port }
+		d.Advertised = (*metadata.Node).Reached
 	}
 	d.MaxRequestBytes = orElse(d.MaxRequestBytes, 100<<20)
 	d.MaxInFlightBytes = orElse(d.MaxInFlightBytes, inFlightBytes())
@@ -129,8 +132,8 @@ func New(d Deps) *Server {
 }
 
 // Serve accepts until ctx ends, then drains and returns once every connection
-// has. An error is one of the listener's.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+// has. It may be called for several listeners at a time, with one ctx. An error is one of the listener's.
+func (s *Server) Serve(ctx context.Context, l Listener) error {
 	stop := context.AfterFunc(ctx, func() {
 		_ = l.Close() // the listener's own error comes out of Accept
 		s.drain()
@@ -141,7 +144,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		c, err := l.Accept()
 		if err == nil {
 			backoff = 0
-			s.wg.Go(func() { s.serveConn(context.WithoutCancel(ctx), c) })
+			if !s.begin() {
+				_ = c.Close() // refused; nothing was promised on it
+				continue
+			}
+			go func() {
+				defer s.wg.Done()
+				s.serveConn(context.WithoutCancel(ctx), c, &l)
+			}()
 			continue
 		}
 		if ctx.Err() != nil {
@@ -163,22 +173,31 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// ServeConn serves one connection until it ends, or ctx does: in-memory ones too.
-func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+// begin counts one more connection, unless there are to be no more.
+func (s *Server) begin() bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.draining {
-		s.mu.Unlock()
+		return false
+	}
+	s.wg.Add(1)
+	return true
+}
+
+// ServeConn serves one connection in memory until it ends, or ctx does. Who is at its other end is this process itself: it is
+// auth.Node, and may do anything.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	if !s.begin() {
 		_ = nc.Close() // refused; nothing was promised on it
 		return
 	}
-	s.wg.Add(1)
-	s.mu.Unlock()
 	defer s.wg.Done()
-	s.serveConn(ctx, nc)
+	s.serveConn(ctx, nc, nil)
 }
 
-func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
-	c := newConn(ctx, s, nc)
+// serveConn serves a connection that came in by a listener; nil: it is one in memory.
+func (s *Server) serveConn(ctx context.Context, nc net.Conn, l *Listener) {
+	c := newConn(ctx, s, nc, l)
 	defer c.close()
 	s.mu.Lock()
 	if s.draining || len(s.conns) >= s.d.MaxConnections {

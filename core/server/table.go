@@ -70,12 +70,17 @@ var table = []api{
 	{key: kmsg.DescribeProducers, min: 0, max: 0, handle: (*Server).describeProducers},
 	{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: (*Server).describeTopicPartitions},
 
+	// Who is there; login.go answers while that is still open.
+	{key: kmsg.SASLHandshake, min: 0, max: 1, handle: (*Server).saslHandshake},
+	{key: kmsg.SASLAuthenticate, min: 0, max: 2, handle: (*Server).saslAuthenticate},
+	{key: kmsg.DescribeUserSCRAMCredentials, min: 0, max: 0, handle: (*Server).describeUserSCRAMCredentials},
+	{key: kmsg.AlterUserSCRAMCredentials, min: 0, max: 0, handle: (*Server).alterUserSCRAMCredentials},
+
 	// What tools and consoles ask for, of which there is little to tell.
 	{key: kmsg.DescribeACLs, min: 1, max: 3, handle: (*Server).describeACLs},
 	{key: kmsg.ElectLeaders, min: 0, max: 2, handle: (*Server).electLeaders},
 	{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: (*Server).listPartitionReassignments},
 	{key: kmsg.DescribeClientQuotas, min: 0, max: 1, handle: (*Server).describeClientQuotas},
-	{key: kmsg.DescribeUserSCRAMCredentials, min: 0, max: 0, handle: (*Server).describeUserSCRAMCredentials},
 	{key: kmsg.ListConfigResources, min: 0, max: 1, handle: (*Server).listConfigResources},
 
 	// Groups and transactions.

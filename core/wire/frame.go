@@ -84,6 +84,31 @@ func (r *Reader) AwaitMore() (full bool, err error) {
 	return false, err
 }
 
+// Limit changes what the largest frame is, from the next one on.
+func (r *Reader) Limit(maxBytes int32) { r.limits.MaxBytes = maxBytes }
+
+// Token reads a frame that has no header: a SASL token after SaslHandshake version 0 (KIP-43). It is for the few bytes of
+// those: most is what it may have at most, and they are not taken from the budget.
+func (r *Reader) Token(most int32) ([]byte, error) {
+	head, err := r.br.Peek(LengthSize)
+	if err != nil {
+		if errors.Is(err, io.EOF) && len(head) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	size := int32(binary.BigEndian.Uint32(head))
+	if size < 0 || size > most {
+		return nil, fmt.Errorf("%w: a SASL token of %d bytes, the limit is %d", ErrFrame, size, most)
+	}
+	if _, err := r.br.Discard(LengthSize); err != nil {
+		return nil, unexpected(err)
+	}
+	b := make([]byte, size)
+	_, err = io.ReadFull(r.br, b)
+	return b, unexpected(err)
+}
+
 // Next reads a frame. io.EOF is a clean end between two frames; ErrFrame is wrapped with what was wrong.
 func (r *Reader) Next(ctx context.Context) (Frame, error) {
 	head, err := r.br.Peek(LengthSize)

@@ -22,6 +22,8 @@ type Options struct {
 	// Dial, if set, connects to the one node there is, whatever its address:
 	// broker.Dial of an embedded node.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// DialAddr, if set, connects to the node at an address: broker.DialAddr of an embedded node that is one of several.
+	DialAddr func(ctx context.Context, addr string) (net.Conn, error)
 	// ClientID names this process to the log, like client.id. "": forebay.
 	ClientID string
 	// Logger takes what the Kafka client has to say at warn and above. nil: silent.
@@ -48,6 +50,10 @@ func (o Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 		if len(seeds) == 0 {
 			seeds = []string{"embedded:9092"} // never resolved: Dial knows the way
 		}
+	}
+	if o.DialAddr != nil {
+		dial := o.DialAddr
+		opts = append(opts, kgo.Dialer(func(ctx context.Context, _, addr string) (net.Conn, error) { return dial(ctx, addr) }))
 	}
 	opts = append(opts, kgo.SeedBrokers(seeds...))
 	if o.Logger != nil {

@@ -1,0 +1,306 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/forebayhub/forebay/core/auth"
+	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/server"
+	"github.com/forebayhub/forebay/core/wire"
+	"github.com/forebayhub/forebay/internal/problem"
+)
+
+// prop is a property of a listener: its own, or that of all.
+func (l *listener) prop(key string) string {
+	if v, ok := l.set["listener.name."+strings.ToLower(l.name)+"."+key]; ok {
+		return v
+	}
+	if v, ok := l.set[key]; ok {
+		return v
+	}
+	return controller.Default(key)
+}
+
+func (l *listener) bad(key, what, hint string) error {
+	return &problem.Error{Code: "listener-security", Class: problem.Input, Where: "listener " + l.name + ": " + key, What: what, Hint: hint}
+}
+
+// server is what the listener asks of its clients. lookup finds SCRAM credentials.
+func (l *listener) server(lookup func(mechanism, user string) (auth.Credential, bool)) (server.Listener, error) {
+	s := server.Listener{Listener: l.l, Name: l.name}
+	var err error
+	if l.protocol.encrypted() {
+		if s.TLS, err = l.serverTLS(); err != nil {
+			return s, err
+		}
+		if s.Principal, err = principalRules(l.prop("ssl.principal.mapping.rules")); err != nil {
+			return s, l.bad("ssl.principal.mapping.rules", err.Error(), "as in RULE:^CN=(.*?),.*$/$1/L,DEFAULT")
+		}
+	}
+	if l.protocol.authenticated() {
+		if s.SASL, err = l.sasl(lookup); err != nil {
+			return s, err
+		}
+		ms, _ := strconv.ParseInt(l.prop("connections.max.reauth.ms"), 10, 64) // checked when it was set
+		s.MaxReauth = time.Duration(min(ms, int64(1<<62)/int64(time.Millisecond))) * time.Millisecond
+	}
+	return s, nil
+}
+
+// sasl makes the mechanisms that are enabled.
+func (l *listener) sasl(lookup func(mechanism, user string) (auth.Credential, bool)) (*auth.SASL, error) {
+	s := &auth.SASL{}
+	var passwords map[string]string
+	for _, m := range strings.Split(l.prop("sasl.enabled.mechanisms"), ",") {
+		if m = strings.TrimSpace(m); m == "" {
+			continue
+		}
+		s.Mechanisms = append(s.Mechanisms, m)
+		if m != auth.Plain {
+			continue
+		}
+		login, err := l.login(m)
+		if err != nil {
+			return nil, err
+		}
+		passwords = login.Passwords()
+	}
+	if len(s.Mechanisms) == 0 {
+		return nil, l.bad("sasl.enabled.mechanisms", "no mechanism is enabled", "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or several of them")
+	}
+	s.Begin = func(mechanism string) auth.Exchange {
+		if mechanism == auth.Plain {
+			return auth.NewPlain(passwords)
+		}
+		return auth.NewScram(mechanism, func(user string) (auth.Credential, bool) { return lookup(mechanism, user) })
+	}
+	return s, nil
+}
+
+// login reads a mechanism's sasl.jaas.config.
+func (l *listener) login(mechanism string) (auth.Login, error) {
+	key := strings.ToLower(mechanism) + ".sasl.jaas.config"
+	full := "listener.name." + strings.ToLower(l.name) + "." + key
+	text := l.prop(key)
+	if text == "" {
+		return auth.Login{}, l.bad(key, "is not set", "--set '"+full+`=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="…";'`)
+	}
+	login, err := auth.ParseJAAS(text)
+	if err != nil {
+		return auth.Login{}, l.bad(key, err.Error(), "")
+	}
+	want := "PlainLoginModule"
+	if mechanism != auth.Plain {
+		want = "ScramLoginModule"
+	}
+	if !strings.HasSuffix(login.Module, want) {
+		return auth.Login{}, l.bad(key, "the module is not "+want, "")
+	}
+	return login, nil
+}
+
+// serverTLS is the listener's side of TLS.
+func (l *listener) serverTLS() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	cert, err := l.certificate()
+	if err != nil {
+		return nil, err
+	}
+	if cert == nil {
+		return nil, l.bad("ssl.keystore.location", "there is no certificate", "give a PEM file with the private key and its certificate chain")
+	}
+	c.Certificates = []tls.Certificate{*cert}
+	switch l.prop("ssl.client.auth") {
+	case "required":
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+	case "requested":
+		c.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	if c.ClientAuth != tls.NoClientCert {
+		if c.ClientCAs, err = l.trusted(); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// clientTLS is how this node reaches other nodes' listeners of this name.
+func (l *listener) clientTLS() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	cert, err := l.certificate()
+	if err != nil {
+		return nil, err
+	}
+	if cert != nil {
+		c.Certificates = []tls.Certificate{*cert}
+	}
+	if c.RootCAs, err = l.trusted(); err != nil {
+		return nil, err
+	}
+	if l.prop("ssl.endpoint.identification.algorithm") == "" {
+		// The chain is checked all the same, only not the name.
+		c.InsecureSkipVerify = true
+		c.VerifyConnection = func(s tls.ConnectionState) error {
+			o := x509.VerifyOptions{Roots: c.RootCAs, Intermediates: x509.NewCertPool()}
+			for _, cert := range s.PeerCertificates[1:] {
+				o.Intermediates.AddCert(cert)
+			}
+			_, err := s.PeerCertificates[0].Verify(o)
+			return err
+		}
+	}
+	return c, nil
+}
+
+// certificate is the listener's own; nil: it has none.
+func (l *listener) certificate() (*tls.Certificate, error) {
+	chain, key := []byte(l.prop("ssl.keystore.certificate.chain")), []byte(l.prop("ssl.keystore.key"))
+	from := "ssl.keystore.key"
+	if path := l.prop("ssl.keystore.location"); path != "" {
+		from = "ssl.keystore.location"
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, l.bad(from, err.Error(), "")
+		}
+		chain, key = text, text
+	}
+	if len(chain) == 0 && len(key) == 0 {
+		return nil, nil
+	}
+	cert, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return nil, l.bad(from, err.Error(), "a private key without a password and its certificate chain, in PEM")
+	}
+	return &cert, nil
+}
+
+// trusted are the authorities that are believed; nil: those of the system.
+func (l *listener) trusted() (*x509.CertPool, error) {
+	text := []byte(l.prop("ssl.truststore.certificates"))
+	from := "ssl.truststore.certificates"
+	if path := l.prop("ssl.truststore.location"); path != "" {
+		from = "ssl.truststore.location"
+		var err error
+		if text, err = os.ReadFile(path); err != nil {
+			return nil, l.bad(from, err.Error(), "")
+		}
+	}
+	if len(text) == 0 {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, l.bad(from, "there is no certificate in it", "certificates in PEM")
+	}
+	return pool, nil
+}
+
+// approach is how this node comes to others over the listener for nodes: nil where they ask for nothing.
+type approach struct {
+	tls  *tls.Config
+	sasl sasl.Mechanism
+}
+
+func (l *listener) approach() (a approach, err error) {
+	if l.protocol.encrypted() {
+		if a.tls, err = l.clientTLS(); err != nil {
+			return a, err
+		}
+	}
+	if !l.protocol.authenticated() {
+		return a, nil
+	}
+	mechanism := l.prop("sasl.mechanism.inter.broker.protocol")
+	if mechanism == "" {
+		return a, l.bad("sasl.mechanism.inter.broker.protocol", "is not set, so this node cannot authenticate to others", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+	}
+	login, err := l.login(mechanism)
+	if err != nil {
+		return a, err
+	}
+	user, password := login.Options["username"], login.Options["password"]
+	if user == "" || password == "" {
+		return a, l.bad(strings.ToLower(mechanism)+".sasl.jaas.config", "has no username or no password, so this node cannot authenticate to others", "")
+	}
+	switch mechanism {
+	case auth.Plain:
+		a.sasl = plain.Auth{User: user, Pass: password}.AsMechanism()
+	case auth.ScramSHA256:
+		a.sasl = scram.Auth{User: user, Pass: password}.AsSha256Mechanism()
+	case auth.ScramSHA512:
+		a.sasl = scram.Auth{User: user, Pass: password}.AsSha512Mechanism()
+	}
+	return a, nil
+}
+
+// meet makes a fresh connection one that may be used.
+func (a approach) meet(ctx context.Context, nc net.Conn, host string) (net.Conn, error) {
+	if a.tls != nil {
+		c := a.tls.Clone()
+		c.ServerName = host
+		t := tls.Client(nc, c)
+		if err := t.HandshakeContext(ctx); err != nil {
+			return nil, fmt.Errorf("TLS handshake: %w", err)
+		}
+		nc = t
+	}
+	if a.sasl == nil {
+		return nc, nil
+	}
+	client := wire.NewClient(nc, "forebay-node", 1<<20)
+	hello := kmsg.NewPtrSASLHandshakeRequest()
+	hello.Version, hello.Mechanism = 1, a.sasl.Name()
+	resp, err := client.Do(ctx, hello)
+	if err != nil {
+		return nil, err
+	}
+	if err := kerr.ErrorForCode(resp.(*kmsg.SASLHandshakeResponse).ErrorCode); err != nil {
+		return nil, err
+	}
+	session, said, err := a.sasl.Authenticate(ctx, host)
+	for done := false; err == nil; {
+		req := kmsg.NewPtrSASLAuthenticateRequest()
+		req.Version, req.SASLAuthBytes = 2, said
+		if said == nil {
+			req.SASLAuthBytes = []byte{}
+		}
+		var resp kmsg.Response
+		if resp, err = client.Do(ctx, req); err != nil {
+			return nil, err
+		}
+		told := resp.(*kmsg.SASLAuthenticateResponse)
+		if err = kerr.ErrorForCode(told.ErrorCode); err != nil {
+			break
+		}
+		if done, said, err = session.Challenge(told.SASLAuthBytes); done && err == nil {
+			return nc, nil // nothing more has come: the client has one answer for each question
+		}
+	}
+	return nil, fmt.Errorf("authenticate as a node: %w", err)
+}
+
+// policy is what ACLs are judged with; nil: everybody may do everything.
+func policy(c *controller.Controller) (*auth.Policy, error) {
+	if c.Value("authorizer.class.name") == "" {
+		return nil, nil
+	}
+	supers, ok := auth.ParsePrincipals(c.Value("super.users"))
+	if !ok {
+		return nil, &problem.Error{Code: "bad-property", Class: problem.Input, Where: "--set super.users", What: "is no list of principals", Hint: "as in User:admin;User:node"}
+	}
+	return &auth.Policy{Supers: supers, OpenWithout: strings.EqualFold(strings.TrimSpace(c.Value("allow.everyone.if.no.acl.found")), "true")}, nil
+}

@@ -1,0 +1,308 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/forebayhub/forebay/core/auth"
+	"github.com/forebayhub/forebay/core/controller"
+)
+
+// saslNode asks for PLAIN (admin/admin-secret, bob/bob-secret) or SCRAM.
+func saslNode(t *testing.T, change func(*Listener), deps func(*Deps)) *node {
+	t.Helper()
+	users := map[string]string{"admin": "admin-secret", "bob": "bob-secret"}
+	return newServingWith(t, nodeOptions{deps: deps, listener: func(l *Listener, c *controller.Controller) {
+		l.SASL = &auth.SASL{Mechanisms: []string{auth.Plain, auth.ScramSHA256, auth.ScramSHA512}, Begin: func(mechanism string) auth.Exchange {
+			if mechanism == auth.Plain {
+				return auth.NewPlain(users)
+			}
+			return auth.NewScram(mechanism, func(user string) (auth.Credential, bool) { return c.Scram(mechanism, user) })
+		}}
+		if change != nil {
+			change(l)
+		}
+	}})
+}
+
+func handshake(version int16, mechanism string) *kmsg.SASLHandshakeRequest {
+	req := kmsg.NewPtrSASLHandshakeRequest()
+	req.Version, req.Mechanism = version, mechanism
+	return req
+}
+
+func authenticate(version int16, token string) *kmsg.SASLAuthenticateRequest {
+	req := kmsg.NewPtrSASLAuthenticateRequest()
+	req.Version, req.SASLAuthBytes = version, []byte(token)
+	return req
+}
+
+// ended says whether the server has closed the connection.
+func (c *client) ended() bool {
+	_, err := c.frame()
+	return errors.Is(err, io.EOF) || err != nil && strings.Contains(err.Error(), "reset")
+}
+
+// login authenticates with PLAIN.
+func (c *client) login(user, password string) *kmsg.SASLAuthenticateResponse {
+	c.t.Helper()
+	h := handshake(1, auth.Plain)
+	if r := c.receive(h, c.send(h)).(*kmsg.SASLHandshakeResponse); r.ErrorCode != 0 || len(r.SupportedMechanisms) != 3 {
+		c.t.Fatalf("%+v", r)
+	}
+	a := authenticate(2, "\x00"+user+"\x00"+password)
+	return c.receive(a, c.send(a)).(*kmsg.SASLAuthenticateResponse)
+}
+
+func TestSASLPlain(t *testing.T) {
+	n := saslNode(t, nil, nil)
+	c := n.dial()
+	call[*kmsg.ApiVersionsResponse](c, apiVersionsRequest(4))
+	if r := c.login("admin", "admin-secret"); r.ErrorCode != 0 || r.SessionLifetimeMillis != 0 {
+		t.Errorf("%+v", r)
+	}
+	if r := call[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest()); len(r.Brokers) != 1 {
+		t.Errorf("%+v", r)
+	}
+	if r := call[*kmsg.SASLAuthenticateResponse](c, authenticate(2, "x")); r.ErrorCode != kerr.IllegalSaslState.Code {
+		t.Errorf("a token after the end: %+v", r)
+	}
+}
+
+func TestSASLRefusals(t *testing.T) {
+	n := saslNode(t, nil, nil)
+	t.Run("a wrong password", func(t *testing.T) {
+		c := n.dial()
+		r := c.login("admin", "guess-nr-1")
+		if r.ErrorCode != kerr.SaslAuthenticationFailed.Code || r.ErrorMessage == nil || *r.ErrorMessage != "Authentication failed: Invalid username or password" {
+			t.Errorf("%+v", r)
+		}
+		if !c.ended() {
+			t.Error("the connection goes on")
+		}
+	})
+	t.Run("an unknown mechanism", func(t *testing.T) {
+		c := n.dial()
+		h := handshake(1, "GSSAPI")
+		if r := c.receive(h, c.send(h)).(*kmsg.SASLHandshakeResponse); r.ErrorCode != kerr.UnsupportedSaslMechanism.Code || len(r.SupportedMechanisms) != 3 {
+			t.Errorf("%+v", r)
+		}
+		if !c.ended() {
+			t.Error("the connection goes on")
+		}
+	})
+	for name, req := range map[string]kmsg.Request{
+		"metadata first": kmsg.NewPtrMetadataRequest(), "produce first": produceRequest(9, n.topic("t", 1), 0, 0, batch(t, "v")),
+		"a token first": authenticate(2, "\x00admin\x00admin-secret"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := n.dial()
+			c.send(req)
+			if !c.ended() {
+				t.Error("the connection goes on")
+			}
+		})
+	}
+	t.Run("ApiVersions in the middle", func(t *testing.T) {
+		c := n.dial()
+		h := handshake(1, auth.Plain)
+		c.receive(h, c.send(h))
+		v := apiVersionsRequest(0)
+		if r := c.receive(v, c.send(v)).(*kmsg.ApiVersionsResponse); r.ErrorCode != kerr.IllegalSaslState.Code {
+			t.Errorf("%+v", r)
+		}
+		if !c.ended() {
+			t.Error("the connection goes on")
+		}
+	})
+	t.Run("a large frame", func(t *testing.T) {
+		c := n.dial()
+		h := handshake(1, auth.Plain)
+		c.receive(h, c.send(h))
+		if _, err := c.c.Write(binary.BigEndian.AppendUint32(nil, maxUnknownFrame+1)); err != nil {
+			t.Fatal(err)
+		}
+		if !c.ended() {
+			t.Error("the connection goes on")
+		}
+	})
+	if logs := n.logs.String(); strings.Contains(logs, "guess-nr-1") || !strings.Contains(logs, "authentication failed") {
+		t.Errorf("the log tells too much or too little:\n%s", logs)
+	}
+}
+
+// SaslHandshake version 0: tokens without a header (KIP-43).
+func TestSASLBareTokens(t *testing.T) {
+	n := saslNode(t, nil, nil)
+	c := n.dial()
+	h := handshake(0, auth.Plain)
+	c.receive(h, c.send(h))
+	token := "\x00bob\x00bob-secret"
+	if _, err := c.c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(token))), token...)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := c.frame(); err != nil || len(b) != 0 {
+		t.Fatal(b, err)
+	}
+	if r := call[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest()); len(r.Brokers) != 1 {
+		t.Errorf("%+v", r)
+	}
+	c = n.dial()
+	c.receive(h, c.send(h))
+	if _, err := c.c.Write([]byte("\x00\x00\x00\x04\x00b\x00c")); err != nil {
+		t.Fatal(err)
+	}
+	if !c.ended() {
+		t.Error("a wrong password was taken")
+	}
+}
+
+// There is nothing to shake hands about on a listener without SASL.
+func TestSASLOnAPlainListener(t *testing.T) {
+	c := newNode(t, nodeOptions{}).dial()
+	h := handshake(1, auth.Plain)
+	if r := c.receive(h, c.send(h)).(*kmsg.SASLHandshakeResponse); r.ErrorCode != kerr.IllegalSaslState.Code {
+		t.Errorf("%+v", r)
+	}
+	if r := call[*kmsg.SASLAuthenticateResponse](c, authenticate(2, "x")); r.ErrorCode != kerr.IllegalSaslState.Code {
+		t.Errorf("%+v", r)
+	}
+}
+
+// KIP-368: the client learns how long it has, may authenticate anew as the same, and is cut off when it does not.
+func TestSASLAgain(t *testing.T) {
+	n := saslNode(t, func(l *Listener) { l.MaxReauth = 2 * time.Second }, nil)
+	c := n.dial()
+	if r := c.login("admin", "admin-secret"); r.ErrorCode != 0 || r.SessionLifetimeMillis != 2000 {
+		t.Fatalf("%+v", r)
+	}
+	if r := c.login("admin", "admin-secret"); r.ErrorCode != 0 || r.SessionLifetimeMillis != 2000 {
+		t.Fatalf("again: %+v", r)
+	}
+	h := handshake(1, auth.Plain)
+	if r := c.receive(h, c.send(h)).(*kmsg.SASLHandshakeResponse); r.ErrorCode != kerr.IllegalSaslState.Code {
+		t.Errorf("twice within a second: %+v", r)
+	}
+	call[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest())
+	other := n.dial()
+	other.login("admin", "admin-secret")
+	if r := other.login("bob", "bob-secret"); r.ErrorCode != kerr.SaslAuthenticationFailed.Code || !strings.Contains(*r.ErrorMessage, "Cannot change principals") {
+		t.Errorf("another user: %+v", r)
+	}
+	eventually(t, "the time is over", func() bool {
+		c.send(apiVersionsRequest(0))
+		_, err := c.frame()
+		return err != nil
+	})
+}
+
+func TestSASLFailureIsDelayed(t *testing.T) {
+	n := saslNode(t, nil, func(d *Deps) { d.FailureDelay = 300 * time.Millisecond })
+	began := time.Now()
+	if r := n.dial().login("admin", "wrong"); r.ErrorCode == 0 || time.Since(began) < 300*time.Millisecond {
+		t.Errorf("%+v after %v", r, time.Since(began))
+	}
+}
+
+// Credentials are made by an admin, as the tools do it, and franz-go comes in with them.
+func TestScramUsersOfFranzGo(t *testing.T) {
+	n := saslNode(t, nil, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	admin := kadm.NewClient(newKgo(t, n, kgo.SASL(plain.Auth{User: "admin", Pass: "admin-secret"}.AsMechanism())))
+	set := func(user, password string, m kadm.ScramMechanism, iterations int32) error {
+		res, err := admin.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: user, Password: password, Mechanism: m, Iterations: iterations}})
+		if err != nil {
+			return err
+		}
+		return res[user].Err
+	}
+	for _, m := range []kadm.ScramMechanism{kadm.ScramSha256, kadm.ScramSha512} {
+		if err := set("alice", "first", m, 4096); err != nil {
+			t.Fatal(err)
+		}
+	}
+	come := func(password string, as func(scram.Auth) sasl.Mechanism) error {
+		return newKgo(t, n, kgo.SASL(as(scram.Auth{User: "alice", Pass: password})), kgo.RetryTimeout(time.Second)).Ping(ctx)
+	}
+	for _, as := range []func(scram.Auth) sasl.Mechanism{scram.Auth.AsSha256Mechanism, scram.Auth.AsSha512Mechanism} {
+		if err := come("first", as); err != nil {
+			t.Error(err)
+		}
+		if err := come("second", as); !errors.Is(err, kerr.SaslAuthenticationFailed) {
+			t.Errorf("a wrong password: %v", err)
+		}
+	}
+	if err := set("alice", "second", kadm.ScramSha256, 8192); err != nil {
+		t.Fatal(err)
+	}
+	if err := come("second", scram.Auth.AsSha256Mechanism); err != nil {
+		t.Error(err)
+	}
+	described, err := admin.DescribeUserSCRAMs(ctx)
+	if infos := described["alice"].CredInfos; err != nil || len(infos) != 2 || infos[0].Iterations != 8192 || infos[1].Iterations != 4096 {
+		t.Errorf("%+v %v", described, err)
+	}
+	raw := n.dial()
+	raw.login("admin", "admin-secret")
+	for _, c := range []struct {
+		user       string
+		mechanism  int8
+		iterations int32
+		want       *kerr.Error
+	}{{"bob", 1, 4095, kerr.UnacceptableCredential}, {"bob", 2, 16385, kerr.UnacceptableCredential}, {"", 1, 4096, kerr.UnacceptableCredential}, {"bob", 3, 4096, kerr.UnsupportedSaslMechanism}} {
+		req := kmsg.NewPtrAlterUserSCRAMCredentialsRequest()
+		u := kmsg.NewAlterUserSCRAMCredentialsRequestUpsertion()
+		u.Name, u.Mechanism, u.Iterations, u.Salt, u.SaltedPassword = c.user, c.mechanism, c.iterations, []byte("s"), []byte("p")
+		req.Upsertions = append(req.Upsertions, u)
+		if r := call[*kmsg.AlterUserSCRAMCredentialsResponse](raw, req).Results; len(r) != 1 || r[0].ErrorCode != c.want.Code {
+			t.Errorf("%+v: %+v", c, r)
+		}
+	}
+	res, err := admin.AlterUserSCRAMs(ctx, []kadm.DeleteSCRAM{{User: "alice", Mechanism: kadm.ScramSha256}, {User: "nobody", Mechanism: kadm.ScramSha256}},
+		[]kadm.UpsertSCRAM{{User: "twice", Password: "x", Mechanism: kadm.ScramSha256, Iterations: 4096}, {User: "twice", Password: "x", Mechanism: kadm.ScramSha512, Iterations: 4096}})
+	if err != nil || res["alice"].Err != nil || !errors.Is(res["nobody"].Err, kerr.ResourceNotFound) || !errors.Is(res["twice"].Err, kerr.DuplicateResource) {
+		t.Errorf("%+v %v", res, err)
+	}
+	if err := come("second", scram.Auth.AsSha256Mechanism); !errors.Is(err, kerr.SaslAuthenticationFailed) {
+		t.Errorf("a deleted credential: %v", err)
+	}
+	if len(n.quorum.Image().Scram) != 1 {
+		t.Errorf("%d credentials", len(n.quorum.Image().Scram))
+	}
+}
+
+// FuzzLogin sends anything at all to a listener that asks for SASL: it never panics, and never lets in.
+func FuzzLogin(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x10\x00\x11\x00\x00\x00\x00\x00\x01\xff\xff\x00\x05PLAIN\x00\x00\x00\x04\x00a\x00b"))
+	f.Add(kmsg.NewRequestFormatter().AppendRequest(kmsg.NewRequestFormatter().AppendRequest(nil, handshake(1, auth.ScramSHA256), 1), authenticate(2, "n,,n=a,r=b"), 2))
+	n := newNode(f, nodeOptions{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l := &Listener{Name: "SASL", SASL: &auth.SASL{Mechanisms: []string{auth.Plain, auth.ScramSHA256}, Begin: func(m string) auth.Exchange {
+			if m == auth.Plain {
+				return auth.NewPlain(nil)
+			}
+			return auth.NewScram(m, func(string) (auth.Credential, bool) { return auth.Credential{}, false })
+		}}}
+		c := newConn(t.Context(), n.s, &replay{Reader: bytes.NewReader(b)}, l)
+		c.serve()
+		c.close()
+		if c.principal != auth.Anonymous || strings.Contains(n.logs.String(), "panic") {
+			t.Fatalf("%v %s", c.principal, n.logs)
+		}
+	})
+}
