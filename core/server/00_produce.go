@@ -269,20 +269,35 @@ func (s *Server) guardTxn(ctx context.Context, p *produced, tid *string) {
 			which = append(which, i)
 		}
 	}
-	if len(ask) == 0 {
-		return
-	}
 	add := p.h.Version >= 12
-	codes := s.d.TxnGuard.VerifyOrAdd(ctx, *tid, p.parts[first].producerID, p.parts[first].prodEpoch, ask, add)
-	for k, i := range which {
-		if k < len(codes) {
+	for round := 1; len(ask) > 0; round++ {
+		codes := s.d.TxnGuard.VerifyOrAdd(ctx, *tid, p.parts[first].producerID, p.parts[first].prodEpoch, ask, add)
+		var again []txn.TopicPartition
+		var those []int
+		for k, i := range which[:min(len(which), len(codes))] {
 			part := &p.parts[i]
-			if part.err = guardError(codes[k], p.h.Version); part.err != nil && !kerr.IsRetriable(part.err) {
-				part.p.Log().Unverified(part.producerID, part.guard)
+			if part.err = guardError(codes[k], p.h.Version); part.err != nil {
+				if !kerr.IsRetriable(part.err) {
+					part.p.Log().Unverified(part.producerID, part.guard)
+				}
+				continue
+			}
+			// The coordinator may have parked the question until the producer's last transaction had its markers, and those
+			// void the guard: then it is asked once more.
+			if !add || round == guardRounds {
+				continue
+			}
+			if g, unknown := part.p.Log().Verify(part.producerID, part.prodEpoch, part.sequence); unknown && g != part.guard {
+				part.guard = g
+				again, those = append(again, ask[k]), append(those, i)
 			}
 		}
+		ask, which = again, those
 	}
 }
+
+// guardRounds bounds how often the coordinator is asked about one request.
+const guardRounds = 3
 
 // guardError is the guard's answer as a client of that version knows it: TRANSACTION_ABORTABLE came with Produce v11.
 func guardError(code, version int16) error {

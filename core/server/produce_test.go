@@ -235,3 +235,37 @@ func TestAbortBetweenVerificationAndAppendKIP890(t *testing.T) {
 		t.Fatalf("end %d, last stable %d", l.EndOffset(), l.LastStable(l.EndOffset()))
 	}
 }
+
+// A coordinator parks the first batch of the next transaction until the markers of the last are written. Those must not cost the client
+// its batch: at transaction version 2 the coordinator is asked again.
+func TestMarkersOfTheLastTransactionKIP890(t *testing.T) {
+	asked := 0
+	var n *node
+	n = newNode(t, nodeOptions{deps: func(d *Deps) {
+		d.TxnGuard = intruder{func() {
+			if asked++; asked > 1 {
+				return
+			}
+			p, err := n.set.Partition("orders", 0)
+			if err == nil {
+				_, err = p.Append(record.EndTxn(7, 1, record.Marker{Type: record.Commit}, 1000), -1, commitlog.FromCoordinator, true)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}}
+	}})
+	w := record.NewBuilder()
+	w.Attributes, w.ProducerID, w.ProducerEpoch, w.BaseSequence = record.Transactional, 7, 1, 0
+	w.Append(1000, nil, []byte("v"))
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := produceRequest(12, n.topic("orders", 1), 0, -1, b)
+	id := "tx"
+	req.TransactionID = &id
+	if code := call[*kmsg.ProduceResponse](n.dial(), req).Topics[0].Partitions[0].ErrorCode; code != 0 || asked != 2 {
+		t.Fatalf("code %d after %d questions", code, asked)
+	}
+}
