@@ -1,11 +1,11 @@
-package kill
+package ledger
 
 import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -64,26 +64,31 @@ func (w *witness) follow(ctx context.Context, c *kgo.Client) {
 }
 
 // reread reads again what was seen, the last so many offsets of each partition, and reports what is other than it was.
-func (w *witness) reread(t *testing.T, addr string, last int64) error {
-	t.Helper()
+func (w *witness) reread(connect Connect, last int64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	c := client(t, addr, kgo.KeepControlRecords())
+	c, err := connect(kgo.KeepControlRecords())
+	if err != nil {
+		return err
+	}
 	defer c.Close()
+	w.mu.Lock()
+	before := maps.Clone(w.ends) // follow goes on
+	w.mu.Unlock()
 	starts, err := kadm.NewClient(c).ListStartOffsets(ctx, "numbers", "txn", "table", "short")
 	if err != nil {
 		return err
 	}
-	stables, err := kadm.NewClient(c).ListEndOffsets(ctx, "numbers", "txn", "table", "short")
+	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, "numbers", "txn", "table", "short")
 	if err != nil {
 		return err
 	}
 	from, until := map[string]map[int32]kgo.Offset{}, map[spot]int64{}
 	begin, missing := map[spot]int64{}, map[spot]map[int64]bool{}
 	w.mu.Lock()
-	for at, end := range w.ends {
+	for at, end := range before {
 		low, _ := starts.Lookup(at.topic, at.partition)
-		high, _ := stables.Lookup(at.topic, at.partition)
+		high, _ := ends.Lookup(at.topic, at.partition)
 		switch {
 		case low.Err != nil || high.Err != nil:
 			err = fmt.Errorf("%v: %v, %v", at, low.Err, high.Err)
@@ -130,9 +135,8 @@ func (w *witness) reread(t *testing.T, addr string, last int64) error {
 			}
 		})
 		// Compaction and retention may have taken the record that the loop waits for.
-		ends, err := kadm.NewClient(c).ListStartOffsets(ctx, "short")
-		if err == nil {
-			ends.Each(func(o kadm.ListedOffset) {
+		if now, err := kadm.NewClient(c).ListStartOffsets(ctx, "short"); err == nil {
+			now.Each(func(o kadm.ListedOffset) {
 				if at := (spot{o.Topic, o.Partition}); o.Offset >= until[at] {
 					delete(until, at)
 				}

@@ -1,8 +1,7 @@
-package kill
+package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -56,20 +55,24 @@ func (d *table) write(ctx context.Context, c *kgo.Client, random *rand.Rand) {
 }
 
 // fill keeps a topic rolling and its retention busy.
-func fill(ctx context.Context, c *kgo.Client) {
-	value := make([]byte, 20<<10)
+func fill(ctx context.Context, c *kgo.Client, size int) {
+	value := make([]byte, size)
 	for ctx.Err() == nil {
 		c.Produce(ctx, &kgo.Record{Topic: "short", Value: value}, nil)
-		pause(ctx, 5*time.Millisecond)
+		pause(ctx, 10*time.Millisecond)
 	}
 }
 
 // verify rebuilds the table from the log: of each key the last acknowledged update is there, or one that was tried after it.
-func (d *table) verify(t *testing.T, addr string) {
+func (d *table) verify(t testing.TB, connect Connect) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	c := client(t, addr, kgo.ConsumeTopics("table"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	c, err := connect(kgo.ConsumeTopics("table"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	admin := kadm.NewClient(c)
 	ends, err := admin.ListEndOffsets(ctx, "table")
 	if err != nil {
@@ -118,50 +121,4 @@ func (d *table) verify(t *testing.T, addr string) {
 		t.Errorf("%d records below offset %d: nothing was compacted", records, end.Offset)
 	}
 	t.Logf("soak: compacted topic: %d updates, %d keys acknowledged, %d records left", len(d.updates), len(acked), records)
-}
-
-// readers is a group that reads committed transactions and commits its offsets.
-type readers struct {
-	mu    sync.Mutex
-	acked map[int32]int64
-}
-
-// member reads and commits; a commit that was acknowledged is remembered.
-func (g *readers) member(ctx context.Context, c *kgo.Client) {
-	for ctx.Err() == nil {
-		if c.PollFetches(ctx).NumRecords() == 0 {
-			continue
-		}
-		step, cancel := context.WithTimeout(ctx, 20*time.Second)
-		err := c.CommitUncommittedOffsets(step)
-		cancel()
-		if err != nil {
-			continue // as far as it knows nothing is committed
-		}
-		g.mu.Lock()
-		for p, o := range c.CommittedOffsets()["txn"] {
-			g.acked[p] = max(g.acked[p], o.Offset)
-		}
-		g.mu.Unlock()
-	}
-}
-
-// check says whether a partition's committed offset is below one that was acknowledged before.
-func (g *readers) check(ctx context.Context, admin *kadm.Client) error {
-	g.mu.Lock()
-	acked := map[int32]int64{}
-	for p, o := range g.acked {
-		acked[p] = o
-	}
-	g.mu.Unlock()
-	got, err := admin.FetchOffsets(ctx, "readers")
-	if err != nil {
-		return err
-	}
-	for p, at := range acked {
-		if o, ok := got.Lookup("txn", p); !ok || o.At < at {
-			return errors.Join(o.Err, fmt.Errorf("group readers: offset %d of txn-%d was acknowledged and %d was read back", at, p, o.At))
-		}
-	}
-	return nil
 }

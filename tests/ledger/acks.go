@@ -1,0 +1,191 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// acks are what producers were told: per producer the numbers that were acknowledged.
+type acks struct {
+	mu    sync.Mutex
+	acked map[string]map[int64]place // producer -> number -> where
+	max   map[string]int64           // producer -> highest number tried
+}
+
+type place struct {
+	partition int32
+	offset    int64
+}
+
+func (l *acks) ack(producer string, n int64, p place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.acked[producer] == nil {
+		l.acked[producer] = map[int64]place{}
+	}
+	l.acked[producer][n] = p
+}
+
+func (l *acks) count() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.acked {
+		n += len(m)
+	}
+	return n
+}
+
+// verify reads everything twice, in both isolation levels, and holds it against the ledger.
+func (l *acks) verify(t testing.TB, connect Connect) {
+	t.Helper()
+	committed := readAll(t, connect, kgo.ReadCommitted())
+	again := readAll(t, connect, kgo.ReadCommitted())
+	found := map[string]map[int64]place{}
+	last := map[string]map[int32]int64{} // producer -> partition -> last number
+	for i, r := range committed {
+		if i >= len(again) || r.Offset != again[i].Offset || string(r.Value) != string(again[i].Value) {
+			t.Fatalf("%s-%d@%d changed between two reads", r.Topic, r.Partition, r.Offset)
+		}
+		name := string(r.Key)
+		number, err := strconv.ParseInt(string(r.Value), 10, 64)
+		if err != nil {
+			t.Fatalf("read_committed saw %q at %s-%d@%d: it was aborted", r.Value, r.Topic, r.Partition, r.Offset)
+		}
+		if found[name] == nil {
+			found[name], last[name] = map[int64]place{}, map[int32]int64{0: -1, 1: -1, 2: -1}
+		}
+		if at, twice := found[name][number]; twice {
+			t.Fatalf("%s's record %d is there twice: %v and %d@%d", name, number, at, r.Partition, r.Offset)
+		}
+		found[name][number] = place{r.Partition, r.Offset}
+		if number <= last[name][r.Partition] {
+			t.Fatalf("%s's record %d comes after %d in %s-%d", name, number, last[name][r.Partition], r.Topic, r.Partition)
+		}
+		last[name][r.Partition] = number
+	}
+	whole := map[string]map[int64]int{} // transactional producer -> transaction -> records of it
+	for name, numbers := range found {
+		for number := range numbers {
+			if whole[name] == nil {
+				whole[name] = map[int64]int{}
+			}
+			whole[name][number/5]++
+		}
+	}
+	for name, txns := range whole {
+		for txn, records := range txns {
+			if name[0] == 't' && records != 5 {
+				t.Errorf("%s's transaction %d is torn: %d of its 5 records are there", name, txn, records)
+			}
+		}
+	}
+	lost := 0
+	for name, numbers := range l.acked {
+		for number, at := range numbers {
+			got, ok := found[name][number]
+			switch {
+			case !ok:
+				if lost++; lost <= 5 {
+					t.Errorf("%s's record %d was acknowledged at %v and is lost", name, number, at)
+				}
+			case at.offset >= 0 && got != at:
+				t.Errorf("%s's record %d was acknowledged at %v and lies at %v", name, number, at, got)
+			}
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d acknowledged records are lost", lost)
+	}
+	t.Logf("soak: %d records read back", len(committed))
+}
+
+func readAll(t testing.TB, connect Connect, level kgo.IsolationLevel) []*kgo.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	offsets := map[string]map[int32]kgo.Offset{}
+	idle, err := connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	admin := kadm.NewClient(idle)
+	ends, err := admin.ListEndOffsets(ctx, "numbers", "txn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The last records may belong to transactions that were left open: wait until their timeout has decided them.
+	for {
+		stable, err := admin.ListCommittedOffsets(ctx, "numbers", "txn")
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := false
+		ends.Each(func(e kadm.ListedOffset) {
+			s, _ := stable.Lookup(e.Topic, e.Partition)
+			open = open || s.Offset < e.Offset
+		})
+		if !open {
+			ends = stable
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the last stable offset did not reach the end within 3 minutes: a transaction hangs")
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+	left := map[string]map[int32]int64{}
+	ends.Each(func(e kadm.ListedOffset) {
+		if offsets[e.Topic] == nil {
+			offsets[e.Topic], left[e.Topic] = map[int32]kgo.Offset{}, map[int32]int64{}
+		}
+		offsets[e.Topic][e.Partition] = kgo.NewOffset().At(0)
+		left[e.Topic][e.Partition] = e.Offset
+	})
+	c, err := connect(kgo.ConsumePartitions(offsets), kgo.FetchIsolationLevel(level), kgo.KeepControlRecords())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	byPartition := map[place][]*kgo.Record{}
+	open := 0
+	for _, ps := range left {
+		for p, end := range ps {
+			if end > 0 {
+				open++
+			} else {
+				delete(ps, p)
+			}
+		}
+	}
+	for open > 0 {
+		fetches := c.PollFetches(ctx)
+		if errors.Is(fetches.Err0(), context.DeadlineExceeded) {
+			t.Fatalf("not everything could be read: %v left", left)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				key := place{partition: r.Partition, offset: int64(len(r.Topic))}
+				byPartition[key] = append(byPartition[key], r)
+			}
+			if end, ok := left[r.Topic][r.Partition]; ok && r.Offset >= end-1 {
+				delete(left[r.Topic], r.Partition)
+				open--
+			}
+		})
+	}
+	var all []*kgo.Record
+	for _, topic := range []string{"numbers", "txn"} {
+		for p := range int32(partitions) {
+			all = append(all, byPartition[place{partition: p, offset: int64(len(topic))}]...)
+		}
+	}
+	return all
+}
