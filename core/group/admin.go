@@ -34,13 +34,16 @@ func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGrou
 			resp.Groups = append(resp.Groups, rg)
 			continue
 		}
-		if g := s.groups[id]; g != nil {
+		if g := s.groups[id]; g != nil && g.consumer == nil {
 			g.describe(&rg)
 		} else {
 			rg.State = string(dead)
 			if req.Version >= 6 { // KIP-1043
 				rg.ErrorCode = kerr.GroupIDNotFound.Code
 				m := fmt.Sprintf("Group %s not found.", id)
+				if g != nil {
+					m = fmt.Sprintf("Group %s is not a classic group.", id)
+				}
 				rg.ErrorMessage = &m
 			}
 		}
@@ -79,11 +82,16 @@ func (c *Coordinator) ListGroups(req *kmsg.ListGroupsRequest) *kmsg.ListGroupsRe
 	}
 	loading := c.keeper.Each(func(s *statelog.Shard) {
 		for _, g := range s.State.(*state).groups {
-			if !in(req.StatesFilter, string(g.phase)) || !in(req.TypesFilter, "classic") {
+			kind, protocol := "classic", g.protocolType
+			if g.consumer != nil {
+				kind, protocol = "consumer", "consumer"
+			}
+			state := string(g.shown())
+			if !in(req.StatesFilter, state) || !in(req.TypesFilter, kind) {
 				continue
 			}
 			rg := kmsg.NewListGroupsResponseGroup()
-			rg.Group, rg.ProtocolType, rg.GroupState, rg.GroupType = g.id, g.protocolType, string(g.phase), "classic"
+			rg.Group, rg.ProtocolType, rg.GroupState, rg.GroupType = g.id, protocol, state, kind
 			resp.Groups = append(resp.Groups, rg)
 		}
 	})
@@ -115,7 +123,7 @@ func (c *Coordinator) deleteGroup(ctx context.Context, id string) int16 {
 		s.unlock()
 		return kerr.GroupIDNotFound.Code
 	}
-	if g.phase != empty {
+	if g.shown() != empty {
 		s.unlock()
 		return kerr.NonEmptyGroup.Code
 	}
@@ -148,7 +156,7 @@ func (c *Coordinator) OffsetDelete(ctx context.Context, req *kmsg.OffsetDeleteRe
 		return resp
 	}
 	g := s.groups[req.Group]
-	if g == nil || g.phase != empty && g.protocolType != "consumer" {
+	if g == nil || g.consumer == nil && g.phase != empty && g.protocolType != "consumer" {
 		resp.ErrorCode = kerr.GroupIDNotFound.Code
 		if g != nil {
 			resp.ErrorCode = kerr.NonEmptyGroup.Code
@@ -205,12 +213,17 @@ func (s *state) remove(g *group, keys []topicPartition, whole bool, done func(er
 	if whole && g.stored {
 		records = append(records, groupTombstone(g.id))
 	}
+	if whole && g.consumer != nil {
+		for _, c := range g.consumer.tombstones() {
+			records = append(records, c.record())
+		}
+	}
 	apply := func() {
 		for _, k := range keys {
 			s.forget(groupPartition{g.id, k})
 		}
 		// A commit or a join may have come while the tombstones were on their way: then the group lives on.
-		if whole && g.phase == empty && len(g.offsets) == 0 && len(g.pending) == 0 {
+		if whole && g.shown() == empty && len(g.offsets) == 0 && len(g.pending) == 0 {
 			g.phase = dead
 			g.join.Disarm()
 			for producer := range g.open {
@@ -253,7 +266,7 @@ func (s *state) expire() {
 				keys = append(keys, k)
 			}
 		}
-		whole := g.phase == empty && len(keys) == len(g.offsets) && len(g.open) == 0 && len(g.pending) == 0
+		whole := g.shown() == empty && len(keys) == len(g.offsets) && len(g.open) == 0 && len(g.pending) == 0
 		if len(keys) == 0 && !whole {
 			continue
 		}
@@ -274,6 +287,8 @@ func (s *state) expire() {
 func (g *group) expired(o *offset, topic string, now int64) bool {
 	retention := g.state.c.o.OffsetRetention.Milliseconds()
 	switch {
+	case g.consumer != nil:
+		return !g.consumer.subscribes(topic) && now-o.time >= retention
 	case o.expires >= 0:
 		return g.phase == empty && now >= o.expires
 	case g.protocolType == "":

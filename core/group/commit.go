@@ -16,6 +16,7 @@ type commitWish struct {
 	generation    int32
 	retention     int64              // ms; -1: the coordinator's
 	producer      *statelog.Producer // set: part of its transaction
+	version       int16              // of an OffsetCommit
 	missing       int16              // code for a generation of a group that is not there
 }
 
@@ -35,7 +36,7 @@ func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRe
 	resp := kmsg.NewPtrOffsetCommitResponse()
 	resp.Version = req.Version
 	w := commitWish{group: req.Group, member: req.MemberID, instance: req.InstanceID, generation: req.Generation, retention: -1,
-		missing: kerr.IllegalGeneration.Code}
+		version: req.Version, missing: kerr.IllegalGeneration.Code}
 	if req.Version >= 9 {
 		w.missing = kerr.GroupIDNotFound.Code
 	}
@@ -146,7 +147,7 @@ func (c *Coordinator) commit(ctx context.Context, w commitWish, items []commitIt
 		refuse(code)
 		return
 	}
-	if code := s.mayCommit(w); code != 0 {
+	if code := s.mayCommit(w, items); code != 0 {
 		s.unlock()
 		refuse(code)
 		return
@@ -169,7 +170,7 @@ func (c *Coordinator) commit(ctx context.Context, w commitWish, items []commitIt
 }
 
 // mayCommit checks that the group's state allows the commit, and keeps the member's session.
-func (s *state) mayCommit(w commitWish) int16 {
+func (s *state) mayCommit(w commitWish, items []commitItem) int16 {
 	g := s.groups[w.group]
 	if g == nil {
 		if w.generation >= 0 {
@@ -179,6 +180,9 @@ func (s *state) mayCommit(w commitWish) int16 {
 	}
 	if g.phase == dead {
 		return kerr.CoordinatorNotAvailable.Code
+	}
+	if g.consumer != nil {
+		return g.consumer.mayCommit(w, items)
 	}
 	if w.generation < 0 && g.phase == empty {
 		return 0

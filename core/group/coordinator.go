@@ -1,5 +1,5 @@
 // Package group is the group coordinator: classic groups (KIP-62, KIP-345,
-// KIP-394, KIP-429) and committed offsets.
+// KIP-394, KIP-429), consumer groups (KIP-848) and committed offsets.
 //
 // A group lives in one partition of __consumer_offsets; the node that leads the
 // partition coordinates the group. What it has answered is in that partition,
@@ -53,8 +53,21 @@ type Options struct {
 	// ExpiryInterval is the pause between two looks for expired offsets. Zero: 10 min. Like
 	// offsets.retention.check.interval.ms.
 	ExpiryInterval time.Duration
+	// Consumer are the settings of consumer groups (KIP-848).
+	Consumer ConsumerOptions
 	// MaxMetadata is the most characters of a commit's metadata. Zero: 4096. Like offset.metadata.max.bytes.
 	MaxMetadata int
+}
+
+// ConsumerOptions are the settings of consumer groups, whose members do not choose them.
+type ConsumerOptions struct {
+	// SessionTimeout is how long a member may be silent. Zero: 45 s. Like group.consumer.session.timeout.ms.
+	SessionTimeout time.Duration
+	// HeartbeatInterval is what members are told to wait between heartbeats. Zero: 5 s. Like
+	// group.consumer.heartbeat.interval.ms.
+	HeartbeatInterval time.Duration
+	// MaxSize is the most members of a group. Zero: no limit. Like group.consumer.max.size.
+	MaxSize int
 }
 
 // WithDefaults fills in what is zero.
@@ -70,6 +83,11 @@ func (o Options) WithDefaults() Options {
 	def(&o.ExpiryInterval, 10*time.Minute)
 	if o.MaxSize == 0 {
 		o.MaxSize = 1<<31 - 1
+	}
+	def(&o.Consumer.SessionTimeout, 45*time.Second)
+	def(&o.Consumer.HeartbeatInterval, 5*time.Second)
+	if o.Consumer.MaxSize == 0 {
+		o.Consumer.MaxSize = 1<<31 - 1
 	}
 	if o.MaxMetadata == 0 {
 		o.MaxMetadata = 4096
@@ -157,6 +175,9 @@ func (c *Coordinator) PartitionFor(group string) int32 {
 	}
 	return statelog.PartitionFor(group, int32(len(t.Partitions)))
 }
+
+// groupConfigs are the settings of one consumer group.
+func (c *Coordinator) groupConfigs(string) ConsumerOptions { return c.o.Consumer }
 
 // lock finds a group's state and locks its shard; the caller unlocks. The code is Kafka's.
 func (c *Coordinator) lock(ctx context.Context, group string) (*state, int16) {

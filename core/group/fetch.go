@@ -68,6 +68,11 @@ func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchReque
 		return resp
 	}
 	defer s.unlock()
+	if g := s.groups[req.Group]; g != nil && g.consumer != nil {
+		if resp.ErrorCode = g.consumer.mayFetch(req.MemberID, req.MemberEpoch); resp.ErrorCode != 0 {
+			return resp
+		}
+	}
 	topics := req.Topics
 	if topics == nil {
 		topics = s.committedTopics(req.Group, version >= 10)

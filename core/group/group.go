@@ -25,11 +25,13 @@ const (
 // newMemberTimeout is how long a member that has never been in a generation may wait in JoinGroup.
 const newMemberTimeout = 5 * time.Minute
 
-// group is a classic group, or a mere name under which offsets are committed ("simple": no protocol type). It is
-// guarded by its shard's lock.
+// group is a classic group, a consumer group, or a mere name under which offsets are committed ("simple": no protocol
+// type). It is guarded by its shard's lock.
 type group struct {
 	id    string
 	state *state
+	// consumer is set when it is a consumer group: then what follows up to the offsets is as in a new group.
+	consumer *consumerGroup
 
 	phase        phase
 	since        int64 // ms when phase began
@@ -87,6 +89,14 @@ func newGroup(s *state, id string) *group {
 	g.join = s.shard.NewTimer(g.joinExpired)
 	g.sync = s.shard.NewTimer(g.syncExpired)
 	return g
+}
+
+// shown is the group's state as it is shown to others.
+func (g *group) shown() phase {
+	if g.consumer != nil && g.phase != dead {
+		return g.consumer.phase()
+	}
+	return g.phase
 }
 
 func (g *group) to(p phase) {
@@ -242,6 +252,9 @@ func (g *group) subscribe() {
 
 // subscribes says whether a member may be reading the topic: yes when that is not known.
 func (g *group) subscribes(topic string) bool {
+	if g.consumer != nil {
+		return g.consumer.subscribes(topic)
+	}
 	if g.phase == empty || g.phase == dead {
 		return false
 	}

@@ -78,8 +78,8 @@ func testNode(t *testing.T, o Options, fn func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, o)
+		defer func() { n.stop() }()
 		fn(t, n)
-		n.stop()
 	})
 }
 

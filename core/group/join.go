@@ -51,6 +51,16 @@ func (c *Coordinator) join(ctx context.Context, req *kmsg.JoinGroupRequest, clie
 		}
 		g = s.group(req.Group)
 	}
+	if g.consumer != nil {
+		if g.consumer.phase() != empty {
+			s.unlock()
+			return joinError(req.MemberID, kerr.InconsistentGroupProtocol.Code)
+		}
+		if err := s.write(g.consumer.tombstones(), func(error) {}); err != nil {
+			s.unlock()
+			return joinError(req.MemberID, codeOf(err))
+		}
+	}
 	wait := make(chan *kmsg.JoinGroupResponse, 1)
 	answer := g.joinLocked(req, client, wait)
 	if answer != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/forebayhub/forebay/core/statelog"
 )
 
-// Key versions of __consumer_offsets: 0 and 1 are offsets, 2 is a classic group. Later ones (3 and up: KIP-848 and
-// share groups) are not ours and are left as they are.
+// Key versions of __consumer_offsets: 0 and 1 are offsets, 2 is a classic group, those of consumer groups are in
+// consumer_records.go. Others (share and streams groups) are not ours and are left as they are.
 const (
 	keyOffset = 1
 	keyGroup  = 2
@@ -69,12 +69,14 @@ func groupRecord(g *group, now int64) statelog.Record {
 	return r
 }
 
-// decoded is a record of __consumer_offsets: one of offset and group keys is set, and its value unless it is a tombstone.
+// decoded is a record of __consumer_offsets: one of offset key, group key and change is set, and the
+// key's value unless it is a tombstone.
 type decoded struct {
 	offsetKey *kmsg.OffsetCommitKey
 	offset    *kmsg.OffsetCommitValue
 	groupKey  *kmsg.GroupMetadataKey
 	group     *kmsg.GroupMetadataValue
+	change    *change // of a consumer group
 }
 
 // decode reads a record; a kind that is not ours gives a zero decoded.
@@ -116,6 +118,12 @@ func decode(r statelog.Record) (decoded, error) {
 		if err := v.ReadFrom(r.Value); err != nil {
 			return decoded{}, fmt.Errorf("%w: group value: %w", errRecord, err)
 		}
+	case keyEpoch, keyTopics, keyMember, keyTargetEpoch, keyTarget, keyCurrent, keyRegex:
+		c, err := decodeChange(r)
+		if err != nil {
+			return decoded{}, err
+		}
+		d.change = &c
 	}
 	return d, nil
 }

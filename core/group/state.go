@@ -83,6 +83,8 @@ func (s *state) Replay(b statelog.Batch) error {
 			}
 		case d.groupKey != nil:
 			s.replayGroup(d.groupKey.Group, d.group)
+		case d.change != nil:
+			s.apply(*d.change)
 		}
 	}
 	return nil
@@ -148,7 +150,9 @@ func (s *state) unstable(k groupPartition) bool {
 
 func (s *state) replayGroup(id string, v *kmsg.GroupMetadataValue) {
 	if v == nil {
-		if g := s.groups[id]; g != nil && len(g.offsets) == 0 && len(g.open) == 0 {
+		if g := s.groups[id]; g != nil && g.consumer != nil {
+			return // it became a consumer group later
+		} else if g != nil && len(g.offsets) == 0 && len(g.open) == 0 {
 			delete(s.groups, id)
 		} else if g != nil {
 			ng := newGroup(s, id)
@@ -158,6 +162,9 @@ func (s *state) replayGroup(id string, v *kmsg.GroupMetadataValue) {
 		return
 	}
 	old := s.group(id)
+	if old.consumer != nil {
+		old.consumer.stop()
+	}
 	g := newGroup(s, id)
 	g.offsets, g.open = old.offsets, old.open
 	g.stored, g.generation, g.protocolType, g.since = true, v.Generation, v.ProtocolType, v.CurrentStateTimestamp
@@ -189,6 +196,9 @@ func (s *state) replayGroup(id string, v *kmsg.GroupMetadataValue) {
 // Loaded starts the clocks of what was replayed.
 func (s *state) Loaded() {
 	for _, g := range s.groups {
+		if g.consumer != nil {
+			g.consumer.loaded()
+		}
 		for _, m := range g.members {
 			g.beat(m)
 		}
@@ -207,6 +217,9 @@ func (s *state) Resigned() {
 		g.phase = dead
 		g.join.Disarm()
 		g.sync.Disarm()
+		if g.consumer != nil {
+			g.consumer.stop()
+		}
 		for id := range g.pending {
 			g.dropPending(id)
 		}

@@ -92,7 +92,7 @@ func TestApiVersionsFromTheFutureKIP511(t *testing.T) {
 // Clients are told of features that are here, at levels that are here.
 func TestFinalizedFeaturesAreSupportedOnes(t *testing.T) {
 	n := newNode(t, nodeOptions{})
-	if _, err := n.quorum.Propose(t.Context(), &metadata.SetFeatures{Levels: map[string]int16{"group.version": 1, "transaction.version": 1}}); err != nil {
+	if _, err := n.quorum.Propose(t.Context(), &metadata.SetFeatures{Levels: map[string]int16{"streams.version": 1, "transaction.version": 1}}); err != nil {
 		t.Fatal(err)
 	}
 	got := call[*kmsg.ApiVersionsResponse](n.dial(), apiVersionsRequest(4))
@@ -100,7 +100,7 @@ func TestFinalizedFeaturesAreSupportedOnes(t *testing.T) {
 	for _, f := range got.FinalizedFeatures {
 		levels[f.Name] = f.MaxVersionLevel
 	}
-	if _, ok := levels["group.version"]; ok || levels["transaction.version"] != 1 {
+	if _, ok := levels["streams.version"]; ok || levels["transaction.version"] != 1 {
 		t.Errorf("%v", levels)
 	}
 }

@@ -103,5 +103,6 @@ var table = []api{
 	{key: kmsg.OffsetDelete, min: 0, max: 0, handle: (*Server).offsetDelete},
 	{key: kmsg.DescribeTransactions, min: 0, max: 0, handle: (*Server).describeTransactions},
 	{key: kmsg.ListTransactions, min: 0, max: 2, handle: (*Server).listTransactions},
+	{key: kmsg.ConsumerGroupHeartbeat, min: 0, max: 1, handle: (*Server).consumerGroupHeartbeat},
 	{key: kmsg.ConsumerGroupDescribe, min: 0, max: 1, handle: (*Server).consumerGroupDescribe},
 }

@@ -50,6 +50,19 @@ func (s *Shard) Append(p Producer, records []Record, apply func(offset int64, er
 	return s.append(batch, apply)
 }
 
+// Settled calls fn, with Mu held, once everything that has been appended so far is durable: at once when it is. So an
+// answer that writes nothing tells nothing that a crash could take back. Mu is held by the caller.
+func (s *Shard) Settled(fn func(err error)) {
+	switch n := len(s.pending); {
+	case s.dead:
+		fn(ErrNotCoordinator)
+	case n == 0:
+		fn(nil)
+	default:
+		s.pending = append(s.pending, pending{last: s.pending[n-1].last, apply: func(_ int64, err error) { fn(err) }})
+	}
+}
+
 // AppendMarker is Append for the control batch that ends a transaction.
 func (s *Shard) AppendMarker(p Producer, coordinatorEpoch int32, commit bool, apply func(offset int64, err error)) error {
 	return s.append(EncodeMarker(s.keeper.now().UnixMilli(), p, coordinatorEpoch, commit), apply)
