@@ -40,6 +40,10 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 	}
 	var few [4]record.Header
 	heads, err := inspect(few[:0], b, &cfg, origin, stamp, now)
+	var conds []condition
+	if err == nil && origin == FromClient && cfg.Conditional {
+		conds, err = conditions(b)
+	}
 	if err == nil && origin == FromClient && cfg.recodes(heads) {
 		recoded := recodeBuffers.Get().(*[]byte)
 		defer putRecoded(recoded)
@@ -51,7 +55,7 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 	}
 
 	l.w.Lock()
-	a, err := l.appendLocked(b, heads, leaderEpoch, origin, g, &cfg, now)
+	a, err := l.appendLocked(b, heads, leaderEpoch, origin, g, conds, &cfg, now)
 	l.w.Unlock()
 	a.AppendTime = stamp
 	if err != nil || a.Duplicate {
@@ -115,7 +119,7 @@ func inspect(heads []record.Header, b []byte, cfg *Config, origin Origin, stamp 
 	return heads, nil
 }
 
-func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, origin Origin, g Guard, cfg *Config, now time.Time) (Appended, error) {
+func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, origin Origin, g Guard, conds []condition, cfg *Config, now time.Time) (Appended, error) {
 	a := Appended{Base: -1, Last: -1, LogStart: l.start}
 	if err := l.writable(); err != nil {
 		return a, err
@@ -144,6 +148,10 @@ func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, o
 			h.BaseOffset, h.LeaderEpoch = next, leaderEpoch
 		}
 		next = h.LastOffset() + 1
+	}
+	// After duplicates: a retry of what was appended is not refused for its own records.
+	if err := l.checkConditions(conds, l.leo); err != nil {
+		return a, err
 	}
 	if err := l.patch(b, heads, origin); err != nil {
 		return a, fmt.Errorf("append to %s: %w", l.o.Name, err)

@@ -29,6 +29,7 @@ var (
 	ErrTooLarge           = errors.New("record batch too large")         // MESSAGE_TOO_LARGE
 	ErrInvalidRecord      = errors.New("invalid record")                 // INVALID_RECORD
 	ErrInvalidTimestamp   = errors.New("invalid timestamp")              // INVALID_TIMESTAMP
+	ErrUnexpectedOffset   = errors.New("stale expected offset")          // POLICY_VIOLATION
 	ErrOldMagic           = errors.New("unsupported message format")     // UNSUPPORTED_FOR_MESSAGE_FORMAT
 	ErrOutOfOrderSequence = errors.New("out of order sequence number")   // OUT_OF_ORDER_SEQUENCE_NUMBER
 	ErrUnknownProducer    = errors.New("unknown producer id")            // UNKNOWN_PRODUCER_ID

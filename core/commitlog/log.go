@@ -46,6 +46,7 @@ type Config struct {
 	TimestampBefore  time.Duration // message.timestamp.before.max.ms; 0: no bound
 	TimestampAfter   time.Duration // message.timestamp.after.max.ms; 0: no bound
 	Compression      Compression   // compression.type and its level
+	Conditional      bool          // forebay.append.condition: the header ExpectedOffset counts
 	SegmentJitter    time.Duration // segment.jitter.ms: at most so much is taken off SegmentAge, by chance
 	IndexFileBytes   int64         // segment.index.bytes: a segment ends when one of its indexes is that large; 0: 10 MiB
 	MinDirtyRatio    float64       // min.cleanable.dirty.ratio; 0: 0.5

@@ -14,7 +14,7 @@ import (
 const maxRecordErrors = 1000
 
 // RecordErrors is a refused batch with what is wrong with which of its records (KIP-467). errors.Is finds
-// ErrInvalidRecord or ErrInvalidTimestamp in it.
+// ErrInvalidRecord, ErrInvalidTimestamp or ErrUnexpectedOffset in it.
 type RecordErrors struct {
 	Err     error
 	Records []RecordError // by index; the first thousand

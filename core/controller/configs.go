@@ -429,6 +429,7 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 			FileDeleteDelay:  tiny(millis(number("file.delete.delay.ms"))),
 			TimestampBefore:  tiny(millis(number("message.timestamp.before.max.ms"))),
 			TimestampAfter:   tiny(millis(number("message.timestamp.after.max.ms"))),
+			Conditional:      strings.EqualFold(value("forebay.append.condition"), "true"),
 			SegmentJitter:    millis(number("segment.jitter.ms")),
 			IndexFileBytes:   number("segment.index.bytes"),
 			MinDirtyRatio:    ratio(value("min.cleanable.dirty.ratio")),

@@ -130,6 +130,8 @@ var topicDefs = []*def{
 	{name: "flush.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, broker: "log.flush.interval.ms",
 		doc: "With --durability relaxed: how long a record may lie in the page cache before it is synced."},
 	{name: "follower.replication.throttled.replicas", typ: list, value: "", doc: "Replicas whose replication is throttled on the follower." + without},
+	{name: "forebay.append.condition", typ: boolean, value: "false",
+		doc: "Whether a record with the header forebay.expected.offset is appended only if it gets that offset. Forebay's own; see docs/conditional-append.md."},
 	{name: "index.interval.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, broker: "log.index.interval.bytes",
 		doc: "Bytes of records between two entries of the offset index."},
 	{name: "leader.replication.throttled.replicas", typ: list, value: "", doc: "Replicas whose replication is throttled on the leader." + without},

@@ -16,6 +16,7 @@ func TestTopicConfigsAreReal(t *testing.T) {
 	}
 	other := map[string]string{
 		"cleanup.policy": "compact", "compression.type": "lz4", "message.timestamp.type": "LogAppendTime", "min.cleanable.dirty.ratio": "0.25",
+		"forebay.append.condition": "true",
 	}
 	needs := map[string]string{"compression.gzip.level": "gzip", "compression.lz4.level": "lz4", "compression.zstd.level": "zstd"}
 	set := func(name, value string) ConfigOp { return ConfigOp{Name: name, Value: &value} }

@@ -29,6 +29,7 @@ var codes = []struct {
 	{commitlog.ErrCorrupt, kerr.CorruptMessage},
 	{commitlog.ErrTooLarge, kerr.MessageTooLarge},
 	{commitlog.ErrInvalidTimestamp, kerr.InvalidTimestamp},
+	{commitlog.ErrUnexpectedOffset, kerr.PolicyViolation},
 	{commitlog.ErrInvalidRecord, kerr.InvalidRecord},
 	{commitlog.ErrOldMagic, kerr.UnsupportedForMessageFormat},
 	{commitlog.ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},

@@ -166,7 +166,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("this test mounts a small tmpfs, which needs root: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	n := node.New(t, "--data", dir, "--set", "log.segment.delete.delay.ms=100", "--set", "log.retention.check.interval.ms=200")
+	n := node.New(t, "--data", dir, "--set", "log.segment.delete.delay.ms=100", "--set", "log.retention.check.interval.ms=200", "--set", "log.cleaner.backoff.ms=200")
 	n.Start()
 	produce(t, n.Kafka, "keep", 100)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

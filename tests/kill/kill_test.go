@@ -26,7 +26,7 @@ var (
 func TestNothingAckedIsLost(t *testing.T) {
 	t.Logf("seed %d", *seed)
 	random := rand.New(rand.NewPCG(*seed, 1))
-	n := node.New(t, "--data", t.TempDir(), "--durability", *durability, "--set", "log.retention.check.interval.ms=100", "--set", "log.segment.delete.delay.ms=100")
+	n := node.New(t, "--data", t.TempDir(), "--durability", *durability, "--set", "log.retention.check.interval.ms=100", "--set", "log.cleaner.backoff.ms=100", "--set", "log.segment.delete.delay.ms=100")
 	n.Start()
 	addr := n.Kafka // the same in each life
 	connect := func(opts ...kgo.Opt) (*kgo.Client, error) {

@@ -77,7 +77,7 @@ func (l *life) client(opts ...kgo.Opt) *kgo.Client {
 // do not grow; shorter runs see only that nothing fails and that nothing is left when the clients are gone.
 func TestMixedLoad(t *testing.T) {
 	t.Logf("soak: seed %d", *seed)
-	n := node.New(t, "--data", t.TempDir(), "--set", "log.retention.check.interval.ms=1000", "--set", "log.segment.delete.delay.ms=1000",
+	n := node.New(t, "--data", t.TempDir(), "--set", "log.retention.check.interval.ms=1000", "--set", "log.cleaner.backoff.ms=1000", "--set", "log.segment.delete.delay.ms=1000",
 		"--set", "producer.id.expiration.ms=120000", "--set", "transactional.id.expiration.ms=120000", "--set", "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
 		"--set", "offsets.topic.segment.bytes=4194304", "--set", "transaction.state.log.segment.bytes=4194304")
 	n.Start()
