@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/core/group"
+	"github.com/forebayhub/forebay/core/quota"
 	"github.com/forebayhub/forebay/core/server"
 	"github.com/forebayhub/forebay/core/txn"
 )
@@ -31,6 +32,7 @@ func (b *Broker) wire() error {
 		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),
 		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", DataDir: b.o.DataDir, FS: b.o.FS,
 		FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),
+		QuotaWindow:  b.quotaWindow(""), MutationWindow: b.quotaWindow("controller."),
 	})
 	for _, l := range b.listeners {
 		d, err := l.server(c.Scram)
@@ -40,4 +42,10 @@ func (b *Broker) wire() error {
 		b.doors = append(b.doors, d)
 	}
 	return nil
+}
+
+func (b *Broker) quotaWindow(of string) quota.Window {
+	return quota.Window{
+		Samples: int(b.control.Int(of + "quota.window.num")), Size: time.Duration(b.control.Int(of+"quota.window.size.seconds")) * time.Second,
+	}
 }

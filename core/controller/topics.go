@@ -19,6 +19,8 @@ type NewTopic struct {
 	Replication int16                       // -1: default.replication.factor
 	Assignment  map[int32][]metadata.NodeID // instead of both
 	Configs     map[string]string
+	// Permit is asked, once nothing else is wrong, whether so many partitions may be made now. Nil: any.
+	Permit func(partitions int) bool
 }
 
 // The topics that coordinators keep their state in. Their configs are Kafka's.
@@ -109,6 +111,9 @@ func (c *Controller) planTopic(image *metadata.Image, t NewTopic, before []metad
 	}
 	if *budget -= len(spec.Assignment); *budget < 0 {
 		return spec, refuse(kerr.PolicyViolation, "More than %d partitions in one request.", MaxPartitions)
+	}
+	if t.Permit != nil && !t.Permit(len(spec.Assignment)) {
+		return spec, refuse(kerr.ThrottlingQuotaExceeded, "The throttling quota has been exceeded.")
 	}
 	return spec, nil
 }

@@ -33,6 +33,7 @@ type produced struct {
 	listener string
 	acks     int16
 	deadline time.Time
+	throttle time.Duration // told to the client
 	topics   []producedTopic
 	parts    []producedPart
 	barrier  chan struct{} // set: no request, but a question whether all before it are answered
@@ -83,10 +84,15 @@ func (p *produced) free() {
 }
 
 // produce appends, and replies or lets the ackWriter do it once the acks are in.
-func (c *conn) produce(h wire.Header, body []byte) error {
+func (c *conn) produce(h wire.Header, body []byte, frameBytes int) error {
 	p := producedPool.Get().(*produced)
-	p.h, p.listener = h, c.listener()
-	tid, timeout, err := p.parse(h.Version, body, c.s.d.Controller.Image())
+	p.h, p.listener, p.throttle = h, c.listener(), 0
+	img := c.s.d.Controller.Image()
+	var began time.Time
+	if img.Quotas != nil {
+		began = time.Now()
+	}
+	tid, timeout, err := p.parse(h.Version, body, img)
 	if err != nil {
 		return fmt.Errorf("%w: Produce version %d from client %q: %w", wire.ErrFrame, h.Version, h.ClientID, err)
 	}
@@ -94,6 +100,9 @@ func (c *conn) produce(h wire.Header, body []byte) error {
 	c.s.check(p, tid)
 	c.s.guardTxn(c.ctx, p, tid)
 	waits := c.s.appendAll(p)
+	if img.Quotas != nil {
+		c.throttleProduce(img.Quotas, p, frameBytes, began)
+	}
 	if p.acks == 0 {
 		err := p.firstError()
 		p.free()
@@ -421,7 +430,7 @@ func (s *Server) appendProduceResponse(dst []byte, p *produced) []byte {
 			dst = append(dst, 0)
 		}
 	}
-	dst = kbin.AppendInt32(dst, 0) // throttle
+	dst = kbin.AppendInt32(dst, int32(p.throttle.Milliseconds()))
 	if flexible {
 		dst = s.appendEndpoints(dst, v >= 10, p.listener, img, endpoints)
 	}

@@ -37,6 +37,8 @@ type fetching struct {
 	waiter *partition.Waiter
 	timer  *time.Timer
 	cuts   []cut
+
+	throttle time.Duration // told to the client; more than 0: the response is empty
 }
 
 // fetchKey names a partition as its client does: by topic id since version 13, by name before.
@@ -68,7 +70,12 @@ type fetchPart struct {
 
 func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	f := &c.fetching
+	f.throttle = 0
 	img := c.s.d.Controller.Image()
+	var began time.Time
+	if img.Quotas != nil {
+		began = time.Now()
+	}
 	err := f.parse(h, body, img)
 	frame.Release() // nothing of the request refers to it any more
 	if err != nil {
@@ -86,12 +93,24 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	if f.replica == c.s.d.NodeID || img.Nodes[f.replica] == nil {
 		f.replica = -1 // whoever it is, it is no follower: it sees what consumers see
 	}
+	metered := img.Quotas != nil && f.replica < 0
+	if metered {
+		f.maxBytes = c.fetchable(img.Quotas, f)
+		f.minBytes = min(f.minBytes, f.maxBytes)
+	}
 	f.find(c.s, img)
 	f.readAll()
+	var took time.Duration
+	if metered {
+		took = time.Since(began)
+	}
 	if f.bytes < f.minBytes && !f.urgent && f.maxWait > 0 && len(f.parts) > 0 {
 		if err := c.await(f); err != nil {
 			return err
 		}
+	}
+	if metered {
+		c.throttleFetch(img.Quotas, f, took)
 	}
 	return c.replyFetch(f, session, 0)
 }
@@ -289,9 +308,14 @@ func (f *fetching) release() {
 // replyFetch sends the response; session is nil without one.
 func (c *conn) replyFetch(f *fetching, session *fetchSession, code int16) error {
 	id := int32(0)
-	if session != nil {
+	switch {
+	case f.throttle > 0: // nothing is told, and so nothing remembered as told
+		if session != nil {
+			id = session.spared()
+		}
+	case session != nil:
 		id = session.settle(f)
-	} else {
+	default:
 		for i := range f.parts {
 			f.parts[i].tell = true
 		}
@@ -318,7 +342,7 @@ func (c *conn) appendFetchResponse(dst []byte, f *fetching, sessionID int32, cod
 	v := f.h.Version
 	flexible := v >= 12
 	dst = wire.AppendResponseHeader(dst, f.h.CorrelationID, flexible)
-	dst = kbin.AppendInt32(dst, 0) // throttle
+	dst = kbin.AppendInt32(dst, int32(f.throttle.Milliseconds()))
 	if v >= 7 {
 		dst = kbin.AppendInt16(dst, code)
 		dst = kbin.AppendInt32(dst, sessionID)

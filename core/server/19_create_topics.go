@@ -16,6 +16,8 @@ import (
 func (s *Server) createTopics(r *request) kmsg.Response {
 	req := r.body.(*kmsg.CreateTopicsRequest)
 	resp := kmsg.NewPtrCreateTopicsResponse()
+	limit := s.mutations(r, req.Version >= 6)
+	defer func() { resp.ThrottleMillis = limit.millis() }()
 	times := map[string]int{}
 	for _, t := range req.Topics {
 		times[t.Topic]++
@@ -30,6 +32,7 @@ func (s *Server) createTopics(r *request) kmsg.Response {
 			continue // a double one, answered already
 		}
 		n, err := newTopic(t)
+		n.Permit = limit.take
 		if times[t.Topic] > 1 {
 			err = refuse(kerr.InvalidRequest, "the request names this topic more than once")
 		}

@@ -17,6 +17,8 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 		w.Topic = &req.TopicNames[i]
 		wants = append(wants, w)
 	}
+	limit := s.mutations(r, req.Version >= 5)
+	defer func() { resp.ThrottleMillis = limit.millis() }()
 	var (
 		names []string
 		which []int // of each in resp.Topics
@@ -51,6 +53,9 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 		}
 		if err == nil && times[*out.Topic] > 1 {
 			err = refuse(kerr.InvalidRequest, "the request names this topic more than once")
+		}
+		if err == nil && !limit.take(len(img.Topics[*out.Topic].Partitions)) {
+			err = refuse(kerr.ThrottlingQuotaExceeded, "The throttling quota has been exceeded.")
 		}
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
 		resp.Topics = append(resp.Topics, out)

@@ -14,6 +14,8 @@ func (s *Server) createPartitions(r *request) kmsg.Response {
 	resp := kmsg.NewPtrCreatePartitionsResponse()
 	ctx, cancel := adminContext(r.ctx, req.TimeoutMillis)
 	defer cancel()
+	limit := s.mutations(r, req.Version >= 3)
+	img := s.d.Controller.Image()
 	seen := map[string]bool{}
 	for _, t := range req.Topics {
 		out := kmsg.NewCreatePartitionsResponseTopic()
@@ -29,6 +31,8 @@ func (s *Server) createPartitions(r *request) kmsg.Response {
 		var err error
 		if seen[t.Topic] {
 			err = refuse(kerr.InvalidRequest, "the request names this topic more than once")
+		} else if known := img.Topics[t.Topic]; known != nil && !limit.take(max(0, int(t.Count)-len(known.Partitions))) {
+			err = refuse(kerr.ThrottlingQuotaExceeded, "The throttling quota has been exceeded.")
 		} else {
 			err = s.d.Controller.CreatePartitions(ctx, t.Topic, t.Count, assignment, req.ValidateOnly)
 		}
@@ -37,5 +41,6 @@ func (s *Server) createPartitions(r *request) kmsg.Response {
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
 		resp.Topics = append(resp.Topics, out)
 	}
+	resp.ThrottleMillis = limit.millis()
 	return resp
 }

@@ -27,13 +27,15 @@ import (
 // Produce requests are read; any other request waits for it, as a real broker
 // mutes the channel.
 type conn struct {
-	s      *Server
-	nc     net.Conn
-	raw    syscall.RawConn // for sendfile; nil unless TCP
-	in     *wire.Reader
-	peer   string
-	host   string
-	logger *slog.Logger
+	s       *Server
+	nc      net.Conn
+	raw     syscall.RawConn // for sendfile; nil unless TCP
+	in      *wire.Reader
+	peer    string
+	host    string
+	address string        // the client's, as quotas name it; "" in memory
+	mute    time.Duration // a throttled client's: not read for so long, once its replies are sent
+	logger  *slog.Logger
 
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
@@ -71,7 +73,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, l *Listener) *conn {
 	if a := nc.RemoteAddr(); a != nil {
 		c.peer = a.String()
 		if t, ok := a.(*net.TCPAddr); ok {
-			c.host = "/" + t.IP.String()
+			c.host, c.address = "/"+t.IP.String(), addressOf(t.IP)
 		}
 	}
 	most := s.d.MaxRequestBytes
@@ -137,6 +139,9 @@ func (c *conn) serve() {
 	for {
 		c.armIdle()
 		err := c.next()
+		if err == nil && c.mute > 0 {
+			err = c.sitOut()
+		}
 		if err != nil {
 			c.end(err)
 			return
@@ -257,7 +262,7 @@ func (c *conn) dispatch(f *wire.Frame) error {
 	}
 	if a.key == kmsg.Produce {
 		defer f.Release()
-		return c.guarded(a, h, func() error { return c.produce(h, body) })
+		return c.guarded(a, h, func() error { return c.produce(h, body, len(f.B)) })
 	}
 	if c.acks != nil {
 		if err := c.acks.wait(); err != nil {
@@ -301,11 +306,19 @@ func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 		f.Detach()
 	}
 	r := &request{ctx: c.ctx, principal: c.principal, clientID: h.ClientID, clientHost: c.host, listener: c.listener(), body: req}
+	quotas := c.s.d.Controller.Image().Quotas
+	var began time.Time
+	if quotas != nil {
+		began = time.Now()
+	}
 	c.watch.start()
 	resp := a.handle(c.s, r)
 	c.watch.stop()
 	if resp == nil {
 		return errQuiet
+	}
+	if quotas != nil {
+		c.throttleOther(quotas, h, resp, began)
 	}
 	if a.key == kmsg.ApiVersions {
 		if av, ok := req.(*kmsg.ApiVersionsRequest); ok && c.software == "" {

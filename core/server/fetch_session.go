@@ -237,6 +237,18 @@ func (s *fetchSession) settle(f *fetching) (id int32) {
 	return s.id
 }
 
+// spared is the id that a throttled response has. A client whose first request of a session is throttled
+// begins another (KIP-219), so that there is none to keep.
+func (s *fetchSession) spared() int32 {
+	if !s.full {
+		return s.id
+	}
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	s.cache.dropLocked(s)
+	return 0
+}
+
 // end gives the session back to the cache.
 func (s *fetchSession) end() {
 	s.cache.mu.Lock()

@@ -18,6 +18,7 @@ import (
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/quota"
 	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/core/txn"
 	"github.com/forebayhub/forebay/core/wire"
@@ -59,6 +60,8 @@ type Deps struct {
 	// FailureDelay is how long a client whose authentication failed waits for the answer: whoever tries passwords has
 	// fewer tries. Like connection.failed.authentication.delay.ms. 0: none.
 	FailureDelay time.Duration
+	// QuotaWindow and MutationWindow are what rates are taken over: quota.window.* and controller.quota.window.*.
+	QuotaWindow, MutationWindow quota.Window
 	// TxnGuard says whether a transactional batch may be appended. Nil: Txns when it can tell, else everything may.
 	TxnGuard TxnGuard
 }
@@ -105,6 +108,7 @@ type Server struct {
 	apis     [kmsg.MaxKey + 1]*api // by key; nil: not served
 	budget   *wire.Budget
 	sessions *fetchSessions
+	quotas   *quota.Book
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -120,6 +124,7 @@ func New(d Deps) *Server {
 		d:        d,
 		budget:   wire.NewBudget(d.MaxInFlightBytes),
 		sessions: newFetchSessions(d.FetchSessions),
+		quotas:   quota.New(d.QuotaWindow, d.MutationWindow),
 		conns:    map[*conn]struct{}{},
 		drained:  make(chan struct{}),
 	}
@@ -218,7 +223,9 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, l *Listener) {
 	// ctx ending is this connection's own drain: ServeConn's caller may stop it alone.
 	stop := context.AfterFunc(ctx, c.drain)
 	defer stop()
-	c.serve()
+	if c.admits() {
+		c.serve()
+	}
 }
 
 // drain lets every connection finish the request that it is at. Those that take

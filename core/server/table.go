@@ -67,6 +67,8 @@ var table = []api{
 	{key: kmsg.CreatePartitions, min: 0, max: 3, handle: (*Server).createPartitions},
 	{key: kmsg.IncrementalAlterConfigs, min: 0, max: 1, handle: (*Server).incrementalAlterConfigs},
 	{key: kmsg.DescribeCluster, min: 0, max: 2, handle: (*Server).describeCluster},
+	{key: kmsg.DescribeClientQuotas, min: 0, max: 1, handle: (*Server).describeClientQuotas},
+	{key: kmsg.AlterClientQuotas, min: 0, max: 1, handle: (*Server).alterClientQuotas},
 	{key: kmsg.DescribeProducers, min: 0, max: 0, handle: (*Server).describeProducers},
 	{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: (*Server).describeTopicPartitions},
 
@@ -80,7 +82,6 @@ var table = []api{
 	{key: kmsg.DescribeACLs, min: 1, max: 3, handle: (*Server).describeACLs},
 	{key: kmsg.ElectLeaders, min: 0, max: 2, handle: (*Server).electLeaders},
 	{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: (*Server).listPartitionReassignments},
-	{key: kmsg.DescribeClientQuotas, min: 0, max: 1, handle: (*Server).describeClientQuotas},
 	{key: kmsg.ListConfigResources, min: 0, max: 1, handle: (*Server).listConfigResources},
 
 	// Groups and transactions.
