@@ -30,10 +30,10 @@ func TestNothingAckedIsLost(t *testing.T) {
 	n.Start()
 	addr := n.Kafka // the same in each life
 	connect := func(opts ...kgo.Opt) (*kgo.Client, error) {
-		return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RetryTimeout(20 * time.Second), kgo.MetadataMinAge(50 * time.Millisecond),
+		return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RetryTimeout(20 * time.Second), kgo.RequestRetries(1000), kgo.MetadataMinAge(50 * time.Millisecond),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond })}, opts...)...)
 	}
-	l := ledger.Start(t, connect, ledger.Options{Seed: *seed, Burst: 100, FillBytes: 20 << 10})
+	l := ledger.Start(t, connect, ledger.Options{Seed: *seed, Burst: 100, FillBytes: 20 << 10, Roll: 200 * time.Millisecond})
 	slowest := time.Duration(0)
 	for k := range *kills {
 		time.Sleep(time.Duration(50+random.IntN(350)) * time.Millisecond) // a random moment; nothing depends on it

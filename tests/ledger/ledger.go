@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -47,6 +48,8 @@ type Options struct {
 	Burst int64
 	// FillBytes is the size of the records of the topic that retention eats. The topic rolls at 1 MiB.
 	FillBytes int
+	// Roll is the compacted topic's segment.ms; short where lives are short.
+	Roll time.Duration
 }
 
 // Start creates the topics and sets everybody to work: three idempotent and three transactional producers, a compacted topic's
@@ -64,7 +67,7 @@ func Start(t testing.TB, connect Connect, o Options) *Ledger {
 	t.Cleanup(l.idle.Close)
 	l.admin = kadm.NewClient(l.idle)
 	l.create(partitions, nil, "numbers", "txn")
-	l.create(1, map[string]string{"cleanup.policy": "compact", "segment.ms": "200", "delete.retention.ms": "100"}, "table")
+	l.create(1, map[string]string{"cleanup.policy": "compact", "segment.ms": strconv.FormatInt(o.Roll.Milliseconds(), 10), "delete.retention.ms": "100"}, "table")
 	l.create(1, map[string]string{"segment.bytes": "1048576", "retention.bytes": "2097152"}, "short")
 
 	ctx, stop := context.WithCancel(context.Background())

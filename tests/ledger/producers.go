@@ -59,6 +59,7 @@ func (l *acks) transactWith(ctx context.Context, connect Connect, name string, n
 		if err := c.BeginTransaction(); err != nil {
 			return err
 		}
+		pause(ctx, 5*time.Millisecond) // where there is no disk to wait for
 		commit := kgo.TryCommit
 		first := *n
 		abort := first%3 == 2

@@ -39,6 +39,19 @@ var parts = map[string]part{
 			return runs, nil
 		},
 	},
+	"cuts": {
+		about: "Simulated power cuts of a whole broker over a disk in memory that knows what was synced; half of them keep nothing else, half keep some writes and torn sectors. " +
+			"Power-safe: all that the kills hold. Relaxed promises nothing for a lost page cache but order: what is lost is lost from the end of a partition, what is left is as it was sent.",
+		runs: func(o options) (runs []run, err error) {
+			for _, d := range [][2]string{{"power-safe", "TestPowerSafe"}, {"relaxed", "TestRelaxed"}} {
+				for from := 0; from < o.cuts; from += 100 {
+					to := min(from+100, o.cuts)
+					runs = append(runs, test(fmt.Sprintf("%s, cuts %d to %d", d[0], from+1, to), "./tests/power", d[1], 40*time.Minute, "-cuts="+strconv.Itoa(to-from)))
+				}
+			}
+			return runs, nil
+		},
+	},
 	"load": {
 		about: "Mixed load: records of 100 B and 1 KB in five codecs, transactions, a group whose members come and go, a compacted topic, topics and groups created and deleted, " +
 			"connections that come and go, durability power-safe. Nothing may fail; resident memory and descriptors must not grow in the last three quarters " +
@@ -54,7 +67,7 @@ var parts = map[string]part{
 }
 
 // partNames in the order in which they run: the short ones first.
-func partNames() []string { return []string{"kills", "load", "fuzz"} }
+func partNames() []string { return []string{"kills", "cuts", "load", "fuzz"} }
 
 // goFiles is what a test of the whole node depends on.
 var goFiles = []string{"*.go", "go.mod"}
