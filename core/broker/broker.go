@@ -225,8 +225,9 @@ func (b *Broker) open(ctx context.Context) error {
 
 // openLogs opens the logs, as the Image says.
 func (b *Broker) openLogs() error {
+	segments, _ := descriptors()
 	o := replica.Options{
-		NodeID: b.o.NodeID, FS: b.o.FS, Dir: b.dir.path("log"), Quarantine: b.dir.path("quarantine"),
+		Files: commitlog.NewFiles(segments), NodeID: b.o.NodeID, FS: b.o.FS, Dir: b.dir.path("log"), Quarantine: b.dir.path("quarantine"),
 		Durability: b.o.Durability, Syncer: b.syncer, Logger: b.o.Logger, Clean: b.dir.clean, BootID: b.o.BootID,
 		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
 	}

@@ -11,6 +11,7 @@ import (
 
 // wire makes the coordinators and the server; none of them starts a goroutine before Run.
 func (b *Broker) wire() error {
+	_, connections := descriptors()
 	c := b.control
 	b.peers = newPeers(b.o.NodeID, b.dialNode)
 	b.groups = group.New(group.Deps{
@@ -28,7 +29,7 @@ func (b *Broker) wire() error {
 	b.server = server.New(server.Deps{
 		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Txns: b.txns, Logger: b.o.Logger,
 		MaxRequestBytes: int32(c.Int("socket.request.max.bytes")), MaxInFlightBytes: max(c.Int("queued.max.request.bytes"), 0),
-		MaxConnections: int(min(c.Int("max.connections"), 1<<20)), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
+		MaxConnections: int(min(c.Int("max.connections"), int64(connections))), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
 		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),
 		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", DataDir: b.o.DataDir, FS: b.o.FS,
 		FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),

@@ -163,12 +163,13 @@ func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, o
 	for i := range heads {
 		newest = max(newest, heads[i].MaxTimestamp)
 	}
-	s, err := l.prepare(int64(len(b)), next-1, newest, cfg, now)
+	s, h, err := l.prepare(int64(len(b)), next-1, newest, cfg, now)
 	if err != nil {
 		return a, err
 	}
+	defer h.release()
 	pos := s.size
-	if err := l.write(s, b); err != nil {
+	if err := l.write(s, h, b); err != nil {
 		return a, err
 	}
 	l.publish(s, b, heads, pos, cfg, now)
@@ -217,44 +218,41 @@ func (s *segment) old(newest int64, cfg *Config, now time.Time) (bool, error) {
 	return ok && newest-first > age.Milliseconds(), err
 }
 
-// prepare gives the segment that takes n more bytes up to offset last and time newest: the active one, or a new one.
-func (l *Log) prepare(n, last, newest int64, cfg *Config, now time.Time) (*segment, error) {
+// prepare gives the segment that takes n more bytes up to offset last and time newest, and its file: the active one, or a new one.
+func (l *Log) prepare(n, last, newest int64, cfg *Config, now time.Time) (*segment, *handle, error) {
 	if len(l.segs) > 0 {
 		s := l.segs[len(l.segs)-1]
 		full := s.size > 0 && (s.size+n > cfg.SegmentBytes || s.index.bytes()+offsetWidth > int(cfg.IndexFileBytes) || s.times.bytes()+timeWidth > int(cfg.IndexFileBytes))
 		if !full && s.size > 0 {
 			old, err := s.old(newest, cfg, now)
 			if err != nil {
-				return nil, l.fail(err)
+				return nil, nil, l.writeError(err)
 			}
 			full = old
 		}
 		if !full && last-s.base <= math.MaxInt32 && s.size+n <= math.MaxUint32 {
-			if l.active == nil {
-				h, err := s.open(false, now)
-				if err != nil {
-					return nil, l.fail(err)
-				}
-				l.active = h
+			h, err := s.open(false, now)
+			if err != nil {
+				return nil, nil, l.writeError(err)
 			}
-			return s, nil
+			return s, h, nil
 		}
 	}
 	return l.roll(now)
 }
 
 // roll ends the active segment and starts the next. What it leaves in the page cache is synced by the Syncer.
-func (l *Log) roll(now time.Time) (*segment, error) {
+func (l *Log) roll(now time.Time) (*segment, *handle, error) {
 	if !l.made {
 		if err := l.fs.MkdirAll(l.dir, 0o755); err != nil {
-			return nil, l.writeError(err)
+			return nil, nil, l.writeError(err)
 		}
 		l.made = true
 		l.mu.Lock()
 		l.folderNew = true
 		l.mu.Unlock()
 	}
-	s := newSegment(l.fs, l.dir, l.leo, now)
+	s := newSegment(l.fs, l.files, l.dir, l.leo, now)
 	s.sound = true
 	l.mu.RLock()
 	most := min(l.cfg.SegmentJitter, l.cfg.SegmentAge)
@@ -264,30 +262,28 @@ func (l *Log) roll(now time.Time) (*segment, error) {
 	}
 	h, err := s.open(true, now)
 	if err != nil {
-		return nil, l.writeError(err)
+		return nil, nil, l.writeError(err)
 	}
 	if len(l.segs) > 0 {
-		if err := l.segs[len(l.segs)-1].seal(false); err != nil && !noSpace(err) {
+		last := l.segs[len(l.segs)-1]
+		if err := last.seal(false); err != nil && !noSpace(err) {
 			l.log.Warn("index could not be written and will be rebuilt", "log", l.o.Name, "error", err)
 		}
+		l.files.took(last)
 		l.snapshot(l.leo)
 	}
-	if l.active != nil {
-		l.active.release()
-	}
-	l.active = h
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segs = append(l.segs[:len(l.segs):len(l.segs)], s)
 	l.namesNew = true
-	return s, nil
+	return s, h, nil
 }
 
 // write is the one pwrite of an Append.
-func (l *Log) write(s *segment, b []byte) error {
-	if _, err := l.active.file.WriteAt(b, s.size); err != nil {
+func (l *Log) write(s *segment, h *handle, b []byte) error {
+	if _, err := h.file.WriteAt(b, s.size); err != nil {
 		// What was written in part must not be found by recovery after the next append.
-		if terr := l.active.file.Truncate(s.size); terr != nil {
+		if terr := h.file.Truncate(s.size); terr != nil {
 			return l.fail(fmt.Errorf("%w; cut back: %w", err, terr))
 		}
 		return l.writeError(err)
@@ -295,8 +291,11 @@ func (l *Log) write(s *segment, b []byte) error {
 	return nil
 }
 
-// writeError tells a full disk, which passes (invariant 11), from a failed one, which does not.
+// writeError tells a full disk and want of descriptors, which pass (invariant 11), from a failed disk, which does not.
 func (l *Log) writeError(err error) error {
+	if NoDescriptors(err) {
+		return fmt.Errorf("append to %s: %w: %w", l.o.Name, ErrNoFiles, err)
+	}
 	if noSpace(err) {
 		l.syncer.space.full()
 		return fmt.Errorf("append to %s: %w: %w", l.o.Name, ErrDiskFull, err)

@@ -335,7 +335,10 @@ func TestMaxLagEndsASilentSegment(t *testing.T) {
 
 func rollNow(l *Log) error {
 	l.w.Lock()
-	_, err := l.roll(l.now())
+	_, h, err := l.roll(l.now())
+	if err == nil {
+		h.release()
+	}
 	l.w.Unlock()
 	l.syncer.mark(l)
 	return err

@@ -39,6 +39,7 @@ var (
 	ErrOffsetOutOfRange   = errors.New("offset out of range")            // OFFSET_OUT_OF_RANGE
 	ErrFailed             = errors.New("log directory failed")           // KAFKA_STORAGE_ERROR
 	ErrDiskFull           = errors.New("disk full")                      // KAFKA_STORAGE_ERROR, reads go on
+	ErrNoFiles            = errors.New("no file descriptors left")       // KAFKA_STORAGE_ERROR, passes
 	ErrClosed             = errors.New("log closed")
 )
 

@@ -85,7 +85,7 @@ func (l *Log) flushHeld() (raised, due bool, err error) {
 // syncFiles syncs segments, last one first in the list, and the folders.
 func (l *Log) syncFiles(dirty []*segment, folderNew, namesNew bool) error {
 	for i := len(dirty) - 1; i >= 0; i-- {
-		h, err := dirty[i].open(false, l.now())
+		h, err := dirty[i].openPatiently(l.now())
 		if errors.Is(err, errGone) {
 			continue
 		}
@@ -141,7 +141,7 @@ func (l *Log) savePointHeld(sync bool) error {
 		err = writePoint(l.fs, l.dir, p, sync)
 	}
 	if err != nil {
-		if noSpace(err) {
+		if noSpace(err) || NoDescriptors(err) {
 			return nil
 		}
 		return l.fail(err)
@@ -232,10 +232,6 @@ func (l *Log) shut() {
 	}
 	l.mu.Unlock()
 	l.syncer.forget(l)
-	if l.active != nil {
-		l.active.release()
-		l.active = nil
-	}
 	for _, s := range l.segs {
 		s.drop()
 	}

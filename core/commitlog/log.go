@@ -63,6 +63,7 @@ type Options struct {
 	Config     Config
 	Durability Durability
 	Syncer     *Syncer          // shared by all logs of a data directory
+	Files      *Files           // shared by all logs of a node; nil: one of its own
 	Now        func() time.Time // nil: time.Now
 	Logger     *slog.Logger
 	// Advanced is called, never with a lock of the Log held, after the durable
@@ -83,15 +84,15 @@ type Log struct {
 	dir    string
 	log    *slog.Logger
 	syncer *Syncer
+	files  *Files
 	boot   [16]byte
 
 	// w serialises those who change the log. What mu guards down to epochs is changed with both held, so
 	// holding either is enough to read it. What the Syncer changes (durable, and from epochsDirty on) needs mu, or flushing
 	// for synced and saving for saved.
-	w      sync.Mutex
-	made   bool    // the folder is there
-	active *handle // of the last segment, for appends
-	snaps  []int64 // offsets of the snapshot files
+	w     sync.Mutex
+	made  bool    // the folder is there
+	snaps []int64 // offsets of the snapshot files
 
 	mu          sync.RWMutex
 	cfg         Config

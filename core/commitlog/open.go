@@ -25,6 +25,9 @@ func Open(o Options) (*Log, error) {
 	if o.Syncer == nil {
 		o.Syncer = NewSyncer(1, nil)
 	}
+	if o.Files == nil {
+		o.Files = NewFiles(0)
+	}
 	if o.ProducerExpiry == 0 {
 		o.ProducerExpiry = 24 * time.Hour
 	}
@@ -33,7 +36,7 @@ func Open(o Options) (*Log, error) {
 		o.Name = path.Base(o.Dir)
 	}
 	l := &Log{
-		o: o, fs: o.FS, dir: o.Dir, log: o.Logger, syncer: o.Syncer,
+		o: o, fs: o.FS, dir: o.Dir, log: o.Logger, syncer: o.Syncer, files: o.Files,
 		cfg: o.Config.withDefaults(), table: newTable(), cleanAt: o.Now(),
 	}
 	if o.BootID == "" {

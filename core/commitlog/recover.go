@@ -93,7 +93,7 @@ func (l *Log) readBounds() (b bounds, err error) {
 // openSegments makes the segments; those wholly below the start offset go, as retention was about to.
 func (l *Log) openSegments(bases []int64) error {
 	for i, base := range bases {
-		s := newSegment(l.fs, l.dir, base, l.now())
+		s := newSegment(l.fs, l.files, l.dir, base, l.now())
 		if i+1 < len(bases) && bases[i+1] <= l.start {
 			if err := s.remove(); err != nil {
 				return err

@@ -95,9 +95,11 @@ func (l *Log) retain(hw int64, cfg *Config, now time.Time) error {
 			return err
 		}
 		if ok && first < now.Add(-cfg.MaxCompactionLag).UnixMilli() {
-			if _, err := l.roll(now); err != nil {
+			_, h, err := l.roll(now)
+			if err != nil {
 				return err
 			}
+			h.release()
 		}
 	}
 	if !cfg.Delete {
@@ -125,9 +127,11 @@ func (l *Log) retain(hw int64, cfg *Config, now time.Time) error {
 			break
 		}
 		if last {
-			if _, err := l.roll(now); err != nil {
+			_, h, err := l.roll(now)
+			if err != nil {
 				return err
 			}
+			h.release()
 		}
 		size -= s.size
 		start = end

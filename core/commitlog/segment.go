@@ -62,10 +62,11 @@ type span struct{ from, to int64 }
 // segment is one .log file with its indexes. size, and for the active segment everything else, changes
 // under Log.mu; a segment that is not active does not change until it is replaced.
 type segment struct {
-	fs   vfs.FS
-	dir  string
-	base int64
-	size int64
+	fs    vfs.FS
+	files *Files
+	dir   string
+	base  int64
+	size  int64
 
 	index   *sparse
 	times   *sparse
@@ -79,7 +80,9 @@ type segment struct {
 	maxOffset int64 // base offset of the batch that has it
 	lastTime  int64 // of the last time index entry
 
-	told atomic.Bool // the node's log has heard that it is damaged
+	told   atomic.Bool // the node's log has heard that it is damaged
+	recent atomic.Bool // used since the files' clock has passed
+	slot   int         // in files, from 1; 0: not there. files.mu guards it
 
 	// io guards what follows.
 	io      sync.Mutex
@@ -90,9 +93,9 @@ type segment struct {
 	sound   bool   // indexes have been loaded or rebuilt
 }
 
-func newSegment(f vfs.FS, dir string, base int64, now time.Time) *segment {
+func newSegment(f vfs.FS, files *Files, dir string, base int64, now time.Time) *segment {
 	return &segment{
-		fs: f, dir: dir, base: base, created: now, maxTime: -1, maxOffset: -1, lastTime: -1,
+		fs: f, files: files, dir: dir, base: base, created: now, maxTime: -1, maxOffset: -1, lastTime: -1,
 		index: newSparse(f, segmentName(dir, base, indexSuffix), offsetKind, base),
 		times: newSparse(f, segmentName(dir, base, timeSuffix), timeKind, base),
 	}
@@ -105,10 +108,34 @@ var errGone = errors.New("segment is gone")
 
 // open gives the file with one more user; create makes it.
 func (s *segment) open(create bool, now time.Time) (*handle, error) {
+	h, opened, err := s.take(create, now)
+	if NoDescriptors(err) {
+		s.files.spare()
+		h, opened, err = s.take(create, now)
+	}
+	if opened {
+		s.files.took(s)
+	}
+	return h, err
+}
+
+// openPatiently is open for a sync, whose failure would be final: it waits for descriptors, for 10 s at most.
+func (s *segment) openPatiently(now time.Time) (h *handle, err error) {
+	for range 200 {
+		if h, err = s.open(false, now); !NoDescriptors(err) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return h, err
+}
+
+// take is open without the bound.
+func (s *segment) take(create bool, now time.Time) (h *handle, opened bool, err error) {
 	s.io.Lock()
 	defer s.io.Unlock()
 	if s.gone {
-		return nil, errGone
+		return nil, false, errGone
 	}
 	if s.h == nil {
 		flag := os.O_RDWR
@@ -117,14 +144,17 @@ func (s *segment) open(create bool, now time.Time) (*handle, error) {
 		}
 		f, err := s.fs.OpenFile(s.path(), flag, 0o644)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		s.h = &handle{file: f}
+		s.h, opened = &handle{file: f}, true
 		s.h.refs.Store(1)
 	}
 	s.used = now
+	if !s.recent.Load() { // a flag that all of many readers write would travel between cores
+		s.recent.Store(true)
+	}
 	s.h.refs.Add(1)
-	return s.h, nil
+	return s.h, opened, nil
 }
 
 // begun is the latest timestamp of the segment's first batch, from which Kafka counts its age; ok is false when it has none.
@@ -152,29 +182,42 @@ func (s *segment) begun(now time.Time) (ms int64, ok bool, err error) {
 	return head.MaxTimestamp, head.MaxTimestamp >= 0, nil
 }
 
-// idle closes what has not been used since before.
-func (s *segment) idle(before time.Time) {
+// letGo closes the files; users of the handle keep it.
+func (s *segment) letGo() {
 	s.io.Lock()
 	defer s.io.Unlock()
-	if s.h != nil && s.used.Before(before) {
-		s.h.release()
-		s.h = nil
-		s.index.close()
-		s.times.close()
-	}
+	s.closeLocked()
 }
 
-// drop lets go of the files for good; users of the handle keep it.
-func (s *segment) drop() {
-	s.io.Lock()
-	defer s.io.Unlock()
-	s.gone = true
+func (s *segment) closeLocked() {
 	if s.h != nil {
 		s.h.release()
 		s.h = nil
 	}
 	s.index.close()
 	s.times.close()
+}
+
+// idle closes what has not been used since before.
+func (s *segment) idle(before time.Time) {
+	s.io.Lock()
+	old := s.h != nil && s.used.Before(before)
+	if old {
+		s.closeLocked()
+	}
+	s.io.Unlock()
+	if old {
+		s.files.gave(s)
+	}
+}
+
+// drop lets go of the files for good; users of the handle keep it.
+func (s *segment) drop() {
+	s.io.Lock()
+	s.gone = true
+	s.closeLocked()
+	s.io.Unlock()
+	s.files.gave(s)
 }
 
 // remove deletes the files. The log file goes last: what is left without it is swept at the next start.
@@ -236,6 +279,7 @@ func (s *segment) ready(every int64, now time.Time) error {
 		return nil
 	}
 	if s.load() == nil {
+		s.files.took(s)
 		return nil
 	}
 	return s.rebuild(every, now)

@@ -30,7 +30,7 @@ type rewrite struct {
 }
 
 func newRewrite(l *Log, base, every int64) (*rewrite, error) {
-	w := &rewrite{l: l, seg: newSegment(l.fs, l.dir, base, l.now()), every: every, name: segmentName(l.dir, base, logSuffix+cleanedSuffix)}
+	w := &rewrite{l: l, seg: newSegment(l.fs, l.files, l.dir, base, l.now()), every: every, name: segmentName(l.dir, base, logSuffix+cleanedSuffix)}
 	w.seg.sound = true
 	f, err := l.fs.OpenFile(w.name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	w.file = f

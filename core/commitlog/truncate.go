@@ -95,10 +95,6 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	l.cleaned = min(l.cleaned, end)
 	l.synced, l.unsynced = point{base: s.base, pos: pos, offset: end}, 0
 	l.folderNew, l.namesNew = false, false
-	if l.active != nil {
-		l.active.release()
-		l.active = nil
-	}
 	return nil
 }
 
@@ -251,10 +247,6 @@ func (l *Log) restart(offset int64) error {
 	l.segs, l.aborted, l.epochs, l.table = nil, nil, nil, newTable()
 	l.start, l.leo, l.durable, l.cleaned, l.abortedDisk = offset, offset, offset, offset, offset
 	l.synced, l.unsynced, l.epochsDirty = point{base: offset, offset: offset}, 0, false
-	if l.active != nil {
-		l.active.release()
-		l.active = nil
-	}
 	return nil
 }
 

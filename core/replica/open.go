@@ -55,6 +55,9 @@ func (s *Set) open(sl *slot) (*partition.Partition, error) {
 		return sl.p.Load(), sl.err
 	}
 	p, err := s.openLog(sl)
+	if commitlog.NoDescriptors(err) {
+		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrNoFiles, folder(sl.state), err) // it passes
+	}
 	if err != nil {
 		sl.err = fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err)
 		s.o.Logger.Error("partition is offline", "partition", folder(sl.state), "err", err)
@@ -80,7 +83,7 @@ func (s *Set) openLog(sl *slot) (*partition.Partition, error) {
 		HighWatermark: s.watermarkOf(sl), Wish: wish, Now: s.o.Now,
 		Open: func(advanced func()) (*commitlog.Log, error) {
 			return commitlog.Open(commitlog.Options{
-				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: s.o.Syncer,
+				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: s.o.Syncer, Files: s.o.Files,
 				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: s.o.Clean, BootID: s.o.BootID,
 			})
 		},
@@ -104,8 +107,10 @@ func (s *Set) checkOwner(dir string, p *metadata.Partition) error {
 			return nil // new
 		}
 		return s.setAside(folder(p), "it has records but no "+ownerFile)
-	case err != nil:
+	case errors.Is(err, errOwner):
 		return s.setAside(folder(p), err.Error())
+	case err != nil:
+		return err // it could not be read: no reason to believe that it is not ours
 	case id != p.TopicID:
 		return s.setAside(folder(p), fmt.Sprintf("it belongs to topic id %s, the topic is now %s", id, p.TopicID))
 	}
@@ -158,13 +163,16 @@ func readOwner(s *Set, dir string) (id metadata.TopicID, err error) {
 	return parseOwner(string(b[:n]))
 }
 
+// errOwner is a file that was read and does not say whose the records are.
+var errOwner = errors.New(ownerFile + " is damaged")
+
 func parseOwner(text string) (id metadata.TopicID, err error) {
 	rest, ok := strings.CutPrefix(text, "version: 0\ntopic_id: ")
 	if !ok {
-		return id, fmt.Errorf("%s is not of version 0", ownerFile)
+		return id, fmt.Errorf("%w: it is not of version 0", errOwner)
 	}
 	if id, err = uuid.Parse(strings.TrimSuffix(rest, "\n")); err != nil {
-		return id, fmt.Errorf("%s: %w", ownerFile, err)
+		return id, fmt.Errorf("%w: %w", errOwner, err)
 	}
 	return id, nil
 }

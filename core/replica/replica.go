@@ -35,7 +35,8 @@ type Options struct {
 	Quarantine string // data/quarantine: what is not ours
 	Durability commitlog.Durability
 	Syncer     *commitlog.Syncer
-	Logger     *slog.Logger // nil: silent
+	Files      *commitlog.Files // bounds what the logs have open; nil: 1,024 segments
+	Logger     *slog.Logger     // nil: silent
 	Now        func() time.Time
 	// Clean says that the data directory was shut down in good order: logs are opened at
 	// first use. Otherwise Start recovers every log there is.
@@ -105,6 +106,9 @@ func New(o Options) *Set {
 	}
 	if o.Parallel == 0 {
 		o.Parallel = 8
+	}
+	if o.Files == nil {
+		o.Files = commitlog.NewFiles(0)
 	}
 	s := &Set{o: o, work: make(chan struct{}, 1)}
 	s.followers = newFollowers(s, o.Following)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -423,6 +424,32 @@ func TestOneBadLogTakesOnePartitionOffline(t *testing.T) {
 }
 
 // Topics come and go while everybody asks for their partitions: no deadlock, no old record in a new topic.
+// A folder whose owner cannot be read now, for want of descriptors or because of the disk, is not somebody else's.
+func TestUnreadableOwnerIsNotSetAside(t *testing.T) {
+	for _, cause := range []error{syscall.EMFILE, syscall.EIO} {
+		disk := vfs.NewFault(vfs.NewMemory())
+		h := newHouse(t, disk)
+		h.start()
+		h.create("a", 1)
+		h.append("a", 0, "x", "y")
+		heal := disk.Inject(vfs.Rule{Op: vfs.OpOpen, Path: ownerFile, Err: &os.PathError{Op: "open", Err: cause}})
+		h.restart()
+		if _, err := h.Partition("a", 0); !errors.Is(err, commitlog.ErrFailed) && !errors.Is(err, commitlog.ErrNoFiles) {
+			t.Errorf("%v: %v", cause, err)
+		}
+		heal()
+		if cause == syscall.EIO { // final until a restart
+			h.restart()
+		}
+		if end := h.end("a", 0); end != 2 {
+			t.Errorf("%v: the log ends at %d", cause, end)
+		}
+		if aside := h.ls("/data/quarantine"); len(aside) > 0 {
+			t.Errorf("%v: set aside: %v", cause, aside)
+		}
+	}
+}
+
 func TestTopicsComeAndGoUnderLoad(t *testing.T) {
 	h := newHouse(t, vfs.NewMemory())
 	h.start()

@@ -77,8 +77,15 @@ func (s *Set) sort(e fs.DirEntry, image *metadata.Image) (*metadata.Partition, e
 			return nil, s.o.FS.RemoveAll(path.Join(s.o.Dir, name))
 		}
 		return nil, s.setAside(name, "it has no "+ownerFile)
-	case err != nil:
+	case errors.Is(err, errOwner):
 		return nil, s.setAside(name, err.Error())
+	case err != nil:
+		// It could not be read now. If the Image knows the partition, its first use tries again and says why not.
+		s.o.Logger.Error("cannot tell whose folder this is", "folder", name, "err", err)
+		if p == nil || !slices.Contains(p.Replicas, s.o.NodeID) {
+			return nil, nil
+		}
+		return p, nil
 	}
 	return nil, s.setAside(name, "its topic "+topic+" (id "+id.String()+") is not in the metadata")
 }

@@ -38,6 +38,7 @@ var codes = []struct {
 	{commitlog.ErrInvalidTxnState, kerr.InvalidTxnState},
 	{commitlog.ErrFailed, kerr.KafkaStorageError},
 	{commitlog.ErrDiskFull, kerr.KafkaStorageError},
+	{commitlog.ErrNoFiles, kerr.KafkaStorageError},
 	{commitlog.ErrClosed, kerr.NotLeaderForPartition}, // the node is going: the client looks elsewhere
 	{context.DeadlineExceeded, kerr.RequestTimedOut},
 	{context.Canceled, kerr.RequestTimedOut},
