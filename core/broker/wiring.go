@@ -20,6 +20,10 @@ func (b *Broker) wire() error {
 			MinSessionTimeout: c.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: c.Duration("group.max.session.timeout.ms"),
 			InitialRebalanceDelay: c.Duration("group.initial.rebalance.delay.ms"), MaxSize: int(c.Int("group.max.size")),
 			OffsetRetention: time.Duration(c.Int("offsets.retention.minutes")) * time.Minute, MaxMetadata: int(c.Int("offset.metadata.max.bytes")),
+			Consumer: group.ConsumerOptions{
+				SessionTimeout: c.Duration("group.consumer.session.timeout.ms"), HeartbeatInterval: c.Duration("group.consumer.heartbeat.interval.ms"),
+				MaxSize: int(c.Int("group.consumer.max.size")),
+			},
 		},
 	})
 	b.txns = txn.New(txn.Deps{

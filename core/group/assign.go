@@ -137,6 +137,7 @@ func (u *uniform) level(topics []metadata.TopicID, sizes map[metadata.TopicID]in
 		}
 	}
 	var free []topicIDPartition
+	clear(u.load)
 	for _, t := range topics {
 		for p := range sizes[t] {
 			k := topicIDPartition{t, p}
@@ -144,10 +145,11 @@ func (u *uniform) level(topics []metadata.TopicID, sizes map[metadata.TopicID]in
 			switch {
 			case !taken:
 				free = append(free, k)
-			case u.load[i] > quota[i]:
-				u.load[i]--
+			case u.load[i] == quota[i]:
 				delete(u.owner, k)
 				free = append(free, k)
+			default:
+				u.load[i]++
 			}
 		}
 	}

@@ -64,6 +64,9 @@ func (cg *consumerGroup) describe(rg *kmsg.ConsumerGroupDescribeResponseGroup, i
 		rm.ClientID, rm.ClientHost = m.client.ID, m.client.Host
 		rm.SubscribedTopics, rm.SubscribedTopicRegex = m.topics, m.regex
 		rm.Assignment, rm.TargetAssignment = named(m.assigned, im), named(cg.target[id], im)
+		if m.regex == nil {
+			rm.SubscribedTopicRegex = new(string)
+		}
 		rm.MemberType = 1
 		if m.classic != nil {
 			rm.MemberType = 0

@@ -2,9 +2,11 @@ package group
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"time"
@@ -101,7 +103,7 @@ func validHeartbeat(req *kmsg.ConsumerGroupHeartbeatRequest) *refusal {
 			return refuse(kerr.InvalidRequest, "RebalanceTimeoutMs must be provided in first request.")
 		case len(req.Topics) > 0 || req.Topics == nil:
 			return refuse(kerr.InvalidRequest, "TopicPartitions must be empty when (re-)joining.")
-		case len(req.SubscribedTopicNames) == 0 && (req.SubscribedTopicRegex == nil || *req.SubscribedTopicRegex == ""):
+		case req.SubscribedTopicNames == nil && req.SubscribedTopicRegex == nil: // empty ones are a member that reads nothing
 			return refuse(kerr.InvalidRequest, "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.")
 		}
 	case (e > 0 || e == leaveEpoch || e == leaveStaticEpoch) && strings.TrimSpace(req.MemberID) == "":
@@ -319,7 +321,11 @@ func (cg *consumerGroup) fence(im *metadata.Image, ids ...string) []change {
 		}
 	}
 	_, hash := subscription(rest, cg.regexes, im)
-	return append(out, change{keyEpoch, cg.group.id, "", groupEpoch{cg.epoch + 1, hash}})
+	out = append(out, change{keyEpoch, cg.group.id, "", groupEpoch{cg.epoch + 1, hash}})
+	if len(rest) == 0 { // nothing is left to assign
+		out = append(out, change{keyTargetEpoch, cg.group.id, "", targetEpoch(cg.epoch + 1)})
+	}
+	return out
 }
 
 // draft is a heartbeat's view of the group: as it is, and what is to be changed.
@@ -421,7 +427,11 @@ func (d *draft) subscribe(next *consumer, s *state) *refusal {
 	if d.replaced != "" {
 		old = d.member
 	}
-	changed := old == nil || !slices.Equal(old.topics, next.topics) || !equalPtr(old.regex, next.regex)
+	before := &memberValue{} // of a new member
+	if old != nil {
+		before = &old.memberValue
+	}
+	changed := !slices.Equal(before.topics, next.topics) || !equalPtr(before.regex, next.regex)
 	if old == nil || changed || !old.memberValue.same(&next.memberValue) {
 		v := next.memberValue
 		d.put(keyMember, next.id, &v)
@@ -433,14 +443,19 @@ func (d *draft) subscribe(next *consumer, s *state) *refusal {
 		return r
 	}
 	d.epoch, d.assignmentEpoch = cg.epoch, cg.assignmentEpoch
-	bump := changed || cg.epoch == 0
-	if !bump && fresh && cg.epoch == cg.assignmentEpoch {
+	first := cg.epoch == 0
+	if first {
+		d.epoch = 1
+	}
+	if !changed && !first && fresh && cg.epoch == cg.assignmentEpoch {
 		return nil
 	}
 	var hash int64
 	d.sizes, hash = subscription(d.members, d.regexes, d.image)
-	if bump || hash != cg.hash {
+	if changed || hash != cg.hash {
 		d.epoch++
+	}
+	if d.epoch != cg.epoch {
 		d.put(keyEpoch, "", groupEpoch{d.epoch, hash})
 	}
 	return nil
@@ -477,7 +492,7 @@ func (d *draft) resolve(changed bool, now time.Time, s *state) *refusal {
 		p, err := compileRegex(re)
 		if err != nil {
 			if d.next.regex != nil && *d.next.regex == re && changed {
-				return refuse(kerr.InvalidRegularExpression, "SubscribedTopicRegex `%s` is not a valid regular expression: %s.", re, err)
+				return refuse(kerr.InvalidRegularExpression, "SubscribedTopicRegex `%s` is not a valid regular expression: %s.", re, complaint(err))
 			}
 			continue
 		}
@@ -501,6 +516,15 @@ func (d *draft) resolve(changed bool, now time.Time, s *state) *refusal {
 		}
 	}
 	return nil
+}
+
+// complaint is what is wrong with a regular expression, in RE2's words.
+func complaint(err error) string {
+	var e *syntax.Error
+	if errors.As(err, &e) {
+		return e.Code.String()
+	}
+	return err.Error()
 }
 
 // compileRegex reads a regular expression that must match the whole name, in the syntax of RE2.

@@ -125,11 +125,11 @@ func TestConsumerGroupOfOne(t *testing.T) {
 		r := n.reader("g", "m1", "orders")
 		resp := r.beat()
 		wantCode(t, "join", resp.ErrorCode, 0)
-		if resp.MemberEpoch != 1 || *resp.MemberID != "m1" || resp.HeartbeatIntervalMillis != 5000 || r.owned.count() != 3 {
+		if resp.MemberEpoch != 2 || *resp.MemberID != "m1" || resp.HeartbeatIntervalMillis != 5000 || r.owned.count() != 3 {
 			t.Fatalf("join: %+v, owns %v", resp, r.owned)
 		}
-		if got := n.describe("g"); got.State != "Stable" || got.Epoch != 1 || got.AssignmentEpoch != 1 || got.AssignorName != "uniform" ||
-			len(got.Members) != 1 || got.Members[0].MemberEpoch != 1 || got.Members[0].Assignment.TopicPartitions[0].Topic != "orders" {
+		if got := n.describe("g"); got.State != "Stable" || got.Epoch != 2 || got.AssignmentEpoch != 2 || got.AssignorName != "uniform" ||
+			len(got.Members) != 1 || got.Members[0].MemberEpoch != 2 || got.Members[0].Assignment.TopicPartitions[0].Topic != "orders" {
 			t.Fatalf("describe: %+v", got)
 		}
 		if got := n.state("g"); got != "Dead" {
@@ -137,11 +137,11 @@ func TestConsumerGroupOfOne(t *testing.T) {
 		}
 		n.restart()
 		wantCode(t, "heartbeat at the next coordinator", r.beat().ErrorCode, 0)
-		if r.epoch != 1 || r.owned.count() != 3 {
+		if r.epoch != 2 || r.owned.count() != 3 {
 			t.Fatalf("epoch %d, owns %v after a restart", r.epoch, r.owned)
 		}
 		wantCode(t, "leave", r.leave(leaveEpoch), 0)
-		if got := n.describe("g"); got.State != "Empty" || got.Epoch != 2 || len(got.Members) != 0 {
+		if got := n.describe("g"); got.State != "Empty" || got.Epoch != 3 || got.AssignmentEpoch != 3 || len(got.Members) != 0 {
 			t.Fatalf("describe: %+v", got)
 		}
 	})
@@ -155,11 +155,11 @@ func TestRevokeBeforeAssign(t *testing.T) {
 		before := a.owned
 		resp := b.beat()
 		wantCode(t, "join", resp.ErrorCode, 0)
-		if b.owned.count() != 0 || b.epoch != 2 {
+		if b.owned.count() != 0 || b.epoch != 3 {
 			t.Fatalf("the second has %v at epoch %d before the first gave anything up", b.owned, b.epoch)
 		}
 		a.beat()
-		if a.epoch != 1 || a.owned.count() != 2 || !a.owned.within(before) {
+		if a.epoch != 2 || a.owned.count() != 2 || !a.owned.within(before) {
 			t.Fatalf("the first has %v at epoch %d", a.owned, a.epoch)
 		}
 		if b.beat(); b.owned.count() != 0 {
@@ -169,7 +169,7 @@ func TestRevokeBeforeAssign(t *testing.T) {
 			t.Fatalf("state %s", got)
 		}
 		a.beat() // without the third one
-		if a.epoch != 2 {
+		if a.epoch != 3 {
 			t.Fatalf("the first is at epoch %d", a.epoch)
 		}
 		if b.beat(); b.owned.count() != 1 || b.owned.meets(a.owned) {

@@ -3,11 +3,13 @@
 package interop
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,6 +53,76 @@ func python(script string) func(t *testing.T, nodes int, bootstrap string) {
 			t.Fatalf("%v\n%s%s", err, out, log.String())
 		}
 	}
+}
+
+// Three members that speak the consumer protocol (KIP-848) share a topic, one of them is killed, and the topic grows:
+// every record is read, and by who owns its partition.
+func TestConfluentConsumerProtocol(t *testing.T) {
+	n := node.New(t, "--data", t.TempDir(), "--set", "group.consumer.session.timeout.ms=6000", "--set", "group.consumer.heartbeat.interval.ms=500")
+	n.Start()
+	python("consumer_protocol.py")(t, 1, n.Kafka)
+}
+
+func TestJavaConsumerProtocol(t *testing.T) {
+	n := node.New(t, "--data", t.TempDir(), "--set", "group.consumer.heartbeat.interval.ms=500")
+	n.Start()
+	tools := testenv.KafkaTools(t)
+	run := func(stdin, tool string, args ...string) string {
+		t.Helper()
+		return tools.Run(t, stdin, tool, append([]string{"--bootstrap-server", n.Kafka}, args...)...)
+	}
+	run("", "kafka-topics", "--create", "--topic", "java", "--partitions", "3")
+	var in strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&in, "k%d\tline %d\n", i, i)
+	}
+	run(in.String(), "kafka-console-producer", "--topic", "java", "--reader-property", "parse.key=true")
+	consume := func(topics ...string) *exec.Cmd {
+		return tools.Command(t.Context(), "kafka-console-consumer", append(topics, "--bootstrap-server", n.Kafka, "--group", "g",
+			"--from-beginning", "--command-property", "group.protocol=consumer", "--timeout-ms", "60000")...)
+	}
+	members := []*exec.Cmd{consume("--topic", "java"), consume("--include", "ja.*")}
+	lines := make(chan string, 1000)
+	for _, m := range members {
+		out, err := m.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for s := bufio.NewScanner(out); s.Scan(); {
+				lines <- s.Text()
+			}
+		}()
+	}
+	seen := map[string]bool{}
+	for deadline := time.After(time.Minute); len(seen) < 500; {
+		select {
+		case l := <-lines:
+			seen[l] = true
+		case <-deadline:
+			t.Fatalf("%d of 500 records were read", len(seen))
+		}
+	}
+	described := run("", "kafka-consumer-groups", "--describe", "--group", "g", "--members", "--verbose")
+	if strings.Count(described, "console-consumer") != 2 || strings.Count(described, "java:") < 2 {
+		t.Errorf("members:\n%s", described)
+	}
+	if got := run("", "kafka-consumer-groups", "--list", "--type", "consumer", "--state", "stable"); !strings.Contains(got, "g ") {
+		t.Errorf("list: %s", got)
+	}
+	for _, m := range members { // a member that ends leaves the group
+		if err := m.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		_ = m.Wait() // 143 is no surprise
+	}
+	if got := run("", "kafka-consumer-groups", "--describe", "--group", "g", "--state"); !strings.Contains(got, "Empty") {
+		t.Errorf("state:\n%s", got)
+	}
+	run("", "kafka-consumer-groups", "--delete", "--group", "g")
 }
 
 func TestKcat(t *testing.T) { onOneAndThree(t, kcat) }
