@@ -52,6 +52,12 @@ var parts = map[string]part{
 			return runs, nil
 		},
 	},
+	"disk": {
+		about: "A full disk of 48 MB for a minute: writes are refused with KAFKA_STORAGE_ERROR, reads and administration go on, and producers with Kafka's defaults go on by themselves when there is room.",
+		runs: func(options) ([]run, error) {
+			return []run{{name: "full for a minute", watches: goFiles, figure: logged, args: []string{"test", "./tests/faults", "-run", "TestFullDiskUnderProducers", "-count=1", "-v", "-args", "-full=1m"}}}, nil
+		},
+	},
 	"load": {
 		about: "Mixed load: records of 100 B and 1 KB in five codecs, transactions, a group whose members come and go, a compacted topic, topics and groups created and deleted, " +
 			"connections that come and go, durability power-safe. Nothing may fail; resident memory and descriptors must not grow in the last three quarters " +
@@ -67,7 +73,7 @@ var parts = map[string]part{
 }
 
 // partNames in the order in which they run: the short ones first.
-func partNames() []string { return []string{"kills", "cuts", "load", "fuzz"} }
+func partNames() []string { return []string{"disk", "kills", "cuts", "load", "fuzz"} }
 
 // goFiles is what a test of the whole node depends on.
 var goFiles = []string{"*.go", "go.mod"}
