@@ -70,8 +70,10 @@ func (p process) serve(ctx context.Context, s streams) error {
 		if node.Cluster == nil {
 			where.Dial = b.Dial
 		} else {
-			where.Bootstrap = []string{kafka}
-			where.DialAddr = b.DialAddr // what other nodes lead is reached over the network, as this node reaches them
+			where.Bootstrap = []string{kafka} // what other nodes lead is reached over the network anyway
+			if b.Secured() {
+				where.DialAddr = b.DialAddr
+			}
 		}
 		ready = func() error {
 			if h := b.Health(); !h.Ready {

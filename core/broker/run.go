@@ -180,6 +180,9 @@ func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
 	return client, nil
 }
 
+// Secured says whether nodes have to say who they are to each other, or encrypt: then only DialAddr reaches them.
+func (b *Broker) Secured() bool { return b.listeners[0].protocol != plaintext }
+
 // DialAddr connects to the node that has registered at an address: in memory when that is this one, and else as this node comes to
 // others. The connection is this node's own already: nothing has to be said on it about who that is.
 func (b *Broker) DialAddr(ctx context.Context, addr string) (net.Conn, error) {

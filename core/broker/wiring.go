@@ -30,14 +30,18 @@ func (b *Broker) wire() error {
 		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Peers: b.peers, Logger: b.o.Logger,
 		Options: txn.Options{MaxTimeout: c.Duration("transaction.max.timeout.ms"), IDExpiry: c.Duration("transactional.id.expiration.ms")},
 	})
+	rules, err := policy(c)
+	if err != nil {
+		return err
+	}
 	b.server = server.New(server.Deps{
 		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Txns: b.txns, Logger: b.o.Logger,
 		MaxRequestBytes: int32(c.Int("socket.request.max.bytes")), MaxInFlightBytes: max(c.Int("queued.max.request.bytes"), 0),
 		MaxConnections: int(min(c.Int("max.connections"), int64(connections))), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
 		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),
 		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", DataDir: b.o.DataDir, FS: b.o.FS,
-		FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),
-		QuotaWindow:  b.quotaWindow(""), MutationWindow: b.quotaWindow("controller."),
+		QuotaWindow: b.quotaWindow(""), MutationWindow: b.quotaWindow("controller."),
+		Policy: rules, FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),
 	})
 	for _, l := range b.listeners {
 		d, err := l.server(c.Scram)

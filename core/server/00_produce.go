@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -97,7 +98,8 @@ func (c *conn) produce(h wire.Header, body []byte, frameBytes int) error {
 		return fmt.Errorf("%w: Produce version %d from client %q: %w", wire.ErrFrame, h.Version, h.ClientID, err)
 	}
 	p.deadline = time.Now().Add(timeout)
-	c.s.check(p, tid)
+	who := c.asker()
+	c.s.check(p, tid, &who)
 	c.s.guardTxn(c.ctx, p, tid)
 	waits := c.s.appendAll(p)
 	if img.Quotas != nil {
@@ -196,21 +198,24 @@ func topicName(r *kbin.Reader, flexible bool, img *metadata.Image) string {
 const adminClientID = "__admin_client"
 
 // check finds what is wrong with a request before anything is appended.
-func (s *Server) check(p *produced, tid *string) {
+func (s *Server) check(p *produced, tid *string, who *asker) {
 	for _, t := range p.topics {
 		for i := t.from; i < t.to; i++ {
 			part := &p.parts[i]
-			part.err = s.checkPart(p, part, t, tid)
+			part.err = s.checkPart(p, part, t, tid, who)
 		}
 	}
 }
 
-func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid *string) error {
+func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid *string, who *asker) error {
 	if p.acks < -1 || p.acks > 1 {
 		return kerr.InvalidRequiredAcks
 	}
 	if t.name == "" && p.h.Version >= 13 {
 		return kerr.UnknownTopicID
+	}
+	if !who.may(auth.Write, auth.Topic, t.name) {
+		return refuse(kerr.TopicAuthorizationFailed, "Topic authorization failed.")
 	}
 	if controller.Internal(t.name) && p.h.ClientID != adminClientID {
 		return refuse(kerr.InvalidTopicException, "an internal topic is not for clients to write to")
@@ -234,6 +239,9 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 	if batch.Attributes.Transactional() {
 		if tid == nil || *tid == "" {
 			return refuse(kerr.TransactionalIDAuthorizationFailed, "a transactional batch needs a transactional id")
+		}
+		if !who.may(auth.Write, auth.TransactionalID, *tid) {
+			return refuse(kerr.TransactionalIDAuthorizationFailed, "Transactional Id authorization failed.")
 		}
 		part.producerID, part.prodEpoch, part.sequence = batch.ProducerID, batch.ProducerEpoch, batch.BaseSequence
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/wire"
@@ -98,7 +99,14 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 		f.maxBytes = c.fetchable(img.Quotas, f)
 		f.minBytes = min(f.minBytes, f.maxBytes)
 	}
-	f.find(c.s, img)
+	who := c.asker()
+	follows := f.replica >= 0
+	f.find(c.s, img, func(topic string) bool {
+		if follows {
+			return who.mayCluster(auth.ClusterAction)
+		}
+		return who.may(auth.Read, auth.Topic, topic)
+	})
 	f.readAll()
 	var took time.Duration
 	if metered {
@@ -202,7 +210,7 @@ func fetchPartition(r *kbin.Reader, v int16, key fetchKey) fetchTarget {
 }
 
 // find looks up every partition.
-func (f *fetching) find(s *Server, img *metadata.Image) {
+func (f *fetching) find(s *Server, img *metadata.Image, may func(topic string) bool) {
 	for i := range f.parts {
 		part := &f.parts[i]
 		part.name = part.want.topic
@@ -213,6 +221,10 @@ func (f *fetching) find(s *Server, img *metadata.Image) {
 				continue
 			}
 			part.name = t.Name
+		}
+		if !may(part.name) {
+			part.err = kerr.TopicAuthorizationFailed
+			continue
 		}
 		p, err := s.d.Replicas.Partition(part.name, part.want.number)
 		part.p, part.err = p, err

@@ -305,14 +305,14 @@ func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 	if len(f.B) <= patientFrame {
 		f.Detach()
 	}
-	r := &request{ctx: c.ctx, principal: c.principal, clientID: h.ClientID, clientHost: c.host, listener: c.listener(), body: req}
 	quotas := c.s.d.Controller.Image().Quotas
 	var began time.Time
 	if quotas != nil {
 		began = time.Now()
 	}
+	r := &request{ctx: c.ctx, asker: c.asker(), clientID: h.ClientID, clientHost: c.host, listener: c.listener(), body: req}
 	c.watch.start()
-	resp := a.handle(c.s, r)
+	resp := c.s.authorized(a, r)
 	c.watch.stop()
 	if resp == nil {
 		return errQuiet

@@ -4,15 +4,13 @@ import (
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/forebayhub/forebay/core/auth"
 )
 
 // request is one decoded request on its way to a handler.
 type request struct {
 	// ctx ends with the connection, or when the server has drained long enough.
-	ctx        context.Context
-	principal  auth.Principal
+	ctx context.Context
+	asker
 	clientID   string
 	clientHost string       // "/127.0.0.1", as Kafka shows it
 	listener   string       // by which it came; "": in memory

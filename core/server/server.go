@@ -11,10 +11,12 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -62,6 +64,8 @@ type Deps struct {
 	FailureDelay time.Duration
 	// QuotaWindow and MutationWindow are what rates are taken over: quota.window.* and controller.quota.window.*.
 	QuotaWindow, MutationWindow quota.Window
+	// Policy turns ACLs on. Like authorizer.class.name. Nil: everybody may do everything.
+	Policy *auth.Policy
 	// TxnGuard says whether a transactional batch may be appended. Nil: Txns when it can tell, else everything may.
 	TxnGuard TxnGuard
 }
@@ -109,6 +113,7 @@ type Server struct {
 	budget   *wire.Budget
 	sessions *fetchSessions
 	quotas   *quota.Book
+	compiled atomic.Pointer[compiled]
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}

@@ -78,8 +78,11 @@ var table = []api{
 	{key: kmsg.DescribeUserSCRAMCredentials, min: 0, max: 0, handle: (*Server).describeUserSCRAMCredentials},
 	{key: kmsg.AlterUserSCRAMCredentials, min: 0, max: 0, handle: (*Server).alterUserSCRAMCredentials},
 
-	// What tools and consoles ask for, of which there is little to tell.
 	{key: kmsg.DescribeACLs, min: 1, max: 3, handle: (*Server).describeACLs},
+	{key: kmsg.CreateACLs, min: 1, max: 3, handle: (*Server).createACLs},
+	{key: kmsg.DeleteACLs, min: 1, max: 3, handle: (*Server).deleteACLs},
+
+	// What tools and consoles ask for, of which there is little to tell.
 	{key: kmsg.ElectLeaders, min: 0, max: 2, handle: (*Server).electLeaders},
 	{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: (*Server).listPartitionReassignments},
 	{key: kmsg.ListConfigResources, min: 0, max: 1, handle: (*Server).listConfigResources},
