@@ -22,7 +22,7 @@ func (b *Broker) wire() error {
 			OffsetRetention: time.Duration(c.Int("offsets.retention.minutes")) * time.Minute, MaxMetadata: int(c.Int("offset.metadata.max.bytes")),
 			Consumer: group.ConsumerOptions{
 				SessionTimeout: c.Duration("group.consumer.session.timeout.ms"), HeartbeatInterval: c.Duration("group.consumer.heartbeat.interval.ms"),
-				MaxSize: int(c.Int("group.consumer.max.size")),
+				MaxSize: int(c.Int("group.consumer.max.size")), Migration: c.Value("group.consumer.migration.policy"),
 			},
 		},
 	})

@@ -201,6 +201,7 @@ var brokerDefs = []*def{
 	{name: "group.max.size", typ: integer, value: "2147483647", lo: 1, hi: maxInt, doc: "The most members of a group."},
 	{name: "group.consumer.session.timeout.ms", typ: integer, value: "45000", lo: 1, hi: maxInt, doc: "How long a member of a consumer group (KIP-848) may be silent."},
 	{name: "group.consumer.heartbeat.interval.ms", typ: integer, value: "5000", lo: 1, hi: maxInt, doc: "How often the members of a consumer group (KIP-848) send heartbeats."},
+	{name: "group.consumer.migration.policy", typ: text, value: "bidirectional", enum: []string{"disabled", "upgrade", "downgrade", "bidirectional"}, doc: "Whether a group changes between the classic and the consumer protocol while it has members."},
 	{name: "group.consumer.max.size", typ: integer, value: "2147483647", lo: 1, hi: maxInt, doc: "The most members of a consumer group (KIP-848)."},
 	{name: "socket.request.max.bytes", typ: integer, value: "104857600", lo: 1, hi: maxInt, doc: "The largest request."},
 	{name: "fetch.max.bytes", typ: integer, value: "57671680", lo: 1024, hi: maxInt, doc: "The most bytes that a fetch returns."},

@@ -56,8 +56,12 @@ func newConsumerGroup(g *group) *consumerGroup {
 
 // apply takes a record into the state; what it does must not depend on anything but the records before it.
 func (s *state) apply(c change) {
-	if c.kind == keyClassic {
-		s.replayGroup(c.group, nil) // the only classic record that a consumer group writes is the tombstone
+	if c.kind == keyClassic { // what a consumer group writes of it, when it takes its place and when it gives it back
+		if v, ok := c.value.(classicValue); ok {
+			s.adopt(v.g)
+		} else {
+			s.replayGroup(c.group, nil)
+		}
 		return
 	}
 	g := s.groups[c.group]
@@ -73,7 +77,11 @@ func (s *state) apply(c change) {
 	if g.consumer == nil {
 		g.consumer = newConsumerGroup(g)
 	}
-	cg := g.consumer
+	g.consumer.take(c)
+}
+
+// take takes a record that is no tombstone into the group.
+func (cg *consumerGroup) take(c change) {
 	switch v := c.value.(type) {
 	case groupEpoch:
 		cg.epoch, cg.hash = v.epoch, v.hash

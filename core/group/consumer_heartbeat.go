@@ -128,6 +128,7 @@ type beat struct {
 	resp    *kmsg.ConsumerGroupHeartbeatResponse
 	image   *metadata.Image
 	changes []change
+	old     *group // the classic group that becomes this one
 	applied func() // starts timers, once the changes are in the state
 }
 
@@ -180,6 +181,10 @@ func (b *beat) run() *refusal {
 		cg := b.state.groups[b.req.Group].consumer
 		cg.seen, cg.lookAt = d.seen, d.lookAt
 		cg.keep(m.id, o.SessionTimeout, moved)
+		if b.old != nil {
+			b.old.retire()
+			cg.loaded()
+		}
 	}
 	return nil
 }
@@ -264,7 +269,19 @@ func (b *beat) groupFor(g *group, create bool) (*consumerGroup, *refusal) {
 		}
 		return newConsumerGroup(g), nil
 	}
-	return nil, refuse(kerr.GroupIDNotFound, "Group %s is not a consumer group.", b.req.Group)
+	changes, r := g.upgrade(b.image)
+	if r != nil {
+		return nil, r
+	}
+	cg := newConsumerGroup(g) // as it will be
+	for _, c := range changes {
+		if c.value != nil {
+			cg.take(c)
+		}
+	}
+	b.changes = append(b.changes, changes...)
+	b.old = g
+	return cg, nil
 }
 
 func (b *beat) leave(g *group) *refusal {
@@ -298,7 +315,7 @@ func (b *beat) leave(g *group) *refusal {
 		b.applied = func() { cg.clock(id).rebalance.Disarm() }
 		return nil
 	}
-	b.changes = cg.fence(b.image, id)
+	b.changes = cg.remove(b.image, id)
 	return nil
 }
 
@@ -635,7 +652,7 @@ func (cg *consumerGroup) expire(id, reason string) {
 	}
 	m := cg.members[id]
 	s.c.log.Info("member put out of its consumer group: "+reason, "group", cg.group.id, "member", id, "client", m.client.ID, "host", m.client.Host)
-	err := s.write(cg.fence(s.c.host.image(), id), func(error) {})
+	err := s.write(cg.remove(s.c.host.image(), id), func(error) {})
 	if err != nil {
 		s.c.log.Warn("a member could not be put out of its group", "group", cg.group.id, "member", id, "error", err)
 		cg.clock(id).session.Arm(time.Second)

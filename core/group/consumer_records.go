@@ -86,7 +86,9 @@ func (c change) record() statelog.Record {
 		key = kbin.AppendString(key, c.name)
 	}
 	r := statelog.Record{Key: key}
-	if c.value != nil {
+	if v, ok := c.value.(classicValue); ok {
+		r.Value = v.appendTo(nil) // of a version of its own
+	} else if c.value != nil {
 		r.Value = c.value.appendTo(kbin.AppendInt16(nil, 0))
 	}
 	return r

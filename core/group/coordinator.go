@@ -68,6 +68,9 @@ type ConsumerOptions struct {
 	HeartbeatInterval time.Duration
 	// MaxSize is the most members of a group. Zero: no limit. Like group.consumer.max.size.
 	MaxSize int
+	// Migration says whether a group may change its protocol while it has members. Zero: MigrateBoth. Like
+	// group.consumer.migration.policy.
+	Migration string
 }
 
 // WithDefaults fills in what is zero.
@@ -86,6 +89,9 @@ func (o Options) WithDefaults() Options {
 	}
 	def(&o.Consumer.SessionTimeout, 45*time.Second)
 	def(&o.Consumer.HeartbeatInterval, 5*time.Second)
+	if o.Consumer.Migration == "" {
+		o.Consumer.Migration = MigrateBoth
+	}
 	if o.Consumer.MaxSize == 0 {
 		o.Consumer.MaxSize = 1<<31 - 1
 	}

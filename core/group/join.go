@@ -53,13 +53,13 @@ func (c *Coordinator) join(ctx context.Context, req *kmsg.JoinGroupRequest, clie
 	}
 	if g.consumer != nil {
 		if g.consumer.phase() != empty {
-			s.unlock()
-			return joinError(req.MemberID, kerr.InconsistentGroupProtocol.Code)
+			return c.joinConsumer(ctx, s, g.consumer, req, client)
 		}
 		if err := s.write(g.consumer.tombstones(), func(error) {}); err != nil {
 			s.unlock()
 			return joinError(req.MemberID, codeOf(err))
 		}
+		g = s.group(req.Group)
 	}
 	wait := make(chan *kmsg.JoinGroupResponse, 1)
 	answer := g.joinLocked(req, client, wait)

@@ -35,6 +35,13 @@ func (c *Coordinator) sync(ctx context.Context, req *kmsg.SyncGroupRequest) *kms
 		s.unlock()
 		return syncError(kerr.UnknownMemberID.Code)
 	}
+	if g.consumer != nil {
+		r := g.consumer.syncClassic(req)
+		if code := s.wait(ctx, func(done func(error)) error { s.shard.Settled(done); return nil }); code != 0 {
+			return syncError(code)
+		}
+		return r
+	}
 	wait := make(chan *kmsg.SyncGroupResponse, 1)
 	answer := g.syncLocked(req, wait)
 	s.unlock()
@@ -181,6 +188,9 @@ func (c *Coordinator) heartbeat(ctx context.Context, req *kmsg.HeartbeatRequest)
 	if g.phase == dead {
 		return kerr.CoordinatorNotAvailable.Code
 	}
+	if g.consumer != nil {
+		return g.consumer.heartbeatClassic(req)
+	}
 	if code := g.validate(req.MemberID, req.InstanceID); code != 0 {
 		return code
 	}
@@ -213,6 +223,16 @@ func (c *Coordinator) LeaveGroup(ctx context.Context, req *kmsg.LeaveGroupReques
 	s, code := c.lock(ctx, req.Group)
 	if code != 0 {
 		resp.ErrorCode = code
+		return resp
+	}
+	if g := s.groups[req.Group]; g != nil && g.consumer != nil {
+		c.leaveConsumer(ctx, s, g.consumer, members, resp)
+		if req.Version < 3 {
+			if resp.ErrorCode == 0 {
+				resp.ErrorCode = resp.Members[0].ErrorCode
+			}
+			resp.Members = nil
+		}
 		return resp
 	}
 	defer s.unlock()
