@@ -2,10 +2,17 @@ package main
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -21,6 +28,60 @@ func logCommand(s streams) *cobra.Command {
 		}
 		return err
 	}
-	c.AddCommand(dump)
+	c.AddCommand(dump, logRepair(s))
 	return c
+}
+
+func logRepair(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "repair PATH", Short: "Take broken bytes out of a partition's folder; without a flag only tell what is broken", Args: cobra.ExactArgs(1),
+		Long: "Takes broken bytes out of the log in PATH, the folder of a partition, keeps them in quarantine and says what is lost. The node must be stopped.\n" +
+			"Where another replica has the records, move PATH away instead: the node copies them again."}
+	at := c.Flags().Int64("truncate-at", -1, "end the log at the batch that has this offset")
+	skip := c.Flags().Bool("skip", false, "take out what is broken and nothing else; its offsets stay used")
+	c.MarkFlagsMutuallyExclusive("truncate-at", "skip")
+	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		dir := path.Clean(filepath.ToSlash(args[0]))
+		r := commitlog.Repair{FS: vfs.Disk{}, Dir: dir, TruncateAt: *at}
+		if cmd.Flags().Changed("truncate-at") && *at < 0 {
+			return &problem.Error{Code: "bad-offset", Class: problem.Input, Where: "--truncate-at", What: fmt.Sprintf("%d is not an offset", *at), Hint: "give the first offset that is to go"}
+		}
+		kept := dir
+		if root := path.Dir(path.Dir(dir)); isDataDir(root) {
+			lock, err := vfs.Disk{}.Lock(path.Join(root, "lock"))
+			if err != nil {
+				return &problem.Error{Code: "data-directory-in-use", Class: problem.Environment, Where: root, What: "cannot lock the data directory: " + err.Error(), Hint: "stop the node first", Err: err}
+			}
+			defer lock.Close()
+			kept = path.Join(root, "quarantine", path.Base(dir))
+		}
+		for n := 1; ; n++ {
+			r.Quarantine = fmt.Sprintf("%s.repair-%d", kept, n)
+			if _, err := os.Stat(r.Quarantine); errors.Is(err, fs.ErrNotExist) {
+				break
+			} else if err != nil {
+				return err
+			}
+		}
+		losses, err := r.Run(!*skip && *at < 0)
+		for _, l := range losses {
+			fmt.Fprintln(s.out, l)
+		}
+		if err != nil {
+			return &problem.Error{Code: "repair-failed", Class: problem.Runtime, Where: dir, What: err.Error(), Err: err}
+		}
+		switch {
+		case len(losses) == 0:
+			fmt.Fprintln(s.out, "nothing is broken, nothing was changed")
+		case !*skip && *at < 0:
+			fmt.Fprintln(s.out, "nothing was changed; take this out with --skip, or everything from an offset on with --truncate-at OFFSET")
+		}
+		return nil
+	}
+	return c
+}
+
+// isDataDir tells a node's data directory: it has a meta.json.
+func isDataDir(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "meta.json"))
+	return err == nil
 }

@@ -220,6 +220,9 @@ func (l *Log) finishSwaps(bases []int64) error {
 		if err != nil {
 			return err
 		}
+		if string(raw) == repairGuard {
+			return &CorruptError{File: path.Clean(name), Err: fmt.Errorf("%w: a repair was interrupted; run forebay log repair again", ErrCorrupt)}
+		}
 		m, err := decodeManifest(raw)
 		if err == nil && m.bases[0] != base {
 			err = fmt.Errorf("%w: manifest of %d", errBadState, m.bases[0])

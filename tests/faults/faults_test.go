@@ -274,6 +274,37 @@ func TestCorruptSegment(t *testing.T) {
 	if now, err := os.ReadFile(segments[0]); err != nil || len(now) != len(bytes) {
 		t.Errorf("the damaged segment was changed: %d bytes of %d, %v", len(now), len(bytes), err)
 	}
+	// The way out, where there is no other replica: not under a node's feet; then what is broken goes, and nothing else.
+	folder := filepath.Dir(segments[0])
+	if out, code := node.Run(t, nil, "log", "repair", folder, "--skip"); code != 3 || !strings.Contains(out, "stop the node") {
+		t.Fatalf("repair beside a running node: code %d, %s", code, out)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := node.Run(t, nil, "log", "repair", folder, "--skip"); code != 0 || strings.Count(out, "kept in") != 1 {
+		t.Fatalf("repair: code %d, %s", code, out)
+	}
+	n.Start()
+	if got := end(t, n.Kafka, "hurt"); got != 500 {
+		t.Errorf("after the repair the log ends at %d: the offsets of what is lost stay used", got)
+	}
+	produce(t, n.Kafka, "hurt", 10)
+	left := 0
+	c = client(t, n.Kafka, kgo.ConsumeTopics("hurt"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	reading, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	defer stop()
+	for last := int64(-1); last < 509 && reading.Err() == nil; {
+		c.PollFetches(reading).EachRecord(func(r *kgo.Record) {
+			if !strings.HasPrefix(string(r.Value), fmt.Sprintf("%06d ", r.Offset%500)) {
+				t.Fatalf("offset %d is %.10q after the repair", r.Offset, r.Value)
+			}
+			left, last = left+1, r.Offset
+		})
+	}
+	if left < 10 || left >= 510 {
+		t.Errorf("%d of 510 records are left", left)
+	}
 }
 
 // TestGarbage throws what is not Kafka at the Kafka port.
