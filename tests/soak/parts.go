@@ -58,6 +58,15 @@ var parts = map[string]part{
 			return []run{{name: "full for a minute", watches: goFiles, figure: logged, args: []string{"test", "./tests/faults", "-run", "TestFullDiskUnderProducers", "-count=1", "-v", "-args", "-full=1m"}}}, nil
 		},
 	},
+	"uses": {
+		about: "The uses of a commit log (docs/uses.md) at full size: one key of one hour out of 10 GB, and 100,000 records per second in fifty topics, sustained.",
+		runs: func(options) ([]run, error) {
+			return []run{
+				test("replay by time, 10 GB", "./tests/uses", "TestReplayKeyByTime", time.Hour, "-log=10000000000"),
+				test("activity, 100000 records/s for 30s", "./tests/uses", "TestActivityTopics", 10*time.Minute, "-rate=100000", "-for=30s", "-sustain"),
+			}, nil
+		},
+	},
 	"load": {
 		about: "Mixed load: records of 100 B and 1 KB in five codecs, transactions, a group whose members come and go, a compacted topic, topics and groups created and deleted, " +
 			"connections that come and go, durability power-safe. Nothing may fail; resident memory and descriptors must not grow in the last three quarters " +
@@ -73,7 +82,7 @@ var parts = map[string]part{
 }
 
 // partNames in the order in which they run: the short ones first.
-func partNames() []string { return []string{"disk", "kills", "cuts", "load", "fuzz"} }
+func partNames() []string { return []string{"disk", "uses", "kills", "cuts", "load", "fuzz"} }
 
 // goFiles is what a test of the whole node depends on.
 var goFiles = []string{"*.go", "go.mod"}
