@@ -1,8 +1,12 @@
-// Command log measures Forebay's log beside Apache Kafka 4.4: the same client,
-// the same machine, the same minute, one after the other in turns. Both leave
-// an acknowledged record to the page cache (Forebay: --durability relaxed).
+// Command log measures Forebay's log beside Apache Kafka 4.4 and beside the machine's floor: the same client, the same
+// machine, the same minute, one after the other in turns. It prints medians with their ranges, and for each promise whether it is met.
 //
-//	go run ./bench/log -forebay bin/forebay -rounds 5
+//	go run ./bench/log -forebay bin/forebay            # everything, 5 rounds: about 15 minutes
+//	go run ./bench/log -rounds 1 -d 2s                 # the short form: about 2 minutes
+//	go run ./bench/log -parts floor,latency -json
+//
+// Both leave an acknowledged record to the page cache (Forebay: --durability relaxed), but for the part "durable": there
+// Forebay is power-safe and Kafka's topic has flush.messages=1.
 package main
 
 import (
@@ -14,6 +18,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,9 +33,12 @@ import (
 )
 
 var (
-	binary  = flag.String("forebay", "bin/forebay", "the binary")
+	program = flag.String("forebay", "bin/forebay", "the binary")
 	rounds  = flag.Int("rounds", 5, "rounds; every figure is the median over them")
-	seconds = flag.Duration("d", 5*time.Second, "length of a produce run")
+	seconds = flag.Duration("d", 5*time.Second, "length of a run")
+	only    = flag.String("parts", "floor,throughput,latency,durable", "what to measure")
+	asJSON  = flag.Bool("json", false, "print JSON with every round's figures")
+	scratch = flag.String("dir", "", "where the data goes: the disk that is measured; empty: the system's temporary folder")
 )
 
 // step is one kind of load.
@@ -38,7 +48,7 @@ type step struct {
 	size       int
 }
 
-var steps = []step{{"6 partitions, 1 KiB", 6, 1024}, {"1 partition, 1 KiB", 1, 1024}, {"6 partitions, 100 B", 6, 100}}
+var steps = []step{{"6 partitions, 1 KiB", 6, 1024}, {"1 partition, 1 KiB", 1, 1024}, {"6 partitions, 100 B", 6, 100}, {"1 partition, 100 B", 1, 100}}
 
 // broker is one side of the comparison.
 type broker struct {
@@ -48,6 +58,9 @@ type broker struct {
 }
 
 func main() {
+	if beOtherEnd() {
+		return
+	}
 	flag.Parse()
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -56,64 +69,147 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "forebay-bench-")
+	var chosen []string
+	for _, name := range strings.Split(*only, ",") {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return fmt.Errorf("no part %q; there are floor, throughput, latency, durable", name)
+		}
+		chosen = append(chosen, name)
+	}
+	dir, err := os.MkdirTemp(*scratch, "forebay-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	forebay, stop, err := startForebay(dir)
-	if err != nil {
+	h := &house{dir: dir, r: newResults()}
+	var stop, stopSafe func()
+	if h.relaxed, stop, err = startForebay(filepath.Join(dir, "relaxed"), "relaxed"); err != nil {
 		return err
 	}
 	defer stop()
-	kafka, err := startKafka(ctx)
-	if err != nil {
+	if h.safe, stopSafe, err = startForebay(filepath.Join(dir, "power-safe"), "power-safe"); err != nil {
 		return err
 	}
-	results := map[string]figures.Series{}
-	for _, b := range []broker{forebay, kafka} { // a JVM needs warm-up; both get it
+	defer stopSafe()
+	if h.kafka, err = startKafka(ctx); err != nil {
+		return err
+	}
+	for _, b := range []broker{h.relaxed, h.kafka} { // a JVM needs warm-up; both get it
 		if _, err := produce(ctx, b, step{"", 6, 1024}, fmt.Sprintf("warm-%d", time.Now().UnixNano()), 2**seconds); err != nil {
 			return err
 		}
 	}
 	for round := range *rounds {
-		for _, s := range steps {
-			for _, b := range []broker{forebay, kafka} {
-				topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixNano(), round)
-				p, err := produce(ctx, b, s, topic, *seconds)
-				if err != nil {
-					return fmt.Errorf("%s, produce %s: %w", b.name, s.name, err)
-				}
-				c, err := consume(ctx, b, s, topic)
-				if err != nil {
-					return fmt.Errorf("%s, consume %s: %w", b.name, s.name, err)
-				}
-				for what, m := range map[string]measure{"produce " + s.name: p, "consume " + s.name: c} {
-					key := b.name + "|" + what
-					results[key+"|rate"] = append(results[key+"|rate"], m.mbs)
-					results[key+"|cpu"] = append(results[key+"|cpu"], m.cpu)
-				}
+		for _, p := range parts {
+			if !slices.Contains(chosen, p.name) {
+				continue
+			}
+			if err := p.run(ctx, h, round); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d done\n", round+1, *rounds)
 	}
-	fmt.Printf("| load | Forebay MB/s | Kafka MB/s | ratio | Forebay CPU-s/GB | Kafka CPU-s/GB | ratio |\n|---|---|---|---|---|---|---|\n")
-	for _, kind := range []string{"produce ", "consume "} {
-		for _, s := range steps {
-			at := func(b broker, f string) figures.Series { return results[b.name+"|"+kind+s.name+"|"+f] }
-			fr, kr, fc, kc := at(forebay, "rate"), at(kafka, "rate"), at(forebay, "cpu"), at(kafka, "cpu")
-			fmt.Printf("| %s%s | %v | %v | %.2f | %v | %v | %.2f |\n", kind, s.name, fr, kr, fr.Median()/kr.Median(), fc, kc, fc.Median()/kc.Median())
-		}
-	}
-	for _, b := range []broker{forebay, kafka} {
+	for _, b := range []broker{h.relaxed, h.safe, h.kafka} {
 		now, peak := figures.RSS(b.pid)
-		fmt.Printf("\n%s: resident %.0f MiB at the end, %.0f MiB at its peak\n", b.name, now, peak)
+		h.r.put(b.name+" | resident MiB at the end", now)
+		h.r.put(b.name+" | resident MiB, peak", peak)
+	}
+	return h.r.print(os.Stdout, *asJSON)
+}
+
+// house is what a run works with.
+type house struct {
+	dir                  string
+	r                    *results
+	relaxed, safe, kafka broker
+}
+
+// part is a part of the benchmark; one round of it after the other.
+type part struct {
+	name string
+	run  func(ctx context.Context, h *house, round int) error
+}
+
+var parts = []part{
+	{"floor", func(_ context.Context, h *house, _ int) error { return floor(h.dir, h.r) }},
+	{"throughput", throughput},
+	{"latency", latency},
+	{"durable", durable},
+}
+
+func throughput(ctx context.Context, h *house, round int) error {
+	for _, s := range steps {
+		for _, b := range h.turns(round, h.relaxed, h.kafka) {
+			topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixNano(), round)
+			p, err := produce(ctx, b, s, topic, *seconds)
+			if err != nil {
+				return fmt.Errorf("%s, produce %s: %w", b.name, s.name, err)
+			}
+			c, err := consume(ctx, b, s, topic)
+			if err != nil {
+				return fmt.Errorf("%s, consume %s: %w", b.name, s.name, err)
+			}
+			h.r.add(b.name+", produce "+s.name, p)
+			h.r.add(b.name+", consume "+s.name, c)
+		}
 	}
 	return nil
 }
 
-func startForebay(dir string) (broker, func(), error) {
-	cmd := exec.Command(*binary, "up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--durability", "relaxed")
+// turns lets each side begin in every other round.
+func (h *house) turns(round int, list ...broker) []broker {
+	k := round % len(list)
+	return append(slices.Clone(list[k:]), list[:k]...)
+}
+
+func latency(ctx context.Context, h *house, round int) error {
+	for _, rate := range rates {
+		for _, b := range h.turns(round, h.relaxed, h.kafka) {
+			ms, cores, err := endToEnd(ctx, b, rate, *seconds, nil)
+			if err != nil {
+				return fmt.Errorf("%s at %d/s: %w", b.name, rate, err)
+			}
+			name := fmt.Sprintf("%s, end to end %d/s", b.name, rate)
+			h.r.quantiles(name, ms)
+			h.r.put(name+" | cores", cores)
+		}
+	}
+	return nil
+}
+
+// durable is what is acknowledged only when it is on the disk.
+func durable(ctx context.Context, h *house, round int) error {
+	for _, b := range h.turns(round, h.relaxed, h.safe) {
+		m, err := manyProducers(ctx, b, *seconds)
+		if err != nil {
+			return fmt.Errorf("%s, 16 producers: %w", b.name, err)
+		}
+		name := b.name
+		if b == h.relaxed {
+			name += " relaxed"
+		}
+		h.r.add(name+", 16 producers", m)
+	}
+	each := "1"
+	for _, rate := range rates {
+		for _, b := range h.turns(round, h.safe, h.kafka) {
+			name, configs := b.name, map[string]*string(nil)
+			if b == h.kafka {
+				name, configs = name+" flush.messages=1", map[string]*string{"flush.messages": &each}
+			}
+			ms, _, err := endToEnd(ctx, b, rate, *seconds, configs)
+			if err != nil {
+				return fmt.Errorf("%s at %d/s: %w", name, rate, err)
+			}
+			h.r.quantiles(fmt.Sprintf("%s, end to end %d/s", name, rate), ms)
+		}
+	}
+	return nil
+}
+
+func startForebay(dir, durability string) (broker, func(), error) {
+	cmd := exec.Command(*program, "up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--durability", durability)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -123,6 +219,9 @@ func startForebay(dir string) (broker, func(), error) {
 		return broker{}, nil, err
 	}
 	b := broker{name: "Forebay", pid: cmd.Process.Pid}
+	if durability != "relaxed" {
+		b.name += " " + durability
+	}
 	var http string
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err == nil {
@@ -152,7 +251,7 @@ func startKafka(ctx context.Context) (broker, error) {
 	}
 	for _, s := range list {
 		if s.Name == "kafka" && len(s.PIDs) > 0 {
-			return broker{name: "Apache Kafka 4.4", addr: s.Addresses["bootstrap"], pid: s.PIDs[0]}, nil
+			return broker{name: "Kafka", addr: s.Addresses["bootstrap"], pid: s.PIDs[0]}, nil
 		}
 	}
 	return broker{}, fmt.Errorf("kafka is up and not in the list of services")
