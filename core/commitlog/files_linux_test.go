@@ -109,6 +109,9 @@ func TestFilesAreBounded(t *testing.T) {
 				}
 				all[i] = mustOpen(t, options(i))
 			}
+			if n := openUnder(t, dir); n > limit {
+				t.Errorf("%d files are open after all logs were opened again, the bound is %d segments", n, limit)
+			}
 			check()
 			if n := openUnder(t, dir); n > 3*limit {
 				t.Errorf("%d files are open after reading, the bound is %d segments", n, limit)

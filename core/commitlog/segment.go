@@ -306,6 +306,9 @@ func (s *segment) load() error {
 		s.maxTime, s.maxOffset, s.lastTime = ts, s.base+int64(rel), ts
 	}
 	s.sound = true
+	// Most are not looked at again soon: a start that loads those of every log is not to keep two descriptors for each.
+	s.index.close()
+	s.times.close()
 	return nil
 }
 
