@@ -63,7 +63,7 @@ func (cg *consumerGroup) describe(rg *kmsg.ConsumerGroupDescribeResponseGroup, i
 		rm.MemberID, rm.InstanceID, rm.RackID, rm.MemberEpoch = m.id, m.instance, m.rack, m.currentValue.epoch
 		rm.ClientID, rm.ClientHost = m.client.ID, m.client.Host
 		rm.SubscribedTopics, rm.SubscribedTopicRegex = m.topics, m.regex
-		rm.Assignment, rm.TargetAssignment = named(m.assigned, im), named(cg.target[id], im)
+		rm.Assignment, rm.TargetAssignment = named(m.holds(), im), named(cg.target[id], im)
 		if m.regex == nil {
 			rm.SubscribedTopicRegex = new(string)
 		}
@@ -73,6 +73,20 @@ func (cg *consumerGroup) describe(rg *kmsg.ConsumerGroupDescribeResponseGroup, i
 		}
 		rg.Members = append(rg.Members, rm)
 	}
+}
+
+// holds are the partitions that a member has: what it must still give up too.
+func (m *consumer) holds() parts {
+	if len(m.revoking) == 0 {
+		return m.assigned
+	}
+	p := m.assigned.clone()
+	for t, numbers := range m.revoking {
+		for n, since := range numbers {
+			p.add(t, n, since)
+		}
+	}
+	return p
 }
 
 // named are partitions with the names of their topics, as far as these exist.

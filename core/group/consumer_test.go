@@ -165,8 +165,8 @@ func TestRevokeBeforeAssign(t *testing.T) {
 		if b.beat(); b.owned.count() != 0 {
 			t.Fatal("the second got a partition that the first has not given up yet")
 		}
-		if got := n.describe("g").State; got != "Reconciling" {
-			t.Fatalf("state %s", got)
+		if got := n.describe("g"); got.State != "Reconciling" || len(got.Members[0].Assignment.TopicPartitions[0].Partitions) != 3 {
+			t.Fatalf("%+v: the first still has three", got)
 		}
 		a.beat() // without the third one
 		if a.epoch != 3 {
