@@ -42,6 +42,7 @@ func (b *Broker) wire() error {
 		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", DataDir: b.o.DataDir, FS: b.o.FS,
 		QuotaWindow: b.quotaWindow(""), MutationWindow: b.quotaWindow("controller."),
 		Policy: rules, FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),
+		DescribeQuorum: b.quorum.Describe,
 	})
 	for _, l := range b.listeners {
 		d, err := l.server(c.Scram)

@@ -137,6 +137,21 @@ func TestThreeFoundOneGroup(t *testing.T) {
 		}
 	}
 	until(t, "three voters", func() bool { v, _, err := all[0].Members(); return err == nil && len(v) == 3 })
+	// Any node tells how far each has got.
+	until(t, "everybody is told to have everything", func() bool {
+		for _, p := range nodes() {
+			d, err := p.Describe(ctx)
+			if err != nil || len(d.Voters) != 3 || len(d.Others) != 0 || d.Term == 0 {
+				return false
+			}
+			for _, v := range d.Voters {
+				if v.LastIndex < int64(d.Committed) || v.CaughtUp <= 0 || v.HeardMs < v.CaughtUp {
+					return false
+				}
+			}
+		}
+		return true
+	})
 	// What is refused keeps its meaning on the way.
 	for _, p := range nodes() {
 		r, err := p.Propose(ctx, &metadata.FenceNode{ID: 1, Epoch: 1 << 40})
@@ -167,6 +182,15 @@ func TestThreeFoundOneGroup(t *testing.T) {
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("agreed again after %v", took)
+	}
+	d, err := left[0].Describe(ctx)
+	if err != nil || d.Leader == dead.id {
+		t.Errorf("%+v %v", d, err)
+	}
+	for _, v := range d.Voters {
+		if (v.LastIndex == -1) != (v.ID == dead.id) {
+			t.Errorf("after %d has died: %+v", dead.id, d)
+		}
 	}
 
 	// It comes back elsewhere, under its id, and catches up.

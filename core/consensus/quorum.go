@@ -173,6 +173,8 @@ func open(o Options, st *store) (*Quorum, error) {
 		o.Peers.Handle(callIndex, q.answerIndex)
 		o.Peers.Handle(callStatus, q.answerStatus)
 		o.Peers.Handle(callGrant, q.answerGrant)
+		o.Peers.Handle(callDescribe, q.answerDescribe)
+		o.Peers.Handle(callProgress, q.answerProgress)
 	}
 	return q, nil
 }

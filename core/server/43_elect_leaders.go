@@ -6,17 +6,19 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/forebayhub/forebay/core/metadata"
 )
 
-// ElectLeaders (key 43), versions 0–2 (KIP-183, KIP-460). Leaders are the controller's to choose; a request
-// is answered with what there is to elect, which is nothing where the leader is the preferred one already.
+// ElectLeaders (key 43), versions 0–2 (KIP-183, KIP-460).
+
+// electPreferred is the type of election that gives partitions back to their first replica; the other is unclean.
+const electPreferred = 0
 
 func (s *Server) electLeaders(r *request) kmsg.Response {
 	req := r.body.(*kmsg.ElectLeadersRequest)
 	resp := kmsg.NewPtrElectLeadersResponse()
 	img := s.d.Controller.Image()
+	ctx, cancel := adminContext(r.ctx, req.TimeoutMillis)
+	defer cancel()
 	wants := req.Topics
 	all := wants == nil
 	if all {
@@ -33,7 +35,7 @@ func (s *Server) electLeaders(r *request) kmsg.Response {
 		out := kmsg.NewElectLeadersResponseTopic()
 		out.Topic = w.Topic
 		for _, number := range w.Partitions {
-			err := electionOf(img.Partition(w.Topic, number), req.ElectionType)
+			err := s.d.Controller.Elect(ctx, w.Topic, number, req.ElectionType != electPreferred)
 			if all && codeOf(err) == kerr.ElectionNotNeeded.Code {
 				continue // as Kafka: who asks for all hears of those that change or cannot
 			}
@@ -44,17 +46,4 @@ func (s *Server) electLeaders(r *request) kmsg.Response {
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
-}
-
-func electionOf(p *metadata.Partition, kind int8) error {
-	const preferred = 0
-	switch {
-	case p == nil:
-		return refuse(kerr.UnknownTopicOrPartition, "No such topic as this.")
-	case kind == preferred && p.Leader != p.Replicas[0]:
-		return refuse(kerr.PreferredLeaderNotAvailable, "The preferred leader was not available.")
-	case kind != preferred && p.Leader < 0:
-		return refuse(kerr.EligibleLeadersNotAvailable, "No replica was available to be elected.")
-	}
-	return refuse(kerr.ElectionNotNeeded, "Leader election not needed for topic partition.")
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/auth"
+	"github.com/forebayhub/forebay/core/consensus"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/group"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -66,6 +67,8 @@ type Deps struct {
 	QuotaWindow, MutationWindow quota.Window
 	// Policy turns ACLs on. Like authorizer.class.name. Nil: everybody may do everything.
 	Policy *auth.Policy
+	// DescribeQuorum tells how the metadata quorum is.
+	DescribeQuorum func(context.Context) (consensus.Description, error)
 	// TxnGuard says whether a transactional batch may be appended. Nil: Txns when it can tell, else everything may.
 	TxnGuard TxnGuard
 }
@@ -84,6 +87,11 @@ func (d Deps) withDefaults() Deps {
 	d.FetchSessions = orElse(d.FetchSessions, 1000)
 	d.IdleTimeout = orElse(d.IdleTimeout, 10*time.Minute)
 	d.DrainTimeout = orElse(d.DrainTimeout, 5*time.Second)
+	if d.DescribeQuorum == nil {
+		d.DescribeQuorum = func(context.Context) (consensus.Description, error) {
+			return consensus.Description{}, consensus.ErrNotLeader
+		}
+	}
 	if d.FS == nil {
 		d.FS = vfs.Disk{}
 	}

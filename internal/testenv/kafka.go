@@ -182,7 +182,7 @@ type Tools struct {
 	ClassPath string
 }
 
-// KafkaTools installs Apache Kafka's command-line tools 4.3.1.
+// KafkaTools installs Apache Kafka's command-line tools 4.4.
 func KafkaTools(tb testing.TB) Tools {
 	tb.Helper()
 	e, ctx := forTest(tb)
@@ -208,6 +208,9 @@ var toolClasses = map[string]string{
 	"kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
 	"kafka-cluster":             "org.apache.kafka.tools.ClusterTool",
 	"kafka-log-dirs":            "org.apache.kafka.tools.LogDirsCommand",
+	"kafka-configs":             "org.apache.kafka.tools.ConfigCommand",
+	"kafka-metadata-quorum":     "org.apache.kafka.tools.MetadataQuorumCommand",
+	"kafka-leader-election":     "org.apache.kafka.tools.LeaderElectionCommand",
 	"kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
 	"kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
 }
