@@ -87,7 +87,7 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 			if code == 0 {
 				it.code = c.known(topic, p.Partition)
 			}
-			if refused != 0 {
+			if refused != 0 && it.code == 0 {
 				it.code = refused
 			}
 			items = append(items, it)

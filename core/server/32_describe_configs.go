@@ -34,7 +34,7 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 			entries = nil
 		}
 		for i := range entries {
-			if want.ConfigNames == nil || slices.Contains(want.ConfigNames, entries[i].Name) {
+			if len(want.ConfigNames) == 0 || slices.Contains(want.ConfigNames, entries[i].Name) {
 				out.Configs = append(out.Configs, describedConfig(req, &entries[i]))
 			}
 		}

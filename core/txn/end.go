@@ -185,6 +185,9 @@ func (t *txn) fence() error {
 	})
 }
 
+// cutShort says that fence ended the last transaction: an abort of its producer would have left lastEpoch, or an older version.
+func (m *meta) cutShort() bool { return m.phase == completeAbort && m.version >= 2 && m.lastEpoch < 0 }
+
 // timedOut aborts a transaction that has been open for too long: it holds up every read_committed reader of its partitions.
 func (t *txn) timedOut() {
 	if t.cur.phase != ongoing {

@@ -126,6 +126,9 @@ func (m *meta) initialised(w initWish, now int64) (meta, int16) {
 		next.previous, next.epoch, next.lastEpoch = m.producer, m.epoch+1, m.epoch
 	case m.lastEpoch >= 0 && w.epoch == m.lastEpoch:
 		// A retry whose first answer was lost. Nobody else can have come in between: that would have set lastEpoch to -1.
+	case m.cutShort() && m.producer == w.producer && int32(w.epoch)+1 == int32(m.epoch):
+		// Its transaction ran out of time, and nobody has taken its place since: it goes on (KIP-588) with the epoch of the abort.
+		next.lastEpoch = w.epoch
 	default:
 		return meta{}, kerr.ProducerFenced.Code
 	}

@@ -167,6 +167,31 @@ func TestTimeoutAborts(t *testing.T) {
 	})
 }
 
+// KIP-588: who was too slow is told so, and goes on with a new epoch; unless somebody else has begun.
+func TestGoesOnAfterATimeout(t *testing.T) {
+	testNode(t, func(t *testing.T, n *node) {
+		p, _ := n.init(10_000, -1, -1)
+		wantCode(t, "produce", p.produce(0), 0)
+		<-time.After(11 * time.Second)
+		wantCode(t, "commit", p.end(true), kerr.ProducerFenced.Code)
+		next, code := n.init(10_000, p.id, p.epoch)
+		wantCode(t, "init", code, 0)
+		if next.id != p.id || next.epoch != p.epoch+1 {
+			t.Fatalf("%d epoch %d after %d epoch %d", next.id, next.epoch, p.id, p.epoch)
+		}
+		again, code := n.init(10_000, p.id, p.epoch)
+		wantCode(t, "init, the answer was lost", code, 0)
+		if again.epoch != next.epoch {
+			t.Fatalf("epoch %d, then %d", next.epoch, again.epoch)
+		}
+		wantCode(t, "produce", next.produce(0), 0)
+		<-time.After(11 * time.Second)
+		n.mustInit()
+		_, code = n.init(10_000, next.id, next.epoch)
+		wantCode(t, "init of one that was replaced", code, kerr.ProducerFenced.Code)
+	})
+}
+
 func TestTimeoutAfterRestart(t *testing.T) {
 	testNode(t, func(t *testing.T, n *node) {
 		p, _ := n.init(10_000, -1, -1)
