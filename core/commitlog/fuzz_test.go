@@ -98,3 +98,61 @@ func FuzzDump(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSwap opens a log beside any manifest of a swap that was under way.
+func FuzzSwap(f *testing.F) {
+	all := files(f)
+	f.Add(manifest{bases: []int64{0}}.encode())
+	f.Add(manifest{bases: []int64{0, 4}}.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		disk := vfs.NewMemory()
+		if err := disk.MkdirAll("/data/t-0", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range all {
+			put(t, disk, "/data/t-0/"+name, content)
+		}
+		put(t, disk, segmentName("/data/t-0", 0, swapSuffix), b)
+		put(t, disk, segmentName("/data/t-0", 0, cleanedSuffix), all[segmentName("", 0, logSuffix)[1:]])
+		l, err := Open(Options{FS: disk, Dir: "/data/t-0", Syncer: NewSyncer(1, nil)})
+		if err != nil {
+			return
+		}
+		for from := l.StartOffset(); from < l.EndOffset(); from++ {
+			if s, err := l.Read(from, l.EndOffset(), 1000, true); err == nil {
+				s.Release()
+			}
+		}
+		_ = l.Close() // whatever was there, it did not take the node with it
+	})
+}
+
+// FuzzFollow appends what a leader might send, and opens the log again: it has what was appended.
+func FuzzFollow(f *testing.F) {
+	for _, b := range files(f) {
+		f.Add(b)
+	}
+	f.Add(batch(f, 0, []string{"a"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, _ := memoryLog(t, Config{SegmentBytes: 1 << 20})
+		l := mustOpen(t, o)
+		_, err := l.Append(b, 9, FromLeader)
+		if end := l.EndOffset(); err != nil && end != 0 {
+			t.Errorf("refused, and the log ends at %d: %v", end, err)
+		}
+		end := l.EndOffset()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpen(t, o)
+		defer func() { _ = l.Close() }()
+		if l.EndOffset() != end {
+			t.Errorf("ends at %d, after a restart at %d", end, l.EndOffset())
+		}
+		for from := l.StartOffset(); from < min(end, l.StartOffset()+50); from++ {
+			if s, err := l.Read(from, end, 1000, true); err == nil {
+				s.Release()
+			}
+		}
+	})
+}

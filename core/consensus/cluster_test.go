@@ -323,3 +323,36 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPeer sends any bytes to the listener of the peers.
+func FuzzPeer(f *testing.F) {
+	f.Add([]byte{kindCall, 0, 0, 0, 0, 2, '{', '}'})
+	f.Add([]byte{kindRaft, 3, 'a', 'b', 'c'})
+	f.Add([]byte{kindCall, 1, 'x', 0xff, 0xff, 0xff, 0xff})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	ps := NewPeers(PeersOptions{Listener: l, ClusterID: func() string { return "" }, Lookup: func(metadata.NodeID) (string, bool) { return "", false }})
+	f.Cleanup(func() { _ = ps.Close() }) // only the reading is looked at
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, s := net.Pipe()
+		go func() {
+			_, _ = c.Write(b) // the other side may end early
+			_ = c.Close()
+		}()
+		defer func() { _ = s.Close() }()
+		if kind, err := ps.greeted(s); err != nil || kind != kindCall {
+			return
+		}
+		for {
+			call, err := readCall(s)
+			if err != nil {
+				return
+			}
+			if len(ps.answer(call)) == 0 {
+				t.Error("no answer")
+			}
+		}
+	})
+}

@@ -270,3 +270,18 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decode(statelog.Record{Key: key, Value: value})
 	})
 }
+
+// FuzzSubscription lets a member of a consumer group subscribe with any bytes.
+func FuzzSubscription(f *testing.F) {
+	meta := kmsg.NewConsumerMemberMetadata()
+	meta.Version, meta.Topics = 3, []string{"orders", "events"}
+	f.Add(meta.AppendTo(nil))
+	f.Add([]byte{0, 0, 0x7f, 0xff, 0xff, 0xff})
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		g := &group{protocolType: "consumer", protocol: "range", phase: stable, members: map[string]*member{
+			"m": {protocols: []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: b}}},
+		}}
+		g.subscribe()
+		_ = g.subscribes("orders")
+	})
+}

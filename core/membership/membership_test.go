@@ -2,8 +2,11 @@ package membership
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 func open(t *testing.T, id int32, bind string, seeds ...string) *List {
@@ -69,4 +72,17 @@ func TestRejoin(t *testing.T) {
 	}
 	b := open(t, 2, where)
 	eventually(t, "the late seed", func() bool { return len(a.Members()) == 2 && len(b.Members()) == 2 })
+}
+
+// FuzzMeta hears any tags of a stranger.
+func FuzzMeta(f *testing.F) {
+	f.Add("1", []byte(`{"id":1}`))
+	f.Add("-7", []byte(`{"id":-7,"peer":"127.0.0.1:1"}`))
+	f.Add("2", []byte("\x00\xff"))
+	f.Fuzz(func(t *testing.T, name string, b []byte) {
+		m, err := parse(&memberlist.Node{Name: name, Meta: b})
+		if err == nil && strconv.Itoa(int(m.ID)) != name {
+			t.Errorf("%q told that it is %d", name, m.ID)
+		}
+	})
 }
