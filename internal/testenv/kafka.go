@@ -183,6 +183,7 @@ type Tools struct {
 }
 
 // KafkaTools installs Apache Kafka's command-line tools 4.4.
+// KafkaTools installs Apache Kafka's command-line tools 4.4.0, its Java clients, Streams and Connect.
 func KafkaTools(tb testing.TB) Tools {
 	tb.Helper()
 	e, ctx := forTest(tb)
@@ -211,8 +212,14 @@ var toolClasses = map[string]string{
 	"kafka-configs":             "org.apache.kafka.tools.ConfigCommand",
 	"kafka-metadata-quorum":     "org.apache.kafka.tools.MetadataQuorumCommand",
 	"kafka-leader-election":     "org.apache.kafka.tools.LeaderElectionCommand",
+	"kafka-groups":              "org.apache.kafka.tools.GroupsCommand",
+	"kafka-features":            "org.apache.kafka.tools.FeatureCommand",
+	"kafka-e2e-latency":         "org.apache.kafka.tools.EndToEndLatency",
+	"kafka-dump-log":            "org.apache.kafka.tools.DumpLogSegments",
 	"kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
 	"kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+
+	"kafka-streams-application-reset": "org.apache.kafka.tools.StreamsResetter",
 }
 
 // Command prepares a tool by its script's name (kafka-topics) or its class.

@@ -76,6 +76,9 @@ func (e *Env) Up(ctx context.Context, names ...string) error {
 			if _, err = e.mavenJars(ctx, "kafka-tools"); err == nil {
 				_, err = e.tool(ctx, "kcat", "kcat")
 			}
+			if err == nil {
+				_, _, err = e.npm(ctx)
+			}
 		default:
 			err = fmt.Errorf("there is no service %q; there are %v", name, Services)
 		}

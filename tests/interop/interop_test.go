@@ -1,5 +1,5 @@
-// Package interop has other people's clients talk to a node: kcat, confluent-kafka,
-// kafka-python and Apache Kafka's own tools. franz-go is the client of the other tests.
+// Package interop has other people's clients talk to a node: kcat, confluent-kafka, kafka-python, aiokafka, sarama, kafka-go, kafkajs,
+// Kafka's Java clients and its own tools. franz-go is the client of the other tests.
 package interop
 
 import (
