@@ -152,7 +152,7 @@ func quotaEntity(parts []QuotaPart) (e metadata.QuotaEntity, known map[string]fl
 	case !e.IP.Given:
 		return e, clientQuotas, nil
 	case e.User.Given || e.ClientID.Given:
-		return e, nil, refuse(kerr.InvalidRequest, "Invalid quota entity combination, IP entity shouldnot be combined with User or ClientId")
+		return e, nil, refuse(kerr.InvalidRequest, "Invalid quota entity combination, IP entity shouldnot be combined with User or ClientId") //nolint:misspell // Kafka's words
 	case e.IP.Name != "":
 		addr, err := netip.ParseAddr(e.IP.Name)
 		if err != nil {

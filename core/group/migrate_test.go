@@ -89,11 +89,12 @@ func TestOnlineMigration(t *testing.T) {
 				t.Fatalf("describe: %+v", got)
 			}
 			for _, m := range got.Members {
-				if want := int8(1); m.MemberID == a.id {
+				want := int8(1)
+				if m.MemberID == a.id {
 					want = 0
-					if m.MemberType != want {
-						t.Fatalf("type of the classic member: %d", m.MemberType)
-					}
+				}
+				if m.MemberType != want {
+					t.Fatalf("type of member %s: %d, not %d", m.MemberID, m.MemberType, want)
 				}
 			}
 			wantCode(t, "commit of the classic member", a.commit(0, 8), 0)

@@ -368,8 +368,8 @@ func (s *Set) Clean(ctx context.Context, threads int, o commitlog.Cleaning) {
 		}
 	})
 	_ = parallel(threads, due, func(p *partition.Partition) error {
-		if ctx.Err() != nil {
-			return nil
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		if err := p.Log().Clean(p.HighWatermark(), o); err != nil && !errors.Is(err, commitlog.ErrClosed) {
 			s.o.Logger.Error("compaction failed", "topic", p.Topic, "partition", p.Number, "err", err)

@@ -438,7 +438,7 @@ func TestUnreadableOwnerIsNotSetAside(t *testing.T) {
 			t.Errorf("%v: %v", cause, err)
 		}
 		heal()
-		if cause == syscall.EIO { // final until a restart
+		if errors.Is(cause, syscall.EIO) { // final until a restart
 			h.restart()
 		}
 		if end := h.end("a", 0); end != 2 {

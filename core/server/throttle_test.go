@@ -279,7 +279,7 @@ func TestClientQuotasAsKafka(t *testing.T) {
 		{"no entity", nil, "producer_byte_rate", 1, "Invalid empty client quota entity"},
 		{"unknown type", []kmsg.AlterClientQuotasRequestEntryEntity{part("group", name("g"))}, "producer_byte_rate", 1, "Unhandled client quota entity type: group"},
 		{"empty name", []kmsg.AlterClientQuotasRequestEntryEntity{part("user", name(""))}, "producer_byte_rate", 1, "Empty user not supported"},
-		{"ip with user", []kmsg.AlterClientQuotasRequestEntryEntity{part("ip", nil), part("user", nil)}, "connection_creation_rate", 1, "Invalid quota entity combination, IP entity shouldnot be combined with User or ClientId"},
+		{"ip with user", []kmsg.AlterClientQuotasRequestEntryEntity{part("ip", nil), part("user", nil)}, "connection_creation_rate", 1, "Invalid quota entity combination, IP entity shouldnot be combined with User or ClientId"}, //nolint:misspell // Kafka's words
 		{"no address", []kmsg.AlterClientQuotasRequestEntryEntity{part("ip", name("1.2.3.4.5"))}, "connection_creation_rate", 1, "1.2.3.4.5 is not a valid IP or resolvable host."},
 		{"key of another entity", []kmsg.AlterClientQuotasRequestEntryEntity{part("user", nil)}, "connection_creation_rate", 1, "Invalid configuration key connection_creation_rate"},
 		{"zero", []kmsg.AlterClientQuotasRequestEntryEntity{part("user", nil)}, "producer_byte_rate", 0, "Quota producer_byte_rate must be greater than 0"},

@@ -182,7 +182,6 @@ type Tools struct {
 	ClassPath string
 }
 
-// KafkaTools installs Apache Kafka's command-line tools 4.4.
 // KafkaTools installs Apache Kafka's command-line tools 4.4.0, its Java clients, Streams and Connect.
 func KafkaTools(tb testing.TB) Tools {
 	tb.Helper()

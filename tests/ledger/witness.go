@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -93,7 +94,7 @@ func (w *witness) reread(connect Connect, last int64) error {
 		high, _ := ends.Lookup(at.topic, at.partition)
 		switch {
 		case low.Err != nil || high.Err != nil:
-			err = fmt.Errorf("%v: %v, %v", at, low.Err, high.Err)
+			err = fmt.Errorf("%v: %w", at, errors.Join(low.Err, high.Err))
 		case low.Offset < w.start[at]:
 			err = fmt.Errorf("the log start of %v went from %d back to %d", at, w.start[at], low.Offset)
 		case high.Offset < end:
