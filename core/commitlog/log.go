@@ -147,12 +147,13 @@ func (l *Log) DurableOffset() int64 {
 }
 
 // LastStable is min(hw, first offset of the oldest transaction that is not
-// decided below hw): what read_committed may see.
+// decided below hw): what read_committed may see. It is never before the log's start, which DeleteRecords may have moved
+// into such a transaction.
 func (l *Log) LastStable(hw int64) int64 {
 	l.mu.RLock()
 	stable, prune := hw, hw > l.seen && len(l.table.decided) > 0 && l.table.decided[0].last < hw
-	if first, ok := l.table.firstUnstable(hw); ok && first < hw {
-		stable = first
+	if first, ok := l.table.firstUnstable(hw); ok {
+		stable = min(hw, max(first, l.start))
 	}
 	l.mu.RUnlock()
 	if prune {

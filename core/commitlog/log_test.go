@@ -112,6 +112,24 @@ func TestIdempotence(t *testing.T) {
 	}
 }
 
+// TestLastStableWithinTheLog is a transaction whose first record DeleteRecords has deleted: what read_committed is told
+// to start from must be an offset that can be fetched.
+func TestLastStableWithinTheLog(t *testing.T) {
+	o, ck := memoryLog(t, Config{})
+	l := mustOpen(t, o)
+	mustAppend(t, l, batch(t, ck.ms, []string{"plain"}))                              // 0
+	mustAppend(t, l, batch(t, ck.ms, []string{"a", "b"}, producerOf(1, 0, 0), inTxn)) // 1, 2
+	mustAppend(t, l, batch(t, ck.ms, []string{"plain"}))                              // 3
+	if err := l.DeleteBefore(2); err != nil {
+		t.Fatal(err)
+	}
+	for hw, want := range map[int64]int64{4: 2, 2: 2, 1: 1} {
+		if got := l.LastStable(hw); got != want {
+			t.Errorf("last stable at %d is %d, want %d", hw, got, want)
+		}
+	}
+}
+
 // TestLastStable follows a transaction as KIP-98 has it: the last stable offset stays
 // at its first record until the marker is below the high watermark.
 func TestLastStable(t *testing.T) {

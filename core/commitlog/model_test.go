@@ -257,7 +257,7 @@ func (r *modelRun) check() {
 		}
 	}
 	hw := l.DurableOffset()
-	if got, want := l.LastStable(hw), m.lastStable(hw); got != want && m.start == 0 {
+	if got, want := l.LastStable(hw), m.lastStable(hw); got != want && m.start == 0 || got < min(m.start, hw) {
 		t.Fatalf("last stable at %d: %d, want %d", hw, got, want)
 	}
 	if m.start > 0 {
