@@ -1,0 +1,269 @@
+package differential
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"testing"
+)
+
+// known is a difference that is known, either meant or a gap. Each pattern is path.Match's over the whole text, or several with |
+// between them; empty matches all.
+type known struct {
+	scenario, step, shape string
+	kafka, forebay        string // the values
+	// api, what and why are what people read. A gap is what Forebay does not do and could: why says what is missing.
+	api, what, why string
+	gap            bool
+}
+
+func (k known) matches(d difference) bool {
+	for _, p := range [][2]string{{k.scenario, d.scenario}, {k.step, d.step}, {k.shape, d.path}, {k.kafka, d.kafka}, {k.forebay, d.forebay}} {
+		if p[0] == "" {
+			continue
+		}
+		ok := false
+		for _, alternative := range strings.Split(p[0], "|") {
+			if hit, err := path.Match(alternative, strings.NewReplacer("/", ":", "[", "(", "]", ")").Replace(p[1])); err != nil {
+				panic(err)
+			} else if hit {
+				ok = true
+			}
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	document = "../../docs/differences.md"
+	remake   = "go test ./tests/differential -run TestLikeKafka -update"
+)
+
+func render(list []known) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Where Forebay answers differently from Apache Kafka
+
+<!-- Made from tests/differential/differences_test.go: %s -->
+
+The differential test sends the same requests, every version that both serve, to Apache Kafka 4.4 and to a Forebay node
+and compares every field of every response. Ids, addresses, times of day and the wording of messages are left out, and the order of what
+Kafka keeps in hash maps. Any difference that is not here fails the test, and so does one of these that is gone. What only one of the two
+serves, and what takes more than one node or a lost message to see, is not compared.
+
+## Meant
+
+%s
+## Gaps
+
+What Kafka does and Forebay does not yet.
+
+%s`, remake, table(list, false), table(list, true))
+	return b.String()
+}
+
+func table(list []known, gap bool) string {
+	var b strings.Builder
+	b.WriteString("| API | What differs | Why |\n|---|---|---|\n")
+	for _, k := range list {
+		if k.gap == gap && k.what != "" { // without words it is part of the one before
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", k.api, k.what, k.why)
+		}
+	}
+	return b.String()
+}
+
+func checkDocument(t *testing.T, update bool) {
+	t.Helper()
+	want := render(differences)
+	if update {
+		if err := os.WriteFile(document, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(document); err != nil || string(got) != want {
+		t.Errorf("docs/differences.md is not current (%v); run %s", err, remake)
+	}
+}
+
+var differences = []known{
+	{shape: "*ErrorMessage", kafka: "null|empty", forebay: "some text",
+		api: "all", what: "more errors come with a message",
+		why: "Kafka leaves it out in places; clients show it to people"},
+	{shape: "*ErrorMessage", kafka: "empty", forebay: "null",
+		api: "all", what: "without an error there is no message",
+		why: "Kafka has an empty one in places; clients take them alike"},
+	{scenario: "empty bodies|coordinators", step: "FindCoordinator v[123] *", shape: "FindCoordinator.ErrorMessage", kafka: "some text", forebay: "null",
+		api: "FindCoordinator", what: "the same, where Kafka says \"NONE\"",
+		why: "the same"},
+	{scenario: "empty bodies|security", step: "DescribeACLs v? empty|DescribeACLs v? unknown kind", shape: "event", kafka: "closed", forebay: "answered",
+		api: "DescribeAcls", what: "a filter of an unknown kind is INVALID_REQUEST",
+		why: "Kafka closes the connection on it"},
+	{scenario: "coordinators", step: "*kind 1, named false", shape: "FindCoordinator*ErrorCode", kafka: "0", forebay: "42",
+		api: "FindCoordinator", what: "an empty transactional id is INVALID_REQUEST",
+		why: "there is no coordinator for what InitProducerId refuses"},
+	{scenario: "metadata", step: "*made by asking", shape: "Metadata.Topics(*).ErrorCode", kafka: "3", forebay: "0",
+		api: "Metadata", what: "a topic that is made by asking is in the answer at once",
+		why: "Kafka says UNKNOWN_TOPIC_OR_PARTITION first; the client is a request sooner at work"},
+	{scenario: "metadata", step: "*made, asked again|*all", shape: "Metadata.Topics(*).TopicID", forebay: "as in*made by asking",
+		api: "Metadata"},
+	{scenario: "metadata", step: "*twice", shape: "Metadata.Topics#", kafka: "1", forebay: "2",
+		api: "Metadata", what: "a topic named twice is told twice",
+		why: "the client gets what it asked for"},
+	{scenario: "metadata", step: "Metadata v1[01] by *|Metadata v1[01] neither*", shape: "Metadata.*",
+		api: "Metadata", what: "topic ids are answered from version 10 on",
+		why: "they are in the request from there on; Kafka fails the whole request up to version 11"},
+	{scenario: "metadata", step: "Metadata v1[23] neither id nor name", shape: "Metadata.*",
+		api: "Metadata", what: "what has neither id nor name is UNKNOWN_TOPIC_ID",
+		why: "Kafka fails the whole request, with UNKNOWN_SERVER_ERROR"},
+	{scenario: "create topics", step: "*a config twice*", shape: "CreateTopics*ErrorCode", kafka: "0", forebay: "42",
+		api: "CreateTopics", what: "a config named twice is refused",
+		why: "which of the two is meant is not known; Kafka takes the last one"},
+	{shape: "*Configs(forebay.*)", kafka: "absent", forebay: "there",
+		api: "CreateTopics, DescribeConfigs", what: "topics have forebay.append.condition",
+		why: "docs/conditional-append.md"},
+	{scenario: "create topics", step: "CreatePartitions*twice", shape: "CreatePartitions.Topics*",
+		api: "CreatePartitions", what: "of a topic named twice the first is done",
+		why: "the second one is INVALID_REQUEST, so the client sees it"},
+	{scenario: "create topics", step: "DeleteTopics*twice|DeleteTopics*by name and by id", shape: "DeleteTopics.Topics*",
+		api: "DeleteTopics", what: "a topic named twice is refused twice",
+		why: "each entry has its answer; nothing is deleted either way"},
+	{scenario: "create topics", step: "DeleteTopics*neither", shape: "DeleteTopics*ErrorCode", kafka: "42", forebay: "100",
+		api: "DeleteTopics", what: "what has neither name nor id is UNKNOWN_TOPIC_ID",
+		why: "Kafka says INVALID_REQUEST; nothing is deleted either way"},
+	{scenario: "produce", step: "*codec ? that is none|*plain bytes that say codec*", shape: "Produce*ErrorCode", kafka: "-1|2", forebay: "87",
+		api: "Produce", what: "records that cannot be decompressed are INVALID_RECORD",
+		why: "Kafka says UNKNOWN_SERVER_ERROR or CORRUPT_MESSAGE, of which clients try the latter again"},
+	{scenario: "produce", step: "*log append time", shape: "Produce*ErrorCode", kafka: "0", forebay: "32",
+		api: "Produce", what: "a batch that claims log append time is INVALID_TIMESTAMP where the topic has create time",
+		why: "Kafka takes the claim for a real time"},
+	{scenario: "produce", step: "*magic 3|*length zero", shape: "Produce*ErrorCode", kafka: "2", forebay: "87",
+		api: "Produce", what: "a batch of an unknown format is INVALID_RECORD",
+		why: "Kafka says CORRUPT_MESSAGE, which clients try again"},
+	{scenario: "produce", step: "*trailing bytes", shape: "Produce*ErrorCode", kafka: "0", forebay: "87",
+		api: "Produce", what: "bytes after the last batch are INVALID_RECORD",
+		why: "Kafka drops them without a word"},
+	{scenario: "idempotent|random*", step: "Produce*", shape: "Produce*LogAppendTime", forebay: "-1",
+		api: "Produce", what: "a duplicate of a batch with create time has no log append time",
+		why: "Kafka shows the batch's own time in its place"},
+	{scenario: "idempotent", step: "*no epoch", shape: "Produce*ErrorCode", kafka: "47", forebay: "87",
+		api: "Produce", what: "a producer id without an epoch is INVALID_RECORD",
+		why: "it is not an old epoch but a wrong batch"},
+	{scenario: "produce|random*", step: "Produce v[3456] *", shape: "Produce*ErrorCode", kafka: "3", forebay: "76",
+		api: "Produce", what: "zstd before version 7 is refused before the topic is looked up",
+		why: "either answer is right"},
+	{shape: "DescribeProducers*LastTimestamp", forebay: "now",
+		api: "DescribeProducers", what: "the last timestamp is that of the arrival",
+		why: "a producer expires by the node's clock, not by the client's"},
+	{scenario: "fetch|random*", shape: "Fetch*RecordBatches.rest", forebay: "0 bytes",
+		api: "Fetch", what: "a response ends with a whole batch",
+		why: "Kafka cuts the last one, and the client throws the piece away"},
+	{scenario: "fetch", step: "*two partitions and an unknown one", shape: "Fetch*RecordBatches#", kafka: "0 batches", forebay: "1 batches",
+		api: "Fetch", what: "what fits of a second partition is not lost to a piece of the first one's next batch",
+		why: "the same"},
+	{scenario: "fetch", step: "*a partition twice", shape: "Fetch*Partitions#", kafka: "1", forebay: "2",
+		api: "Fetch", what: "a partition named twice is answered twice",
+		why: "the client gets what it asked for"},
+	{scenario: "fetch", step: "*with nothing", shape: "Fetch.SessionID", kafka: "new", forebay: "0",
+		api: "Fetch", what: "no session for a fetch of nothing",
+		why: "there is nothing to remember"},
+	{scenario: "list offsets", step: "*a partition twice", shape: "ListOffsets*",
+		api: "ListOffsets", what: "a partition named twice is answered twice",
+		why: "Kafka answers INVALID_REQUEST once"},
+	{scenario: "list offsets|random*", step: "*the latest is deleted|*of the latest time", shape: "ListOffsets*", forebay: "-1",
+		api: "ListOffsets", what: "the record with the largest timestamp is looked for from the log's start on",
+		why: "Kafka names one that DeleteRecords has deleted, whose offset cannot be fetched"},
+	{scenario: "transactions 1", step: "*long ones", shape: "ListTransactions.TransactionStates#", forebay: "0",
+		api: "ListTransactions", what: "what is not ongoing has no duration",
+		why: "Kafka lists every ended one whatever the duration"},
+	{scenario: "transactional offsets", step: "*add, no group", shape: "AddOffsetsToTxn.ErrorCode", kafka: "0", forebay: "24",
+		api: "AddOffsetsToTxn", what: "an empty group is INVALID_GROUP_ID",
+		why: "what would commit to it is refused by Kafka too"},
+	{scenario: "markers", step: "*old epoch", shape: "WriteTxnMarkers*ErrorCode", kafka: "-1", forebay: "47",
+		api: "WriteTxnMarkers", what: "an old epoch is INVALID_PRODUCER_EPOCH",
+		why: "Kafka's unknown error says less"},
+	{scenario: "markers", step: "*after the end", shape: "ListOffsets*Offset", kafka: "3", forebay: "2",
+		api: "EndTxn", what: "a partition that an operator has aborted by hand gets no second marker",
+		why: "there is nothing left to end in it"},
+	{scenario: "configs", step: "*broker, some, with everything", shape: "DescribeConfigs*(default.replication.factor).ConfigSynonyms(1).Value|DescribeConfigs*(group.initial.rebalance.delay.ms).ConfigSynonyms(1).Value",
+		api: "DescribeConfigs", what: "defaults of default.replication.factor (3) and group.initial.rebalance.delay.ms (0)",
+		why: "records are kept three times unless one says otherwise; a group does not wait"},
+	{scenario: "configs", step: "*broker*some*", shape: "DescribeConfigs*(log.retention.ms).Value", kafka: "null", forebay: "604800000",
+		api: "DescribeConfigs", what: "log.retention.ms shows the value in force",
+		why: "Kafka leaves it to log.retention.hours"},
+	{scenario: "configs", shape: "DescribeConfigs*(offsets.retention.minutes).ReadOnly", kafka: "true", forebay: "false",
+		api: "DescribeConfigs", what: "offsets.retention.minutes can be changed while the node runs",
+		why: "it costs nothing"},
+	{scenario: "configs", step: "*operation 9", shape: "IncrementalAlterConfigs*ErrorCode", kafka: "-1", forebay: "42",
+		api: "IncrementalAlterConfigs", what: "an unknown operation is INVALID_REQUEST",
+		why: "Kafka says UNKNOWN_SERVER_ERROR"},
+	{scenario: "configs", step: "*unknown one|*broker unknown config*", shape: "*AlterConfigs*ErrorCode", kafka: "0", forebay: "40",
+		api: "IncrementalAlterConfigs, AlterConfigs", what: "an unknown config of a broker, or to be deleted, is INVALID_CONFIG",
+		why: "a name that is not known is a mistake (Kafka keeps it)"},
+	{scenario: "configs", step: "*no topic*", shape: "*AlterConfigs*ErrorCode", kafka: "42", forebay: "17",
+		api: "IncrementalAlterConfigs, AlterConfigs", what: "an empty topic name is INVALID_TOPIC_EXCEPTION",
+		why: "it is no topic's name"},
+	{scenario: "configs", step: "*broker not a number*", shape: "*AlterConfigs*ErrorCode", kafka: "42", forebay: "40",
+		api: "IncrementalAlterConfigs, AlterConfigs", what: "a broker config with a wrong value is INVALID_CONFIG",
+		why: "as it is of a topic"},
+	{scenario: "configs", step: "*null", shape: "AlterConfigs*ErrorCode", kafka: "42", forebay: "0",
+		api: "AlterConfigs", what: "a value of null is the default",
+		why: "IncrementalAlterConfigs has the same by deletion"},
+	{scenario: "api versions|empty bodies", shape: "ApiVersions.ApiKeys(*)", kafka: "there", forebay: "absent",
+		api: "ApiVersions", what: "keys that are not served; docs/protocol.md has those that are",
+		why: "not yet: moving replicas (AlterPartitionReassignments, AlterReplicaLogDirs), delegation tokens, UpdateFeatures, UnregisterBroker, AddRaftVoter, RemoveRaftVoter, share groups (KIP-932), Streams groups (KIP-1071)", gap: true},
+	{scenario: "api versions|empty bodies", shape: "ApiVersions.*Features(eligible.leader.replicas.version)|ApiVersions.*Features(share.version)|ApiVersions.*Features(streams.version)|ApiVersions.*Features(kraft.version)", kafka: "there", forebay: "absent",
+		api: "ApiVersions", what: "the features eligible.leader.replicas.version, share.version, streams.version and kraft.version",
+		why: "not yet: there is nothing behind them here", gap: true},
+	{scenario: "frames", step: "Fetch, null topics", shape: "event", kafka: "closed", forebay: "answered*",
+		api: "Fetch", what: "a null array of topics is taken for an empty one",
+		why: "not yet: what reads the request does not tell the two apart; Kafka closes the connection", gap: true},
+	{scenario: "fetch|list offsets", step: "*isolation level ?", shape: "Fetch*ErrorCode|ListOffsets*ErrorCode", kafka: "-1", forebay: "0",
+		api: "Fetch, ListOffsets", what: "an unknown isolation level reads uncommitted",
+		why: "not yet refused (Kafka: UNKNOWN_SERVER_ERROR)", gap: true},
+	{scenario: "fetch", step: "*not registered", shape: "Fetch*ErrorCode", kafka: "6", forebay: "0",
+		api: "Fetch", what: "a replica id that is not registered is taken for a consumer",
+		why: "not yet refused (Kafka: NOT_LEADER_OR_FOLLOWER); it sees what a consumer sees", gap: true},
+	{scenario: "produce|idempotent|random*", step: "Produce*", shape: "Produce*LogStartOffset", forebay: "-1",
+		api: "Produce", what: "a refused batch is answered without the log start offset",
+		why: "not yet: Kafka has it with some errors; clients use it with none", gap: true},
+	{scenario: "metadata", step: "DescribeCluster v? endpoint ?", shape: "DescribeCluster.ErrorCode|DescribeCluster.ClusterID|DescribeCluster.ControllerID",
+		api: "DescribeCluster", what: "an unknown endpoint type is MISMATCHED_ENDPOINT_TYPE, and an error comes with the cluster's id and controller",
+		why: "not yet: Kafka says UNSUPPORTED_ENDPOINT_TYPE, and leaves them out", gap: true},
+	{scenario: "metadata", step: "*go on with what is gone|*go on at -1|*limit 0|*limit -1", shape: "DescribeTopicPartitions.*",
+		api: "DescribeTopicPartitions", what: "odd cursors and limits (a topic that is gone, partition -1, limit 0)",
+		why: "not yet the same; clients send back the cursor that they were given", gap: true},
+	{scenario: "metadata", step: "DescribeTopicPartitions*", shape: "DescribeTopicPartitions*AuthorizedOperations", kafka: "3576", forebay: "-2147483648",
+		api: "DescribeTopicPartitions", what: "no authorized operations of an unknown topic",
+		why: "not yet: they say nothing of a topic that is not there", gap: true},
+	{scenario: "metadata", step: "ElectLeaders*kind 2*", shape: "ElectLeaders.ErrorCode", kafka: "42", forebay: "0",
+		api: "ElectLeaders", what: "an unknown election type is taken for an unclean election",
+		why: "not yet refused (Kafka: INVALID_REQUEST); where a leader is alive nothing is elected", gap: true},
+	{scenario: "create topics", step: "*config cleanup.policy=|*config cleanup.policy=, validate only", shape: "CreateTopics*ErrorCode", kafka: "0", forebay: "40",
+		api: "CreateTopics", what: "an empty cleanup.policy is INVALID_CONFIG",
+		why: "not yet: Kafka keeps everything for ever then", gap: true},
+	{scenario: "create topics", step: "*throttled.replicas=x*", shape: "CreateTopics*ErrorCode", kafka: "40", forebay: "0",
+		api: "CreateTopics", what: "the lists of throttled replicas are not checked",
+		why: "not yet: replication is not throttled", gap: true},
+	{shape: "*Configs(errors.deadletterqueue.group.enable)|*Configs(max.decompressed.message.bytes)|*Configs(remote.*)", kafka: "there", forebay: "absent",
+		api: "CreateTopics, DescribeConfigs", what: "no configs of tiered storage and of share groups' dead letters, nor max.decompressed.message.bytes",
+		why: "not yet: there is nothing behind them", gap: true},
+	{scenario: "create topics|configs", shape: "*Configs(min.insync.replicas)*",
+		api: "CreateTopics, DescribeConfigs", what: "min.insync.replicas comes from the defaults",
+		why: "not yet: KIP-966 (eligible leader replicas) has Kafka set it for the cluster", gap: true},
+	{scenario: "configs", shape: "DescribeConfigs*ConfigSynonyms#|DescribeConfigs*ConfigSynonyms(*).Name|DescribeConfigs*(*retention.ms).ConfigSynonyms(2).Value",
+		api: "DescribeConfigs", what: "fewer, more or other synonyms: the broker config that gives the default, in its own unit",
+		why: "not yet: Kafka names log.retention.hours and the like, and leaves some out", gap: true},
+	{scenario: "configs", step: "DescribeConfigs*logger*|ListConfigResources*kind 8", shape: "DescribeConfigs*ErrorCode|ListConfigResources.ConfigResources#",
+		api: "DescribeConfigs, ListConfigResources", what: "no broker loggers",
+		why: "not yet: a node has one log level", gap: true},
+	{scenario: "configs", step: "*logger unknown*|*group unknown config*", shape: "*AlterConfigs*ErrorCode", kafka: "40", forebay: "42",
+		api: "IncrementalAlterConfigs, AlterConfigs", what: "loggers and groups have no configs: INVALID_REQUEST",
+		why: "not yet: there is nothing to be set", gap: true},
+	{scenario: "configs", step: "*metrics|*group", shape: "DescribeConfigs*Configs(*)", kafka: "there", forebay: "absent",
+		api: "DescribeConfigs", what: "no configs of groups and of client metrics",
+		why: "not yet: the same", gap: true},
+}
