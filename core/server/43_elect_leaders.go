@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -10,8 +11,11 @@ import (
 
 // ElectLeaders (key 43), versions 0–2 (KIP-183, KIP-460).
 
-// electPreferred is the type of election that gives partitions back to their first replica; the other is unclean.
-const electPreferred = 0
+// Types of election: preferred gives partitions back to their first replica.
+const (
+	electPreferred = 0
+	electUnclean   = 1
+)
 
 func (s *Server) electLeaders(r *request) kmsg.Response {
 	req := r.body.(*kmsg.ElectLeadersRequest)
@@ -21,7 +25,12 @@ func (s *Server) electLeaders(r *request) kmsg.Response {
 	defer cancel()
 	wants := req.Topics
 	all := wants == nil
-	if all {
+	var unknown error
+	if t := req.ElectionType; t != electPreferred && t != electUnclean && (all || len(wants) > 0) {
+		unknown = refuse(kerr.InvalidRequest, fmt.Sprintf("election type %d is not known", t))
+		resp.ErrorCode = codeOf(unknown)
+	}
+	if all && unknown == nil {
 		for _, name := range slices.Sorted(maps.Keys(img.Topics)) {
 			w := kmsg.NewElectLeadersRequestTopic()
 			w.Topic = name
@@ -35,7 +44,10 @@ func (s *Server) electLeaders(r *request) kmsg.Response {
 		out := kmsg.NewElectLeadersResponseTopic()
 		out.Topic = w.Topic
 		for _, number := range w.Partitions {
-			err := s.d.Controller.Elect(ctx, w.Topic, number, req.ElectionType != electPreferred)
+			err := unknown
+			if err == nil {
+				err = s.d.Controller.Elect(ctx, w.Topic, number, req.ElectionType == electUnclean)
+			}
 			if all && codeOf(err) == kerr.ElectionNotNeeded.Code {
 				continue // as Kafka: who asks for all hears of those that change or cannot
 			}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -10,22 +11,27 @@ import (
 
 // DescribeCluster (key 60), versions 0–2 (KIP-700). v1 endpoint type (KIP-919), v2 fenced brokers (KIP-1073).
 
-// endpointBrokers asks for brokers, the other type for controllers.
-const endpointBrokers = 1
+// Endpoint types: what a client asks for.
+const (
+	endpointBrokers     = 1
+	endpointControllers = 2
+)
 
 func (s *Server) describeCluster(r *request) kmsg.Response {
 	req := r.body.(*kmsg.DescribeClusterRequest)
 	resp := kmsg.NewPtrDescribeClusterResponse()
 	img := s.d.Controller.Image()
-	resp.EndpointType = endpointBrokers
-	resp.ClusterID = img.ClusterID
-	resp.ControllerID = int32(s.controllerID(img))
-	resp.ClusterAuthorizedOperations = opsUnknown
+	resp.EndpointType, resp.ClusterAuthorizedOperations = endpointBrokers, opsUnknown
 	if req.Version >= 1 && req.EndpointType != endpointBrokers {
-		err := refuse(kerr.MismatchedEndpointType, "this is a broker's listener, not a controller's")
+		err := refuse(kerr.UnsupportedEndpointType, fmt.Sprintf("endpoint type %d is not known", req.EndpointType))
+		if req.EndpointType == endpointControllers {
+			err = refuse(kerr.MismatchedEndpointType, "this is a broker's listener, not a controller's")
+		}
 		resp.ErrorCode, resp.ErrorMessage = codeOf(err), messageOf(err)
 		return resp
 	}
+	resp.ClusterID = img.ClusterID
+	resp.ControllerID = int32(s.controllerID(img))
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = opsCluster
 	}

@@ -28,7 +28,7 @@ func (s *Server) describeTopicPartitions(r *request) kmsg.Response {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	left := min(int(req.ResponsePartitionLimit), maxDescribedPartitions)
+	left := max(1, min(int(req.ResponsePartitionLimit), maxDescribedPartitions)) // an answer without any would never end
 	for _, name := range names {
 		from := int32(0)
 		if cur := req.Cursor; cur != nil {

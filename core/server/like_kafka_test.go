@@ -237,6 +237,44 @@ func TestWhatConsolesAsk(t *testing.T) {
 	}
 }
 
+// What a client may not ask for.
+func TestUnknownTypes(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.topic("orders", 3)
+	c := n.dial()
+	cluster := kmsg.NewPtrDescribeClusterRequest()
+	cluster.Version = 2
+	for kind, code := range map[int8]int16{0: kerr.UnsupportedEndpointType.Code, 1: 0, 2: kerr.MismatchedEndpointType.Code, 3: kerr.UnsupportedEndpointType.Code} {
+		cluster.EndpointType = kind
+		if r := call[*kmsg.DescribeClusterResponse](c, cluster); r.ErrorCode != code || (r.ClusterID == "") != (code != 0) || (r.ControllerID < 0) != (code != 0) {
+			t.Errorf("endpoint type %d: %+v", kind, r)
+		}
+	}
+	elect := kmsg.NewPtrElectLeadersRequest()
+	elect.Version = 2
+	for kind, code := range map[int8]int16{0: 0, 1: 0, 2: kerr.InvalidRequest.Code, -1: kerr.InvalidRequest.Code} {
+		elect.ElectionType = kind
+		if r := call[*kmsg.ElectLeadersResponse](c, elect); r.ErrorCode != code || code != 0 && len(r.Topics) != 0 {
+			t.Errorf("election type %d: %+v", kind, r)
+		}
+	}
+	elect.ElectionType = 2
+	topic := kmsg.NewElectLeadersRequestTopic()
+	topic.Topic, topic.Partitions = "orders", []int32{1}
+	elect.Topics = append(elect.Topics, topic)
+	if r := call[*kmsg.ElectLeadersResponse](c, elect); len(r.Topics) != 1 || r.Topics[0].Partitions[0].ErrorCode != kerr.InvalidRequest.Code {
+		t.Errorf("election type 2, named: %+v", r)
+	}
+	describe := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	for _, limit := range []int32{0, -1, 1} {
+		describe.ResponsePartitionLimit = limit
+		r := call[*kmsg.DescribeTopicPartitionsResponse](c, describe)
+		if len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 || r.NextCursor == nil || r.NextCursor.Partition != 1 {
+			t.Errorf("limit %d: %+v", limit, r)
+		}
+	}
+}
+
 // KIP-516: the Java client asks by id with an empty name.
 func TestMetadataByTopicID(t *testing.T) {
 	n := newNode(t, nodeOptions{})
