@@ -52,9 +52,9 @@ func (s *side) walk(out *[]leaf, path, shape, field string, v reflect.Value) {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			f := v.Type().Field(i)
-			switch {
-			case f.Name == "Version":
-			case f.Name == "UnknownTags":
+			switch f.Name {
+			case "Version":
+			case "UnknownTags":
 				tags := v.Field(i).Addr().Interface().(*kmsg.Tags)
 				tags.Each(func(k uint32, b []byte) {
 					*out = append(*out, leaf{fmt.Sprintf("%s.tag %d", path, k), shape + ".tag", fmt.Sprintf("%x", b)})

@@ -31,7 +31,7 @@ func (s *side) fill(topic string, partition int32, batches ...batch) {
 
 func produceScenario(s *side) {
 	s.each(kmsg.Produce, func(v int16) {
-		t, bad, next := s.topic(fmt.Sprintf("produce%d", v), 2), s.topic(fmt.Sprintf("bad%d", v), 30), int32(0)
+		t, bad, next := s.topic(fmt.Sprintf("produce%d", v), 2), s.topic(fmt.Sprintf("bad%d", v), 21), int32(0)
 		send := func(label string, m M) { s.do(label, kmsg.Produce, v, m) }
 		one := func(label string, records []byte) { send(label, s.put(t, 0, -1, nil, records)) }
 		one("one record", plain(1).bytes())
@@ -49,7 +49,7 @@ func produceScenario(s *side) {
 		for codec := int8(1); codec < 5; codec++ {
 			b := plain(2)
 			b.alter = func(rb *kmsg.RecordBatch) { rb.Attributes |= int16(codec) }
-			send(fmt.Sprintf("plain bytes that say codec %d", codec), s.put(bad, 30-int32(codec), -1, nil, b.bytes()))
+			send(fmt.Sprintf("plain bytes that say codec %d", codec), s.put(bad, 21-int32(codec), -1, nil, b.bytes()))
 		}
 		spoilt := func(label string, n int, alter func(*kmsg.RecordBatch), spoil func([]byte) []byte) {
 			b := plain(n)

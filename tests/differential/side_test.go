@@ -252,11 +252,19 @@ func (s *side) topic(name string, partitions int32, configs ...string) string {
 		panic(fmt.Sprintf("create %s: error %d", name, r.Topics[0].ErrorCode))
 	}
 	s.led(name, int(partitions))
-	for p := range partitions { // a broker has the topic in its metadata a moment before it leads it
-		s.await(kmsg.ListOffsets, 7, M{"ReplicaID": -1, "Topics": L{M{"Topic": name, "Partitions": L{M{"Partition": p, "Timestamp": -1, "CurrentLeaderEpoch": -1}}}}}, func(r kmsg.Response) bool {
-			return r.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0].ErrorCode == 0
-		})
+	var all L
+	for p := range partitions {
+		all = append(all, M{"Partition": p, "Timestamp": -1, "CurrentLeaderEpoch": -1})
 	}
+	// A broker has the topic in its metadata a moment before it leads it.
+	s.await(kmsg.ListOffsets, 7, M{"ReplicaID": -1, "Topics": L{M{"Topic": name, "Partitions": all}}}, func(r kmsg.Response) bool {
+		for _, p := range r.(*kmsg.ListOffsetsResponse).Topics[0].Partitions {
+			if p.ErrorCode != 0 {
+				return false
+			}
+		}
+		return true
+	})
 	s.ids[name] = r.Topics[0].TopicID
 	return name
 }
