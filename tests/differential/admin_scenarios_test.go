@@ -311,7 +311,12 @@ func configsScenario(s *side) {
 		ask("broker, deleted", broker, "1", false, M{"Name": "log.retention.ms", "Op": 1})
 		ask("broker default, deleted", broker, "", false, M{"Name": "log.retention.ms", "Op": 1})
 		s.await(kmsg.DescribeConfigs, 4, M{"Resources": L{M{"ResourceType": broker, "ResourceName": ""}}}, func(r kmsg.Response) bool {
-			return len(r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs) == 0
+			for _, c := range r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs {
+				if c.Name == "log.retention.ms" {
+					return false
+				}
+			}
+			return true
 		})
 	})
 	s.each(kmsg.AlterConfigs, func(v int16) {
