@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"context"
 	"maps"
 	"math"
 	"slices"
@@ -47,11 +46,8 @@ func checkTopicConfig(name, value string) error {
 	if err := d.check(value); err != nil {
 		return refuse(kerr.InvalidConfig, "%s", err)
 	}
-	if name == "cleanup.policy" && len(splitList(value)) == 0 {
-		return refuse(kerr.InvalidConfig, "Invalid value for configuration cleanup.policy: at least one of delete, compact")
-	}
 	if name == "remote.storage.enable" && strings.EqualFold(value, "true") {
-		return refuse(kerr.InvalidConfig, "Tiered storage is disabled: remote.storage.enable cannot be true")
+		return refuse(kerr.InvalidConfig, "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.")
 	}
 	return nil
 }
@@ -62,140 +58,6 @@ func checkTogether(m map[string]string) error {
 	hi, err2 := strconv.ParseInt(m["max.compaction.lag.ms"], 10, 64)
 	if err1 == nil && err2 == nil && lo > hi {
 		return refuse(kerr.InvalidConfig, "conflict topic config setting min.compaction.lag.ms (%d) > max.compaction.lag.ms (%d)", lo, hi)
-	}
-	return nil
-}
-
-// ConfigOp is one change of IncrementalAlterConfigs.
-type ConfigOp struct {
-	Name  string
-	Op    int8 // 0 set, 1 delete, 2 append, 3 subtract
-	Value *string
-}
-
-// AlterTopicConfigs changes a topic's configs, all or none.
-func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
-	c.plan.Lock()
-	defer c.plan.Unlock()
-	image := c.Image()
-	if err := checkTopic(image, topic); err != nil {
-		return err
-	}
-	current := func(name string) string {
-		v, _ := c.topicValue(image, topic, topicByName[name])
-		return v
-	}
-	cmd := &metadata.AlterConfigs{Name: topic}
-	if err := plan(cmd, ops, topicByName, "topic", current); err != nil {
-		return err
-	}
-	after := maps.Clone(image.TopicConfigs[topic])
-	if after == nil {
-		after = map[string]string{}
-	}
-	for k, v := range cmd.Set {
-		if err := checkTopicConfig(k, v); err != nil {
-			return err
-		}
-		after[k] = v
-	}
-	for _, k := range cmd.Delete {
-		delete(after, k)
-	}
-	if err := checkTogether(after); err != nil || validateOnly {
-		return err
-	}
-	_, err := c.propose(ctx, cmd)
-	return err
-}
-
-// AlterBrokerConfigs changes the configs of one node, or of all ("").
-func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []ConfigOp, validateOnly bool) error {
-	c.plan.Lock()
-	defer c.plan.Unlock()
-	image := c.Image()
-	if err := c.checkNode(image, node); err != nil {
-		return err
-	}
-	current := func(name string) string {
-		v, _ := c.brokerValue(image, node, brokerByName[name])
-		return v
-	}
-	cmd := &metadata.AlterConfigs{Broker: true, Name: node}
-	if err := plan(cmd, ops, brokerByName, "broker", current); err != nil {
-		return err
-	}
-	for _, o := range ops {
-		if !brokerByName[o.Name].dynamic {
-			return refuse(kerr.InvalidRequest, "Cannot update these configs dynamically: %s; set it with --set %s=… at the start", o.Name, o.Name)
-		}
-	}
-	for k, v := range cmd.Set {
-		if err := brokerByName[k].check(v); err != nil {
-			return refuse(kerr.InvalidConfig, "%s", err)
-		}
-	}
-	if validateOnly {
-		return nil
-	}
-	_, err := c.propose(ctx, cmd)
-	return err
-}
-
-func (c *Controller) checkNode(image *metadata.Image, node string) error {
-	if node == "" {
-		return nil
-	}
-	id, err := strconv.ParseInt(node, 10, 32)
-	if err != nil {
-		return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: %s", node)
-	}
-	if image.Nodes[metadata.NodeID(id)] == nil {
-		return refuse(kerr.InvalidRequest, "Unexpected broker id, no node %s is registered", node)
-	}
-	return nil
-}
-
-// plan turns operations into what to set and what to delete.
-func plan(cmd *metadata.AlterConfigs, ops []ConfigOp, known map[string]*def, kind string, current func(string) string) error {
-	cmd.Set = map[string]string{}
-	seen := map[string]bool{}
-	for _, o := range ops {
-		d := known[o.Name]
-		if d == nil {
-			return refuse(kerr.InvalidConfig, "Unknown %s config name: %s%s", kind, o.Name, hint(o.Name, known))
-		}
-		if seen[o.Name] {
-			return refuse(kerr.InvalidRequest, "Error due to duplicate config keys: %s", o.Name)
-		}
-		seen[o.Name] = true
-		if o.Op == 1 {
-			cmd.Delete = append(cmd.Delete, o.Name)
-			continue
-		}
-		if o.Value == nil {
-			return refuse(kerr.InvalidRequest, "Null value not supported for %s", o.Name)
-		}
-		switch o.Op {
-		case 0:
-			cmd.Set[o.Name] = *o.Value
-		case 2, 3:
-			if d.typ != list {
-				return refuse(kerr.InvalidConfig, "Can't append or subtract on config %s, it is not a list", o.Name)
-			}
-			items := splitList(current(o.Name))
-			for _, v := range splitList(*o.Value) {
-				switch at := slices.Index(items, v); {
-				case o.Op == 2 && at < 0:
-					items = append(items, v)
-				case o.Op == 3 && at >= 0:
-					items = slices.Delete(items, at, at+1)
-				}
-			}
-			cmd.Set[o.Name] = strings.Join(items, ",")
-		default:
-			return refuse(kerr.InvalidRequest, "Unknown config operation %d", o.Op)
-		}
 	}
 	return nil
 }
@@ -239,10 +101,17 @@ func checkTopic(image *metadata.Image, topic string) error {
 	if image.Topics[topic] != nil {
 		return nil
 	}
-	if err := metadata.ValidateTopicName(topic); err != nil {
-		return refuse(kerr.InvalidTopicException, "%s", err)
+	if err := checkTopicName(topic); err != nil {
+		return err
 	}
 	return refuse(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", topic)
+}
+
+func checkTopicName(topic string) error {
+	if err := metadata.ValidateTopicName(topic); err != nil {
+		return refuse(kerr.InvalidTopicException, "Topic name is invalid: %s", strings.TrimPrefix(err.Error(), metadata.ErrInvalidTopic.Error()+": "))
+	}
+	return nil
 }
 
 func (c *Controller) topicConfigs(image *metadata.Image, topic string) []ConfigEntry {
@@ -269,7 +138,7 @@ func (c *Controller) PlannedConfigs(topic string, configs map[string]string) ([]
 // what is set for the whole cluster, as Kafka does.
 func (c *Controller) BrokerConfigs(node string) ([]ConfigEntry, error) {
 	image := c.Image()
-	if err := c.checkNode(image, node); err != nil {
+	if err := c.checkNode(image, node, "Broker"); err != nil {
 		return nil, err
 	}
 	var entries []ConfigEntry
@@ -415,12 +284,16 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 		return d
 	}
 	policy := splitList(value("cleanup.policy"))
+	retentionBytes, retentionAge := number("retention.bytes"), tiny(millis(number("retention.ms")))
+	if len(policy) == 0 { // nothing is removed but what DeleteRecords gives up (KIP-1161)
+		policy, retentionBytes, retentionAge = []string{"delete"}, -1, -1
+	}
 	return TopicSettings{
 		MinInSync: int(number("min.insync.replicas")),
 		Log: commitlog.Config{
 			SegmentBytes: number("segment.bytes"), SegmentAge: millis(number("segment.ms")),
 			IndexBytes:     max(number("index.interval.bytes"), 1),
-			RetentionBytes: number("retention.bytes"), RetentionAge: tiny(millis(number("retention.ms"))),
+			RetentionBytes: retentionBytes, RetentionAge: retentionAge,
 			Delete: slices.Contains(policy, "delete"), Compact: slices.Contains(policy, "compact"),
 			MaxBatchBytes:    int32(max(number("max.message.bytes"), 1)),
 			LogAppendTime:    value("message.timestamp.type") == "LogAppendTime",

@@ -102,7 +102,7 @@ func TestCreateTopicsAsKafkaDoes(t *testing.T) {
 		{NewTopic{Name: "t", Partitions: 1, Replication: 1, Configs: map[string]string{"retention.ms": "x"}}, kerr.InvalidConfig, "Not a number"},
 		{NewTopic{Name: "t", Partitions: 1, Replication: 1, Configs: map[string]string{"retention.ms": "-2"}}, kerr.InvalidConfig, "at least -1"},
 		{NewTopic{Name: "t", Partitions: 1, Replication: 1, Configs: map[string]string{"cleanup.policy": "shred"}}, kerr.InvalidConfig, "one of"},
-		{NewTopic{Name: "t", Partitions: 1, Replication: 1, Configs: map[string]string{"cleanup.policy": ""}}, kerr.InvalidConfig, "at least one"},
+		{NewTopic{Name: "t", Partitions: 1, Replication: 1, Configs: map[string]string{"cleanup.policy": "delete,"}}, kerr.InvalidConfig, "not be empty"},
 		{NewTopic{Name: "t", Partitions: 1, Replication: 1, Configs: map[string]string{"remote.storage.enable": "true"}}, kerr.InvalidConfig, "Tiered"},
 		{NewTopic{Name: "t", Partitions: 1, Replication: 1, Configs: map[string]string{"min.compaction.lag.ms": "9", "max.compaction.lag.ms": "8"}}, kerr.InvalidConfig, "conflict"},
 		{NewTopic{Name: "t", Partitions: 2, Replication: -1, Assignment: by([]metadata.NodeID{1})}, kerr.InvalidRequest, "by hand"},
@@ -345,7 +345,7 @@ func TestAlterConfigsOperations(t *testing.T) {
 		{[]ConfigOp{{Name: "retention.ms", Op: 9, Value: str("1")}}, kerr.InvalidRequest},
 		{[]ConfigOp{{Name: "retention.ms", Value: str("1")}, {Name: "retention.ms", Op: 1}}, kerr.InvalidRequest},
 		{[]ConfigOp{{Name: "retention.ms", Value: str("1")}, {Name: "segment.bytes", Value: str("1")}}, kerr.InvalidConfig},
-		{[]ConfigOp{{Name: "cleanup.policy", Op: 3, Value: str("delete")}}, kerr.InvalidConfig},
+		{[]ConfigOp{{Name: "cleanup.policy", Op: 2, Value: str("shred")}}, kerr.InvalidConfig},
 	} {
 		if err := c.AlterTopicConfigs(ctx, "a", s.ops, false); code(err) != s.want.Code {
 			t.Errorf("%+v: %v", s.ops, err)

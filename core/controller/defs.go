@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,10 @@ type def struct {
 	hi     int64   // both 0: no bounds
 	except []int64 // within the bounds and still refused
 	enum   []string
-	doc    string
+	// form is what a list has to look like, its items joined by commas, and formSaid says so.
+	form     *regexp.Regexp
+	formSaid string
+	doc      string
 	// broker is, for a topic config, the broker config that gives its default.
 	broker string
 	// secret says that the value is shown to nobody.
@@ -62,6 +66,9 @@ func (d *def) check(v string) error {
 			return bad(fmt.Sprintf("Not a number of type %s", map[typ]string{integer: "INT", short: "SHORT", long: "LONG"}[d.typ]))
 		}
 		if d.lo != 0 || d.hi != 0 {
+			if d.except != nil && (n < d.lo || n > d.hi) {
+				return bad(d.exception())
+			}
 			if n < d.lo {
 				return bad(fmt.Sprintf("Value must be at least %d", d.lo))
 			}
@@ -69,7 +76,7 @@ func (d *def) check(v string) error {
 				return bad(fmt.Sprintf("Value must be no more than %d", d.hi))
 			}
 			if slices.Contains(d.except, n) {
-				return bad(fmt.Sprintf("%d is not allowed", n))
+				return bad(d.exception())
 			}
 		}
 	case double:
@@ -77,21 +84,35 @@ func (d *def) check(v string) error {
 		switch {
 		case err != nil || math.IsNaN(f):
 			return bad("Not a number of type DOUBLE")
-		case (d.lo != 0 || d.hi != 0) && (f < float64(d.lo) || f > float64(d.hi)):
-			return bad(fmt.Sprintf("Expected a number between %d and %d", d.lo, d.hi))
+		case (d.lo != 0 || d.hi != 0) && f < float64(d.lo):
+			return bad(fmt.Sprintf("Value must be at least %d", d.lo))
+		case (d.lo != 0 || d.hi != 0) && f > float64(d.hi):
+			return bad(fmt.Sprintf("Value must be no more than %d", d.hi))
 		}
 	case text:
 		if d.enum != nil && !slices.Contains(d.enum, v) {
 			return bad("String must be one of: " + strings.Join(d.enum, ", "))
 		}
 	case list:
-		for _, item := range splitList(v) {
+		items := splitList(v)
+		if d.form != nil && !d.form.MatchString(strings.Join(items, ",")) {
+			return fmt.Errorf("Invalid value [%s] for configuration %s: %s", strings.Join(items, ", "), d.name, d.name+d.formSaid) //nolint:staticcheck // Kafka's words, which tools show
+		}
+		if d.enum != nil && len(items) > 0 && len(items) < strings.Count(v, ",")+1 {
+			return fmt.Errorf("Configuration '%s' values must not be empty.", d.name) //nolint:staticcheck // Kafka's words, which tools show
+		}
+		for _, item := range items {
 			if d.enum != nil && !slices.Contains(d.enum, item) {
-				return bad("String must be one of: " + strings.Join(d.enum, ", "))
+				return fmt.Errorf("Invalid value %s for configuration %s: String must be one of: %s", item, d.name, strings.Join(d.enum, ", ")) //nolint:staticcheck // Kafka's words, which tools show
 			}
 		}
 	}
 	return nil
+}
+
+// exception says what is allowed of a number that may be its lowest or lies from 1 on.
+func (d *def) exception() string {
+	return fmt.Sprintf("Value must be between 1 and %d or equal to %d", d.hi, d.lo)
 }
 
 func splitList(v string) []string {
@@ -112,11 +133,16 @@ const (
 // without is said of a config that is kept and shown, because tools set it, but changes nothing here.
 const without = " Accepted so that tools can set it; it changes nothing in Forebay."
 
+// throttled is a list of partition:replica pairs, or all. Like Kafka's ThrottledReplicaListValidator.
+var throttled = regexp.MustCompile(`^(\*|([0-9]+:[0-9]+(,[0-9]+:[0-9]+)*)?)$`)
+
+const throttledSaid = " must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+
 // topicDefs are the topic configs (KIP-226's names; defaults of Kafka 4.4 unless the doc says otherwise).
 var topicDefs = []*def{
-	{name: "cleanup.policy", typ: list, value: "delete", enum: []string{"delete", "compact"}, broker: "log.cleanup.policy",
-		doc: "What becomes of old segments: delete them by retention, compact them to the last record of each key, or both."},
-	{name: "compression.type", typ: text, value: "producer", enum: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"}, broker: "compression.type",
+	{name: "cleanup.policy", typ: list, value: "delete", enum: []string{"compact", "delete"}, broker: "log.cleanup.policy",
+		doc: "What becomes of old segments: delete them by retention, compact them to the last record of each key, or both; empty: all are kept."},
+	{name: "compression.type", typ: text, value: "producer", enum: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, broker: "compression.type",
 		doc: "How batches are compressed in the log: producer leaves them as they came; any other value has the broker compress what came otherwise."},
 	{name: "compression.gzip.level", typ: integer, value: "-1", lo: -1, hi: 9, except: []int64{0}, broker: "compression.gzip.level", doc: "Level of gzip: 1 to 9, or -1 for its default."},
 	{name: "compression.lz4.level", typ: integer, value: "9", lo: 1, hi: 17, broker: "compression.lz4.level", doc: "Level of lz4: 9 is the fast compressor, the others take more time for fewer bytes."},
@@ -129,12 +155,12 @@ var topicDefs = []*def{
 		doc: "With --durability relaxed: a batch that makes it so many records since the last sync is acknowledged only when it is synced; 1 syncs every batch. With power-safe every batch is."},
 	{name: "flush.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, broker: "log.flush.interval.ms",
 		doc: "With --durability relaxed: how long a record may lie in the page cache before it is synced."},
-	{name: "follower.replication.throttled.replicas", typ: list, value: "", doc: "Replicas whose replication is throttled on the follower." + without},
+	{name: "follower.replication.throttled.replicas", typ: list, value: "", form: throttled, formSaid: throttledSaid, doc: "Replicas whose replication is throttled on the follower." + without},
 	{name: "forebay.append.condition", typ: boolean, value: "false",
 		doc: "Whether a record with the header forebay.expected.offset is appended only if it gets that offset. Forebay's own; see docs/conditional-append.md."},
 	{name: "index.interval.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, broker: "log.index.interval.bytes",
 		doc: "Bytes of records between two entries of the offset index."},
-	{name: "leader.replication.throttled.replicas", typ: list, value: "", doc: "Replicas whose replication is throttled on the leader." + without},
+	{name: "leader.replication.throttled.replicas", typ: list, value: "", form: throttled, formSaid: throttledSaid, doc: "Replicas whose replication is throttled on the leader." + without},
 	{name: "local.retention.bytes", typ: long, value: "-2", lo: -2, hi: maxLong, broker: "log.local.retention.bytes", doc: "Bytes kept locally under tiered storage." + without},
 	{name: "local.retention.ms", typ: long, value: "-2", lo: -2, hi: maxLong, broker: "log.local.retention.ms", doc: "Time kept locally under tiered storage." + without},
 	{name: "max.compaction.lag.ms", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, broker: "log.cleaner.max.compaction.lag.ms",
@@ -223,7 +249,7 @@ var brokerDefs = []*def{
 	{name: "log.roll.hours", typ: integer, value: "168", lo: 1, hi: maxInt, doc: "log.roll.ms in hours."},
 	{name: "log.segment.bytes", typ: integer, value: "1073741824", lo: 1 << 20, hi: maxInt, dynamic: true, doc: "Default of segment.bytes."},
 	{name: "log.segment.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of file.delete.delay.ms."},
-	{name: "log.cleanup.policy", typ: list, value: "delete", enum: []string{"delete", "compact"}, dynamic: true, doc: "Default of cleanup.policy."},
+	{name: "log.cleanup.policy", typ: list, value: "delete", enum: []string{"compact", "delete"}, dynamic: true, doc: "Default of cleanup.policy."},
 	{name: "log.cleaner.enable", typ: boolean, value: "true", doc: "Whether compaction runs."},
 	{name: "log.cleaner.threads", typ: integer, value: "1", lo: 0, hi: maxInt, dynamic: true, doc: "How many logs are compacted at a time."},
 	{name: "log.cleaner.dedupe.buffer.size", typ: long, value: "134217728", lo: 1, hi: maxLong, dynamic: true, doc: "Bytes of memory for keys, of all cleaner threads together; 24 for each key. More keys take more passes."},
@@ -246,7 +272,7 @@ var brokerDefs = []*def{
 	{name: "replica.fetch.wait.max.ms", typ: integer, value: "500", lo: 0, hi: maxInt, doc: "How long a follower's fetch waits for records."},
 	{name: "replica.fetch.max.bytes", typ: integer, value: "1048576", lo: 0, hi: maxInt, doc: "The most bytes of a partition that a follower fetches at once; a larger batch comes alone."},
 	{name: "replica.fetch.response.max.bytes", typ: integer, value: "10485760", lo: 0, hi: maxInt, doc: "The most bytes that a follower fetches at once."},
-	{name: "compression.type", typ: text, value: "producer", enum: []string{"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"}, dynamic: true, doc: "Default of compression.type."},
+	{name: "compression.type", typ: text, value: "producer", enum: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, dynamic: true, doc: "Default of compression.type."},
 	{name: "compression.gzip.level", typ: integer, value: "-1", lo: -1, hi: 9, except: []int64{0}, dynamic: true, doc: "Default of the topic's compression.gzip.level."},
 	{name: "compression.lz4.level", typ: integer, value: "9", lo: 1, hi: 17, dynamic: true, doc: "Default of the topic's compression.lz4.level."},
 	{name: "compression.zstd.level", typ: integer, value: "3", lo: -131072, hi: 22, dynamic: true, doc: "Default of the topic's compression.zstd.level."},
@@ -273,6 +299,9 @@ var brokerDefs = []*def{
 	{name: "authorizer.class.name", typ: text, value: "", enum: []string{"", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"}, doc: "Turns ACLs on; without it everybody may do everything."},
 	{name: "super.users", typ: text, null: true, doc: "Principals that may do everything, as User:a;User:b."},
 	{name: "allow.everyone.if.no.acl.found", typ: boolean, value: "false", doc: "Whether everybody may do everything to what no ACL names."},
-	{name: "num.io.threads", typ: integer, value: "8", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},
-	{name: "num.network.threads", typ: integer, value: "3", lo: 1, hi: maxInt, doc: "Go schedules its own." + without},
+	{name: "leader.replication.throttled.rate", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that leaders send to throttled replicas in a second." + without},
+	{name: "follower.replication.throttled.rate", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that throttled followers fetch in a second." + without},
+	{name: "replica.alter.log.dirs.io.max.bytes.per.second", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that replicas move between log directories in a second; there is one directory." + without},
+	{name: "num.io.threads", typ: integer, value: "8", lo: 1, hi: maxInt, dynamic: true, doc: "Go schedules its own." + without},
+	{name: "num.network.threads", typ: integer, value: "3", lo: 1, hi: maxInt, dynamic: true, doc: "Go schedules its own." + without},
 }

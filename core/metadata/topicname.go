@@ -14,15 +14,15 @@ const MaxTopicName = 249
 func ValidateTopicName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("%w: the name is empty", ErrInvalidTopic)
+		return fmt.Errorf("%w: the empty string is not allowed", ErrInvalidTopic)
 	case name == "." || name == "..":
-		return fmt.Errorf("%w: the name cannot be \".\" or \"..\"", ErrInvalidTopic)
+		return fmt.Errorf("%w: '%s' is not allowed", ErrInvalidTopic, name)
 	case len(name) > MaxTopicName:
-		return fmt.Errorf("%w: the name has %d characters, at most %d are allowed", ErrInvalidTopic, len(name), MaxTopicName)
+		return fmt.Errorf("%w: the length of '%s' is longer than the max allowed length %d", ErrInvalidTopic, name, MaxTopicName)
 	}
 	for i := 0; i < len(name); i++ {
 		if !topicByte(name[i]) {
-			return fmt.Errorf("%w: the name %q has a character other than ASCII letters, digits, '.', '_' and '-'", ErrInvalidTopic, name)
+			return fmt.Errorf("%w: '%s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", ErrInvalidTopic, name)
 		}
 	}
 	return nil

@@ -24,7 +24,13 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 			entries, err = s.d.Controller.TopicConfigs(want.ResourceName)
 		case kmsg.ConfigResourceTypeBroker:
 			entries, err = s.d.Controller.BrokerConfigs(want.ResourceName)
-		case kmsg.ConfigResourceTypeBrokerLogger, kmsg.ConfigResourceTypeGroupConfig, kmsg.ConfigResourceTypeClientMetrics:
+		case kmsg.ConfigResourceTypeBrokerLogger:
+			if want.ResourceName == "" {
+				err = refuse(kerr.InvalidRequest, "Broker id must not be empty")
+			} else {
+				err = s.d.Controller.CheckNode(want.ResourceName, "Broker")
+			}
+		case kmsg.ConfigResourceTypeGroupConfig, kmsg.ConfigResourceTypeClientMetrics:
 			// Nothing to tune there; the tools ask all the same.
 		default:
 			err = refuse(kerr.InvalidRequest, "configs of this type of resource are not kept here")

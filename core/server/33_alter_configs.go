@@ -2,6 +2,9 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -15,12 +18,13 @@ import (
 func (s *Server) alterConfigs(r *request) kmsg.Response {
 	req := r.body.(*kmsg.AlterConfigsRequest)
 	resp := kmsg.NewPtrAlterConfigsResponse()
+	repeated := newRepeated(len(req.Resources), func(i int) resource { return resource{req.Resources[i].ResourceType, req.Resources[i].ResourceName} })
 	for _, res := range req.Resources {
 		out := kmsg.NewAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
-		ops, err := s.replaceOps(res)
+		err := repeated.check(resource{res.ResourceType, res.ResourceName})
 		if err == nil {
-			err = s.alterResource(r.ctx, res.ResourceType, res.ResourceName, ops, req.ValidateOnly)
+			err = s.alterResource(r.ctx, res.ResourceType, res.ResourceName, s.replaceOps(res), req.ValidateOnly)
 		}
 		s.unexpected("alter configs failed", err, "resource", res.ResourceName)
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
@@ -30,42 +34,50 @@ func (s *Server) alterConfigs(r *request) kmsg.Response {
 }
 
 // replaceOps sets what is given and deletes what else is set on the resource itself.
-func (s *Server) replaceOps(res kmsg.AlterConfigsRequestResource) ([]controller.ConfigOp, error) {
-	var (
-		ops     []controller.ConfigOp
-		entries []controller.ConfigEntry
-		own     []kmsg.ConfigSource
-		err     error
-	)
-	switch res.ResourceType {
+func (s *Server) replaceOps(res kmsg.AlterConfigsRequestResource) []controller.ConfigOp {
+	var own map[string]string
+	switch image := s.d.Controller.Image(); res.ResourceType {
 	case kmsg.ConfigResourceTypeTopic:
-		entries, err = s.d.Controller.TopicConfigs(res.ResourceName)
-		own = []kmsg.ConfigSource{kmsg.ConfigSourceDynamicTopicConfig}
+		own = image.TopicConfigs[res.ResourceName]
 	case kmsg.ConfigResourceTypeBroker:
-		entries, err = s.d.Controller.BrokerConfigs(res.ResourceName)
-		own = []kmsg.ConfigSource{kmsg.ConfigSourceDynamicBrokerConfig}
-		if res.ResourceName == "" {
-			own = []kmsg.ConfigSource{kmsg.ConfigSourceDynamicDefaultBrokerConfig}
-		}
+		own = image.BrokerConfigs[res.ResourceName]
 	}
-	if err != nil {
-		return nil, err
-	}
+	var ops []controller.ConfigOp
 	given := map[string]bool{}
 	for _, c := range res.Configs {
 		given[c.Name] = true
-		op := controller.ConfigOp{Name: c.Name, Op: int8(kmsg.IncrementalAlterConfigOpSet), Value: c.Value}
-		if c.Value == nil {
-			op.Op = int8(kmsg.IncrementalAlterConfigOpDelete)
-		}
-		ops = append(ops, op)
+		ops = append(ops, controller.ConfigOp{Name: c.Name, Op: int8(kmsg.IncrementalAlterConfigOpSet), Value: c.Value})
 	}
-	for _, e := range entries {
-		if len(own) > 0 && kmsg.ConfigSource(e.Source) == own[0] && !given[e.Name] {
-			ops = append(ops, controller.ConfigOp{Name: e.Name, Op: int8(kmsg.IncrementalAlterConfigOpDelete)})
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		if !given[name] {
+			ops = append(ops, controller.ConfigOp{Name: name, Op: int8(kmsg.IncrementalAlterConfigOpDelete)})
 		}
 	}
-	return ops, nil
+	return ops
+}
+
+// resource is what has configs.
+type resource struct {
+	kind kmsg.ConfigResourceType
+	name string
+}
+
+// repeated counts how often a request names each resource.
+type repeated map[resource]int
+
+func newRepeated(n int, at func(int) resource) repeated {
+	times := repeated{}
+	for i := range n {
+		times[at(i)]++
+	}
+	return times
+}
+
+func (t repeated) check(r resource) error {
+	if t[r] > 1 {
+		return refuse(kerr.InvalidRequest, "Each resource must appear at most once.")
+	}
+	return nil
 }
 
 // alterResource applies ops to a topic or a broker.
@@ -78,6 +90,6 @@ func (s *Server) alterResource(ctx context.Context, kind kmsg.ConfigResourceType
 	case kmsg.ConfigResourceTypeBroker:
 		return s.d.Controller.AlterBrokerConfigs(ctx, name, ops, validateOnly)
 	default:
-		return refuse(kerr.InvalidRequest, "configs of this type of resource are not kept here")
+		return refuse(kerr.InvalidRequest, fmt.Sprintf("Unknown resource type %d", kind))
 	}
 }

@@ -1,0 +1,190 @@
+package server
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	topicType  = kmsg.ConfigResourceTypeTopic
+	brokerType = kmsg.ConfigResourceTypeBroker
+	loggerType = kmsg.ConfigResourceTypeBrokerLogger
+)
+
+type configChange struct {
+	kind  kmsg.ConfigResourceType
+	name  string
+	key   string
+	op    int8 // -2: by AlterConfigs
+	value *string
+}
+
+const byAlterConfigs = -2
+
+// change sends one change and gives its answer.
+func (n *node) change(validateOnly bool, changes ...configChange) (int16, string) {
+	n.t.Helper()
+	said := func(code int16, text *string) (int16, string) {
+		if text == nil {
+			return code, ""
+		}
+		return code, *text
+	}
+	if changes[0].op == byAlterConfigs {
+		req := kmsg.NewPtrAlterConfigsRequest()
+		req.Version, req.ValidateOnly = 2, validateOnly
+		res := kmsg.NewAlterConfigsRequestResource()
+		res.ResourceType, res.ResourceName = changes[0].kind, changes[0].name
+		for _, x := range changes {
+			c := kmsg.NewAlterConfigsRequestResourceConfig()
+			c.Name, c.Value = x.key, x.value
+			res.Configs = append(res.Configs, c)
+		}
+		req.Resources = append(req.Resources, res)
+		got := call[*kmsg.AlterConfigsResponse](n.dial(), req).Resources[0]
+		return said(got.ErrorCode, got.ErrorMessage)
+	}
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	req.Version, req.ValidateOnly = 1, validateOnly
+	res := kmsg.NewIncrementalAlterConfigsRequestResource()
+	res.ResourceType, res.ResourceName = changes[0].kind, changes[0].name
+	for _, x := range changes {
+		c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		c.Name, c.Op, c.Value = x.key, kmsg.IncrementalAlterConfigOp(x.op), x.value
+		res.Configs = append(res.Configs, c)
+	}
+	req.Resources = append(req.Resources, res)
+	got := call[*kmsg.IncrementalAlterConfigsResponse](n.dial(), req).Resources[0]
+	return said(got.ErrorCode, got.ErrorMessage)
+}
+
+// Kafka 4.4 answers so, but for an operation that does not exist on a topic, which it answers with UNKNOWN_SERVER_ERROR.
+func TestConfigChangesAreRefusedLikeKafka(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.topic("t", 1)
+	v := kmsg.StringPtr
+	const throttled = " must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+	for _, c := range []struct {
+		configChange
+		code int16
+		says string
+	}{
+		{configChange{brokerType, "", "log.cleaner.threads", 0, v("x")}, 42, "Invalid value x for configuration log.cleaner.threads: Not a number of type INT"},
+		{configChange{brokerType, "1", "min.insync.replicas", 0, v("0")}, 42, "Invalid value 0 for configuration min.insync.replicas: Value must be at least 1"},
+		{configChange{brokerType, "1", "min.insync.replicas", byAlterConfigs, v("0")}, 42, "Invalid value 0 for configuration min.insync.replicas: Value must be at least 1"},
+		{configChange{brokerType, "1", "compression.type", 0, v("lzma")}, 42, "Invalid value lzma for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer"},
+		{configChange{brokerType, "1", "num.partitions", 0, v("x")}, 42, "Cannot update these configs dynamically: [num.partitions]"},
+		{configChange{brokerType, "1", "num.partitions", 1, nil}, 0, ""},
+		{configChange{brokerType, "1", "no.such.config", 1, nil}, 0, ""},
+		{configChange{brokerType, "1", "log.cleaner.threads", 0, nil}, 42, "Null value not supported for : log.cleaner.threads"},
+		{configChange{brokerType, "1", "log.cleaner.threads", 2, v("3")}, 40, "Config value append is not allowed for config key: log.cleaner.threads"},
+		{configChange{brokerType, "1", "log.cleaner.threads", 7, v("3")}, 42, "Unknown operations type 7"},
+		{configChange{brokerType, "1", "leader.replication.throttled.rate", 0, v("1000")}, 0, ""},
+		{configChange{brokerType, "", "follower.replication.throttled.rate", 0, v("0")}, 0, ""},
+		{configChange{brokerType, "", "replica.alter.log.dirs.io.max.bytes.per.second", 0, v("5")}, 0, ""},
+		{configChange{brokerType, "", "num.io.threads", 0, v("9")}, 0, ""},
+		{configChange{brokerType, "", "num.network.threads", 0, v("9")}, 0, ""},
+		{configChange{brokerType, "x", "log.cleaner.threads", 0, v("1")}, 42, "Node id must be an integer, but it is: x"},
+		{configChange{topicType, "t", "foo", 0, v("1")}, 40, "Unknown topic config name: foo"},
+		{configChange{topicType, "t", "foo", 1, nil}, 0, ""},
+		{configChange{topicType, "t", "foo", 2, v("1")}, 40, "Can't APPEND to key foo because its type is not LIST."},
+		{configChange{topicType, "t", "retention.ms", 3, v("1")}, 40, "Can't SUBTRACT to key retention.ms because its type is not LIST."},
+		{configChange{topicType, "t", "retention.ms", 7, v("1")}, 42, "Unknown operations type 7"},
+		{configChange{topicType, "t", "retention.ms", byAlterConfigs, nil}, 42, "Null value not supported for : retention.ms"},
+		{configChange{topicType, "t", "cleanup.policy", 0, v("foo")}, 40, "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete"},
+		{configChange{topicType, "t", "cleanup.policy", 2, v("foo")}, 40, "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete"},
+		{configChange{topicType, "t", "cleanup.policy", 2, v("")}, 40, "Configuration 'cleanup.policy' values must not be empty."},
+		{configChange{topicType, "t", "cleanup.policy", 2, v("compact,compact")}, 0, ""},
+		{configChange{topicType, "t", "cleanup.policy", 3, v("delete")}, 0, ""},
+		{configChange{topicType, "t", "cleanup.policy", 3, v("")}, 0, ""},
+		{configChange{topicType, "t", "cleanup.policy", 0, v("")}, 0, ""},
+		{configChange{topicType, "t", "leader.replication.throttled.replicas", 0, v("foo")}, 40, "Invalid value [foo] for configuration leader.replication.throttled.replicas: leader.replication.throttled.replicas" + throttled},
+		{configChange{topicType, "t", "follower.replication.throttled.replicas", 0, v("0:1,*")}, 40, "Invalid value [0:1, *] for configuration follower.replication.throttled.replicas: follower.replication.throttled.replicas" + throttled},
+		{configChange{topicType, "t", "leader.replication.throttled.replicas", 0, v("*")}, 0, ""},
+		{configChange{topicType, "t", "leader.replication.throttled.replicas", 0, v(" 0:1 , 1:2")}, 0, ""},
+		{configChange{topicType, "t", "leader.replication.throttled.replicas", 0, v("")}, 0, ""},
+		{configChange{topicType, "t", "compression.gzip.level", 0, v("0")}, 40, "Invalid value 0 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1"},
+		{configChange{topicType, "t", "compression.gzip.level", 0, v("10")}, 40, "Invalid value 10 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1"},
+		{configChange{topicType, "t", "min.cleanable.dirty.ratio", 0, v("2.0")}, 40, "Invalid value 2.0 for configuration min.cleanable.dirty.ratio: Value must be no more than 1"},
+		{configChange{topicType, "t", "remote.storage.enable", 0, v("true")}, 40, "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."},
+		{configChange{topicType, "", "retention.ms", 0, v("1")}, 42, "Default topic resources are not allowed."},
+		{configChange{topicType, "a b", "retention.ms", 0, v("1")}, 17, "Topic name is invalid: 'a b' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"},
+		{configChange{topicType, "none", "retention.ms", 0, v("1")}, 3, "The topic 'none' does not exist."},
+		{configChange{topicType, "none", "retention.ms", byAlterConfigs, v("x")}, 40, "Invalid value x for configuration retention.ms: Not a number of type LONG"},
+		{configChange{topicType, "none", "foo", 0, v("x")}, 40, "Unknown topic config name: foo"},
+		{configChange{loggerType, "", "root", 0, v("INFO")}, 42, "Node id must be an integer, but it is: "},
+		{configChange{loggerType, "x", "root", 0, v("INFO")}, 42, "Node id must be an integer, but it is: x"},
+		{configChange{loggerType, "1", "foo.Bar", 0, v("INFO")}, 40, "Logger foo.Bar does not exist!"},
+		{configChange{loggerType, "1", "foo.Bar", 2, v("INFO")}, 42, "APPEND operation is not allowed for the BROKER_LOGGER resource"},
+		{configChange{loggerType, "1", "foo.Bar", byAlterConfigs, v("INFO")}, 42, "Unknown resource type 8"},
+		{configChange{77, "x", "a", 0, v("1")}, 42, "Unknown resource type 77"},
+	} {
+		code, says := n.change(true, c.configChange)
+		if code != c.code || !strings.HasPrefix(says, c.says) || c.code == 0 && says != "" {
+			t.Errorf("%v: %d %q, want %d %q", c.configChange, code, says, c.code, c.says)
+		}
+	}
+	for _, op := range []int8{0, byAlterConfigs} {
+		if code, says := n.change(true, configChange{topicType, "t", "retention.ms", op, v("1")}, configChange{topicType, "t", "retention.ms", op, v("2")}); code != 42 || says != "Error due to duplicate config keys" {
+			t.Error(code, says)
+		}
+		if code, says := n.change(true, configChange{topicType, "t", "retention.ms", op, nil}, configChange{topicType, "t", "segment.ms", op, nil}); code != 42 || says != "Null value not supported for : retention.ms, segment.ms" {
+			t.Error(code, says)
+		}
+	}
+	if len(n.quorum.Image().TopicConfigs["t"])+len(n.quorum.Image().BrokerConfigs) != 0 {
+		t.Error("validating changed configs")
+	}
+}
+
+func (n *node) describe(kind kmsg.ConfigResourceType, name string, keys ...string) kmsg.DescribeConfigsResponseResource {
+	n.t.Helper()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.Version, req.IncludeSynonyms = 4, true
+	res := kmsg.NewDescribeConfigsRequestResource()
+	res.ResourceType, res.ResourceName, res.ConfigNames = kind, name, keys
+	req.Resources = append(req.Resources, res)
+	return call[*kmsg.DescribeConfigsResponse](n.dial(), req).Resources[0]
+}
+
+func TestDescribeConfigsRefusesLikeKafka(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	for _, c := range []struct {
+		kind kmsg.ConfigResourceType
+		name string
+		code int16
+		says string
+	}{
+		{topicType, "", 17, "Topic name is invalid: the empty string is not allowed"},
+		{brokerType, "x", 42, "Broker id must be an integer, but it is: x"},
+		{brokerType, "99", 42, "Unexpected broker id"},
+		{loggerType, "", 42, "Broker id must not be empty"},
+		{loggerType, "x", 42, "Broker id must be an integer, but it is: x"},
+		{loggerType, "99", 42, "Unexpected broker id"},
+		{loggerType, "1", 0, ""},
+	} {
+		got := n.describe(c.kind, c.name)
+		says := ""
+		if got.ErrorMessage != nil {
+			says = *got.ErrorMessage
+		}
+		if got.ErrorCode != c.code || !strings.HasPrefix(says, c.says) || len(got.Configs) != 0 {
+			t.Errorf("%v %q: %d %q", c.kind, c.name, got.ErrorCode, says)
+		}
+	}
+}
+
+// A topic without a cleanup.policy keeps its records for ever (KIP-1161).
+func TestNoCleanupPolicyKeepsEverything(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.topic("t", 1)
+	n.setTopic("t", "retention.bytes", "1")
+	if code, says := n.change(false, configChange{topicType, "t", "cleanup.policy", 3, kmsg.StringPtr("delete")}); code != 0 {
+		t.Fatal(code, says)
+	}
+	if s := n.s.d.Controller.Settings(n.quorum.Image(), "t").Log; s.Compact || s.RetentionBytes != -1 || s.RetentionAge != -1 {
+		t.Errorf("%+v", s)
+	}
+}
