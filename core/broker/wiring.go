@@ -22,6 +22,8 @@ func (b *Broker) wire() error {
 			OffsetRetention: time.Duration(c.Int("offsets.retention.minutes")) * time.Minute, MaxMetadata: int(c.Int("offset.metadata.max.bytes")),
 			Consumer: group.ConsumerOptions{
 				SessionTimeout: c.Duration("group.consumer.session.timeout.ms"), HeartbeatInterval: c.Duration("group.consumer.heartbeat.interval.ms"),
+				MinSessionTimeout: c.Duration("group.consumer.min.session.timeout.ms"), MaxSessionTimeout: c.Duration("group.consumer.max.session.timeout.ms"),
+				MinHeartbeatInterval: c.Duration("group.consumer.min.heartbeat.interval.ms"), MaxHeartbeatInterval: c.Duration("group.consumer.max.heartbeat.interval.ms"),
 				MaxSize: int(c.Int("group.consumer.max.size")), Migration: c.Value("group.consumer.migration.policy"),
 			},
 		},

@@ -21,6 +21,7 @@ import (
 var (
 	topicByName  = index(topicDefs)
 	brokerByName = index(brokerDefs)
+	groupByName  = index(groupDefs)
 )
 
 func index(defs []*def) map[string]*def {
@@ -85,6 +86,7 @@ const (
 	fromCluster = int8(kmsg.ConfigSourceDynamicDefaultBrokerConfig)
 	fromStatic  = int8(kmsg.ConfigSourceStaticBrokerConfig)
 	fromDefault = int8(kmsg.ConfigSourceDefaultConfig)
+	fromGroup   = int8(kmsg.ConfigSourceGroupConfig)
 )
 
 // TopicConfigs lists every topic config that has a meaning here.
@@ -162,9 +164,14 @@ func entry(d *def, synonyms []ConfigSynonym, readOnly bool) ConfigEntry {
 
 // topicValue is a topic config's value and where it could come from, the one in force first.
 func (c *Controller) topicValue(image *metadata.Image, topic string, d *def) (string, []ConfigSynonym) {
+	return c.overBroker(image, image.TopicConfigs[topic], fromTopic, d)
+}
+
+// overBroker is the value of a config that a broker's gives the default of.
+func (c *Controller) overBroker(image *metadata.Image, own map[string]string, source int8, d *def) (string, []ConfigSynonym) {
 	var s []ConfigSynonym
-	if v, ok := image.TopicConfigs[topic][d.name]; ok {
-		s = append(s, ConfigSynonym{d.name, v, fromTopic})
+	if v, ok := own[d.name]; ok {
+		s = append(s, ConfigSynonym{d.name, v, source})
 	}
 	b := brokerByName[d.broker]
 	if b == nil {

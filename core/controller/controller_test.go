@@ -367,7 +367,7 @@ func TestAlterConfigsOperations(t *testing.T) {
 
 // The tables must agree with themselves: what is given as a default is allowed, and what gives a default is there.
 func TestTables(t *testing.T) {
-	for kind, defs := range map[string][]*def{"topic": topicDefs, "broker": brokerDefs} {
+	for kind, defs := range map[string][]*def{"topic": topicDefs, "broker": brokerDefs, "group": groupDefs} {
 		seen := map[string]bool{}
 		for _, d := range defs {
 			if seen[d.name] {

@@ -195,6 +195,14 @@ var topicDefs = []*def{
 		doc: "Whether a replica that is out of sync may lead. Forebay never lets it (invariant 4)." + without},
 }
 
+// groupDefs are the configs of groups that have a meaning here (KIP-848).
+var groupDefs = []*def{
+	{name: "consumer.heartbeat.interval.ms", typ: integer, value: "5000", lo: 1, hi: maxInt, broker: "group.consumer.heartbeat.interval.ms",
+		doc: "How often the group's members send heartbeats, under the consumer protocol."},
+	{name: "consumer.session.timeout.ms", typ: integer, value: "45000", lo: 1, hi: maxInt, broker: "group.consumer.session.timeout.ms",
+		doc: "How long a member of the group may be silent, under the consumer protocol."},
+}
+
 // brokerDefs are the broker configs that have a meaning here, that give topics their defaults, or that clients and tools read.
 var brokerDefs = []*def{
 	{name: "node.id", typ: integer, value: "1", lo: 0, hi: maxInt, doc: "This node's id; --id."},
@@ -226,6 +234,10 @@ var brokerDefs = []*def{
 	{name: "group.max.session.timeout.ms", typ: integer, value: "1800000", lo: 0, hi: maxInt, doc: "The longest session timeout of a member."},
 	{name: "group.max.size", typ: integer, value: "2147483647", lo: 1, hi: maxInt, doc: "The most members of a group."},
 	{name: "group.consumer.session.timeout.ms", typ: integer, value: "45000", lo: 1, hi: maxInt, doc: "How long a member of a consumer group (KIP-848) may be silent."},
+	{name: "group.consumer.min.session.timeout.ms", typ: integer, value: "45000", lo: 1, hi: maxInt, doc: "The least that a group's consumer.session.timeout.ms may be."},
+	{name: "group.consumer.max.session.timeout.ms", typ: integer, value: "60000", lo: 1, hi: maxInt, doc: "The most that a group's consumer.session.timeout.ms may be."},
+	{name: "group.consumer.min.heartbeat.interval.ms", typ: integer, value: "5000", lo: 1, hi: maxInt, doc: "The least that a group's consumer.heartbeat.interval.ms may be."},
+	{name: "group.consumer.max.heartbeat.interval.ms", typ: integer, value: "15000", lo: 1, hi: maxInt, doc: "The most that a group's consumer.heartbeat.interval.ms may be."},
 	{name: "group.consumer.heartbeat.interval.ms", typ: integer, value: "5000", lo: 1, hi: maxInt, doc: "How often the members of a consumer group (KIP-848) send heartbeats."},
 	{name: "group.consumer.migration.policy", typ: text, value: "bidirectional", enum: []string{"disabled", "upgrade", "downgrade", "bidirectional"}, doc: "Whether a group changes between the classic and the consumer protocol while it has members."},
 	{name: "group.consumer.max.size", typ: integer, value: "2147483647", lo: 1, hi: maxInt, doc: "The most members of a consumer group (KIP-848)."},

@@ -225,6 +225,48 @@ func TestConsumerSessionTimeout(t *testing.T) {
 	})
 }
 
+// setGroup gives a group a config of its own.
+func (n *node) setGroup(group string, configs map[string]string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.im, _ = metadata.Apply(n.im, n.im.Index+1, &metadata.AlterGroupConfigs{Group: group, Set: configs})
+}
+
+// A group's own configs are in force from a member's next heartbeat on, within the bounds of the node.
+func TestConfigsOfOneGroup(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		for group, want := range map[string]struct {
+			configs   map[string]string
+			heartbeat int32
+			session   int // seconds
+		}{
+			"g":     {map[string]string{"consumer.session.timeout.ms": "60000", "consumer.heartbeat.interval.ms": "6000"}, 6000, 60},
+			"h":     {map[string]string{"consumer.session.timeout.ms": "1", "consumer.heartbeat.interval.ms": "99000"}, 15_000, 45},
+			"other": {nil, 5000, 45},
+		} {
+			a, b := n.reader(group, "a", "orders"), n.reader(group, "b", "orders")
+			settle(t, a, b)
+			n.setGroup(group, want.configs)
+			if got := a.beat().HeartbeatIntervalMillis; got != want.heartbeat {
+				t.Errorf("%s: a heartbeat every %d ms", group, got)
+			}
+			beat := func(seconds int) int {
+				for range seconds {
+					<-time.After(time.Second)
+					b.beat()
+				}
+				return len(n.describe(group).Members)
+			}
+			if got := beat(want.session - 1); got != 2 {
+				t.Errorf("%s: %d members before the session timeout", group, got)
+			}
+			if got := beat(2); got != 1 {
+				t.Errorf("%s: %d members after the session timeout", group, got)
+			}
+		}
+	})
+}
+
 func TestMemberEpochs(t *testing.T) {
 	testNode(t, Options{}, func(t *testing.T, n *node) {
 		a, b := n.reader("g", "a", "orders"), n.reader("g", "b", "orders")

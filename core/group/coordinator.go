@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,6 +68,10 @@ type ConsumerOptions struct {
 	// HeartbeatInterval is what members are told to wait between heartbeats. Zero: 5 s. Like
 	// group.consumer.heartbeat.interval.ms.
 	HeartbeatInterval time.Duration
+	// Bounds of what a group's own consumer.session.timeout.ms and consumer.heartbeat.interval.ms may say. Zero: 45 s to 60 s, and
+	// 5 s to 15 s. Like group.consumer.min.session.timeout.ms and so on.
+	MinSessionTimeout, MaxSessionTimeout       time.Duration
+	MinHeartbeatInterval, MaxHeartbeatInterval time.Duration
 	// MaxSize is the most members of a group. Zero: no limit. Like group.consumer.max.size.
 	MaxSize int
 	// Migration says whether a group may change its protocol while it has members. Zero: MigrateBoth. Like
@@ -89,6 +95,10 @@ func (o Options) WithDefaults() Options {
 	}
 	def(&o.Consumer.SessionTimeout, 45*time.Second)
 	def(&o.Consumer.HeartbeatInterval, 5*time.Second)
+	def(&o.Consumer.MinSessionTimeout, 45*time.Second)
+	def(&o.Consumer.MaxSessionTimeout, time.Minute)
+	def(&o.Consumer.MinHeartbeatInterval, 5*time.Second)
+	def(&o.Consumer.MaxHeartbeatInterval, 15*time.Second)
 	if o.Consumer.Migration == "" {
 		o.Consumer.Migration = MigrateBoth
 	}
@@ -182,8 +192,20 @@ func (c *Coordinator) PartitionFor(group string) int32 {
 	return statelog.PartitionFor(group, int32(len(t.Partitions)))
 }
 
-// groupConfigs are the settings of one consumer group.
-func (c *Coordinator) groupConfigs(string) ConsumerOptions { return c.o.Consumer }
+// groupConfigs are the settings of one consumer group: its own configs, held to the bounds that the node has now, over the
+// node's.
+func (c *Coordinator) groupConfigs(group string) ConsumerOptions {
+	o := c.o.Consumer
+	own := c.host.image().GroupConfigs[group]
+	over := func(to *time.Duration, name string, lo, hi time.Duration) {
+		if n, err := strconv.ParseInt(strings.TrimSpace(own[name]), 10, 32); err == nil {
+			*to = min(max(time.Duration(n)*time.Millisecond, lo), hi)
+		}
+	}
+	over(&o.SessionTimeout, "consumer.session.timeout.ms", o.MinSessionTimeout, o.MaxSessionTimeout)
+	over(&o.HeartbeatInterval, "consumer.heartbeat.interval.ms", o.MinHeartbeatInterval, o.MaxHeartbeatInterval)
+	return o
+}
 
 // lock finds a group's state and locks its shard; the caller unlocks. The code is Kafka's.
 func (c *Coordinator) lock(ctx context.Context, group string) (*state, int16) {

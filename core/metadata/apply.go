@@ -50,6 +50,8 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 		r.Err = next.changePartition(c)
 	case *AlterConfigs:
 		r.Err = next.alterConfigs(c)
+	case *AlterGroupConfigs:
+		next.GroupConfigs = altered(next.GroupConfigs, c.Group, c.Set, c.Delete)
 	case *AllocateProducerIDs:
 		r = next.allocateProducerIDs(c)
 	case *SetFeatures:
@@ -295,21 +297,26 @@ func (i *Image) alterConfigs(c *AlterConfigs) error {
 	} else if i.Topics[c.Name] == nil {
 		return fmt.Errorf("%w: %s", ErrUnknownTopic, c.Name)
 	}
-	one := maps.Clone((*all)[c.Name])
-	if one == nil {
-		one = map[string]string{}
-	}
-	maps.Copy(one, c.Set)
-	for _, k := range c.Delete {
+	*all = altered(*all, c.Name, c.Set, c.Delete)
+	return nil
+}
+
+// altered is all with changes to the configs of name; who has none is not in it.
+func altered(all map[string]map[string]string, name string, set map[string]string, remove []string) map[string]map[string]string {
+	one := map[string]string{}
+	maps.Copy(one, all[name])
+	maps.Copy(one, set)
+	for _, k := range remove {
 		delete(one, k)
 	}
-	*all = maps.Clone(*all)
+	next := map[string]map[string]string{}
+	maps.Copy(next, all)
 	if len(one) == 0 {
-		delete(*all, c.Name)
+		delete(next, name)
 	} else {
-		(*all)[c.Name] = one
+		next[name] = one
 	}
-	return nil
+	return next
 }
 
 func (i *Image) allocateProducerIDs(c *AllocateProducerIDs) Result {

@@ -78,6 +78,7 @@ func FuzzDecode(f *testing.F) {
 		&CreatePartitions{Topic: testID("t"), From: 3, Assignment: [][]NodeID{{1}}},
 		&ChangePartition{Topic: testID("t"), Leader: -1, ISR: []NodeID{1}, NewEpoch: true},
 		&AlterConfigs{Broker: true, Name: "1", Set: map[string]string{"a": "b"}, Delete: []string{"c"}},
+		&AlterGroupConfigs{Group: "g", Set: map[string]string{"a": "b"}, Delete: []string{"c"}},
 		&AllocateProducerIDs{Node: 1, Count: 1000},
 		&SetFeatures{Levels: map[string]int16{"f": 2}},
 		&SetClusterID{ID: "c"},
@@ -111,6 +112,7 @@ func FuzzDecodeImage(f *testing.F) {
 	f.Add(EncodeImage(image))
 	image, _ = Apply(image, 3, &AlterACLs{Add: acls("User:a/t")})
 	image, _ = Apply(image, 4, &AlterScram{Set: map[ScramUser]ScramCredential{{"a", 1}: {Salt: []byte("s"), Iterations: 4096}}})
+	image, _ = Apply(image, 5, &AlterGroupConfigs{Group: "g", Set: map[string]string{"a": "b"}})
 	f.Add(EncodeImage(image))
 	f.Add(EncodeImage(NewImage()))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -128,8 +130,8 @@ func FuzzDecodeImage(f *testing.F) {
 func TestDecodeReadsWhatIsOlder(t *testing.T) {
 	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
 	b := EncodeImage(image)
-	// At the end stand: no quotas; ACL index, ACLs, credentials, and one node's endpoints.
-	for version, more := range map[byte]int{1: 6, 2: 5} {
+	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups.
+	for version, more := range map[byte]int{1: 7, 2: 6, 3: 1} {
 		older := append([]byte(imageMagic), version)
 		again, err := DecodeImage(append(older, b[len(imageMagic)+1:len(b)-more]...))
 		if err != nil || show(again) != show(image) {

@@ -30,6 +30,7 @@ const (
 	kindAlterQuotas
 	kindAlterACLs
 	kindAlterScram
+	kindAlterGroupConfigs
 )
 
 // RegisterNode announces a node that has just started. Every partition that it
@@ -90,6 +91,13 @@ type AlterConfigs struct {
 	Delete []string
 }
 
+// AlterGroupConfigs sets and deletes configs of a group, which need not be there.
+type AlterGroupConfigs struct {
+	Group  string
+	Set    map[string]string
+	Delete []string
+}
+
 // AllocateProducerIDs reserves Count ids; Result.First is the first of them.
 type AllocateProducerIDs struct {
 	Node  NodeID
@@ -118,6 +126,7 @@ func (*DeleteTopics) kind() byte        { return kindDeleteTopics }
 func (*CreatePartitions) kind() byte    { return kindCreatePartitions }
 func (*ChangePartition) kind() byte     { return kindChangePartition }
 func (*AlterConfigs) kind() byte        { return kindAlterConfigs }
+func (*AlterGroupConfigs) kind() byte   { return kindAlterGroupConfigs }
 func (*AllocateProducerIDs) kind() byte { return kindAllocateProducerIDs }
 func (*SetFeatures) kind() byte         { return kindSetFeatures }
 func (*SetClusterID) kind() byte        { return kindSetClusterID }
@@ -182,6 +191,8 @@ func newCommand(kind byte) Command {
 		return &AlterACLs{}
 	case kindAlterScram:
 		return &AlterScram{}
+	case kindAlterGroupConfigs:
+		return &AlterGroupConfigs{}
 	}
 	return nil
 }
@@ -257,6 +268,16 @@ func (c *AlterConfigs) encode(e *encoder) {
 
 func (c *AlterConfigs) decode(d *decoder) {
 	c.Broker, c.Name, c.Set, c.Delete = d.bool(), d.string(), d.table(), d.strings()
+}
+
+func (c *AlterGroupConfigs) encode(e *encoder) {
+	e.string(c.Group)
+	e.table(c.Set)
+	e.strings(c.Delete)
+}
+
+func (c *AlterGroupConfigs) decode(d *decoder) {
+	c.Group, c.Set, c.Delete = d.string(), d.table(), d.strings()
 }
 
 func (c *AllocateProducerIDs) encode(e *encoder) { e.int(int64(c.Node)); e.int(int64(c.Count)) }

@@ -20,11 +20,12 @@ type Image struct {
 	Nodes     map[NodeID]*Node
 	Topics    map[string]*Topic
 	TopicIDs  map[TopicID]*Topic
-	// Configs of topics and brokers by resource; Kafka's names and notation.
+	// Configs of topics, brokers and groups by resource; Kafka's names and notation.
 	TopicConfigs   map[string]map[string]string
 	BrokerConfigs  map[string]map[string]string // key: node id in decimal, "" for the cluster-wide default
-	NextProducerID int64                        // the first id of the next block
-	Features       map[string]int16             // finalized feature levels: transaction.version → 2
+	GroupConfigs   map[string]map[string]string
+	NextProducerID int64            // the first id of the next block
+	Features       map[string]int16 // finalized feature levels: transaction.version → 2
 	// Deleted are the ids of the topics deleted last, oldest first, at most MaxDeleted: their
 	// folders may be removed even when a crash came between the deletion and the removal (invariant 8).
 	Deleted []TopicID
@@ -89,7 +90,7 @@ type Partition struct {
 func NewImage() *Image {
 	return &Image{
 		Nodes: map[NodeID]*Node{}, Topics: map[string]*Topic{}, TopicIDs: map[TopicID]*Topic{},
-		TopicConfigs: map[string]map[string]string{}, BrokerConfigs: map[string]map[string]string{},
+		TopicConfigs: map[string]map[string]string{}, BrokerConfigs: map[string]map[string]string{}, GroupConfigs: map[string]map[string]string{},
 		Features: map[string]int16{}, Scram: map[ScramUser]ScramCredential{},
 	}
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
-// credentials and endpoints behind them; older ones are read.
-const ImageVersion = 3
+// credentials and endpoints behind them, version 4 the configs of groups; older ones are read.
+const ImageVersion = 4
 
 const imageMagic = "FBIM"
 
@@ -49,6 +49,7 @@ func EncodeImage(i *Image) []byte {
 	encodeList(e, i.ACLs, e.acl)
 	e.scram(i.Scram)
 	encodeList(e, sortedValues(i.Nodes), func(n *Node) { encodeList(e, n.Endpoints, e.endpoint) })
+	e.tables(i.GroupConfigs)
 	return e.b
 }
 
@@ -88,6 +89,9 @@ func DecodeImage(b []byte) (*Image, error) {
 		for _, n := range sortedValues(i.Nodes) {
 			n.Endpoints = decodeList(d, d.endpoint)
 		}
+	}
+	if version >= 4 {
+		i.GroupConfigs = d.tables()
 	}
 	if err := d.finish(); err != nil {
 		return nil, err

@@ -202,6 +202,12 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 			c.Delete = strings.Split(a["delete"], ";")
 		}
 		return c
+	case "groupconfigs":
+		c := &AlterGroupConfigs{Group: a["group"], Set: pairs(a["set"])}
+		if a["delete"] != "" {
+			c.Delete = strings.Split(a["delete"], ";")
+		}
+		return c
 	case "producerids":
 		return &AllocateProducerIDs{Node: 1, Count: int32(a.int("count"))}
 	case "features":
@@ -313,6 +319,9 @@ func show(i *Image) string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(i.BrokerConfigs)) {
 		fmt.Fprintf(&b, "broker %q configs %v\n", name, i.BrokerConfigs[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.GroupConfigs)) {
+		fmt.Fprintf(&b, "group %q configs %v\n", name, i.GroupConfigs[name])
 	}
 	for _, e := range i.Quotas.Entities() {
 		fmt.Fprintf(&b, "quotas of user %v client %v ip %v: %v\n", e.User, e.ClientID, e.IP, i.Quotas.Of(e))

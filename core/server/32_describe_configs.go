@@ -30,7 +30,9 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 			} else {
 				err = s.d.Controller.CheckNode(want.ResourceName, "Broker")
 			}
-		case kmsg.ConfigResourceTypeGroupConfig, kmsg.ConfigResourceTypeClientMetrics:
+		case kmsg.ConfigResourceTypeGroupConfig:
+			entries, err = s.d.Controller.GroupConfigs(want.ResourceName)
+		case kmsg.ConfigResourceTypeClientMetrics:
 			// Nothing to tune there; the tools ask all the same.
 		default:
 			err = refuse(kerr.InvalidRequest, "configs of this type of resource are not kept here")

@@ -41,6 +41,8 @@ func (s *Server) replaceOps(res kmsg.AlterConfigsRequestResource) []controller.C
 		own = image.TopicConfigs[res.ResourceName]
 	case kmsg.ConfigResourceTypeBroker:
 		own = image.BrokerConfigs[res.ResourceName]
+	case kmsg.ConfigResourceTypeGroupConfig:
+		own = image.GroupConfigs[res.ResourceName]
 	}
 	var ops []controller.ConfigOp
 	given := map[string]bool{}
@@ -80,7 +82,7 @@ func (t repeated) check(r resource) error {
 	return nil
 }
 
-// alterResource applies ops to a topic or a broker.
+// alterResource applies ops to a topic, a broker or a group.
 func (s *Server) alterResource(ctx context.Context, kind kmsg.ConfigResourceType, name string, ops []controller.ConfigOp, validateOnly bool) error {
 	ctx, cancel := adminContext(ctx, 30_000)
 	defer cancel()
@@ -89,6 +91,8 @@ func (s *Server) alterResource(ctx context.Context, kind kmsg.ConfigResourceType
 		return s.d.Controller.AlterTopicConfigs(ctx, name, ops, validateOnly)
 	case kmsg.ConfigResourceTypeBroker:
 		return s.d.Controller.AlterBrokerConfigs(ctx, name, ops, validateOnly)
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return s.d.Controller.AlterGroupConfigs(ctx, name, ops, validateOnly)
 	default:
 		return refuse(kerr.InvalidRequest, fmt.Sprintf("Unknown resource type %d", kind))
 	}

@@ -11,6 +11,7 @@ const (
 	topicType  = kmsg.ConfigResourceTypeTopic
 	brokerType = kmsg.ConfigResourceTypeBroker
 	loggerType = kmsg.ConfigResourceTypeBrokerLogger
+	groupType  = kmsg.ConfigResourceTypeGroupConfig
 )
 
 type configChange struct {
@@ -119,6 +120,19 @@ func TestConfigChangesAreRefusedLikeKafka(t *testing.T) {
 		{configChange{loggerType, "1", "foo.Bar", 0, v("INFO")}, 40, "Logger foo.Bar does not exist!"},
 		{configChange{loggerType, "1", "foo.Bar", 2, v("INFO")}, 42, "APPEND operation is not allowed for the BROKER_LOGGER resource"},
 		{configChange{loggerType, "1", "foo.Bar", byAlterConfigs, v("INFO")}, 42, "Unknown resource type 8"},
+		{configChange{groupType, "g", "consumer.session.timeout.ms", 0, v("50000")}, 0, ""},
+		{configChange{groupType, "g", "consumer.session.timeout.ms", 0, v("44000")}, 40, "consumer.session.timeout.ms must be in the range 45000 to 60000 inclusive."},
+		{configChange{groupType, "g", "consumer.session.timeout.ms", byAlterConfigs, v("70000")}, 40, "consumer.session.timeout.ms must be in the range 45000 to 60000 inclusive."},
+		{configChange{groupType, "g", "consumer.session.timeout.ms", 0, v("x")}, 40, "Invalid value x for configuration consumer.session.timeout.ms: Not a number of type INT"},
+		{configChange{groupType, "g", "consumer.session.timeout.ms", 0, v("0")}, 40, "Invalid value 0 for configuration consumer.session.timeout.ms: Value must be at least 1"},
+		{configChange{groupType, "g", "consumer.session.timeout.ms", 1, nil}, 0, ""},
+		{configChange{groupType, "g", "consumer.session.timeout.ms", 0, nil}, 42, "Null value not supported for : consumer.session.timeout.ms"},
+		{configChange{groupType, "g", "consumer.heartbeat.interval.ms", 0, v("4999")}, 40, "consumer.heartbeat.interval.ms must be in the range 5000 to 15000 inclusive."},
+		{configChange{groupType, "g", "consumer.heartbeat.interval.ms", 0, v("15001")}, 40, "consumer.heartbeat.interval.ms must be in the range 5000 to 15000 inclusive."},
+		{configChange{groupType, "g", "consumer.heartbeat.interval.ms", 2, v("6000")}, 40, "Can't APPEND to key consumer.heartbeat.interval.ms because its type is not LIST."},
+		{configChange{groupType, "g", "foo", 0, v("1")}, 40, "Unknown group config name: foo"},
+		{configChange{groupType, "g", "foo", 1, nil}, 0, ""},
+		{configChange{groupType, "", "consumer.session.timeout.ms", 0, v("50000")}, 42, "Default group resources are not allowed."},
 		{configChange{77, "x", "a", 0, v("1")}, 42, "Unknown resource type 77"},
 	} {
 		code, says := n.change(true, c.configChange)
@@ -134,7 +148,7 @@ func TestConfigChangesAreRefusedLikeKafka(t *testing.T) {
 			t.Error(code, says)
 		}
 	}
-	if len(n.quorum.Image().TopicConfigs["t"])+len(n.quorum.Image().BrokerConfigs) != 0 {
+	if len(n.quorum.Image().TopicConfigs["t"])+len(n.quorum.Image().BrokerConfigs)+len(n.quorum.Image().GroupConfigs) != 0 {
 		t.Error("validating changed configs")
 	}
 }
@@ -164,6 +178,7 @@ func TestDescribeConfigsRefusesLikeKafka(t *testing.T) {
 		{loggerType, "x", 42, "Broker id must be an integer, but it is: x"},
 		{loggerType, "99", 42, "Unexpected broker id"},
 		{loggerType, "1", 0, ""},
+		{groupType, "", 42, "Group name must not be empty"},
 	} {
 		got := n.describe(c.kind, c.name)
 		says := ""
@@ -186,5 +201,64 @@ func TestNoCleanupPolicyKeepsEverything(t *testing.T) {
 	}
 	if s := n.s.d.Controller.Settings(n.quorum.Image(), "t").Log; s.Compact || s.RetentionBytes != -1 || s.RetentionAge != -1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// Configs of groups are set, shown with the broker's behind them, listed, replaced and removed.
+func TestGroupConfigs(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	v := kmsg.StringPtr
+	shown := func() string {
+		t.Helper()
+		out := ""
+		for _, c := range n.describe(groupType, "g").Configs {
+			out += c.Name + "=" + *c.Value + " " + c.Source.String() + ":"
+			for _, s := range c.ConfigSynonyms {
+				out += " " + s.Name + "=" + *s.Value
+			}
+			out += "\n"
+		}
+		return out
+	}
+	listed := func() (names []string) {
+		t.Helper()
+		req := kmsg.NewPtrListConfigResourcesRequest()
+		req.Version, req.ResourceTypes = 1, []int8{int8(groupType)}
+		for _, r := range call[*kmsg.ListConfigResourcesResponse](n.dial(), req).ConfigResources {
+			names = append(names, r.Name)
+		}
+		return names
+	}
+	const heartbeat, session = "consumer.heartbeat.interval.ms", "consumer.session.timeout.ms"
+	for _, s := range []struct {
+		changes []configChange
+		shown   string
+		listed  int
+	}{
+		{nil, heartbeat + "=5000 DEFAULT_CONFIG: group." + heartbeat + "=5000\n" + session + "=45000 DEFAULT_CONFIG: group." + session + "=45000\n", 0},
+		{
+			[]configChange{{groupType, "g", session, 0, v("50000")}},
+			heartbeat + "=5000 DEFAULT_CONFIG: group." + heartbeat + "=5000\n" + session + "=50000 GROUP_CONFIG: " + session + "=50000 group." + session + "=45000\n", 1,
+		},
+		{
+			[]configChange{{groupType, "g", heartbeat, byAlterConfigs, v("6000")}},
+			heartbeat + "=6000 GROUP_CONFIG: " + heartbeat + "=6000 group." + heartbeat + "=5000\n" + session + "=45000 DEFAULT_CONFIG: group." + session + "=45000\n", 1,
+		},
+		{
+			[]configChange{{groupType, "g", heartbeat, 1, nil}},
+			heartbeat + "=5000 DEFAULT_CONFIG: group." + heartbeat + "=5000\n" + session + "=45000 DEFAULT_CONFIG: group." + session + "=45000\n", 0,
+		},
+	} {
+		if len(s.changes) > 0 {
+			if code, says := n.change(false, s.changes...); code != 0 {
+				t.Fatal(code, says)
+			}
+		}
+		if got := shown(); got != s.shown {
+			t.Errorf("after %v:\n%s", s.changes, got)
+		}
+		if got := listed(); len(got) != s.listed || len(got) == 1 && got[0] != "g" {
+			t.Errorf("after %v: %v are listed", s.changes, got)
+		}
 	}
 }
