@@ -34,6 +34,9 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 			entries, err = s.d.Controller.GroupConfigs(want.ResourceName)
 		case kmsg.ConfigResourceTypeClientMetrics:
 			// Nothing to tune there; the tools ask all the same.
+			if want.ResourceName == "" {
+				err = refuse(kerr.InvalidRequest, "Client metrics subscription name must not be empty")
+			}
 		default:
 			err = refuse(kerr.InvalidRequest, "configs of this type of resource are not kept here")
 		}

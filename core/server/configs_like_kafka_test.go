@@ -179,6 +179,8 @@ func TestDescribeConfigsRefusesLikeKafka(t *testing.T) {
 		{loggerType, "99", 42, "Unexpected broker id"},
 		{loggerType, "1", 0, ""},
 		{groupType, "", 42, "Group name must not be empty"},
+		{kmsg.ConfigResourceTypeClientMetrics, "", 42, "Client metrics subscription name must not be empty"},
+		{kmsg.ConfigResourceTypeClientMetrics, "sub", 0, ""},
 	} {
 		got := n.describe(c.kind, c.name)
 		says := ""

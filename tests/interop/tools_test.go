@@ -34,6 +34,8 @@ func TestConsoleTools(t *testing.T) {
 	run("kafka-configs", "--alter", "--entity-type", "topics", "--entity-name", "tools", "--add-config", "retention.ms=3600000,cleanup.policy=[compact,delete]")
 	has("kafka-configs", run("kafka-configs", "--describe", "--entity-type", "topics", "--entity-name", "tools"), `retention\.ms=3600000`, `cleanup\.policy=compact,delete`)
 	run("kafka-configs", "--alter", "--entity-type", "topics", "--entity-name", "tools", "--delete-config", "retention.ms,cleanup.policy")
+	run("kafka-configs", "--alter", "--entity-type", "groups", "--entity-name", "verifiable", "--add-config", "consumer.session.timeout.ms=50000")
+	has("kafka-configs", run("kafka-configs", "--describe", "--entity-type", "groups"), `group verifiable`, `consumer\.session\.timeout\.ms=50000`)
 
 	has("kafka-verifiable-producer", run("kafka-verifiable-producer", "--topic", "tools", "--max-messages", "1000"), `"acked":1000`)
 	has("kafka-verifiable-consumer", run("kafka-verifiable-consumer", "--topic", "tools", "--group-id", "verifiable", "--max-messages", "1000"), `"name":"offsets_committed".*"offset":1000`, `"name":"shutdown_complete"`)
