@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	kills      = flag.Int("kills", 100, "how often the node is killed")
+	kills      = flag.Int("kills", 40, "how often the node is killed; make soak: 500")
 	durability = flag.String("durability", "power-safe", "power-safe or relaxed")
 	seed       = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the kill times")
 )
