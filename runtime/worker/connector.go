@@ -120,6 +120,9 @@ func (c *connector) want(s State, restart bool) {
 		return
 	}
 	c.mu.wanted, c.mu.restart = s, true
+	if s == Running && c.mu.state == Failed { // what is shown until it runs is the restart, not the failure before it
+		c.mu.state, c.mu.since = Restarting, time.Now()
+	}
 	if c.mu.cancel != nil {
 		c.mu.cancel()
 	}
