@@ -43,18 +43,23 @@ func (f *Files) took(s *segment) {
 		s.slot = len(f.ring)
 		f.held++
 	}
-	var victims []*segment
-	for f.held > f.limit {
-		v := f.nextLocked(s)
+	victims := f.shrinkLocked(f.limit, s)
+	f.mu.Unlock()
+	for _, v := range victims {
+		v.letGo()
+	}
+}
+
+// shrinkLocked takes segments out until most are held, as far as there are any; never keep. The caller lets go of them, unlocked.
+func (f *Files) shrinkLocked(most int, keep *segment) (victims []*segment) {
+	for f.held > most {
+		v := f.nextLocked(keep)
 		if v == nil {
 			break
 		}
 		victims = append(victims, v)
 	}
-	f.mu.Unlock()
-	for _, v := range victims {
-		v.letGo()
-	}
+	return victims
 }
 
 // nextLocked takes the next segment out that was not used since the hand's last turn; never keep.
@@ -108,14 +113,7 @@ func (f *Files) gave(s *segment) {
 // spare closes half of what is open: the process has no descriptors left, whoever has them.
 func (f *Files) spare() {
 	f.mu.Lock()
-	var victims []*segment
-	for want := f.held / 2; f.held > want; {
-		v := f.nextLocked(nil)
-		if v == nil {
-			break
-		}
-		victims = append(victims, v)
-	}
+	victims := f.shrinkLocked(f.held/2, nil)
 	f.mu.Unlock()
 	for _, v := range victims {
 		v.letGo()
