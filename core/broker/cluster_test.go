@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,30 +13,21 @@ import (
 
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/testenv"
 )
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // three are the Options of nodes that find each other.
 func three(t testing.TB) (list []Options) {
 	t.Helper()
 	var gossip []string
 	for range 3 {
-		gossip = append(gossip, freeAddr(t))
+		gossip = append(gossip, testenv.FreeAddr(t))
 	}
 	dir := t.TempDir()
 	for i := range 3 {
 		list = append(list, Options{
-			NodeID: metadata.NodeID(i + 1), DataDir: filepath.Join(dir, fmt.Sprint(i+1)), KafkaAddr: freeAddr(t),
-			Cluster: &Cluster{Peer: freeAddr(t), Gossip: gossip[i], Join: gossip, Expect: 3, Rack: fmt.Sprint("rack-", i)},
+			NodeID: metadata.NodeID(i + 1), DataDir: filepath.Join(dir, fmt.Sprint(i+1)), KafkaAddr: testenv.FreeAddr(t),
+			Cluster: &Cluster{Peer: testenv.FreeAddr(t), Gossip: gossip[i], Join: gossip, Expect: 3, Rack: fmt.Sprint("rack-", i)},
 		})
 	}
 	return list
@@ -151,9 +141,9 @@ func TestSameIDTwice(t *testing.T) {
 	options := three(t)
 	startAll(t, options)
 	other := options[2]
-	other.DataDir, other.KafkaAddr = filepath.Join(t.TempDir(), "other"), freeAddr(t)
+	other.DataDir, other.KafkaAddr = filepath.Join(t.TempDir(), "other"), testenv.FreeAddr(t)
 	c := *other.Cluster
-	c.Peer, c.Gossip = freeAddr(t), freeAddr(t)
+	c.Peer, c.Gossip = testenv.FreeAddr(t), testenv.FreeAddr(t)
 	other.Cluster = &c
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()

@@ -48,6 +48,7 @@ type Options struct {
 type List struct {
 	o       Options
 	list    *memberlist.Memberlist
+	addr    string
 	changed chan struct{} // room for one
 
 	mu    sync.Mutex
@@ -88,11 +89,13 @@ func Open(o Options) (*List, error) {
 	if l.list, err = memberlist.Create(conf); err != nil {
 		return nil, fmt.Errorf("gossip on %s: %w", o.Bind, err)
 	}
+	// Read before anybody can call SetCluster: memberlist then writes to the node that LocalNode gives away.
+	l.addr = l.list.LocalNode().Address()
 	return l, nil
 }
 
 // Addr is the real gossip address.
-func (l *List) Addr() string { return l.list.LocalNode().Address() }
+func (l *List) Addr() string { return l.addr }
 
 // Members are the nodes that seem alive, this one too, by id.
 func (l *List) Members() []Member {

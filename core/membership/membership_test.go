@@ -53,7 +53,12 @@ func TestThreeFindEachOther(t *testing.T) {
 	if m[0].ID != 1 || m[2].ID != 3 || m[1].Rack != "r" || m[1].Expect != 3 || m[1].Gossip != b.Addr() {
 		t.Errorf("%+v", m)
 	}
-	if err := a.SetCluster("one"); err != nil {
+	told := make(chan error)
+	go func() { told <- a.SetCluster("one") }()
+	for range 1000 {
+		a.Addr() // memberlist writes to this node meanwhile
+	}
+	if err := <-told; err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the new tag", func() bool { m, ok := b.Lookup(1); return ok && m.Cluster == "one" })

@@ -5,8 +5,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +36,7 @@ type Node struct {
 // New prepares `forebay up ARGS` on fixed free ports, so that clients find it again after a kill.
 func New(tb testing.TB, args ...string) *Node {
 	tb.Helper()
-	return prepare(tb, append([]string{"up", "--kafka", freeAddr(tb), "--http", freeAddr(tb)}, args...))
+	return prepare(tb, append([]string{"up", "--kafka", testenv.FreeAddr(tb), "--http", testenv.FreeAddr(tb)}, args...))
 }
 
 // NewCluster prepares count `forebay server ARGS` that find each other, each with its own data directory and ports.
@@ -46,13 +44,13 @@ func NewCluster(tb testing.TB, count int, args ...string) []*Node {
 	tb.Helper()
 	var gossip []string
 	for range count {
-		gossip = append(gossip, freeAddr(tb))
+		gossip = append(gossip, testenv.FreeAddr(tb))
 	}
 	var nodes []*Node
 	for i := range count {
 		data := tb.TempDir()
 		own := []string{
-			"server", "--id", strconv.Itoa(i + 1), "--data", data, "--kafka", freeAddr(tb), "--http", freeAddr(tb), "--peer", freeAddr(tb),
+			"server", "--id", strconv.Itoa(i + 1), "--data", data, "--kafka", testenv.FreeAddr(tb), "--http", testenv.FreeAddr(tb), "--peer", testenv.FreeAddr(tb),
 			"--gossip", gossip[i], "--join", strings.Join(gossip, ","), "--expect", strconv.Itoa(count),
 		}
 		n := prepare(tb, append(own, args...))
@@ -81,34 +79,6 @@ func prepare(tb testing.TB, args []string) *Node {
 
 // Setenv adds VAR=value to the process's environment.
 func (n *Node) Setenv(pairs ...string) { n.env = append(n.env, pairs...) }
-
-// given are the ports that this process has handed out.
-var given sync.Map
-
-// freeAddr finds a port that is free for TCP and UDP, below those that the system gives to outgoing
-// connections: one of them could take the port of a node while it is down.
-func freeAddr(tb testing.TB) string {
-	tb.Helper()
-	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
-		if _, taken := given.LoadOrStore(addr, true); taken {
-			continue
-		}
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		u, err := net.ListenPacket("udp", addr)
-		_ = l.Close() // it was only a probe
-		if err != nil {
-			continue
-		}
-		_ = u.Close() // it was only a probe
-		return addr
-	}
-	tb.Fatal("no free port from 10000 to 32000")
-	return ""
-}
 
 // Start runs the process and waits for its ready line.
 func (n *Node) Start() {
