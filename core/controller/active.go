@@ -133,8 +133,7 @@ func (a *Active) prefer(ctx context.Context) {
 	for _, t := range image.Topics {
 		for _, p := range t.Partitions {
 			first := p.Replicas[0]
-			n := image.Nodes[first]
-			if p.Leader == first || p.Leader == -1 || n == nil || n.Fenced || !slices.Contains(p.ISR, first) {
+			if p.Leader == first || p.Leader == -1 || !image.Usable(p, first) || !slices.Contains(p.ISR, first) {
 				continue
 			}
 			if moved++; moved > preferredBatch {

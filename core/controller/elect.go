@@ -28,7 +28,7 @@ func (c *Controller) Elect(ctx context.Context, topic string, number int32, uncl
 			return refuse(kerr.ElectionNotNeeded, "Leader election not needed for topic partition.")
 		case unclean:
 			return refuse(kerr.EligibleLeadersNotAvailable, "Eligible topic partition leaders are not available.")
-		case !slices.Contains(p.ISR, first) || image.Nodes[first] == nil || image.Nodes[first].Fenced:
+		case !slices.Contains(p.ISR, first) || !image.Usable(p, first):
 			return refuse(kerr.PreferredLeaderNotAvailable, "The preferred leader was not available.")
 		}
 		r, err := c.quorum.Propose(ctx, &metadata.ChangePartition{Topic: p.TopicID, Number: number, Expected: p.PartitionEpoch, Leader: first, ISR: p.ISR})

@@ -62,6 +62,8 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 		r.Err = next.fenceNode(c)
 	case *AlterPartition:
 		r = next.alterPartition(c)
+	case *SetOffline:
+		r.Err = next.setOffline(c)
 	case *AlterQuotas:
 		r.Err = next.alterQuotas(c)
 	case *AlterACLs:
@@ -80,7 +82,19 @@ func (i *Image) registerNode(c *RegisterNode) Result {
 	}
 	epoch := int64(i.Index)
 	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID, Endpoints: slices.Clone(c.Endpoints)})
-	i.eachPartition(func(p *Partition) *Partition { return i.restarted(p, c.ID, c.TailLost) })
+	off := partitionSet(c.Offline)
+	i.eachPartition(func(p *Partition) *Partition {
+		was, is := slices.Contains(p.Offline, c.ID), off[p.ID()] && slices.Contains(p.Replicas, c.ID)
+		switch {
+		case is && !was:
+			return i.withoutNode(p.offline(c.ID), c.ID)
+		case is:
+			return i.withoutNode(p, c.ID)
+		case was:
+			p = p.online(c.ID)
+		}
+		return i.restarted(p, c.ID, c.TailLost)
+	})
 	return Result{Epoch: epoch}
 }
 
@@ -114,6 +128,10 @@ func (i *Image) eachPartition(fn func(*Partition) *Partition) {
 
 // setPartition replaces one partition.
 func (i *Image) setPartition(p *Partition) {
+	if slices.ContainsFunc(p.Offline, func(n NodeID) bool { return !slices.Contains(p.Replicas, n) }) {
+		// What was a replica there is none any more.
+		p.Offline = slices.DeleteFunc(slices.Clone(p.Offline), func(n NodeID) bool { return !slices.Contains(p.Replicas, n) })
+	}
 	t := i.TopicIDs[p.TopicID]
 	parts := slices.Clone(t.Partitions)
 	parts[p.Number] = p

@@ -83,6 +83,8 @@ func FuzzDecode(f *testing.F) {
 		&SetFeatures{Levels: map[string]int16{"f": 2}},
 		&SetClusterID{ID: "c"},
 		&AlterQuotas{Changes: []QuotaChange{{Entity: QuotaEntity{User: QuotaName{true, "u"}}, Key: "producer_byte_rate", Value: 1024}}},
+		&RegisterNode{ID: 1, Offline: partitionIDs("t:0")},
+		&SetOffline{Node: 1, NodeEpoch: 1, Offline: partitionIDs("t:0,t:1"), Online: partitionIDs("u:2")},
 		&RegisterNode{ID: 2, Endpoints: []Endpoint{{"EXTERNAL", "h", 9094}}},
 		&AlterACLs{Add: acls("User:a/t"), Remove: acls("User:b/u")},
 		&AlterScram{Set: map[ScramUser]ScramCredential{{"a", 1}: {Salt: []byte("s"), Iterations: 4096}}, Remove: []ScramUser{{"b", 2}}},
@@ -113,6 +115,7 @@ func FuzzDecodeImage(f *testing.F) {
 	image, _ = Apply(image, 3, &AlterACLs{Add: acls("User:a/t")})
 	image, _ = Apply(image, 4, &AlterScram{Set: map[ScramUser]ScramCredential{{"a", 1}: {Salt: []byte("s"), Iterations: 4096}}})
 	image, _ = Apply(image, 5, &AlterGroupConfigs{Group: "g", Set: map[string]string{"a": "b"}})
+	image, _ = Apply(image, 6, &SetOffline{Node: 1, NodeEpoch: 1, Offline: partitionIDs("t:0")})
 	f.Add(EncodeImage(image))
 	f.Add(EncodeImage(NewImage()))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -130,8 +133,8 @@ func FuzzDecodeImage(f *testing.F) {
 func TestDecodeReadsWhatIsOlder(t *testing.T) {
 	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
 	b := EncodeImage(image)
-	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups.
-	for version, more := range map[byte]int{1: 7, 2: 6, 3: 1} {
+	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas.
+	for version, more := range map[byte]int{1: 8, 2: 7, 3: 2, 4: 1} {
 		older := append([]byte(imageMagic), version)
 		again, err := DecodeImage(append(older, b[len(imageMagic)+1:len(b)-more]...))
 		if err != nil || show(again) != show(image) {
@@ -139,7 +142,9 @@ func TestDecodeReadsWhatIsOlder(t *testing.T) {
 		}
 	}
 	c := Encode(&RegisterNode{ID: 1, Host: "h", Port: 1})
-	if _, err := Decode(c[:len(c)-1]); err != nil {
-		t.Error(err)
+	for _, less := range []int{1, 2} {
+		if _, err := Decode(c[:len(c)-less]); err != nil {
+			t.Error(less, err)
+		}
 	}
 }

@@ -31,6 +31,7 @@ const (
 	kindAlterACLs
 	kindAlterScram
 	kindAlterGroupConfigs
+	kindSetOffline
 )
 
 // RegisterNode announces a node that has just started. Every partition that it
@@ -47,6 +48,8 @@ type RegisterNode struct {
 	TailLost bool
 	// Endpoints are where the node's other listeners are reached, when it has more than that of Host and Port.
 	Endpoints []Endpoint
+	// Offline are its replicas whose log directory cannot be used: these and no others. See SetOffline.
+	Offline []PartitionID
 }
 
 // TopicSpec is a topic to create, with everything planned.
@@ -193,6 +196,8 @@ func newCommand(kind byte) Command {
 		return &AlterScram{}
 	case kindAlterGroupConfigs:
 		return &AlterGroupConfigs{}
+	case kindSetOffline:
+		return &SetOffline{}
 	}
 	return nil
 }
@@ -205,6 +210,7 @@ func (c *RegisterNode) encode(e *encoder) {
 	e.string(c.BootID)
 	e.bool(c.TailLost)
 	encodeList(e, c.Endpoints, e.endpoint)
+	encodeList(e, c.Offline, e.partition)
 }
 
 func (c *RegisterNode) decode(d *decoder) {
@@ -212,6 +218,9 @@ func (c *RegisterNode) decode(d *decoder) {
 	c.Rack, c.BootID, c.TailLost = d.string(), d.string(), d.bool()
 	if len(d.b) > 0 { // commands of nodes that had one listener end here
 		c.Endpoints = decodeList(d, d.endpoint)
+	}
+	if len(d.b) > 0 { // and those of nodes that had one log directory here
+		c.Offline = decodeList(d, d.partition)
 	}
 }
 

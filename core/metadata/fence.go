@@ -45,7 +45,7 @@ func (i *Image) withoutNode(p *Partition, node NodeID) *Partition {
 // preferred is the first replica that is in sync and not fenced; -1 when none is.
 func (i *Image) preferred(p *Partition) NodeID {
 	for _, n := range p.Replicas {
-		if slices.Contains(p.ISR, n) && i.alive(n) {
+		if slices.Contains(p.ISR, n) && i.Usable(p, n) {
 			return n
 		}
 	}
@@ -93,7 +93,7 @@ func (i *Image) alteredISR(c *ISRChange) (*Partition, error) {
 			continue
 		}
 		// Who comes in must be who was seen to have caught up (KIP-841, KIP-903): invariant 4.
-		if !i.alive(m.ID) || i.Nodes[m.ID].Epoch != m.Epoch {
+		if !i.Usable(&p, m.ID) || i.Nodes[m.ID].Epoch != m.Epoch {
 			return nil, fmt.Errorf("%w: node %d of %s-%d is fenced, or registered anew since it fetched", ErrIneligible, m.ID, p.Topic, p.Number)
 		}
 	}

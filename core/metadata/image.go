@@ -84,6 +84,8 @@ type Partition struct {
 	Leader         NodeID // -1: none
 	LeaderEpoch    Epoch
 	PartitionEpoch Epoch // rises with every change of this struct
+	// Offline are the replicas whose log directory cannot be used: they lead nothing and join no ISR (KIP-858).
+	Offline []NodeID
 }
 
 // NewImage is the state before the first command.

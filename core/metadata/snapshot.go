@@ -7,8 +7,8 @@ import (
 )
 
 // ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
-// credentials and endpoints behind them, version 4 the configs of groups; older ones are read.
-const ImageVersion = 4
+// credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas; older ones are read.
+const ImageVersion = 5
 
 const imageMagic = "FBIM"
 
@@ -50,6 +50,7 @@ func EncodeImage(i *Image) []byte {
 	e.scram(i.Scram)
 	encodeList(e, sortedValues(i.Nodes), func(n *Node) { encodeList(e, n.Endpoints, e.endpoint) })
 	e.tables(i.GroupConfigs)
+	e.offline(i)
 	return e.b
 }
 
@@ -92,6 +93,9 @@ func DecodeImage(b []byte) (*Image, error) {
 	}
 	if version >= 4 {
 		i.GroupConfigs = d.tables()
+	}
+	if version >= 5 {
+		d.offline(i)
 	}
 	if err := d.finish(); err != nil {
 		return nil, err

@@ -169,7 +169,7 @@ func pairs(s string) map[string]string {
 func (a lineArgs) command(t *testing.T, verb string) Command {
 	switch verb {
 	case "register":
-		return &RegisterNode{ID: NodeID(a.int("id")), Host: a["host"], Port: int32(a.int("port")), Rack: a["rack"], BootID: a["boot"], TailLost: a["taillost"] == "yes", Endpoints: endpoints(a["at"])}
+		return &RegisterNode{ID: NodeID(a.int("id")), Host: a["host"], Port: int32(a.int("port")), Rack: a["rack"], BootID: a["boot"], TailLost: a["taillost"] == "yes", Endpoints: endpoints(a["at"]), Offline: partitionIDs(a["off"])}
 	case "create":
 		c := &CreateTopics{}
 		for _, name := range strings.Split(a["topic"], "+") {
@@ -219,6 +219,8 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 		return c
 	case "fence":
 		return &FenceNode{ID: NodeID(a.int("id")), Epoch: int64(a.int("epoch"))}
+	case "offline": // offline node=1 epoch=3 off=a:0,a:1 on=b:2
+		return &SetOffline{Node: NodeID(a.int("node")), NodeEpoch: int64(a.int("epoch")), Offline: partitionIDs(a["off"]), Online: partitionIDs(a["on"])}
 	case "isr": // isr id=a n=0 leader=1@3 epoch=0/1 isr=1@3,2@4
 		change := ISRChange{Topic: testID(a["id"]), Number: int32(a.int("n"))}
 		lead := registrations(a["leader"])[0]
@@ -269,6 +271,15 @@ func registrations(s string) (list []ISRMember) {
 	return list
 }
 
+// partitionIDs reads a:0,b:1.
+func partitionIDs(s string) (list []PartitionID) {
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
+		topic, n, _ := strings.Cut(f, ":")
+		list = append(list, PartitionID{testID(topic), int32(lineArgs{"n": n}.int("n"))})
+	}
+	return list
+}
+
 // endpoints reads EXTERNAL:host:9094.
 func endpoints(s string) (list []Endpoint) {
 	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == '+' }) {
@@ -314,7 +325,11 @@ func show(i *Image) string {
 			fmt.Fprintf(&b, "  NOT FOUND BY ID\n")
 		}
 		for _, p := range t.Partitions {
-			fmt.Fprintf(&b, "  %d replicas %v isr %v leader %d epoch %d/%d\n", p.Number, p.Replicas, p.ISR, p.Leader, p.LeaderEpoch, p.PartitionEpoch)
+			fmt.Fprintf(&b, "  %d replicas %v isr %v leader %d epoch %d/%d", p.Number, p.Replicas, p.ISR, p.Leader, p.LeaderEpoch, p.PartitionEpoch)
+			if len(p.Offline) > 0 {
+				fmt.Fprintf(&b, " offline %v", p.Offline)
+			}
+			b.WriteString("\n")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(i.BrokerConfigs)) {

@@ -117,7 +117,7 @@ func leaderOf(img *metadata.Image, p *metadata.Partition) (leader int32, code in
 func offline(img *metadata.Image, p *metadata.Partition) []int32 {
 	out := []int32{}
 	for _, id := range p.Replicas {
-		if n := img.Nodes[id]; n == nil || n.Fenced {
+		if !img.Usable(p, id) {
 			out = append(out, int32(id))
 		}
 	}

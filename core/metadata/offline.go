@@ -1,0 +1,141 @@
+package metadata
+
+import (
+	"fmt"
+	"slices"
+)
+
+// PartitionID names a partition for good.
+type PartitionID struct {
+	Topic  TopicID
+	Number int32
+}
+
+// SetOffline says which replicas of a node lie on a log directory that cannot be used, and which can be used again. One that is
+// offline is as if its node were fenced, for this partition: it leaves an ISR that has others, leads nothing, and does not come in again
+// before it is back. Kafka tells it by directory (AssignReplicasToDirs and the broker's heartbeat, KIP-858).
+type SetOffline struct {
+	Node      NodeID
+	NodeEpoch int64 // its registration
+	Offline   []PartitionID
+	Online    []PartitionID
+}
+
+func (*SetOffline) kind() byte { return kindSetOffline }
+
+func (c *SetOffline) encode(e *encoder) {
+	e.int(int64(c.Node))
+	e.int(c.NodeEpoch)
+	encodeList(e, c.Offline, e.partition)
+	encodeList(e, c.Online, e.partition)
+}
+
+func (c *SetOffline) decode(d *decoder) {
+	c.Node, c.NodeEpoch = NodeID(d.int32()), d.int()
+	c.Offline, c.Online = decodeList(d, d.partition), decodeList(d, d.partition)
+}
+
+func (e *encoder) partition(p PartitionID) { e.id(p.Topic); e.int(int64(p.Number)) }
+func (d *decoder) partition() PartitionID  { return PartitionID{d.id(), d.int32()} }
+
+// ID is p's name.
+func (p *Partition) ID() PartitionID { return PartitionID{p.TopicID, p.Number} }
+
+// Usable says that a replica of p can lead: its node is not fenced, and its log is not offline.
+func (i *Image) Usable(p *Partition, node NodeID) bool {
+	return i.alive(node) && !slices.Contains(p.Offline, node)
+}
+
+// OfflineOn are the replicas of a node that are offline.
+func (i *Image) OfflineOn(node NodeID) (list []PartitionID) {
+	for _, t := range i.Topics {
+		for _, p := range t.Partitions {
+			if slices.Contains(p.Offline, node) {
+				list = append(list, p.ID())
+			}
+		}
+	}
+	return list
+}
+
+// setOffline ignores partitions that are gone meanwhile, or have no replica there.
+func (i *Image) setOffline(c *SetOffline) error {
+	n := i.Nodes[c.Node]
+	switch {
+	case n == nil:
+		return fmt.Errorf("%w: %d", ErrUnknownNode, c.Node)
+	case n.Epoch != c.NodeEpoch:
+		return fmt.Errorf("%w: node %d is at epoch %d, not %d", ErrStale, c.Node, n.Epoch, c.NodeEpoch)
+	}
+	off, on := partitionSet(c.Offline), partitionSet(c.Online)
+	i.eachPartition(func(p *Partition) *Partition {
+		switch {
+		case off[p.ID()] && !slices.Contains(p.Offline, c.Node) && slices.Contains(p.Replicas, c.Node):
+			return i.withoutNode(p.offline(c.Node), c.Node)
+		case on[p.ID()] && slices.Contains(p.Offline, c.Node):
+			q := p.online(c.Node)
+			if q.Leader == -1 && i.alive(c.Node) && slices.Contains(q.ISR, c.Node) {
+				q.Leader = c.Node
+				q.LeaderEpoch++
+			}
+			return q
+		}
+		return p
+	})
+	return nil
+}
+
+func partitionSet(list []PartitionID) map[PartitionID]bool {
+	m := make(map[PartitionID]bool, len(list))
+	for _, id := range list {
+		m[id] = true
+	}
+	return m
+}
+
+// offline is p once a replica's log cannot be used.
+func (p *Partition) offline(node NodeID) *Partition {
+	q := *p
+	q.Offline = append(slices.Clone(p.Offline), node)
+	q.PartitionEpoch++
+	return &q
+}
+
+// online undoes offline.
+func (p *Partition) online(node NodeID) *Partition {
+	q := *p
+	q.Offline = slices.DeleteFunc(slices.Clone(p.Offline), func(n NodeID) bool { return n == node })
+	q.PartitionEpoch++
+	return &q
+}
+
+// offlineReplicas are the replicas that are offline, by partition.
+type offlineReplicas struct {
+	partition PartitionID
+	nodes     []NodeID
+}
+
+// offline writes which replicas are offline, in the order of topics.
+func (e *encoder) offline(i *Image) {
+	var list []offlineReplicas
+	for _, t := range sortedValues(i.Topics) {
+		for _, p := range t.Partitions {
+			if len(p.Offline) > 0 {
+				list = append(list, offlineReplicas{p.ID(), p.Offline})
+			}
+		}
+	}
+	encodeList(e, list, func(o offlineReplicas) { e.partition(o.partition); e.nodes(o.nodes) })
+}
+
+// offline reads what offline wrote into the partitions of i, which nobody has seen yet.
+func (d *decoder) offline(i *Image) {
+	for _, o := range decodeList(d, func() offlineReplicas { return offlineReplicas{d.partition(), d.nodes()} }) {
+		t := i.TopicIDs[o.partition.Topic]
+		if t == nil || o.partition.Number < 0 || int(o.partition.Number) >= len(t.Partitions) {
+			d.fail("offline replicas of an unknown partition")
+			return
+		}
+		t.Partitions[o.partition.Number].Offline = o.nodes
+	}
+}
