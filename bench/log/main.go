@@ -1,35 +1,29 @@
-// Command log measures Forebay's log beside Apache Kafka 4.4 and beside the machine's floor: the same client, the same
-// machine, the same minute, one after the other in turns. It prints medians with their ranges, and for each promise whether it is met.
+// Command log measures Forebay's log beside Apache Kafka 4.4, NATS JetStream, RabbitMQ and the machine's floor: the same kind of
+// client, the same machine, the same minute, one after the other in turns. It prints medians with their ranges, and for each promise whether it is met.
 //
-//	go run ./bench/log -forebay bin/forebay            # everything, 5 rounds: about 15 minutes
-//	go run ./bench/log -rounds 1 -d 2s                 # the short form: about 2 minutes
-//	go run ./bench/log -parts floor,latency -json
+//	go run ./bench/log -forebay bin/forebay            # everything, 5 rounds: about 20 minutes
+//	go run ./bench/log -rounds 1 -d 2s                 # the short form: about 3 minutes
+//	go run ./bench/log -parts floor,latency -peers kafka,nats -json
 //
 // Both leave an acknowledged record to the page cache (Forebay: --durability relaxed), but for the part "durable": there
 // Forebay is power-safe and Kafka's topic has flush.messages=1.
 package main
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebayhub/forebay/internal/figures"
-	"github.com/forebayhub/forebay/internal/testenv"
 )
 
 var (
@@ -37,6 +31,7 @@ var (
 	rounds  = flag.Int("rounds", 5, "rounds; every figure is the median over them")
 	seconds = flag.Duration("d", 5*time.Second, "length of a run")
 	only    = flag.String("parts", "floor,throughput,latency,durable", "what to measure")
+	peers   = flag.String("peers", "kafka,nats,rabbitmq", "who is measured beside Forebay")
 	asJSON  = flag.Bool("json", false, "print JSON with every round's figures")
 	scratch = flag.String("dir", "", "where the data goes: the disk that is measured; empty: the system's temporary folder")
 )
@@ -46,15 +41,12 @@ type step struct {
 	name       string
 	partitions int
 	size       int
+	pump       bool // produced by the pump; otherwise by franz-go, as consumed
 }
 
-var steps = []step{{"6 partitions, 1 KiB", 6, 1024}, {"1 partition, 1 KiB", 1, 1024}, {"6 partitions, 100 B", 6, 100}, {"1 partition, 100 B", 1, 100}}
-
-// broker is one side of the comparison.
-type broker struct {
-	name string
-	addr string
-	pid  int
+var steps = []step{
+	{"6 partitions, 1 KiB", 6, 1024, true}, {"1 partition, 1 KiB", 1, 1024, true}, {"6 partitions, 100 B", 6, 100, true}, {"1 partition, 100 B", 1, 100, true},
+	{"6 partitions, 1 KiB, franz-go", 6, 1024, false}, {"6 partitions, 100 B, franz-go", 6, 100, false},
 }
 
 func main() {
@@ -82,22 +74,13 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	h := &house{dir: dir, r: newResults()}
-	var stop, stopSafe func()
-	if h.relaxed, stop, err = startForebay(filepath.Join(dir, "relaxed"), "relaxed"); err != nil {
+	defer h.end()
+	if err := h.start(ctx, strings.Split(*peers, ",")); err != nil {
 		return err
 	}
-	defer stop()
-	if h.safe, stopSafe, err = startForebay(filepath.Join(dir, "power-safe"), "power-safe"); err != nil {
-		return err
-	}
-	defer stopSafe()
-	if h.kafka, err = startKafka(ctx); err != nil {
-		return err
-	}
-	for _, b := range []broker{h.relaxed, h.kafka} { // a JVM needs warm-up; both get it
-		if _, err := produce(ctx, b, step{"", 6, 1024}, fmt.Sprintf("warm-%d", time.Now().UnixNano()), 2**seconds); err != nil {
-			return err
-		}
+	// A JVM needs warm-up by what it is going to do; both get it.
+	if err := throughput(ctx, &house{relaxed: h.relaxed, kafka: h.kafka, r: newResults()}, 0); err != nil {
+		return fmt.Errorf("warm-up: %w", err)
 	}
 	for round := range *rounds {
 		for _, p := range parts {
@@ -110,19 +93,12 @@ func run(ctx context.Context) error {
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d done\n", round+1, *rounds)
 	}
-	for _, b := range []broker{h.relaxed, h.safe, h.kafka} {
+	for _, b := range h.turns(0, h.relaxed, h.safe, h.kafka) {
 		now, peak := figures.RSS(b.pid)
 		h.r.put(b.name+" | resident MiB at the end", now)
 		h.r.put(b.name+" | resident MiB, peak", peak)
 	}
 	return h.r.print(os.Stdout, *asJSON)
-}
-
-// house is what a run works with.
-type house struct {
-	dir                  string
-	r                    *results
-	relaxed, safe, kafka broker
 }
 
 // part is a part of the benchmark; one round of it after the other.
@@ -157,12 +133,6 @@ func throughput(ctx context.Context, h *house, round int) error {
 	return nil
 }
 
-// turns lets each side begin in every other round.
-func (h *house) turns(round int, list ...broker) []broker {
-	k := round % len(list)
-	return append(slices.Clone(list[k:]), list[:k]...)
-}
-
 func latency(ctx context.Context, h *house, round int) error {
 	for _, rate := range rates {
 		for _, b := range h.turns(round, h.relaxed, h.kafka) {
@@ -173,6 +143,9 @@ func latency(ctx context.Context, h *house, round int) error {
 			name := fmt.Sprintf("%s, end to end %d/s", b.name, rate)
 			h.r.quantiles(name, ms)
 			h.r.put(name+" | cores", cores)
+		}
+		if err := h.queue(ctx, h.nats, "nats", rate); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -204,64 +177,24 @@ func durable(ctx context.Context, h *house, round int) error {
 			}
 			h.r.quantiles(fmt.Sprintf("%s, end to end %d/s", name, rate), ms)
 		}
-	}
-	return nil
-}
-
-func startForebay(dir, durability string) (broker, func(), error) {
-	cmd := exec.Command(*program, "up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--durability", durability)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return broker{}, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return broker{}, nil, err
-	}
-	b := broker{name: "Forebay", pid: cmd.Process.Pid}
-	if durability != "relaxed" {
-		b.name += " " + durability
-	}
-	var http string
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err == nil {
-		_, err = fmt.Sscanf(line, "ready kafka=%s http=%s", &b.addr, &http)
-	}
-	if err != nil {
-		return broker{}, nil, fmt.Errorf("forebay was not ready: %w", err)
-	}
-	go io.Copy(io.Discard, out) //nolint:errcheck // until it ends
-	return b, func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-		_ = cmd.Wait()                          // its data is thrown away
-	}, nil
-}
-
-func startKafka(ctx context.Context) (broker, error) {
-	env, err := testenv.Default(func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
-	if err != nil {
-		return broker{}, err
-	}
-	if err := env.Up(ctx, "kafka"); err != nil {
-		return broker{}, err
-	}
-	list, err := env.Status()
-	if err != nil {
-		return broker{}, err
-	}
-	for _, s := range list {
-		if s.Name == "kafka" && len(s.PIDs) > 0 {
-			return broker{name: "Kafka", addr: s.Addresses["bootstrap"], pid: s.PIDs[0]}, nil
+		if err := h.queue(ctx, h.rabbit, "rabbitmq", rate); err != nil {
+			return err
 		}
 	}
-	return broker{}, fmt.Errorf("kafka is up and not in the list of services")
+	return nil
 }
 
 type measure struct{ mbs, cpu float64 }
 
 func produce(ctx context.Context, b broker, s step, topic string, d time.Duration) (measure, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(5*time.Millisecond),
-		kgo.ProducerBatchMaxBytes(64<<10), kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(32<<20), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	options := []kgo.Opt{
+		kgo.SeedBrokers(b.addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(5 * time.Millisecond),
+		kgo.ProducerBatchMaxBytes(64 << 10), kgo.MaxBufferedRecords(1 << 20), kgo.MaxBufferedBytes(32 << 20), kgo.ProducerBatchCompression(kgo.NoCompression()),
+	}
+	if s.pump {
+		options = append(options, kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
+	}
+	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return measure{}, err
 	}
@@ -276,8 +209,13 @@ func produce(ctx context.Context, b broker, s step, topic string, d time.Duratio
 			values[i][j] = byte('A' + rand.IntN(26))
 		}
 	}
-	if err := client.ProduceSync(ctx, &kgo.Record{Value: values[0]}).FirstErr(); err != nil {
-		return measure{}, err
+	for range s.partitions { // each has a leader, and with the pump's partitioner a record
+		if err := client.ProduceSync(ctx, &kgo.Record{Value: values[0]}).FirstErr(); err != nil {
+			return measure{}, err
+		}
+	}
+	if s.pump {
+		return pumpInto(ctx, b, client, s, topic, values, d)
 	}
 	var acked, failed atomic.Int64
 	w := figures.Begin(b.pid)

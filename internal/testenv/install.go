@@ -97,6 +97,11 @@ func (e *Env) tool(ctx context.Context, name string, packages ...string) (string
 	return path, nil
 }
 
+// Tool is the path of a program; Debian packages bring it when it is missing.
+func (e *Env) Tool(ctx context.Context, name string, packages ...string) (string, error) {
+	return e.tool(ctx, name, packages...)
+}
+
 // mavenJars copies the jars of a recipe to .services/lib/NAME-<hash> and returns that folder.
 func (e *Env) mavenJars(ctx context.Context, name string) (string, error) {
 	pom := recipe(name + ".xml")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +22,7 @@ const kafkaVersion = "4.4.0"
 // kafkaInstance is one combined broker and controller (KRaft) on its own folder.
 type kafkaInstance struct {
 	java, classPath, dir string
+	jvm                  []string
 	port, controller     int
 	server               process
 }
@@ -50,7 +52,10 @@ func (e *Env) newKafka(ctx context.Context, dir string, ports []int, settings []
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	k := &kafkaInstance{java: java, classPath: dir + ":" + filepath.Join(jars, "*"), dir: dir, port: ports[0], controller: ports[1]}
+	k := &kafkaInstance{
+		java: java, classPath: dir + ":" + filepath.Join(jars, "*"), dir: dir, port: ports[0], controller: ports[1],
+		jvm: []string{"-Xmx512m", "-XX:+UseSerialGC"}, // a test's broker is to start fast and be small
+	}
 	if err := os.WriteFile(filepath.Join(dir, "log4j2.properties"), recipe("log4j2.properties"), 0o644); err != nil {
 		return nil, err
 	}
@@ -97,7 +102,7 @@ func (k *kafkaInstance) bootstrap() string { return fmt.Sprintf("127.0.0.1:%d", 
 func (k *kafkaInstance) start(ctx context.Context) error {
 	var err error
 	k.server, err = command{name: "kafka", dir: k.dir, log: filepath.Join(k.dir, "kafka.log"),
-		argv: []string{k.java, "-Xmx512m", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true", "-cp", k.classPath, "kafka.Kafka", k.properties()}}.start()
+		argv: slices.Concat([]string{k.java}, k.jvm, []string{"-Djava.net.preferIPv4Stack=true", "-cp", k.classPath, "kafka.Kafka", k.properties()})}.start()
 	if err != nil {
 		return err
 	}
@@ -137,6 +142,19 @@ func (e *Env) upKafka(ctx context.Context) (serviceState, error) {
 			Ports:     []int{k.port, k.controller},
 		}, err
 	})
+}
+
+// KafkaPeer starts a broker in dir for a benchmark, in a JVM as Kafka's own start script sets it up. stop ends it.
+func (e *Env) KafkaPeer(ctx context.Context, dir string) (bootstrap string, pid int, stop func(), err error) {
+	k, err := e.newKafka(ctx, dir, nil, nil)
+	if err != nil {
+		return "", 0, nil, err
+	}
+	k.jvm = []string{"-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
+	if err := k.start(ctx); err != nil {
+		return "", 0, nil, err
+	}
+	return k.bootstrap(), k.server.PID, func() { _ = k.server.stop(syscall.SIGKILL, 10*time.Second) }, nil // its data is thrown away
 }
 
 // Kafka is the address of the shared Apache Kafka broker. Topics are not made by themselves; names are shared with other tests.

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/forebayhub/forebay/internal/testenv"
+)
+
+// broker is one side of the comparison. Without an address it takes no part.
+type broker struct {
+	name string
+	addr string
+	pid  int
+}
+
+// house is what a run works with.
+type house struct {
+	dir                                string
+	r                                  *results
+	relaxed, safe, kafka, nats, rabbit broker
+	client                             string // the program that loads queues
+	stops                              []func()
+}
+
+// turns lets each side that is there begin in every other round.
+func (h *house) turns(round int, list ...broker) []broker {
+	list = slices.DeleteFunc(slices.Clone(list), func(b broker) bool { return b.addr == "" })
+	k := round % len(list)
+	return append(slices.Clone(list[k:]), list[:k]...)
+}
+
+func (h *house) end() {
+	for _, stop := range slices.Backward(h.stops) {
+		stop()
+	}
+}
+
+// start starts Forebay twice and each peer that is asked for.
+func (h *house) start(ctx context.Context, peers []string) error {
+	env, err := testenv.Default(func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
+	if err != nil {
+		return err
+	}
+	starts := map[string]func(context.Context, *testenv.Env) error{"kafka": h.startKafka, "nats": h.startNATS, "rabbitmq": h.startRabbitMQ, "": func(context.Context, *testenv.Env) error { return nil }}
+	for _, name := range peers {
+		start := starts[name]
+		if start == nil {
+			return fmt.Errorf("no peer %q; there are kafka, nats, rabbitmq", name)
+		}
+		if err := start(ctx, env); err != nil {
+			return fmt.Errorf("start %s: %w", name, err)
+		}
+	}
+	var stop func()
+	if h.relaxed, stop, err = startForebay(filepath.Join(h.dir, "relaxed"), "relaxed"); err != nil {
+		return err
+	}
+	h.stops = append(h.stops, stop)
+	if h.safe, stop, err = startForebay(filepath.Join(h.dir, "power-safe"), "power-safe"); err != nil {
+		return err
+	}
+	h.stops = append(h.stops, stop)
+	return nil
+}
+
+func startForebay(dir, durability string) (broker, func(), error) {
+	cmd := exec.Command(*program, "up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--durability", durability)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return broker{}, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return broker{}, nil, err
+	}
+	b := broker{name: "Forebay", pid: cmd.Process.Pid}
+	if durability != "relaxed" {
+		b.name += " " + durability
+	}
+	var http string
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err == nil {
+		_, err = fmt.Sscanf(line, "ready kafka=%s http=%s", &b.addr, &http)
+	}
+	if err != nil {
+		return broker{}, nil, fmt.Errorf("forebay was not ready: %w", err)
+	}
+	go io.Copy(io.Discard, out) //nolint:errcheck // until it ends
+	return b, func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = cmd.Wait()                          // its data is thrown away
+	}, nil
+}
+
+func (h *house) startKafka(ctx context.Context, env *testenv.Env) error {
+	addr, pid, stop, err := env.KafkaPeer(ctx, filepath.Join(h.dir, "kafka"))
+	if err != nil {
+		return err
+	}
+	h.kafka, h.stops = broker{"Kafka", addr, pid}, append(h.stops, stop)
+	return nil
+}
+
+// queuesDir is where the peers that do not speak Kafka's protocol are built from, in the repository's folder.
+const queuesDir = "bench/queues"
+
+// build builds a package of bench/queues.
+func (h *house) build(ctx context.Context, name, pkg string) (path string, err error) {
+	path = filepath.Join(h.dir, name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, pkg)
+	cmd.Dir = queuesDir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s in %s: %w\n%s", pkg, queuesDir, err, out)
+	}
+	return path, nil
+}
+
+// server starts a program of a group of its own that listens at addr after a while, and ends the whole group at the end.
+func (h *house) server(name, addr string, cmd *exec.Cmd) error {
+	out, err := os.Create(filepath.Join(h.dir, name+".log"))
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	h.stops = append(h.stops, func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its data is thrown away
+		<-ended
+	})
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(time.Minute); ; {
+		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+			_ = c.Close() // it answered
+			return nil
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			text, _ := os.ReadFile(out.Name()) // without it there is less to say
+			return fmt.Errorf("it ended: %w\n%s", err, text)
+		case <-tick.C:
+		}
+		if time.Now().After(limit) {
+			return errors.New("it did not listen within a minute")
+		}
+	}
+}
+
+func (h *house) startNATS(ctx context.Context, _ *testenv.Env) error {
+	path, err := h.build(ctx, "nats-server", "github.com/nats-io/nats-server/v2")
+	if err != nil {
+		return err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(h.dir, "nats")
+	conf := dir + ".conf"
+	if err := os.WriteFile(conf, fmt.Appendf(nil, "listen: %q\njetstream { store_dir: %q }\n", addr, dir), 0o644); err != nil {
+		return err
+	}
+	cmd := exec.Command(path, "-c", conf)
+	h.nats = broker{"NATS JetStream", "nats://" + addr, 0}
+	return h.server("nats", addr, cmd)
+}
+
+func (h *house) startRabbitMQ(ctx context.Context, env *testenv.Env) error {
+	if _, err := env.Tool(ctx, "rabbitmq-server", "rabbitmq-server"); err != nil {
+		return err
+	}
+	// The script on the PATH becomes the user rabbitmq; the one behind it runs as who calls it.
+	list, err := filepath.Glob("/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
+	if err != nil || len(list) == 0 {
+		return errors.New("no rabbitmq-server below /usr/lib/rabbitmq/lib")
+	}
+	dir := filepath.Join(h.dir, "rabbitmq")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var addrs, ports []string
+	for range 3 { // clients, other nodes, the port mapper
+		addr, err := freeAddr()
+		if err != nil {
+			return err
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return err
+		}
+		addrs, ports = append(addrs, addr), append(ports, port)
+	}
+	cmd := exec.Command(list[len(list)-1])
+	cmd.Env = append(os.Environ(), "HOME="+dir, "RABBITMQ_NODENAME=bench"+ports[0]+"@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_NODE_PORT="+ports[0],
+		"RABBITMQ_DIST_PORT="+ports[1], "ERL_EPMD_PORT="+ports[2], "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_RELAXED_COMMAND_CHECK=1",
+		"RABBITMQ_MNESIA_BASE="+dir+"/db", "RABBITMQ_LOG_BASE="+dir+"/log", "RABBITMQ_ENABLED_PLUGINS_FILE="+dir+"/plugins", "RABBITMQ_PID_FILE="+dir+"/pid",
+		"RABBITMQ_CONFIG_FILE="+dir+"/none", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}")
+	h.stops = append(h.stops, func() { // the port mapper is a daemon of its own
+		kill := exec.Command("epmd", "-port", ports[2], "-kill")
+		_ = kill.Run() // it may not have come to it
+	})
+	h.rabbit = broker{"RabbitMQ quorum queue", "amqp://guest:guest@" + addrs[0] + "/", 0}
+	return h.server("rabbitmq", addrs[0], cmd)
+}
+
+// freeAddr is a loopback address that nobody listens on now.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// queue puts the latency load on a peer that does not speak Kafka's protocol, if it takes part.
+func (h *house) queue(ctx context.Context, b broker, kind string, rate int) error {
+	if b.addr == "" {
+		return nil
+	}
+	if h.client == "" {
+		var err error
+		if h.client, err = h.build(ctx, "queues", "."); err != nil {
+			return err
+		}
+	}
+	cmd := exec.CommandContext(ctx, h.client, "-kind", kind, "-url", b.addr, "-rate", strconv.Itoa(rate), "-d", seconds.String(), "-warm-up", warmUp.String())
+	var text strings.Builder
+	cmd.Stderr = &text
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s at %d/s: %w\n%s", b.name, rate, err, text.String())
+	}
+	var ms struct{ P50, P99 float64 }
+	if err := json.Unmarshal(out, &ms); err != nil {
+		return fmt.Errorf("%s at %d/s: %w", b.name, rate, err)
+	}
+	name := fmt.Sprintf("%s, end to end %d/s", b.name, rate)
+	h.r.put(name+" | p50 ms", ms.P50)
+	h.r.put(name+" | p99 ms", ms.P99)
+	return nil
+}
