@@ -56,7 +56,7 @@ func (c *Coordinator) end(ctx context.Context, req *kmsg.EndTxnRequest) (int64, 
 			s.unlock()
 			return -1, -1, kerr.InvalidProducerIDMapping.Code
 		}
-		v, code := t.cur.judge(req.ProducerID, req.ProducerEpoch, req.Commit, tv2)
+		v, code := t.cur.judge(req.ProducerID, req.ProducerEpoch, req.Commit, tv2, s.now())
 		if t.busy && v != refuse && v != answer {
 			v = await
 		}
@@ -93,8 +93,9 @@ func (c *Coordinator) end(ctx context.Context, req *kmsg.EndTxnRequest) (int64, 
 }
 
 // judge holds an EndTxn against the current state. TransactionCoordinator.endTransaction in Apache Kafka has the same
-// table; where that one sends the client away with CONCURRENT_TRANSACTIONS, the request waits here.
-func (m *meta) judge(producer int64, epoch int16, commit, tv2 bool) (verdict, int16) {
+// table; where that one sends the client away with CONCURRENT_TRANSACTIONS, the request waits here, but for one:
+// a commit that may have overtaken its records (KIP-890: they are what adds partitions). They come when it is answered, not before.
+func (m *meta) judge(producer int64, epoch int16, commit, tv2 bool, now int64) (verdict, int16) {
 	same := m.producer == producer && m.epoch == epoch
 	v2 := m.version >= 2 && m.lastEpoch >= 0
 	retry := v2 && m.producer == producer && m.lastEpoch == epoch && int32(m.epoch) == int32(epoch)+1 ||
@@ -131,6 +132,8 @@ func (m *meta) judge(producer int64, epoch int16, commit, tv2 bool) (verdict, in
 		return answer, 0
 	case retry:
 		return refuse, kerr.InvalidTxnState.Code
+	case commit && (m.phase.preparing() || now-m.updated < overtakenFor):
+		return refuse, kerr.ConcurrentTransactions.Code
 	case m.phase.preparing():
 		return await, 0 // the next transaction's, which must be empty
 	case commit:
@@ -138,6 +141,11 @@ func (m *meta) judge(producer int64, epoch int16, commit, tv2 bool) (verdict, in
 	}
 	return bump, 0
 }
+
+// overtakenFor is for how long after a transaction's end a commit of nothing is taken for one that has overtaken its records, in ms: Kafka's
+// Java client sends such a one when it begins and commits a transaction while its sender thread is just done with the last.
+// INVALID_TXN_STATE is the end of that producer. Kafka is as patient as long as it writes markers.
+const overtakenFor = 1000
 
 // ended is the state in which the decision is made and not yet told to the partitions. fresh is a producer id for the
 // case that epochs run out.

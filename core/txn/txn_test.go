@@ -116,6 +116,28 @@ func TestEndTxnWithoutPartitions(t *testing.T) {
 	})
 }
 
+// Kafka's Java client sends the EndTxn of a transaction whose records are still to come, when its threads meet: right after the last
+// one's end. With CONCURRENT_TRANSACTIONS it sends the records and asks again, with INVALID_TXN_STATE its producer is dead. Kafka gives
+// the former as long as markers are written, whatever those take.
+func TestCommitAheadOfItsRecords(t *testing.T) {
+	testNode(t, func(t *testing.T, n *node) {
+		p := n.mustInit()
+		wantCode(t, "produce", p.produce(0), 0)
+		n.orders[0].Hold()
+		wantCode(t, "commit", p.end(true), 0)
+		wantCode(t, "commit of nothing, before the markers", p.end(true), kerr.ConcurrentTransactions.Code)
+		n.orders[0].Release()
+		synctest.Wait()
+		wantCode(t, "commit of nothing, after the markers", p.end(true), kerr.ConcurrentTransactions.Code)
+		wantCode(t, "produce", p.produce(0), 0)
+		wantCode(t, "commit", p.end(true), 0)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		wantCode(t, "commit of nothing, and nothing came", p.end(true), kerr.InvalidTxnState.Code)
+		wantLog(t, n, 0, "rCrC")
+	})
+}
+
 // The next transaction waits for the markers of the last one, instead of bouncing with CONCURRENT_TRANSACTIONS.
 func TestNextTransactionIsParked(t *testing.T) {
 	testNode(t, func(t *testing.T, n *node) {

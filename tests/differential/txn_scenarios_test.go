@@ -195,6 +195,7 @@ func txnV2Scenario(s *side) {
 		p.send("send elsewhere", pv, t, 1, 1)
 		before := *p
 		p.end("commit", 5, true)
+		p.end("commit of nothing after it", 5, true)
 		again := before
 		again.end("commit, retried", 5, true)
 		again = before
