@@ -49,7 +49,6 @@ var xerial = []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}
 
 var (
 	gzipReaders sync.Pool
-	lz4Readers  sync.Pool
 	zstdReaders sync.Pool
 	gzipWriters [gzip.BestCompression + 2]sync.Pool // by level, from -1
 	lz4Writers  [10]sync.Pool                       // by level; 0: fast
@@ -95,13 +94,7 @@ func decompress(codec Codec, dst, src []byte, limit int) ([]byte, error) {
 	case Snappy:
 		return unsnappy(dst, src, limit)
 	case LZ4:
-		zr, _ := lz4Readers.Get().(*lz4.Reader)
-		if zr == nil {
-			zr = lz4.NewReader(nil)
-		}
-		defer lz4Readers.Put(zr)
-		zr.Reset(bytes.NewReader(src))
-		return drain(codec, dst, zr, limit)
+		return unlz4(dst, src, limit)
 	case Zstd:
 		return unzstd(dst, src, limit)
 	}
