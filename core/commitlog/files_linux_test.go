@@ -154,3 +154,26 @@ func TestNoDescriptors(t *testing.T) {
 		t.Errorf("the log has %v", got)
 	}
 }
+
+// A log that is written has one descriptor, however much its indexes have grown; rolled segments that nobody reads have one as well.
+func TestIndexesAreNotKeptOpen(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, Options{Dir: filepath.Join(dir, "t-0"), Syncer: NewSyncer(1, nil), Config: Config{SegmentBytes: 200_000, IndexBytes: 1}})
+	for ts := range int64(3400) {
+		mustAppend(t, l, batch(t, 1_700_000_000_000+ts, []string{"value"}))
+	}
+	waitDurable(t, l)
+	segments, err := filepath.Glob(filepath.Join(dir, "t-0", "*"+logSuffix))
+	if err != nil || len(segments) < 2 {
+		t.Fatal(segments, err)
+	}
+	if st, err := os.Stat(strings.TrimSuffix(segments[len(segments)-1], logSuffix) + indexSuffix); err != nil || st.Size() == 0 {
+		t.Fatal("the index was not written yet", err)
+	}
+	if n := openUnder(t, dir); n > len(segments) {
+		t.Errorf("%d descriptors for %d segments", n, len(segments))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

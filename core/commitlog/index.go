@@ -48,7 +48,7 @@ type sparse struct {
 	base int64
 
 	mu     sync.Mutex
-	file   vfs.File // opened on demand
+	file   vfs.File // opened on demand, and kept only by who reads
 	onDisk int      // entries in the file
 	tail   []byte
 	block  []byte // the last block read, from entry blockAt
@@ -91,6 +91,7 @@ func (x *sparse) add(a int64, b uint32) {
 	x.tail = binary.BigEndian.AppendUint32(x.tail, b)
 	if len(x.tail)%indexBlock == 0 && !x.hold {
 		_ = x.writeLocked() // kept in memory when it fails
+		x.shutLocked()
 	}
 }
 
@@ -155,6 +156,7 @@ func (x *sparse) openLocked(create bool) error {
 func (x *sparse) seal(logSize int64, sync bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.shutLocked()
 	if err := x.writeLocked(); err != nil {
 		return err
 	}
@@ -322,8 +324,15 @@ func (x *sparse) reset() {
 func (x *sparse) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.shutLocked()
+	x.block = nil
+}
+
+// shutLocked closes the file until it is needed again: a segment in use is written to its index once in a megabyte or more,
+// and a descriptor for each index of each of them would never come back.
+func (x *sparse) shutLocked() {
 	if x.file != nil {
 		_ = x.file.Close() // rebuilt when it is damaged
-		x.file, x.block = nil, nil
+		x.file = nil
 	}
 }
