@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ type samples struct {
 	began    time.Time
 	at       []float64 // seconds
 	rss, fds []float64
+	parts    map[string][]float64 // what the two are made of, for the reader of a report
 }
 
 func (s *samples) take(pid int) {
@@ -29,7 +32,36 @@ func (s *samples) take(pid int) {
 	now, _ := figures.RSS(pid)
 	s.at = append(s.at, time.Since(s.began).Seconds())
 	s.rss = append(s.rss, now)
-	s.fds = append(s.fds, float64(len(descriptors(pid))))
+	files := descriptors(pid)
+	s.fds = append(s.fds, float64(len(files)))
+	kinds := map[string]float64{"anonymous memory": resident(pid, "RssAnon"), "file-backed memory": resident(pid, "RssFile"), "sockets": 0, "segments": 0, "indexes": 0, "other files": 0}
+	for _, name := range files {
+		switch {
+		case strings.HasPrefix(name, "socket:"):
+			kinds["sockets"]++
+		case strings.HasSuffix(name, ".log"):
+			kinds["segments"]++
+		case strings.HasSuffix(name, "index"):
+			kinds["indexes"]++
+		default:
+			kinds["other files"]++
+		}
+	}
+	if s.parts == nil {
+		s.parts = map[string][]float64{}
+	}
+	for kind, n := range kinds {
+		s.parts[kind] = append(s.parts[kind], n)
+	}
+}
+
+// resident is a line of /proc/PID/status in MiB.
+func resident(pid int, field string) float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // ended: 0
+	_, rest, _ := strings.Cut(string(text), field+":")
+	var kib float64
+	_, _ = fmt.Sscan(rest, &kib)
+	return kib / 1024
 }
 
 // judge holds the last three quarters against a flat line. They are cut into nine stretches, whose means have lost the
@@ -52,6 +84,12 @@ func (s *samples) judge(t *testing.T) {
 		t.Logf("soak: %s: mean %.1f %s in the last three quarters, slope %+.2f ± %.2f per hour (95 %%), means of nine stretches %.1f", f.name, mean, f.unit, slope*3600, interval*3600, means)
 		if slope > interval && slope*window > mean*0.02 {
 			t.Errorf("%s grows by %.2f %s per hour", f.name, slope*3600, f.unit)
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(s.parts)) {
+		if first := len(s.at) / 4; len(s.at)-first >= 9 {
+			_, means := stretches(s.at[first:], s.parts[kind][first:], 9)
+			t.Logf("soak: of that %s: means %.1f", kind, means)
 		}
 	}
 }
