@@ -282,7 +282,7 @@ func (c *Controller) CreatePartitions(ctx context.Context, topic string, total i
 	case total-have > MaxPartitions:
 		return refuse(kerr.PolicyViolation, "%d new partitions: at most %d in one request.", total-have, MaxPartitions)
 	}
-	factor := len(t.Partitions[0].Replicas)
+	factor := len(t.Partitions[0].Target())
 	if assignment == nil {
 		var err error
 		if assignment, err = place(image, int(total-have), factor); err != nil {

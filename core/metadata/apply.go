@@ -22,7 +22,7 @@ var (
 // Result is what a command came to, beside the new Image.
 type Result struct {
 	Err   error   // the whole command changed nothing
-	Errs  []error // one for each topic of CreateTopics and DeleteTopics, each change of AlterPartition
+	Errs  []error // one for each topic of CreateTopics and DeleteTopics, each change of AlterPartition and ReassignPartitions
 	First int64   // AllocateProducerIDs
 	Epoch int64   // RegisterNode: the node epoch
 }
@@ -64,6 +64,8 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 		r = next.alterPartition(c)
 	case *SetOffline:
 		r.Err = next.setOffline(c)
+	case *ReassignPartitions:
+		r = next.reassignPartitions(c)
 	case *AlterQuotas:
 		r.Err = next.alterQuotas(c)
 	case *AlterACLs:
@@ -287,7 +289,7 @@ func (i *Image) changePartition(c *ChangePartition) error {
 		if err := i.checkReplicas(c.Replicas); err != nil {
 			return err
 		}
-		p.Replicas = slices.Clone(c.Replicas)
+		p.Replicas, p.Adding, p.Removing = slices.Clone(c.Replicas), nil, nil
 	}
 	for _, n := range c.ISR {
 		if !slices.Contains(p.Replicas, n) {

@@ -79,6 +79,7 @@ func FuzzDecode(f *testing.F) {
 		&ChangePartition{Topic: testID("t"), Leader: -1, ISR: []NodeID{1}, NewEpoch: true},
 		&AlterConfigs{Broker: true, Name: "1", Set: map[string]string{"a": "b"}, Delete: []string{"c"}},
 		&AlterGroupConfigs{Group: "g", Set: map[string]string{"a": "b"}, Delete: []string{"c"}},
+		&ReassignPartitions{Changes: []Reassignment{{Topic: testID("t"), Number: 1, Replicas: []NodeID{2, 1}, KeepFactor: true}, {Topic: testID("t"), Cancel: true}}},
 		&AllocateProducerIDs{Node: 1, Count: 1000},
 		&SetFeatures{Levels: map[string]int16{"f": 2}},
 		&SetClusterID{ID: "c"},
@@ -117,6 +118,9 @@ func FuzzDecodeImage(f *testing.F) {
 	image, _ = Apply(image, 5, &AlterGroupConfigs{Group: "g", Set: map[string]string{"a": "b"}})
 	image, _ = Apply(image, 6, &SetOffline{Node: 1, NodeEpoch: 1, Offline: partitionIDs("t:0")})
 	f.Add(EncodeImage(image))
+	image, _ = Apply(image, 7, &RegisterNode{ID: 2})
+	image, _ = Apply(image, 8, &ReassignPartitions{Changes: []Reassignment{{Topic: testID("t"), Replicas: []NodeID{2}}}})
+	f.Add(EncodeImage(image))
 	f.Add(EncodeImage(NewImage()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		i, err := DecodeImage(b)
@@ -133,8 +137,8 @@ func FuzzDecodeImage(f *testing.F) {
 func TestDecodeReadsWhatIsOlder(t *testing.T) {
 	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
 	b := EncodeImage(image)
-	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas.
-	for version, more := range map[byte]int{1: 8, 2: 7, 3: 2, 4: 1} {
+	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas; reassignments.
+	for version, more := range map[byte]int{1: 9, 2: 8, 3: 3, 4: 2, 5: 1} {
 		older := append([]byte(imageMagic), version)
 		again, err := DecodeImage(append(older, b[len(imageMagic)+1:len(b)-more]...))
 		if err != nil || show(again) != show(image) {

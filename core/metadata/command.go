@@ -32,6 +32,7 @@ const (
 	kindAlterScram
 	kindAlterGroupConfigs
 	kindSetOffline
+	kindReassignPartitions
 )
 
 // RegisterNode announces a node that has just started. Every partition that it
@@ -198,6 +199,8 @@ func newCommand(kind byte) Command {
 		return &AlterGroupConfigs{}
 	case kindSetOffline:
 		return &SetOffline{}
+	case kindReassignPartitions:
+		return &ReassignPartitions{}
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (i *Image) alteredISR(c *ISRChange) (*Partition, error) {
 			return nil, fmt.Errorf("%w: node %d of %s-%d is fenced, or registered anew since it fetched", ErrIneligible, m.ID, p.Topic, p.Number)
 		}
 	}
-	p.ISR = isr
-	p.PartitionEpoch++
-	return &p, nil
+	q := p
+	q.ISR = isr
+	return i.settled(&p, &q), nil
 }

@@ -80,6 +80,8 @@ type Partition struct {
 	TopicID        TopicID
 	Number         int32
 	Replicas       []NodeID // the first is preferred
+	Adding         []NodeID // of Replicas: those that a reassignment brings in
+	Removing       []NodeID // of Replicas: those that go when all others are in sync
 	ISR            []NodeID
 	Leader         NodeID // -1: none
 	LeaderEpoch    Epoch

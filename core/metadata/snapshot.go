@@ -7,8 +7,9 @@ import (
 )
 
 // ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
-// credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas; older ones are read.
-const ImageVersion = 5
+// credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas, version 6 reassignments; older ones are
+// read.
+const ImageVersion = 6
 
 const imageMagic = "FBIM"
 
@@ -51,7 +52,25 @@ func EncodeImage(i *Image) []byte {
 	encodeList(e, sortedValues(i.Nodes), func(n *Node) { encodeList(e, n.Endpoints, e.endpoint) })
 	e.tables(i.GroupConfigs)
 	e.offline(i)
+	encodeList(e, i.reassigning(), func(p *Partition) {
+		e.id(p.TopicID)
+		e.int(int64(p.Number))
+		e.nodes(p.Adding)
+		e.nodes(p.Removing)
+	})
 	return e.b
+}
+
+// reassigning are the partitions under reassignment, in order.
+func (i *Image) reassigning() (list []*Partition) {
+	for _, t := range sortedValues(i.Topics) {
+		for _, p := range t.Partitions {
+			if p.Reassigning() {
+				list = append(list, p)
+			}
+		}
+	}
+	return list
 }
 
 // DecodeImage reads what EncodeImage wrote. Errors: ErrVersion, ErrCorrupt.
@@ -97,10 +116,26 @@ func DecodeImage(b []byte) (*Image, error) {
 	if version >= 5 {
 		d.offline(i)
 	}
+	if version >= 6 {
+		decodeList(d, func() struct{} { d.reassignment(i); return struct{}{} })
+	}
 	if err := d.finish(); err != nil {
 		return nil, err
 	}
 	return i, nil
+}
+
+func (d *decoder) reassignment(i *Image) {
+	t, n := i.TopicIDs[d.id()], d.int32()
+	if t == nil || n < 0 || int(n) >= len(t.Partitions) {
+		d.fail("reassignment of no partition")
+		return
+	}
+	p := t.Partitions[n]
+	p.Adding, p.Removing = d.nodes(), d.nodes()
+	if !p.Reassigning() || !holds(p.Replicas, p.Adding) || !holds(p.Replicas, p.Removing) {
+		d.fail("reassignment of others than the replicas")
+	}
 }
 
 func (d *decoder) node() *Node {

@@ -229,6 +229,12 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 		change.LeaderEpoch, change.PartitionEpoch = Epoch(lineArgs{"n": le}.int("n")), Epoch(lineArgs{"n": pe}.int("n"))
 		change.ISR = registrations(a["isr"])
 		return &AlterPartition{Changes: []ISRChange{change}}
+	case "reassign": // reassign id=a n=0 to=1,2 keep=yes; to=- cancels
+		r := Reassignment{Topic: testID(a["id"]), Number: int32(a.int("n")), Replicas: nodes(a["to"]), KeepFactor: a["keep"] == "yes"}
+		if a["to"] == "-" {
+			r.Replicas, r.Cancel = nil, true
+		}
+		return &ReassignPartitions{Changes: []Reassignment{r}}
 	case "quota": // quota user=a client=* set=producer_byte_rate:1024 remove=consumer_byte_rate
 		var e QuotaEntity
 		for k, n := range map[string]*QuotaName{"user": &e.User, "client": &e.ClientID, "ip": &e.IP} {
@@ -328,6 +334,9 @@ func show(i *Image) string {
 			fmt.Fprintf(&b, "  %d replicas %v isr %v leader %d epoch %d/%d", p.Number, p.Replicas, p.ISR, p.Leader, p.LeaderEpoch, p.PartitionEpoch)
 			if len(p.Offline) > 0 {
 				fmt.Fprintf(&b, " offline %v", p.Offline)
+			}
+			if p.Reassigning() {
+				fmt.Fprintf(&b, " adding %v removing %v", p.Adding, p.Removing)
 			}
 			b.WriteString("\n")
 		}

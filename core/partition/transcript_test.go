@@ -162,6 +162,11 @@ func (s *script) step(line string) {
 		if args["isr"] != "" {
 			s.state.ISR = ids(args["isr"])
 		}
+		for k, list := range map[string]*[]metadata.NodeID{"replicas": &s.state.Replicas, "adding": &s.state.Adding, "removing": &s.state.Removing} {
+			if v, ok := args[k]; ok {
+				*list = ids(strings.Trim(v, "-"))
+			}
+		}
 		s.state.Leader = metadata.NodeID(num("leader", int64(s.state.Leader)))
 		s.state.LeaderEpoch = metadata.Epoch(num("epoch", int64(s.state.LeaderEpoch)))
 		s.min = int(num("min", int64(s.min)))

@@ -112,7 +112,16 @@ func (s *Set) remove(name string, r *removal) {
 // bury renames a folder for its removal after a delay.
 func (s *Set) bury(name string, id metadata.TopicID, delay time.Duration) error {
 	// The longest topic names leave no room for a suffix.
-	to := path.Join(s.o.Dir, name[:min(len(name), 180)]+"."+strings.ReplaceAll(id.String(), "-", "")+graveSuffix)
+	begin := path.Join(s.o.Dir, name[:min(len(name), 180)]+"."+strings.ReplaceAll(id.String(), "-", ""))
+	to := begin + graveSuffix
+	for n := 1; ; n++ { // a replica may be moved away again before the last one's folder is gone
+		if _, err := s.o.FS.Stat(to); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+		to = fmt.Sprintf("%s.%d%s", begin, n, graveSuffix)
+	}
 	if err := s.o.FS.Rename(path.Join(s.o.Dir, name), to); err != nil {
 		return err
 	}

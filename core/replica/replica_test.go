@@ -325,6 +325,98 @@ func TestCrashedDeletionIsFinished(t *testing.T) {
 	}
 }
 
+func (h *house) reassign(topic string, nodes ...metadata.NodeID) {
+	h.t.Helper()
+	if r := h.apply(&metadata.ReassignPartitions{Changes: []metadata.Reassignment{{Topic: h.image.Topics[topic].ID, Replicas: nodes}}}); r.Errs[0] != nil {
+		h.t.Fatal(r.Errs[0])
+	}
+}
+
+func (h *house) inSync(topic string, nodes ...metadata.NodeID) {
+	h.t.Helper()
+	p := h.image.Partition(topic, 0)
+	c := metadata.ISRChange{Topic: p.TopicID, Leader: p.Leader, NodeEpoch: h.image.Nodes[p.Leader].Epoch, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch}
+	for _, n := range nodes {
+		c.ISR = append(c.ISR, metadata.ISRMember{ID: n, Epoch: h.image.Nodes[n].Epoch})
+	}
+	if r := h.apply(&metadata.AlterPartition{Changes: []metadata.ISRChange{c}}); r.Errs[0] != nil {
+		h.t.Fatal(r.Errs[0])
+	}
+}
+
+// A replica that is moved away keeps its records until all who stay have them; then they go as a deleted topic's do. It may
+// come back while the last ones are still there, again and again.
+func TestMovedReplicasArePutAway(t *testing.T) {
+	h := newHouse(t, vfs.NewMemory())
+	h.start()
+	h.create("a", 1)
+	for round := range 3 {
+		h.append("a", 0, "x", "y")
+		h.reassign("a", 2)
+		h.finishRemovals()
+		if h.end("a", 0) != 2 {
+			t.Fatal("the records are gone before they are elsewhere")
+		}
+		h.inSync("a", 1, 2)
+		if _, err := h.Partition("a", 0); !errors.Is(err, ErrElsewhere) {
+			t.Fatal(err)
+		}
+		if round == 1 {
+			h.finishRemovals()
+		}
+		// Back: it begins with nothing, whatever lies there still.
+		h.reassign("a", 1)
+		if end := h.end("a", 0); end != 0 {
+			t.Fatalf("round %d: it begins at %d", round, end)
+		}
+		h.inSync("a", 1, 2)
+		if p, err := h.Partition("a", 0); err != nil {
+			t.Fatal(err)
+		} else if leading, _ := p.Leader(); !leading {
+			t.Fatal("it does not lead")
+		}
+	}
+	graves := h.ls("/data/log")
+	if len(graves) != 3 || slices.ContainsFunc(graves, func(name string) bool { return !strings.HasSuffix(name, graveSuffix) }) {
+		t.Error(graves)
+	}
+	h.append("a", 0, "z")
+	h.now = h.now.Add(time.Hour)
+	h.removeDue()
+	if got := h.ls("/data/log"); !slices.Equal(got, []string{"a-0"}) || h.end("a", 0) != 1 {
+		t.Error(got)
+	}
+	if strings.Contains(h.log.String(), "level=ERROR") || len(h.ls("/data/quarantine")) > 0 {
+		t.Error(h.log.String(), h.ls("/data/quarantine"))
+	}
+}
+
+// A replica that was moved away while its node was down is put away at the start: the metadata has the partition, and not here.
+func TestMovedAwayWhileDown(t *testing.T) {
+	h := newHouse(t, vfs.NewMemory())
+	h.create("a", 1)
+	h.create("b", 1)
+	h.start()
+	h.append("a", 0, "x")
+	h.append("b", 0, "x")
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.Set = nil
+	h.reassign("a", 2)
+	h.inSync("a", 1, 2)
+	h.reassign("b", 2) // not yet
+	h.open()
+	h.start()
+	got := h.ls("/data/log")
+	if len(got) != 2 || !strings.HasPrefix(got[0], "a-0.") || !strings.HasSuffix(got[0], graveSuffix) || got[1] != "b-0" || len(h.ls("/data/quarantine")) > 0 {
+		t.Error(got, h.ls("/data/quarantine"))
+	}
+	if h.end("b", 0) != 1 {
+		t.Error("a record of a replica that is to go, and has not gone, is lost")
+	}
+}
+
 // A topic that is gone without a deletion (a metadata snapshot from elsewhere) keeps its records.
 func TestTopicGoneWithoutADeletionIsSetAside(t *testing.T) {
 	h := newHouse(t, vfs.NewMemory())

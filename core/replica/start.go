@@ -65,6 +65,9 @@ func (s *Set) sort(e fs.DirEntry, image *metadata.Image) (*metadata.Partition, e
 	case err == nil && slices.Contains(image.Deleted, id):
 		// The deletion was agreed; a crash came before the folder was renamed.
 		return nil, s.bury(name, id, time.Minute)
+	case err == nil && p != nil && id == p.TopicID:
+		// All who stay have the records: it was moved elsewhere while this node was down.
+		return nil, s.bury(name, id, time.Minute)
 	case err == nil && p != nil:
 		return nil, s.setAside(name, "it belongs to topic id "+id.String()+", which is not "+topic+" now")
 	case errors.Is(err, fs.ErrNotExist):

@@ -70,6 +70,8 @@ var table = []api{
 	{key: kmsg.DescribeClientQuotas, min: 0, max: 1, handle: (*Server).describeClientQuotas},
 	{key: kmsg.AlterClientQuotas, min: 0, max: 1, handle: (*Server).alterClientQuotas},
 	{key: kmsg.ElectLeaders, min: 0, max: 2, handle: (*Server).electLeaders},
+	{key: kmsg.AlterPartitionAssignments, min: 0, max: 1, handle: (*Server).alterPartitionReassignments},
+	{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: (*Server).listPartitionReassignments},
 	{key: kmsg.DescribeQuorum, min: 0, max: 2, handle: (*Server).describeQuorum},
 	{key: kmsg.DescribeProducers, min: 0, max: 0, handle: (*Server).describeProducers},
 	{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: (*Server).describeTopicPartitions},
@@ -85,7 +87,6 @@ var table = []api{
 	{key: kmsg.DeleteACLs, min: 1, max: 3, handle: (*Server).deleteACLs},
 
 	// What tools and consoles ask for, of which there is little to tell.
-	{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: (*Server).listPartitionReassignments},
 	{key: kmsg.ListConfigResources, min: 0, max: 1, handle: (*Server).listConfigResources},
 
 	// Groups and transactions.

@@ -423,6 +423,12 @@ func securityScenario(s *side) {
 		ask("twice", t, 0, []int32{1, 1})
 		ask("nowhere", t, 0, []int32{})
 		ask("unknown partition", t, 9, []int32{1})
+		if v >= 1 {
+			for _, to := range [][]int32{{1}, {1, 1}, {}} {
+				s.do(fmt.Sprintf("as many as before, %v", to), kmsg.AlterPartitionAssignments, v, M{"TimeoutMillis": 5000, "AllowReplicationFactorChange": false,
+					"Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Replicas": to}}}}})
+			}
+		}
 		ask("unknown topic", s.n("nope"), 0, []int32{1})
 	})
 }

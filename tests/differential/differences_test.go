@@ -211,7 +211,7 @@ var differences = []known{
 		why: "a name that is not known is a mistake (Kafka keeps it)"},
 	{scenario: "api versions|empty bodies", shape: "ApiVersions.ApiKeys(3[489])|ApiVersions.ApiKeys(4[015])|ApiVersions.ApiKeys(57)|ApiVersions.ApiKeys(64)|ApiVersions.ApiKeys(7[6-9])|ApiVersions.ApiKeys(8[013-9])|ApiVersions.ApiKeys(9[0-4])", kafka: "there", forebay: "absent",
 		api: "ApiVersions", what: "keys that are not served; docs/protocol.md has those that are",
-		why: "not yet: moving replicas (AlterPartitionReassignments, AlterReplicaLogDirs), delegation tokens, UpdateFeatures, UnregisterBroker, AddRaftVoter, RemoveRaftVoter, UnregisterController, share groups (KIP-932), Streams groups (KIP-1071)", gap: true},
+		why: "not yet: moving replicas between directories (AlterReplicaLogDirs), delegation tokens, UpdateFeatures, UnregisterBroker, AddRaftVoter, RemoveRaftVoter, UnregisterController, share groups (KIP-932), Streams groups (KIP-1071)", gap: true},
 	{scenario: "api versions|empty bodies", shape: "ApiVersions.*Features(eligible.leader.replicas.version)|ApiVersions.*Features(share.version)|ApiVersions.*Features(streams.version)|ApiVersions.*Features(kraft.version)", kafka: "there", forebay: "absent",
 		api: "ApiVersions", what: "the features eligible.leader.replicas.version, share.version, streams.version and kraft.version",
 		why: "not yet: there is nothing behind them here", gap: true},
