@@ -188,12 +188,18 @@ func pause(ctx context.Context, d time.Duration) {
 // load is a cluster with two plain producers, a transactional one and a committing group on it.
 func load(t *testing.T) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop func()) {
 	t.Helper()
+	return loadOn(t, 3)
+}
+
+// loadOn is load with so many replicas.
+func loadOn(t *testing.T, replicas int16) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop func()) {
+	t.Helper()
 	t.Logf("seed %d", *seed)
 	nodes = node.NewCluster(t, 3)
 	start(t, nodes)
 	admin = kadm.NewClient(client(t, nodes))
 	ctx, cancel := context.WithCancel(context.Background())
-	if _, err := admin.CreateTopics(ctx, partitions, 3, nil, "numbers", "txn"); err != nil {
+	if _, err := admin.CreateTopics(ctx, partitions, replicas, nil, "numbers", "txn"); err != nil {
 		t.Fatal(err)
 	}
 	l = &ledger{acked: map[string]map[int64]place{}}
@@ -213,7 +219,7 @@ func load(t *testing.T) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop
 	}
 	t.Cleanup(stop)
 	within(t, 30*time.Second, "acknowledgements", func() bool { return l.count() > 200 })
-	within(t, 30*time.Second, "three replicas in sync", func() bool { return inSync(admin, "numbers", 3) })
+	within(t, 30*time.Second, "all replicas in sync", func() bool { return inSync(admin, "numbers", int(replicas)) })
 	return nodes, admin, l, stop
 }
 
