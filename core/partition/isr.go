@@ -59,6 +59,13 @@ func (p *Partition) forgetLocked(state *metadata.Partition) {
 	}
 }
 
+// replicates says whether a node follows this leader.
+func (p *Partition) replicates(n metadata.NodeID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return n != p.node && slices.Contains(p.mu.state.Replicas, n)
+}
+
 // fetched notes that a follower has everything below an offset.
 func (p *Partition) fetched(r *ReadRequest) {
 	p.mu.Lock()

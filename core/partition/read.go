@@ -42,6 +42,13 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	if _, err := p.check(r.Epoch); err != nil {
 		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
 	}
+	if r.Replica >= 0 && !p.replicates(r.Replica) {
+		err := ErrNotLeader
+		if r.Epoch != AnyEpoch {
+			err = ErrUnknownEpoch // a newer Image may have it as a replica: it tries again
+		}
+		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
+	}
 	if r.Replica >= 0 && r.LastEpoch < 0 {
 		p.fetched(&r)
 	}
@@ -135,20 +142,33 @@ const (
 	LatestTiered  int64 = -5 // KIP-1005
 )
 
+// Bound is how far into a log somebody sees.
+type Bound int8
+
+// What bounds consumers, by their isolation level, and what bounds others.
+const (
+	ToWatermark Bound = iota
+	ToStable
+	ToEnd
+)
+
 // ListOffset finds an offset by time or by Kafka's special timestamps (-1 latest,
-// -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered); committed bounds it by the last stable offset.
+// -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered), below bound.
 // Offset -1 means that there is none.
-func (p *Partition) ListOffset(ts int64, epoch int32, committed bool) (offset, timestamp int64, leaderEpoch int32, err error) {
+func (p *Partition) ListOffset(ts int64, epoch int32, bound Bound) (offset, timestamp int64, leaderEpoch int32, err error) {
 	t, err := p.check(epoch)
 	if err != nil {
 		return -1, -1, -1, err
 	}
 	limit := p.hw.Load()
-	if committed {
+	switch bound {
+	case ToStable:
 		limit = p.log.LastStable(limit)
+	case ToEnd:
+		limit = p.log.EndOffset()
 	}
 	switch {
-	case ts == Latest && p.hw.Load() < t.start:
+	case ts == Latest && bound != ToEnd && p.hw.Load() < t.start:
 		return -1, -1, -1, ErrNotYet // invariant 3: the leader before may have told more
 	case ts == Latest:
 		return limit, -1, t.epoch, nil

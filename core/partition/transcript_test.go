@@ -200,7 +200,11 @@ func (s *script) step(line string) {
 		}
 		r.Slice.Release()
 	case "list":
-		o, ts, e, err := s.p.ListOffset(num("ts", -1), int32(num("epoch", -1)), args["committed"] == "yes")
+		bound := ToWatermark
+		if args["committed"] == "yes" {
+			bound = ToStable
+		}
+		o, ts, e, err := s.p.ListOffset(num("ts", -1), int32(num("epoch", -1)), bound)
 		s.say("offset %d ts %d epoch %d %v", o, ts, e, err)
 	case "deletebefore":
 		start, err := s.p.DeleteBefore(num("offset", -1))

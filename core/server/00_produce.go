@@ -17,6 +17,7 @@ import (
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/record"
+	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/core/txn"
 	"github.com/forebayhub/forebay/core/wire"
 )
@@ -171,13 +172,19 @@ func (p *produced) parse(version int16, body []byte, img *metadata.Image) (tid *
 	return tid, timeout, r.Complete()
 }
 
-// arrayLen reads an array's length; null is empty. Each element takes at least
+// arrayLen reads an array's length. No array of Produce or Fetch may be null. Each element takes at least
 // one byte, so it is bounded by what is there.
 func arrayLen(r *kbin.Reader, flexible bool) int32 {
+	var n int32
 	if flexible {
-		return r.CompactArrayLen()
+		n = r.CompactArrayLen()
+	} else {
+		n = r.ArrayLen()
 	}
-	return r.ArrayLen()
+	if n < 0 {
+		r.Span(-1) // r is not Ok any more
+	}
+	return n
 }
 
 // topicName reads a name and gives the Image's copy of it when there is one.
@@ -202,6 +209,7 @@ func (s *Server) check(p *produced, tid *string, who *asker) {
 	for _, t := range p.topics {
 		for i := t.from; i < t.to; i++ {
 			part := &p.parts[i]
+			part.appended.LogStart = -1
 			part.err = s.checkPart(p, part, t, tid, who)
 		}
 	}
@@ -220,12 +228,19 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 	if controller.Internal(t.name) && p.h.ClientID != adminClientID {
 		return refuse(kerr.InvalidTopicException, "an internal topic is not for clients to write to")
 	}
+	found, lookup := s.d.Replicas.Partition(t.name, part.number)
+	if errors.Is(lookup, replica.ErrUnknown) {
+		return lookup
+	}
 	// Kafka's ProduceRequest.validateRecords: one batch of the current format. The CRC and what lies
 	// inside are commitlog's to check.
 	if len(part.records) == 0 {
 		return refuse(kerr.InvalidRecord, "a produce request must have at least one record batch for each partition")
 	}
 	batch, err := record.Parse(part.records)
+	if lookup == nil && (err != nil || batch.BaseOffset != 0) && batch.Magic == record.Magic && batch.Size() == len(part.records) {
+		part.appended.LogStart = found.Log().StartOffset() // in Kafka it is the log that refuses such a batch
+	}
 	switch {
 	case err != nil:
 		return refuse(kerr.InvalidRecord, err.Error())
@@ -245,8 +260,8 @@ func (s *Server) checkPart(p *produced, part *producedPart, t producedTopic, tid
 		}
 		part.producerID, part.prodEpoch, part.sequence = batch.ProducerID, batch.ProducerEpoch, batch.BaseSequence
 	}
-	part.p, err = s.d.Replicas.Partition(t.name, part.number)
-	return err
+	part.p = found
+	return lookup
 }
 
 // guardTxn asks the transaction coordinator about partitions on which the
@@ -331,6 +346,12 @@ func (s *Server) appendAll(p *produced) (waits bool) {
 		part := &p.parts[i]
 		if part.err == nil {
 			part.appended, part.err = part.p.AppendGuarded(part.records, partition.AnyEpoch, part.guard, p.acks == -1)
+			if part.err != nil {
+				part.appended.LogStart = -1
+				if tellsStart(part.err) {
+					part.appended.LogStart = part.p.Log().StartOffset()
+				}
+			}
 		}
 		part.records = nil
 		if part.err != nil {
@@ -355,6 +376,17 @@ func (s *Server) appendAll(p *produced) (waits bool) {
 	defer p.mu.Unlock()
 	p.left--
 	return p.left > 0
+}
+
+// tellsStart says whether the log's start goes with an error of an append: with all but those that Kafka's
+// ReplicaManager.appendToLocalLog expects.
+func tellsStart(err error) bool {
+	switch codeOf(err) {
+	case kerr.UnknownTopicOrPartition.Code, kerr.NotLeaderForPartition.Code, kerr.MessageTooLarge.Code, kerr.RecordListTooLarge.Code,
+		kerr.CorruptMessage.Code, kerr.KafkaStorageError.Code:
+		return false
+	}
+	return true
 }
 
 // ack is called once per partition, from any goroutine.
@@ -450,7 +482,7 @@ func appendProducedPart(dst []byte, v int16, part *producedPart, code int16) []b
 	flexible := v >= 9
 	a := part.appended
 	if code != 0 {
-		a = commitlog.Appended{Base: -1, AppendTime: -1, LogStart: -1}
+		a.Base, a.AppendTime = -1, -1
 	}
 	dst = kbin.AppendInt32(dst, part.number)
 	dst = kbin.AppendInt16(dst, code)

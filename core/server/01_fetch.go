@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -26,11 +27,12 @@ type fetching struct {
 	maxWait   time.Duration
 	minBytes  int
 	maxBytes  int
-	committed bool
+	isolation int8 // 0 uncommitted, 1 committed; others are refused
 	sessionID int32
 	epoch     int32 // of the session
 	targets   []fetchTarget
 	forgotten []fetchKey
+	at        map[fetchKey]int // of once
 
 	parts  []fetchPart
 	bytes  int  // read by the last pass
@@ -91,9 +93,7 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 		defer session.end()
 	}
 	f.maxBytes = min(f.maxBytes, int(c.s.d.MaxFetchBytes))
-	if f.replica == c.s.d.NodeID || img.Nodes[f.replica] == nil {
-		f.replica = -1 // whoever it is, it is no follower: it sees what consumers see
-	}
+	f.replica = max(f.replica, -1) // -2, Kafka's debugging consumer, sees what consumers see
 	metered := img.Quotas != nil && f.replica < 0
 	if metered {
 		f.maxBytes = c.fetchable(img.Quotas, f)
@@ -107,6 +107,14 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 		}
 		return who.may(auth.Read, auth.Topic, topic)
 	})
+	if f.isolation > readCommitted || f.isolation < 0 {
+		if f.refuse() {
+			if session != nil {
+				session.spared()
+			}
+			return c.replyFetch(f, nil, kerr.UnknownServerError.Code)
+		}
+	}
 	f.readAll()
 	var took time.Duration
 	if metered {
@@ -135,7 +143,7 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 	}
 	f.maxWait = time.Duration(r.Int32()) * time.Millisecond
 	f.minBytes, f.maxBytes = int(r.Int32()), int(r.Int32())
-	f.committed = r.Int8() == 1
+	f.isolation = r.Int8()
 	f.sessionID, f.epoch = 0, sessionNone
 	if v >= 7 {
 		f.sessionID, f.epoch = r.Int32(), r.Int32()
@@ -180,6 +188,27 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 	return r.Complete()
 }
 
+// once leaves each partition where it was named first, as it was named last. Like Kafka's FetchRequest.fetchData.
+func (f *fetching) once() {
+	if len(f.targets) < 2 {
+		return
+	}
+	if f.at == nil {
+		f.at = map[fetchKey]int{}
+	}
+	clear(f.at)
+	kept := f.targets[:0]
+	for _, t := range f.targets {
+		if i, again := f.at[t.fetchKey]; again {
+			kept[i] = t
+			continue
+		}
+		f.at[t.fetchKey] = len(kept)
+		kept = append(kept, t)
+	}
+	f.targets = kept
+}
+
 func fetchTopic(r *kbin.Reader, v int16, img *metadata.Image) (key fetchKey) {
 	if v >= 13 {
 		key.id = r.Uuid()
@@ -193,7 +222,7 @@ func fetchPartition(r *kbin.Reader, v int16, key fetchKey) fetchTarget {
 	key.number = r.Int32()
 	t := fetchTarget{fetchKey: key, leaderEpoch: partition.AnyEpoch, lastEpoch: -1}
 	if v >= 9 {
-		t.leaderEpoch = r.Int32()
+		t.leaderEpoch = max(r.Int32(), partition.AnyEpoch)
 	}
 	t.offset = r.Int64()
 	if v >= 12 {
@@ -234,6 +263,22 @@ func (f *fetching) find(s *Server, img *metadata.Image, may func(topic string) b
 	}
 }
 
+// refuse makes f a refusal of all that the request names, unless there is an error of every partition already. Since
+// version 13 the code of the whole is enough.
+func (f *fetching) refuse() bool {
+	if !slices.ContainsFunc(f.parts, func(p fetchPart) bool { return p.err == nil }) {
+		return false
+	}
+	clear(f.parts)
+	f.parts = f.parts[:0]
+	if f.h.Version < 13 {
+		for _, t := range f.targets {
+			f.parts = append(f.parts, fetchPart{want: t, err: kerr.UnknownServerError})
+		}
+	}
+	return true
+}
+
 // readAll reads every partition, in order, until maxBytes are found. The first
 // that has anything gives at least one batch, however large, or a client with
 // a small limit would never get on (KIP-74).
@@ -253,7 +298,7 @@ func (f *fetching) readAll() {
 			LastEpoch: part.want.lastEpoch,
 			MaxBytes:  max(0, min(int(part.want.maxBytes), f.maxBytes-f.bytes)),
 			MinOne:    f.bytes == 0,
-			Committed: f.committed,
+			Committed: f.isolation == readCommitted,
 			Replica:   f.replica,
 			NodeEpoch: f.nodeEpoch,
 		})
@@ -313,7 +358,7 @@ func (f *fetching) release() {
 	clear(f.cuts)
 	f.parts, f.cuts = f.parts[:0], f.cuts[:0]
 	if cap(f.parts) > 4096 { // one large request is not paid for by the connection for ever
-		f.parts, f.cuts, f.targets = nil, nil, nil
+		f.parts, f.cuts, f.targets, f.at = nil, nil, nil, nil
 	}
 }
 
@@ -328,6 +373,9 @@ func (c *conn) replyFetch(f *fetching, session *fetchSession, code int16) error 
 	case session != nil:
 		id = session.settle(f)
 	default:
+		if code == kerr.UnknownServerError.Code {
+			id = f.sessionID
+		}
 		for i := range f.parts {
 			f.parts[i].tell = true
 		}
@@ -391,7 +439,9 @@ func (c *conn) appendFetchResponse(dst []byte, f *fetching, sessionID int32, cod
 				}
 				if agreed := img.Partition(part.name, part.want.number); agreed != nil && agreed.Leader >= 0 {
 					leader, epoch = agreed.Leader, int32(agreed.LeaderEpoch)
-					endpoints = append(endpoints, leader)
+					if f.replica < 0 { // followers know where the others are
+						endpoints = append(endpoints, leader)
+					}
 				}
 			}
 			var more int
@@ -461,7 +511,7 @@ func (c *conn) appendFetchPart(dst []byte, f *fetching, part *fetchPart, leader 
 		dst = kbin.AppendInt64(dst, res.LogStart)
 	}
 	switch {
-	case !f.committed || code != 0:
+	case f.isolation != readCommitted || code != 0:
 		if flexible {
 			dst = append(dst, 0) // null
 		} else {

@@ -18,6 +18,14 @@ const maxDescribedPartitions = 2000
 func (s *Server) describeTopicPartitions(r *request) kmsg.Response {
 	req := r.body.(*kmsg.DescribeTopicPartitionsRequest)
 	resp := kmsg.NewPtrDescribeTopicPartitionsResponse()
+	if badCursor(req) {
+		for _, t := range req.Topics {
+			out := kmsg.NewDescribeTopicPartitionsResponseTopic()
+			out.Topic, out.ErrorCode, out.AuthorizedOperations = &t.Topic, kerr.InvalidRequest.Code, opsUnknown
+			resp.Topics = append(resp.Topics, out)
+		}
+		return resp
+	}
 	img := s.d.Controller.Image()
 	var names []string
 	for _, t := range req.Topics {
@@ -59,6 +67,13 @@ func (s *Server) describeTopicPartitions(r *request) kmsg.Response {
 	return resp
 }
 
+// badCursor says that a page cannot begin there. Like Kafka's DescribeTopicPartitionsRequestHandler.
+func badCursor(req *kmsg.DescribeTopicPartitionsRequest) bool {
+	cur := req.Cursor
+	return cur != nil && (cur.Partition < 0 || len(req.Topics) > 0 &&
+		!slices.ContainsFunc(req.Topics, func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return t.Topic == cur.Topic }))
+}
+
 func nextPage(topic string, partition int32) *kmsg.DescribeTopicPartitionsResponseNextCursor {
 	c := kmsg.NewDescribeTopicPartitionsResponseNextCursor()
 	c.Topic, c.Partition = topic, partition
@@ -67,7 +82,7 @@ func nextPage(topic string, partition int32) *kmsg.DescribeTopicPartitionsRespon
 
 func unknownTopic(name string) kmsg.DescribeTopicPartitionsResponseTopic {
 	out := kmsg.NewDescribeTopicPartitionsResponseTopic()
-	out.Topic, out.AuthorizedOperations = &name, opsUnknown
+	out.Topic, out.AuthorizedOperations = &name, opsTopic
 	out.ErrorCode = kerr.UnknownTopicOrPartition.Code
 	if metadata.ValidateTopicName(name) != nil {
 		out.ErrorCode = kerr.InvalidTopicException.Code

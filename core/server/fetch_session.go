@@ -106,6 +106,7 @@ func (c *fetchSessions) begin(f *fetching) (*fetchSession, int16) {
 
 // beginFull starts over: what session there was is closed.
 func (c *fetchSessions) beginFull(f *fetching) *fetchSession {
+	f.once()
 	for _, t := range f.targets {
 		f.parts = append(f.parts, fetchPart{want: t})
 	}
@@ -116,7 +117,7 @@ func (c *fetchSessions) beginFull(f *fetching) *fetchSession {
 		}
 		c.mu.Unlock()
 	}
-	if f.epoch == sessionNone || f.h.Version < 7 || len(f.targets) == 0 {
+	if f.epoch == sessionNone || f.h.Version < 7 {
 		return nil
 	}
 	c.mu.Lock()

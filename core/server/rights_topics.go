@@ -72,6 +72,9 @@ func metadataRights(s *Server, r *request) (kmsg.Response, func(kmsg.Response)) 
 
 func describeTopicPartitionsRights(s *Server, r *request) (kmsg.Response, func(kmsg.Response)) {
 	req := r.body.(*kmsg.DescribeTopicPartitionsRequest)
+	if badCursor(req) {
+		return nil, nil // it is refused as a whole
+	}
 	all := len(req.Topics) == 0
 	if all {
 		for _, name := range slices.Sorted(maps.Keys(s.d.Controller.Image().Topics)) {
@@ -84,6 +87,10 @@ func describeTopicPartitionsRights(s *Server, r *request) (kmsg.Response, func(k
 		return r.may(auth.Describe, auth.Topic, t.Topic)
 	})
 	req.Topics = yes
+	if badCursor(req) { // its topic may not be described, or is gone: the page begins after it
+		req.Topics = slices.DeleteFunc(req.Topics, func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return t.Topic < req.Cursor.Topic })
+		req.Cursor = nil
+	}
 	amend := func(resp kmsg.Response) {
 		d := resp.(*kmsg.DescribeTopicPartitionsResponse)
 		for i := range d.Topics {
@@ -100,7 +107,7 @@ func describeTopicPartitionsRights(s *Server, r *request) (kmsg.Response, func(k
 			d.Topics = append(d.Topics, out)
 		}
 	}
-	if len(yes) == 0 { // the handler takes none for all
+	if len(req.Topics) == 0 { // the handler takes none for all
 		resp := kmsg.NewPtrDescribeTopicPartitionsResponse()
 		amend(resp)
 		return resp, nil

@@ -3,6 +3,7 @@ package differential
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -254,7 +255,14 @@ func fetchScenario(s *side) {
 		ask("min bytes 0 at the end", with(at(15), M{"MinBytes": 0}))
 		ask("min bytes large", with(at(0), M{"MinBytes": 1 << 20}))
 		ask("committed", with(at(0), M{"IsolationLevel": 1}))
-		ask("isolation level 2", with(at(0), M{"IsolationLevel": 2}))
+		for _, level := range []int{2, -1, 127} {
+			ask(fmt.Sprintf("isolation level %d", level), with(at(0), M{"IsolationLevel": level}))
+			ask(fmt.Sprintf("isolation level %d, unknown topic", level), with(s.get(s.n("nope"), 0, 0), M{"IsolationLevel": level}))
+			ask(fmt.Sprintf("isolation level %d, no topics", level), with(at(0), M{"IsolationLevel": level, "Topics": L{}}))
+			mixed := with(at(0), M{"IsolationLevel": level})
+			mixed["Topics"] = append(slices.Clone(mixed["Topics"].(L)), s.get(gone, 7, 0)["Topics"].(L)...)
+			ask(fmt.Sprintf("isolation level %d, a partition and an unknown one", level), mixed)
+		}
 		ask("unknown topic", s.get(s.n("nope"), 0, 0))
 		ask("unknown partition", s.get(t, unknownPartition, 0))
 		ask("below the log's start", s.get(gone, 0, 3))
@@ -265,12 +273,21 @@ func fetchScenario(s *side) {
 		ask("last fetched epoch right", withPartition(at(4), M{"LastFetchedEpoch": 0}))
 		ask("last fetched epoch of the future", withPartition(at(4), M{"LastFetchedEpoch": 100}))
 		ask("last fetched epoch, offset beyond", withPartition(at(100), M{"LastFetchedEpoch": 0}))
-		if v < 15 {
-			ask("a replica that is not registered", with(at(0), M{"ReplicaID": 77}))
-		} else {
-			ask("a replica that is not registered", with(at(0), M{"ReplicaState": M{"ID": 77, "Epoch": 5}}))
+		as := func(id int32, epoch int64) M {
+			if v < 15 {
+				return M{"ReplicaID": id}
+			}
+			return M{"ReplicaState": M{"ID": id, "Epoch": epoch}}
 		}
-		ask("the debugging consumer", with(at(0), M{"ReplicaID": -2}))
+		for _, id := range []int32{77, 1, -2, -3, 1 << 30} { // 1 is the node itself
+			ask(fmt.Sprintf("replica %d", id), with(at(0), as(id, 5)))
+			ask(fmt.Sprintf("replica %d, no epoch", id), with(at(0), as(id, -1)))
+			ask(fmt.Sprintf("replica %d, leader epoch", id), with(withPartition(at(0), M{"CurrentLeaderEpoch": 0}), as(id, 5)))
+			ask(fmt.Sprintf("replica %d, leader epoch of the future", id), with(withPartition(at(0), M{"CurrentLeaderEpoch": 9}), as(id, 5)))
+			ask(fmt.Sprintf("replica %d, last fetched epoch", id), with(withPartition(at(0), M{"LastFetchedEpoch": 0}), as(id, 5)))
+			ask(fmt.Sprintf("replica %d, unknown topic", id), with(s.get(s.n("nope"), 0, 0), as(id, 5)))
+			ask(fmt.Sprintf("replica %d, isolation level 2", id), with(with(at(0), as(id, 5)), M{"IsolationLevel": 2}))
+		}
 		two := with(at(0), M{"MaxBytes": 1500})
 		part := two["Topics"].(L)[0].(M)["Partitions"].(L)[0].(M)
 		two["Topics"].(L)[0].(M)["Partitions"] = L{part, with(part, M{"Partition": 1}), with(part, M{"Partition": 42})}
@@ -280,6 +297,23 @@ func fetchScenario(s *side) {
 		p := twice["Topics"].(L)[0].(M)["Partitions"].(L)[0].(M)
 		twice["Topics"].(L)[0].(M)["Partitions"] = L{p, p}
 		ask("a partition twice", twice)
+		twice["Topics"].(L)[0].(M)["Partitions"] = L{p, with(p, M{"Partition": 1}), with(p, M{"FetchOffset": 12})}
+		ask("a partition twice, elsewhere", twice)
+		first := twice["Topics"].(L)[0].(M)
+		twice["Topics"] = L{with(first, M{"Partitions": L{p}}), s.get(gone, 0, 7)["Topics"].(L)[0], with(first, M{"Partitions": L{with(p, M{"FetchOffset": 13})}})}
+		ask("a topic twice", twice)
+		twice["Topics"] = L{with(first, M{"Partitions": L{p}}), s.get(gone, 0, 7)["Topics"].(L)[0], with(first, M{"Partitions": L{with(p, M{"Partition": 1})}})}
+		ask("a topic twice, other partitions", twice)
+		ask("no partitions", with(at(0), M{"Topics": L{with(first, M{"Partitions": L{}})}}))
+		ask("max wait -1", with(at(15), M{"MaxWaitMillis": -1}))
+		ask("min bytes -1", with(at(15), M{"MinBytes": -1}))
+		ask("max bytes -1", with(at(0), M{"MaxBytes": -1}))
+		ask("max bytes of a partition -1", withPartition(at(0), M{"PartitionMaxBytes": -1}))
+		ask("leader epoch -2", withPartition(at(0), M{"CurrentLeaderEpoch": -2}))
+		ask("last fetched epoch -2", withPartition(at(0), M{"LastFetchedEpoch": -2}))
+		ask("a log start", withPartition(at(0), M{"LogStartOffset": 3}))
+		ask("partition -1", s.get(t, -1, 0))
+		ask("a rack", with(at(0), M{"Rack": "r"}))
 		if v >= 13 {
 			m := at(0)
 			m["Topics"].(L)[0].(M)["TopicID"] = nobody
@@ -312,10 +346,21 @@ func fetchScenario(s *side) {
 		ask("session: still there", in(12, none))
 		ask("session: epoch of the past", in(3, none))
 		ask("session: unknown id", with(in(1, none), M{"SessionID": 123456789}))
+		ask("session: an isolation level that is none", in(13, with(none, M{"IsolationLevel": 2})))
+		ask("session: it is over", in(14, none))
+		ask("session: a partition twice", in(15, twice))
 		ask("session: closed", in(-1, at(15)))
-		ask("session: after its close", in(13, none))
+		ask("session: after its close", in(16, none))
 		ask("session: id 0 with an epoch", with(none, M{"SessionID": 0, "SessionEpoch": 5}))
-		ask("session: new, with nothing", with(none, M{"SessionEpoch": 0}))
+		r = ask("session: new, with nothing", with(none, M{"SessionEpoch": 0}))
+		ask("session: more than nothing", in(1, at(12)))
+		ask("session: on from nothing", in(2, none))
+		ask("session: closed by a new one", in(0, at(14)))
+		r = ask("session: a partition twice, new", with(twice, M{"SessionEpoch": 0}))
+		ask("session: a partition twice, on", in(1, none))
+		ask("session: epoch -2", in(-2, none))
+		ask("session: epoch -5", with(none, M{"SessionEpoch": -5}))
+		ask("session: isolation level 2, new", with(at(0), M{"SessionEpoch": 0, "IsolationLevel": 2}))
 	})
 }
 
@@ -359,7 +404,24 @@ func listOffsetsScenario(s *side) {
 		ask("leader epoch", t, 0, -1, M{"CurrentLeaderEpoch": 0})
 		ask("leader epoch of the future", t, 0, -1, M{"CurrentLeaderEpoch": 50})
 		s.do("committed", kmsg.ListOffsets, v, M{"ReplicaID": -1, "IsolationLevel": 1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
-		s.do("isolation level 7", kmsg.ListOffsets, v, M{"ReplicaID": -1, "IsolationLevel": 7, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+		for _, level := range []int{7, 2, -1} {
+			s.do(fmt.Sprintf("isolation level %d", level), kmsg.ListOffsets, v, M{"ReplicaID": -1, "IsolationLevel": level, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+			s.do(fmt.Sprintf("isolation level %d, unknown and twice", level), kmsg.ListOffsets, v, M{"ReplicaID": -1, "IsolationLevel": level, "Topics": L{
+				M{"Topic": s.n("nope"), "Partitions": L{M{"Partition": 0, "Timestamp": -1}, M{"Partition": 0, "Timestamp": -1}}}, M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+			s.do(fmt.Sprintf("isolation level %d, nothing", level), kmsg.ListOffsets, v, M{"ReplicaID": -1, "IsolationLevel": level})
+		}
+		s.do("a topic twice", kmsg.ListOffsets, v, M{"ReplicaID": -1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}},
+			M{"Topic": empty, "Partitions": L{M{"Partition": 0, "Timestamp": -1}, M{"Partition": 3, "Timestamp": -1}}}, M{"Topic": t, "Partitions": L{M{"Partition": 1, "Timestamp": -1}}}}})
+		s.do("a partition twice, elsewhere", kmsg.ListOffsets, v, M{"ReplicaID": -1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}},
+			M{"Topic": empty, "Partitions": L{M{"Partition": 0, "Timestamp": -1}, M{"Partition": 3, "Timestamp": -1}, M{"Partition": 3, "Timestamp": -2}}}, M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+		s.do("no partitions", kmsg.ListOffsets, v, M{"ReplicaID": -1, "Topics": L{M{"Topic": t}}})
+		for _, id := range []int32{1, -2, -3, -5} {
+			s.do(fmt.Sprintf("replica %d", id), kmsg.ListOffsets, v, M{"ReplicaID": id, "IsolationLevel": 1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+		}
+		ask("leader epoch -2", t, 0, -1, M{"CurrentLeaderEpoch": -2})
+		ask("leader epoch of the future, unknown time", t, 0, -77, M{"CurrentLeaderEpoch": 50})
+		ask("unknown topic, unknown time", s.n("nope"), 0, -77, nil)
+		ask("partition -1", t, -1, -1, nil)
 		s.do("a partition twice", kmsg.ListOffsets, v, M{"ReplicaID": -1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}, M{"Partition": 0, "Timestamp": -2}}}}})
 		s.do("nothing", kmsg.ListOffsets, v, M{"ReplicaID": -1})
 		s.do("a follower's", kmsg.ListOffsets, v, M{"ReplicaID": 7, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})

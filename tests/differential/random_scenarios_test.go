@@ -67,10 +67,14 @@ func sequence(seed uint64) func(*side) {
 				s.do(label, kmsg.Fetch, version(kmsg.Fetch, 4), withPartition(m, M{"PartitionMaxBytes": 1 + r.IntN(2000)}))
 			case 6:
 				ts := []int64{-1, -2, -3, epoch0 + int64(r.IntN(12000))}[r.IntN(4)]
-				if ts == -3 {
+				v, level := version(kmsg.ListOffsets, 7), r.IntN(2)
+				switch {
+				case ts == -3:
 					label += " of the latest time"
+				case ts == -1 && level == 1:
+					label += " the stable end"
 				}
-				s.do(label, kmsg.ListOffsets, version(kmsg.ListOffsets, 7), M{"ReplicaID": -1, "IsolationLevel": r.IntN(2), "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": part, "Timestamp": ts, "CurrentLeaderEpoch": -1}}}}})
+				s.do(label, kmsg.ListOffsets, v, M{"ReplicaID": -1, "IsolationLevel": level, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": part, "Timestamp": ts, "CurrentLeaderEpoch": -1}}}}})
 			case 7:
 				s.do(label, kmsg.OffsetCommit, version(kmsg.OffsetCommit, 2), s.commit(group, t, part, int64(r.IntN(20)), nil))
 			case 8:

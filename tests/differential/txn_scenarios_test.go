@@ -127,6 +127,9 @@ func txnV1Scenario(s *side) {
 		p.send("send elsewhere", pv, t, 1, 1)
 		p.send("send where not added", pv, t, 2, 1)
 		s.do("uncommitted", kmsg.ListOffsets, 7, M{"ReplicaID": -1, "IsolationLevel": 1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+		for _, id := range []int32{-2, 1, 7} {
+			s.do(fmt.Sprintf("what replica %d sees", id), kmsg.ListOffsets, 7, M{"ReplicaID": id, "IsolationLevel": 1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+		}
 		s.do("who writes", kmsg.DescribeProducers, 0, M{"Topics": L{M{"Topic": t, "Partitions": []int32{0, 1, 2}}}})
 		p.end("commit", v, true)
 		p.end("commit again", v, true)
@@ -303,7 +306,17 @@ func markersScenario(s *side) {
 		ask("abort", p.pid, p.epoch, 0, t, 0)
 		s.do("level 1", kmsg.Fetch, 12, with(s.get(t, 0, 0), M{"IsolationLevel": 1}))
 		s.do("none", kmsg.WriteTxnMarkers, v, M{})
+		under := s.topic(fmt.Sprintf("under%d", v), 1)
+		p.add("add, to be cut", 3, under, 0)
+		p.send("send, to be cut", 11, under, 0, 1)
+		s.fill(under, 0, plain(4), plain(2))
+		for _, offset := range []int64{1, 3, 5} {
+			s.do(fmt.Sprintf("cut to %d", offset), kmsg.DeleteRecords, 2, M{"TimeoutMillis": 5000, "Topics": L{M{"Topic": under, "Partitions": L{M{"Partition": 0, "Offset": offset}}}}})
+			s.do(fmt.Sprintf("level 1, cut to %d", offset), kmsg.Fetch, 12, with(s.get(under, 0, offset), M{"IsolationLevel": 1}))
+			s.do(fmt.Sprintf("the stable end, cut to %d", offset), kmsg.ListOffsets, 7, M{"ReplicaID": -1, "IsolationLevel": 1, "Topics": L{M{"Topic": under, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
+		}
 		p.end("end", 4, false)
+		s.do("level 1, after the cut", kmsg.Fetch, 12, with(s.get(under, 0, 5), M{"IsolationLevel": 1}))
 		s.do("after the end", kmsg.ListOffsets, 7, M{"ReplicaID": -1, "Topics": L{M{"Topic": t, "Partitions": L{M{"Partition": 0, "Timestamp": -1}}}}})
 	})
 }
