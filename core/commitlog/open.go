@@ -3,7 +3,7 @@ package commitlog
 import (
 	"log/slog"
 	"path"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +58,10 @@ type listing struct {
 	segs  []int64 // base offsets, sorted
 	snaps []int64 // offsets of snapshots, sorted
 	swaps []int64 // manifests of compaction
+	txns  []int64 // base offsets of segments with a transaction index, sorted
 	loose []string
+	// What is not there is not asked for: a start with thousands of logs would do little else.
+	bounds, point, epochs bool
 }
 
 // list sorts the folder's files; ok is false when there is no folder.
@@ -79,6 +82,14 @@ func list(f vfs.FS, dir string) (v listing, ok bool, err error) {
 	}
 	for _, e := range entries {
 		name := e.Name()
+		switch name {
+		case boundsName:
+			v.bounds = true
+		case recoveryName:
+			v.point = true
+		case epochsName:
+			v.epochs = true
+		}
 		if at, ok := parseName(name, snapSuffix); ok {
 			v.snaps = append(v.snaps, at)
 		}
@@ -90,13 +101,17 @@ func list(f vfs.FS, dir string) (v listing, ok bool, err error) {
 		}
 		// Retention removes the log file last, so an index without one is only a remainder of nothing.
 		for _, suffix := range []string{indexSuffix, timeSuffix, txnSuffix} {
-			if base, ok := parseName(name, suffix); ok && !have[base] {
+			base, ok := parseName(name, suffix)
+			switch {
+			case ok && !have[base]:
 				v.loose = append(v.loose, name)
+			case ok && suffix == txnSuffix:
+				v.txns = append(v.txns, base)
 			}
 		}
 	}
-	for _, l := range [][]int64{v.segs, v.snaps, v.swaps} {
-		sort.Slice(l, func(i, j int) bool { return l[i] < l[j] })
+	for _, l := range [][]int64{v.segs, v.snaps, v.swaps, v.txns} {
+		slices.Sort(l)
 	}
 	return v, true, nil
 }

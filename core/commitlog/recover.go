@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"sort"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // recovery is what one Open works with.
 type recovery struct {
 	l        *Log
+	files    *listing
 	point    point // where the check begins
 	at       int   // index of the point's segment
 	clean    bool  // its indexes are whole up to the point
@@ -52,27 +54,29 @@ func (l *Log) recover() error {
 			return err
 		}
 	}
-	b, err := l.readBounds()
-	if err != nil {
-		return err
+	if files.bounds {
+		b, err := l.readBounds()
+		if err != nil {
+			return err
+		}
+		l.start, l.cleaned = b.start, b.cleaned
 	}
-	l.start, l.cleaned = b.start, b.cleaned
 	if err := l.openSegments(files.segs); err != nil {
 		return err
 	}
-	r := &recovery{l: l, replayed: l.now().UnixMilli()}
+	r := &recovery{l: l, files: &files, replayed: l.now().UnixMilli()}
 	if err := r.findPoint(); err != nil {
 		return err
 	}
 	if len(l.segs) > 0 {
-		if err := r.load(files.snaps); err != nil {
+		if err := r.load(); err != nil {
 			return err
 		}
 		if err := r.walk(); err != nil {
 			return err
 		}
 	}
-	return r.finish(files.snaps)
+	return r.finish()
 }
 
 func (l *Log) readBounds() (b bounds, err error) {
@@ -113,9 +117,13 @@ func (l *Log) openSegments(bases []int64) error {
 // findPoint finds where to begin.
 func (r *recovery) findPoint() error {
 	l := r.l
-	p, ok, err := readPoint(l.fs, l.dir)
-	if err != nil {
-		return err
+	var p point
+	var ok bool
+	if r.files.point {
+		var err error
+		if p, ok, err = readPoint(l.fs, l.dir); err != nil {
+			return err
+		}
 	}
 	l.saved = p
 	r.point = p
@@ -142,20 +150,25 @@ func (r *recovery) findPoint() error {
 }
 
 // load takes what the small files know as of the point.
-func (r *recovery) load(snaps []int64) error {
+func (r *recovery) load() error {
 	l := r.l
-	raw, err := vfs.ReadFile(l.fs, path.Join(l.dir, epochsName), maxStateFile)
-	switch {
-	case notExist(err):
-	case err != nil:
-		return err
-	default:
+	if r.files.epochs {
+		raw, err := vfs.ReadFile(l.fs, path.Join(l.dir, epochsName), maxStateFile)
+		if err != nil {
+			return err
+		}
 		if r.saved, err = decodeEpochs(raw); err != nil {
 			l.log.Warn("leader epochs are rebuilt from the log", "file", path.Join(l.dir, epochsName), "error", err)
 			r.all = true
 		}
 	}
-	aborted, err := readAborted(l.fs, l.dir, l.segs, r.point.offset)
+	var indexed []*segment // with transactions that were aborted
+	for _, s := range l.segs {
+		if _, ok := slices.BinarySearch(r.files.txns, s.base); ok {
+			indexed = append(indexed, s)
+		}
+	}
+	aborted, err := readAborted(l.fs, l.dir, indexed, r.point.offset)
 	if errors.Is(err, errBadState) {
 		l.log.Warn("transaction index is rebuilt from the log", "log", l.o.Name, "error", err)
 		r.all = true
@@ -164,7 +177,7 @@ func (r *recovery) load(snaps []int64) error {
 	}
 	r.from = l.segs[0].base
 	if r.all {
-		for _, s := range l.segs {
+		for _, s := range indexed {
 			s.txns = 0
 			if err := l.cutTxns(s); err != nil {
 				return err
@@ -172,13 +185,13 @@ func (r *recovery) load(snaps []int64) error {
 		}
 	} else {
 		l.aborted, l.abortedDisk = aborted, r.point.offset
-		for _, s := range l.segs {
+		for _, s := range indexed {
 			if err := l.cutTxns(s); err != nil {
 				return err
 			}
 		}
 		l.epochs = cutEpochs(r.saved, r.point.offset)
-		r.loadSnapshot(snaps)
+		r.loadSnapshot(r.files.snaps)
 	}
 	s := l.segs[r.at]
 	if r.point.pos > 0 {
@@ -271,6 +284,9 @@ func (r *recovery) walkSegment(i int) (more bool, err error) {
 				return false, r.tail(i, h, w.pos, err)
 			}
 			return false, err
+		}
+		if w.pos == 0 {
+			s.first.Store(head.MaxTimestamp + 1)
 		}
 		if w.pos >= noted {
 			s.note(&head, w.pos, l.cfg.IndexBytes)
@@ -404,7 +420,7 @@ func (r *recovery) cut(i int, pos int64, cause error) error {
 }
 
 // finish settles the ends and makes the tail durable, as Durability says.
-func (r *recovery) finish(snaps []int64) error {
+func (r *recovery) finish() error {
 	l := r.l
 	l.leo = r.next
 	if len(l.segs) > 0 {
@@ -425,7 +441,7 @@ func (r *recovery) finish(snaps []int64) error {
 		l.epochs, l.aborted, l.table = nil, nil, newTable()
 	}
 	l.epochsDirty = len(l.epochs) > 0 && string(encodeEpochs(l.epochs)) != string(encodeEpochs(r.saved))
-	for _, at := range snaps {
+	for _, at := range r.files.snaps {
 		if at <= l.leo {
 			l.snaps = append(l.snaps, at)
 			continue
@@ -485,18 +501,11 @@ func (r *recovery) settle() error {
 // firstTime is when a segment was begun, for roll by age: its first batch's timestamp, if that can be.
 func (r *recovery) firstTime(s *segment) time.Time {
 	now := r.l.now()
-	h, err := s.open(false, now)
-	if err != nil {
+	ms, ok, err := s.begun(now)
+	if err != nil || !ok || ms == 0 || ms > now.UnixMilli() {
 		return now
 	}
-	defer h.release()
-	w := newWalker(h.file, s.path(), 0, s.size, record.HeaderSize)
-	defer w.done()
-	head, err := w.header()
-	if err != nil || head.MaxTimestamp <= 0 || head.MaxTimestamp > now.UnixMilli() {
-		return now
-	}
-	return time.UnixMilli(head.MaxTimestamp)
+	return time.UnixMilli(ms)
 }
 
 // wholeBatchAfter looks for a batch with a good CRC and a later offset anywhere behind pos.

@@ -21,8 +21,8 @@ type walker struct {
 }
 
 const (
-	headerStep = 64 << 10 // steps over headers
-	bodyStep   = 1 << 20  // reads everything
+	headerStep = 64 << 10  // steps over headers
+	bodyStep   = 256 << 10 // reads everything; what was read is still in a core's cache when its CRC is taken
 )
 
 var walkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, headerStep); return &b }}
@@ -34,7 +34,7 @@ func newWalker(f io.ReaderAt, name string, pos, end int64, step int) *walker {
 }
 
 func (w *walker) done() {
-	if b := w.buf[:0]; cap(b) <= 2*bodyStep {
+	if b := w.buf[:0]; cap(b) <= 2<<20 {
 		walkBuffers.Put(&b)
 	}
 	w.buf = nil
@@ -43,17 +43,21 @@ func (w *walker) done() {
 // need makes n bytes from pos lie in the buffer; fewer at the end of the file.
 func (w *walker) need(n int64) ([]byte, error) {
 	n = min(n, w.end-w.pos)
-	if w.pos >= w.at && w.pos+n <= w.at+int64(len(w.buf)) {
-		from := w.pos - w.at
-		return w.buf[from : from+n], nil
+	var rest []byte // what the buffer has from pos on
+	if from := w.pos - w.at; from >= 0 && from < int64(len(w.buf)) {
+		rest = w.buf[from:]
+	}
+	if n <= int64(len(rest)) {
+		return rest[:n], nil
 	}
 	want := int(min(max(n, int64(w.step)), w.end-w.pos))
 	if cap(w.buf) < want {
 		w.buf = make([]byte, want)
 	}
 	w.buf, w.at = w.buf[:want], w.pos
-	got, err := w.f.ReadAt(w.buf, w.pos)
-	if got < int(n) {
+	kept := copy(w.buf, rest)
+	got, err := w.f.ReadAt(w.buf[kept:], w.pos+int64(kept))
+	if got += kept; got < int(n) {
 		w.buf = w.buf[:0]
 		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF

@@ -231,7 +231,7 @@ func (x *fetcher) open(part *fetched) error {
 	if part.p != nil {
 		return nil
 	}
-	p, err := x.f.set.open(part.slot)
+	p, err := x.f.set.open(part.slot, false)
 	if err != nil {
 		return err // the Set has reported it
 	}

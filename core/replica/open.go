@@ -44,8 +44,8 @@ func (s *Set) exists(p *metadata.Partition) bool {
 	return err == nil
 }
 
-// open gives a slot's partition, opening its log if need be.
-func (s *Set) open(sl *slot) (*partition.Partition, error) {
+// open gives a slot's partition, opening its log if need be; ours says that the folder is known to be this topic's.
+func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	switch {
@@ -54,7 +54,7 @@ func (s *Set) open(sl *slot) (*partition.Partition, error) {
 	case sl.p.Load() != nil || sl.err != nil:
 		return sl.p.Load(), sl.err
 	}
-	p, err := s.openLog(sl)
+	p, err := s.openLog(sl, ours)
 	if commitlog.NoDescriptors(err) {
 		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrNoFiles, folder(sl.state), err) // it passes
 	}
@@ -67,12 +67,14 @@ func (s *Set) open(sl *slot) (*partition.Partition, error) {
 	return p, nil
 }
 
-func (s *Set) openLog(sl *slot) (*partition.Partition, error) {
+func (s *Set) openLog(sl *slot, ours bool) (*partition.Partition, error) {
 	name := folder(sl.state)
 	dir, id := path.Join(s.o.Dir, name), sl.state.TopicID
 	s.finishRemoval(name, sl)
-	if err := s.checkOwner(dir, sl.state); err != nil {
-		return nil, err
+	if !ours {
+		if err := s.checkOwner(dir, sl.state); err != nil {
+			return nil, err
+		}
 	}
 	var wish func(*partition.Partition)
 	if s.isr != nil {

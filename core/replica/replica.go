@@ -123,21 +123,28 @@ func New(o Options) *Set {
 
 // Partition finds a hosted partition; its log is opened at the first call.
 func (s *Set) Partition(topic string, number int32) (*partition.Partition, error) {
-	s.mu.RLock()
-	h := s.mu.topics[topic]
-	if h == nil || number < 0 || int(number) >= len(h.slots) {
-		s.mu.RUnlock()
-		return nil, ErrUnknown
-	}
-	sl := h.slots[number]
-	s.mu.RUnlock()
-	if sl == nil {
-		return nil, ErrElsewhere
+	sl, err := s.slot(topic, number)
+	if err != nil {
+		return nil, err
 	}
 	if p := sl.p.Load(); p != nil {
 		return p, nil
 	}
-	return s.open(sl)
+	return s.open(sl, false)
+}
+
+// slot finds a hosted partition, its log open or not.
+func (s *Set) slot(topic string, number int32) (*slot, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h := s.mu.topics[topic]
+	if h == nil || number < 0 || int(number) >= len(h.slots) {
+		return nil, ErrUnknown
+	}
+	if sl := h.slots[number]; sl != nil {
+		return sl, nil
+	}
+	return nil, ErrElsewhere
 }
 
 // change is one callback of Leaders.
@@ -348,7 +355,7 @@ func (s *Set) Maintain(ctx context.Context) {
 				continue
 			}
 			var err error
-			if p, err = s.open(sl); err != nil {
+			if p, err = s.open(sl, false); err != nil {
 				continue // reported when it failed
 			}
 		}
@@ -401,19 +408,15 @@ func (s *Set) Close() error {
 // parallel calls fn for each of list, n at a time, and gives all errors.
 func parallel[T any](n int, list []T, fn func(T) error) error {
 	var wg sync.WaitGroup
+	var next atomic.Int64
 	errs := make([]error, len(list))
-	next := make(chan int)
 	for range min(n, len(list)) {
 		wg.Go(func() {
-			for i := range next {
+			for i := next.Add(1) - 1; i < int64(len(list)); i = next.Add(1) - 1 {
 				errs[i] = fn(list[i])
 			}
 		})
 	}
-	for i := range list {
-		next <- i
-	}
-	close(next)
 	wg.Wait()
 	return errors.Join(errs...)
 }
