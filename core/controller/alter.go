@@ -43,8 +43,7 @@ func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []
 		return err
 	}
 	current := func(name string) string {
-		v, _ := c.topicValue(image, topic, topicByName[name])
-		return v
+		return c.topicValue(image, topic, topicByName[name])
 	}
 	cmd := &metadata.AlterConfigs{Name: topic}
 	if err := plan(cmd, ops, topicByName, "topic", image.TopicConfigs[topic], current); err != nil {
@@ -77,7 +76,7 @@ func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []
 		return err
 	}
 	current := func(name string) string {
-		v, _ := c.brokerValue(image, node, brokerByName[name])
+		v, _, _ := c.brokerValue(image, node, brokerByName[name])
 		return v
 	}
 	cmd := &metadata.AlterConfigs{Broker: true, Name: node}

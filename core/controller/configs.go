@@ -119,10 +119,25 @@ func checkTopicName(topic string) error {
 func (c *Controller) topicConfigs(image *metadata.Image, topic string) []ConfigEntry {
 	entries := make([]ConfigEntry, 0, len(topicDefs))
 	for _, d := range topicDefs {
-		_, synonyms := c.topicValue(image, topic, d)
-		entries = append(entries, entry(d, synonyms, false))
+		entries = append(entries, c.entry(image, image.TopicConfigs[topic], fromTopic, d))
 	}
 	return entries
+}
+
+// entry shows a config of a topic or a group: its value, and as synonyms its own and those of the broker's that gives the default.
+func (c *Controller) entry(image *metadata.Image, own map[string]string, source int8, d *def) ConfigEntry {
+	value, ok := c.overBroker(image, own, d)
+	e := ConfigEntry{Name: d.name, Value: value, Null: !ok, Type: int8(d.typ), Sensitive: d.typ == password, Doc: d.doc, Source: fromDefault}
+	if v, set := own[d.name]; set {
+		e.Synonyms = append(e.Synonyms, ConfigSynonym{d.name, v, source})
+	}
+	if b := brokerByName[d.broker]; b != nil {
+		e.Synonyms = append(e.Synonyms, c.synonyms(image, strconv.Itoa(int(c.node)), b)...)
+	}
+	if len(e.Synonyms) > 0 {
+		e.Source = e.Synonyms[0].Source
+	}
+	return e
 }
 
 // PlannedConfigs lists what TopicConfigs would if a topic were made with these configs.
@@ -145,71 +160,93 @@ func (c *Controller) BrokerConfigs(node string) ([]ConfigEntry, error) {
 	}
 	var entries []ConfigEntry
 	for _, d := range brokerDefs {
-		_, synonyms := c.brokerValue(image, node, d)
 		if _, set := image.BrokerConfigs[""][d.name]; node == "" && !set {
 			continue
 		}
-		entries = append(entries, entry(d, synonyms, !d.dynamic))
+		e := ConfigEntry{Name: d.name, Null: true, Type: int8(d.typ), ReadOnly: !d.dynamic, Sensitive: d.typ == password, Doc: d.doc, Source: fromDefault}
+		if e.Synonyms = c.synonyms(image, node, d); len(e.Synonyms) > 0 {
+			e.Value, e.Source, e.Null = e.Synonyms[0].Value, e.Synonyms[0].Source, false
+		}
+		entries = append(entries, e)
 	}
 	return entries, nil
 }
 
-func entry(d *def, synonyms []ConfigSynonym, readOnly bool) ConfigEntry {
-	e := ConfigEntry{Name: d.name, Type: int8(d.typ), ReadOnly: readOnly, Sensitive: d.secret, Doc: d.doc, Source: fromDefault, Null: true, Synonyms: synonyms}
-	if len(synonyms) > 0 {
-		e.Value, e.Source, e.Null = synonyms[0].Value, synonyms[0].Source, false
+// synonyms are the places from which a broker config's value could come, the one in force first, under the names that it has in each
+// unit. Where the config itself is not set there are none. Like Kafka's ConfigHelper.configSynonyms.
+func (c *Controller) synonyms(image *metadata.Image, node string, d *def) []ConfigSynonym {
+	names := []*def{d}
+	for _, u := range d.units {
+		names = append(names, brokerByName[u.name])
 	}
-	return e
-}
-
-// topicValue is a topic config's value and where it could come from, the one in force first.
-func (c *Controller) topicValue(image *metadata.Image, topic string, d *def) (string, []ConfigSynonym) {
-	return c.overBroker(image, image.TopicConfigs[topic], fromTopic, d)
-}
-
-// overBroker is the value of a config that a broker's gives the default of.
-func (c *Controller) overBroker(image *metadata.Image, own map[string]string, source int8, d *def) (string, []ConfigSynonym) {
-	var s []ConfigSynonym
-	if v, ok := own[d.name]; ok {
-		s = append(s, ConfigSynonym{d.name, v, source})
-	}
-	b := brokerByName[d.broker]
-	if b == nil {
-		s = append(s, ConfigSynonym{d.name, d.value, fromDefault})
-	} else {
-		_, rest := c.brokerValue(image, strconv.Itoa(int(c.node)), b)
-		s = append(s, rest...)
-		if len(rest) == 0 {
-			s = append(s, ConfigSynonym{d.name, d.value, fromDefault})
+	var all []ConfigSynonym
+	for _, source := range []int8{fromNode, fromCluster, fromStatic, fromDefault} {
+		if node == "" && source != fromCluster {
+			continue
+		}
+		for _, n := range names {
+			if v, ok := c.set(image, node, n, source); ok {
+				all = append(all, ConfigSynonym{n.name, v, source})
+			}
 		}
 	}
-	return s[0].Value, s
+	for n := range all {
+		if all[n].Name == d.name {
+			return all[n:]
+		}
+	}
+	return nil
 }
 
-// brokerValue is a broker config's value and where it could come from, the one in force first.
-func (c *Controller) brokerValue(image *metadata.Image, node string, d *def) (string, []ConfigSynonym) {
-	var s []ConfigSynonym
-	if v, ok := image.BrokerConfigs[node][d.name]; ok && node != "" {
-		s = append(s, ConfigSynonym{d.name, v, fromNode})
+// set is what one source says of a broker config by its own name.
+func (c *Controller) set(image *metadata.Image, node string, d *def, source int8) (v string, ok bool) {
+	switch source {
+	case fromNode:
+		if node != "" {
+			v, ok = image.BrokerConfigs[node][d.name]
+		}
+	case fromCluster:
+		v, ok = image.BrokerConfigs[""][d.name]
+	case fromStatic:
+		v, ok = c.static[d.name]
+	default:
+		v, ok = d.value, !d.null
 	}
-	if v, ok := image.BrokerConfigs[""][d.name]; ok {
-		s = append(s, ConfigSynonym{d.name, v, fromCluster})
+	return v, ok
+}
+
+// topicValue is a topic config's value.
+func (c *Controller) topicValue(image *metadata.Image, topic string, d *def) string {
+	v, _ := c.overBroker(image, image.TopicConfigs[topic], d)
+	return v
+}
+
+// overBroker is the value of a config that a broker's gives the default of; false: it has none.
+func (c *Controller) overBroker(image *metadata.Image, own map[string]string, d *def) (string, bool) {
+	if v, ok := own[d.name]; ok {
+		return v, true
 	}
-	if v, ok := c.static[d.name]; ok {
-		s = append(s, ConfigSynonym{d.name, v, fromStatic})
+	if b := brokerByName[d.broker]; b != nil {
+		if v, _, ok := c.brokerValue(image, strconv.Itoa(int(c.node)), b); ok {
+			return v, true
+		}
+	}
+	return d.value, !d.null
+}
+
+// brokerValue is a broker config's value in force, in its own unit, and where it comes from; false: it has none.
+func (c *Controller) brokerValue(image *metadata.Image, node string, d *def) (value string, source int8, ok bool) {
+	for _, source := range []int8{fromNode, fromCluster, fromStatic, fromDefault} {
+		if v, ok := c.set(image, node, d, source); ok {
+			return v, source, true
+		}
 	}
 	for _, u := range d.units {
-		if v, ok := c.static[u.name]; ok {
-			s = append(s, ConfigSynonym{u.name, scale(v, u.mult), fromStatic})
+		if v, source, ok := c.brokerValue(image, node, brokerByName[u.name]); ok {
+			return scale(v, u.mult), source, true
 		}
 	}
-	if !d.null {
-		s = append(s, ConfigSynonym{d.name, d.value, fromDefault})
-	}
-	if len(s) == 0 {
-		return "", nil
-	}
-	return s[0].Value, s
+	return "", fromDefault, false
 }
 
 // scale turns hours into milliseconds; -1 stays unlimited.
@@ -230,7 +267,7 @@ func (c *Controller) Value(name string) string {
 	if d == nil {
 		panic("controller: no broker config " + name)
 	}
-	v, _ := c.brokerValue(c.Image(), strconv.Itoa(int(c.node)), d)
+	v, _, _ := c.brokerValue(c.Image(), strconv.Itoa(int(c.node)), d)
 	return v
 }
 
@@ -276,8 +313,7 @@ type TopicSettings struct {
 // Settings resolves a topic's configuration in an Image.
 func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings {
 	value := func(name string) string {
-		v, _ := c.topicValue(image, topic, topicByName[name])
-		return strings.TrimSpace(v)
+		return strings.TrimSpace(c.topicValue(image, topic, topicByName[name]))
 	}
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(value(name), 10, 64) // checked when it was set

@@ -273,21 +273,21 @@ func TestConfigsComeFromTheNearestPlace(t *testing.T) {
 		do   func()
 		want string
 	}{
-		{func() {}, "7200000/4 log.retention.hours=7200000/4 log.retention.ms=604800000/5"},
+		{func() {}, "7200000/5"}, // as in Kafka: log.retention.ms itself is set nowhere,
 		{func() {
 			must(c.AlterBrokerConfigs(ctx, "", []ConfigOp{{Name: "log.retention.ms", Value: str("3")}}, false))
 		},
-			"3/3 log.retention.ms=3/3 log.retention.hours=7200000/4 log.retention.ms=604800000/5"},
+			"3/3 log.retention.ms=3/3 log.retention.hours=2/4 log.retention.hours=168/5"},
 		{func() {
 			must(c.AlterBrokerConfigs(ctx, "1", []ConfigOp{{Name: "log.retention.ms", Value: str("4")}}, false))
 		},
-			"4/2 log.retention.ms=4/2 log.retention.ms=3/3 log.retention.hours=7200000/4 log.retention.ms=604800000/5"},
+			"4/2 log.retention.ms=4/2 log.retention.ms=3/3 log.retention.hours=2/4 log.retention.hours=168/5"},
 		{func() {
 			must(c.AlterTopicConfigs(ctx, "a", []ConfigOp{{Name: "retention.ms", Value: str("5")}}, false))
 		},
-			"5/1 retention.ms=5/1 log.retention.ms=4/2 log.retention.ms=3/3 log.retention.hours=7200000/4 log.retention.ms=604800000/5"},
+			"5/1 retention.ms=5/1 log.retention.ms=4/2 log.retention.ms=3/3 log.retention.hours=2/4 log.retention.hours=168/5"},
 		{func() { must(c.AlterTopicConfigs(ctx, "a", []ConfigOp{{Name: "retention.ms", Op: 1}}, false)) },
-			"4/2 log.retention.ms=4/2 log.retention.ms=3/3 log.retention.hours=7200000/4 log.retention.ms=604800000/5"},
+			"4/2 log.retention.ms=4/2 log.retention.ms=3/3 log.retention.hours=2/4 log.retention.hours=168/5"},
 	}
 	for n, s := range steps {
 		s.do()

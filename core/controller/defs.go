@@ -20,6 +20,8 @@ const (
 	long
 	double
 	list
+	_        // class
+	password // shown to nobody
 )
 
 // def is one config: what it is called, means, allows and defaults to. From the same
@@ -39,8 +41,6 @@ type def struct {
 	doc      string
 	// broker is, for a topic config, the broker config that gives its default.
 	broker string
-	// secret says that the value is shown to nobody.
-	secret bool
 	// dynamic says whether IncrementalAlterConfigs may change a broker config; others need a restart.
 	dynamic bool
 	// units are other names of a broker config with what one of them is worth: log.retention.hours.
@@ -149,6 +149,7 @@ var topicDefs = []*def{
 	{name: "compression.zstd.level", typ: integer, value: "3", lo: -131072, hi: 22, broker: "compression.zstd.level", doc: "Level of zstd."},
 	{name: "delete.retention.ms", typ: long, value: "86400000", lo: 0, hi: maxLong, broker: "log.cleaner.delete.retention.ms",
 		doc: "How long a tombstone stays in a compacted topic."},
+	{name: "errors.deadletterqueue.group.enable", typ: boolean, value: "false", doc: "Whether share groups may use the topic for dead letters." + without},
 	{name: "file.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, broker: "log.segment.delete.delay.ms",
 		doc: "How long a deleted segment's file stays on disk."},
 	{name: "flush.messages", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, broker: "log.flush.interval.messages",
@@ -180,6 +181,10 @@ var topicDefs = []*def{
 	{name: "min.insync.replicas", typ: integer, value: "1", lo: 1, hi: maxInt, broker: "min.insync.replicas",
 		doc: "How many replicas must be in sync for acks=all to be accepted."},
 	{name: "preallocate", typ: boolean, value: "false", broker: "log.preallocate", doc: "Whether segment files are allocated in full." + without},
+	{name: "remote.copy.lag.bytes", typ: long, value: "-1", lo: -1, hi: maxLong, broker: "log.remote.copy.lag.bytes", doc: "Bytes that tiered storage may lag behind." + without},
+	{name: "remote.copy.lag.ms", typ: long, value: "0", lo: -1, hi: maxLong, broker: "log.remote.copy.lag.ms", doc: "Time that tiered storage may lag behind." + without},
+	{name: "remote.log.copy.disable", typ: boolean, value: "false", doc: "Whether tiered storage stops copying." + without},
+	{name: "remote.log.delete.on.disable", typ: boolean, value: "false", doc: "Whether tiered data goes when tiered storage is turned off." + without},
 	{name: "remote.storage.enable", typ: boolean, value: "false", enum: []string{"false"}, doc: "Tiered storage; there is none, so only false is accepted."},
 	{name: "retention.bytes", typ: long, value: "-1", lo: -1, hi: maxLong, broker: "log.retention.bytes",
 		doc: "Bytes of a partition above which old segments are deleted; -1: no limit."},
@@ -205,13 +210,13 @@ var groupDefs = []*def{
 
 // brokerDefs are the broker configs that have a meaning here, that give topics their defaults, or that clients and tools read.
 var brokerDefs = []*def{
-	{name: "node.id", typ: integer, value: "1", lo: 0, hi: maxInt, doc: "This node's id; --id."},
-	{name: "broker.id", typ: integer, value: "1", lo: 0, hi: maxInt, doc: "The old name of node.id."},
+	{name: "node.id", typ: integer, null: true, lo: 0, hi: maxInt, doc: "This node's id; --id."},
+	{name: "broker.id", typ: integer, value: "-1", lo: -1, hi: maxInt, doc: "The old name of node.id."},
 	{name: "broker.rack", typ: text, null: true, doc: "The rack that this node stands in."},
 	{name: "listeners", typ: list, value: "PLAINTEXT://127.0.0.1:9092", doc: "Where this node listens; --kafka."},
 	{name: "advertised.listeners", typ: list, null: true, doc: "The address that clients are told, when it is not that of listeners."},
 	{name: "log.dirs", typ: list, null: true, doc: "The data directory; --data. One only."},
-	{name: "log.dir", typ: text, null: true, doc: "The old name of log.dirs."},
+	{name: "log.dir", typ: list, null: true, doc: "The old name of log.dirs."},
 	{name: "auto.create.topics.enable", typ: boolean, value: "true", doc: "Whether a topic that a client asks for is created."},
 	{name: "delete.topic.enable", typ: boolean, value: "true", doc: "Whether topics can be deleted."},
 	{name: "num.partitions", typ: integer, value: "1", lo: 1, hi: MaxPartitions, doc: "Partitions of a topic created without a number."},
@@ -252,12 +257,12 @@ var brokerDefs = []*def{
 	{name: "controller.quota.window.num", typ: integer, value: "11", lo: 1, hi: 3600, doc: "Samples over which controller_mutation_rate is taken."},
 	{name: "controller.quota.window.size.seconds", typ: integer, value: "1", lo: 1, hi: 3600, doc: "The time of one of them."},
 	{name: "log.retention.check.interval.ms", typ: long, value: "300000", lo: 1, hi: maxLong, doc: "How often retention and compaction look at the logs."},
-	{name: "log.retention.ms", typ: long, value: "604800000", lo: -1, hi: maxLong, dynamic: true, doc: "Default of retention.ms.",
+	{name: "log.retention.ms", typ: long, null: true, lo: -1, hi: maxLong, dynamic: true, doc: "Default of retention.ms.",
 		units: []unit{{"log.retention.minutes", 60_000}, {"log.retention.hours", 3_600_000}}},
 	{name: "log.retention.minutes", typ: integer, null: true, doc: "log.retention.ms in minutes."},
 	{name: "log.retention.hours", typ: integer, value: "168", doc: "log.retention.ms in hours."},
 	{name: "log.retention.bytes", typ: long, value: "-1", lo: -1, hi: maxLong, dynamic: true, doc: "Default of retention.bytes."},
-	{name: "log.roll.ms", typ: long, value: "604800000", lo: 1, hi: maxLong, dynamic: true, doc: "Default of segment.ms.", units: []unit{{"log.roll.hours", 3_600_000}}},
+	{name: "log.roll.ms", typ: long, null: true, lo: 1, hi: maxLong, dynamic: true, doc: "Default of segment.ms.", units: []unit{{"log.roll.hours", 3_600_000}}},
 	{name: "log.roll.hours", typ: integer, value: "168", lo: 1, hi: maxInt, doc: "log.roll.ms in hours."},
 	{name: "log.segment.bytes", typ: integer, value: "1073741824", lo: 1 << 20, hi: maxInt, dynamic: true, doc: "Default of segment.bytes."},
 	{name: "log.segment.delete.delay.ms", typ: long, value: "60000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of file.delete.delay.ms."},
@@ -270,14 +275,20 @@ var brokerDefs = []*def{
 	{name: "log.cleaner.min.cleanable.ratio", typ: double, value: "0.5", lo: 0, hi: 1, dynamic: true, doc: "Default of min.cleanable.dirty.ratio."},
 	{name: "log.cleaner.max.compaction.lag.ms", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, dynamic: true, doc: "Default of max.compaction.lag.ms."},
 	{name: "log.index.size.max.bytes", typ: integer, value: "10485760", lo: 4, hi: maxInt, dynamic: true, doc: "Default of segment.index.bytes."},
-	{name: "log.roll.jitter.ms", typ: long, value: "0", lo: 0, hi: maxLong, dynamic: true, doc: "Default of segment.jitter.ms.", units: []unit{{"log.roll.jitter.hours", 3_600_000}}},
+	{name: "log.roll.jitter.ms", typ: long, null: true, lo: 0, hi: maxLong, dynamic: true, doc: "Default of segment.jitter.ms.", units: []unit{{"log.roll.jitter.hours", 3_600_000}}},
 	{name: "log.roll.jitter.hours", typ: integer, value: "0", lo: 0, hi: maxInt, doc: "log.roll.jitter.ms in hours."},
 	{name: "log.cleaner.delete.retention.ms", typ: long, value: "86400000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of delete.retention.ms."},
 	{name: "log.cleaner.min.compaction.lag.ms", typ: long, value: "0", lo: 0, hi: maxLong, dynamic: true, doc: "Default of min.compaction.lag.ms."},
 	{name: "log.index.interval.bytes", typ: integer, value: "4096", lo: 0, hi: maxInt, dynamic: true, doc: "Default of index.interval.bytes."},
 	{name: "log.message.timestamp.type", typ: text, value: "CreateTime", enum: []string{"CreateTime", "LogAppendTime"}, dynamic: true, doc: "Default of message.timestamp.type."},
 	{name: "log.flush.interval.messages", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, dynamic: true, doc: "Default of flush.messages."},
-	{name: "log.flush.interval.ms", typ: long, null: true, dynamic: true, doc: "Default of flush.ms."},
+	{name: "log.flush.interval.ms", typ: long, null: true, dynamic: true, doc: "Default of flush.ms.", units: []unit{{"log.flush.scheduler.interval.ms", 1}}},
+	{name: "log.flush.scheduler.interval.ms", typ: long, value: "9223372036854775807", doc: "log.flush.interval.ms where that is not set."},
+	{name: "log.preallocate", typ: boolean, value: "false", dynamic: true, doc: "Default of preallocate." + without},
+	{name: "log.remote.copy.lag.bytes", typ: long, value: "-1", lo: -1, hi: maxLong, dynamic: true, doc: "Default of remote.copy.lag.bytes." + without},
+	{name: "log.remote.copy.lag.ms", typ: long, value: "0", lo: -1, hi: maxLong, dynamic: true, doc: "Default of remote.copy.lag.ms." + without},
+	{name: "log.local.retention.bytes", typ: long, value: "-2", lo: -2, hi: maxLong, dynamic: true, doc: "Default of local.retention.bytes." + without},
+	{name: "log.local.retention.ms", typ: long, value: "-2", lo: -2, hi: maxLong, dynamic: true, doc: "Default of local.retention.ms." + without},
 	{name: "message.max.bytes", typ: integer, value: "1048588", lo: 0, hi: maxInt, dynamic: true, doc: "Default of max.message.bytes."},
 	{name: "min.insync.replicas", typ: integer, value: "1", lo: 1, hi: maxInt, dynamic: true, doc: "Default of min.insync.replicas."},
 	{name: "replica.lag.time.max.ms", typ: long, value: "30000", lo: 1, hi: maxLong, doc: "How long a replica may be behind before it leaves the in-sync replicas."},
@@ -291,20 +302,20 @@ var brokerDefs = []*def{
 	{name: "log.message.timestamp.before.max.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.before.max.ms."},
 	{name: "log.message.timestamp.after.max.ms", typ: long, value: "3600000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.after.max.ms."},
 	{name: "unclean.leader.election.enable", typ: boolean, value: "false", dynamic: true, doc: "Default of unclean.leader.election.enable." + without},
-	{name: "listener.security.protocol.map", typ: list, value: "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", doc: "What each listener asks for, as NAME:PROTOCOL."},
+	{name: "listener.security.protocol.map", typ: text, value: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", doc: "What each listener asks for, as NAME:PROTOCOL."},
 	{name: "inter.broker.listener.name", typ: text, null: true, doc: "The listener by which nodes reach each other; the first of listeners unless it is set."},
 	{name: "sasl.mechanism.inter.broker.protocol", typ: text, null: true, enum: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, doc: "The mechanism by which nodes authenticate to each other, with the username and password of its sasl.jaas.config."},
 	{name: "sasl.enabled.mechanisms", typ: list, null: true, enum: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, doc: "The SASL mechanisms that clients may use."},
-	{name: "sasl.jaas.config", typ: text, null: true, secret: true, doc: "Users and passwords of a mechanism, as listener.name.NAME.MECHANISM.sasl.jaas.config."},
+	{name: "sasl.jaas.config", typ: password, null: true, doc: "Users and passwords of a mechanism, as listener.name.NAME.MECHANISM.sasl.jaas.config."},
 	{name: "connections.max.reauth.ms", typ: long, value: "0", lo: 0, hi: maxLong, doc: "How long a client may go on before it authenticates again (KIP-368); 0: for ever."},
 	{name: "connection.failed.authentication.delay.ms", typ: integer, value: "100", lo: 0, hi: maxInt, doc: "How long a client whose authentication failed waits for the answer."},
 	{name: "ssl.keystore.type", typ: text, value: "PEM", enum: []string{"PEM"}, doc: "Kafka's default is JKS; only PEM is there."},
 	{name: "ssl.keystore.location", typ: text, null: true, doc: "A PEM file with the listener's private key and its certificate chain."},
-	{name: "ssl.keystore.certificate.chain", typ: text, null: true, doc: "The certificate chain itself, in PEM."},
-	{name: "ssl.keystore.key", typ: text, null: true, secret: true, doc: "The private key itself, in PEM."},
+	{name: "ssl.keystore.certificate.chain", typ: password, null: true, doc: "The certificate chain itself, in PEM."},
+	{name: "ssl.keystore.key", typ: password, null: true, doc: "The private key itself, in PEM."},
 	{name: "ssl.truststore.type", typ: text, value: "PEM", enum: []string{"PEM"}, doc: "Kafka's default is JKS; only PEM is there."},
 	{name: "ssl.truststore.location", typ: text, null: true, doc: "A PEM file with the certificates that clients' and other nodes' certificates must come from."},
-	{name: "ssl.truststore.certificates", typ: text, null: true, doc: "Those certificates themselves, in PEM."},
+	{name: "ssl.truststore.certificates", typ: password, null: true, doc: "Those certificates themselves, in PEM."},
 	{name: "ssl.client.auth", typ: text, value: "none", enum: []string{"none", "requested", "required"}, doc: "Whether clients have to show a certificate."},
 	{name: "ssl.endpoint.identification.algorithm", typ: text, value: "https", enum: []string{"https", ""}, doc: "Whether a node checks the name in another node's certificate; empty: not."},
 	{name: "ssl.principal.mapping.rules", typ: text, value: "DEFAULT", doc: "How a certificate's distinguished name becomes a principal's: RULE:pattern/replacement/[LU], …, DEFAULT."},

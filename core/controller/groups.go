@@ -20,8 +20,7 @@ func (c *Controller) GroupConfigs(group string) ([]ConfigEntry, error) {
 	image := c.Image()
 	entries := make([]ConfigEntry, 0, len(groupDefs))
 	for _, d := range groupDefs {
-		_, synonyms := c.groupValue(image, image.GroupConfigs[group], d)
-		entries = append(entries, entry(d, synonyms, false))
+		entries = append(entries, c.entry(image, image.GroupConfigs[group], fromGroup, d))
 	}
 	return entries, nil
 }
@@ -60,7 +59,7 @@ func (c *Controller) AlterGroupConfigs(ctx context.Context, group string, ops []
 // checkGroup holds a group's own configs to the bounds that the broker sets, and to each other.
 func (c *Controller) checkGroup(image *metadata.Image, own map[string]string) error {
 	number := func(name string) int64 {
-		v, _ := c.groupValue(image, own, groupByName[name])
+		v, _ := c.overBroker(image, own, groupByName[name])
 		n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64) // checked before
 		return n
 	}
@@ -77,8 +76,4 @@ func (c *Controller) checkGroup(image *metadata.Image, own map[string]string) er
 		return refuse(kerr.InvalidConfig, "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms")
 	}
 	return nil
-}
-
-func (c *Controller) groupValue(image *metadata.Image, own map[string]string, d *def) (string, []ConfigSynonym) {
-	return c.overBroker(image, own, fromGroup, d)
 }

@@ -38,7 +38,7 @@ func staticDef(name string) *def {
 // Secret says whether a property's value must not be shown.
 func Secret(name string) bool {
 	d := staticDef(name)
-	return d != nil && d.secret
+	return d != nil && d.typ == password
 }
 
 // Default is a broker config's value where nothing is set.

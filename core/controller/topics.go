@@ -222,9 +222,9 @@ func (c *Controller) defaultFactor(image *metadata.Image, topic string) int64 {
 	case TxnTopic:
 		return min(c.number("transaction.state.log.replication.factor"), nodes)
 	}
-	_, sources := c.brokerValue(image, strconv.Itoa(int(c.node)), brokerByName["default.replication.factor"])
+	_, source, _ := c.brokerValue(image, strconv.Itoa(int(c.node)), brokerByName["default.replication.factor"])
 	n := c.number("default.replication.factor")
-	if len(sources) > 0 && sources[0].Source == fromDefault {
+	if source == fromDefault {
 		n = min(n, nodes)
 	}
 	return n

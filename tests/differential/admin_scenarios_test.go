@@ -162,6 +162,10 @@ func createTopicsScenario(s *side) {
 			{"compression.type", "rar"}, {"segment.bytes", "1"}, {"max.message.bytes", "-1"}, {"message.timestamp.type", "LogAppendTime"}, {"message.timestamp.type", "never"},
 			{"min.cleanable.dirty.ratio", "0.7"}, {"min.cleanable.dirty.ratio", "2"}, {"preallocate", "maybe"}, {"remote.storage.enable", "true"}, {"message.format.version", "3.0"},
 			{"message.downconversion.enable", "true"}, {"compression.gzip.level", "0"}, {"compression.zstd.level", "23"}, {"leader.replication.throttled.replicas", "*"},
+			{"remote.copy.lag.bytes", "-1"}, {"remote.copy.lag.bytes", "-2"}, {"remote.copy.lag.bytes", "0"}, {"remote.copy.lag.ms", "-1"}, {"remote.copy.lag.ms", "-2"},
+			{"remote.copy.lag.ms", "0"}, {"remote.log.copy.disable", "true"}, {"remote.log.delete.on.disable", "true"}, {"errors.deadletterqueue.group.enable", "true"},
+			{"errors.deadletterqueue.group.enable", "x"}, {"max.decompressed.message.bytes", "0"}, {"max.decompressed.message.bytes", "-1"}, {"max.decompressed.message.bytes", "1"},
+			{"max.decompressed.message.bytes", "2147483647"}, {"local.retention.bytes", "-3"}, {"local.retention.bytes", "7"}, {"local.retention.ms", "-1"},
 			{"leader.replication.throttled.replicas", "x"}, {"local.retention.ms", "5"}, {"flush.messages", "0"}, {"delete.retention.ms", " 5 "}, {"unclean.leader.election.enable", "TRUE"},
 		} {
 			ask(fmt.Sprintf("config %s=%s", c[0], c[1]), M{"Configs": L{M{"Name": c[0], "Value": c[1]}}})
@@ -252,6 +256,7 @@ func configsScenario(s *side) {
 			"auto.create.topics.enable", "offsets.retention.minutes", "group.initial.rebalance.delay.ms", "no.such", "node.id", "default.replication.factor"}
 		ask("broker, some", broker, "1", some, nil)
 		ask("broker, some, with everything", broker, "1", some, M{"IncludeSynonyms": true, "IncludeDocumentation": true})
+		ask("broker, all, with everything", broker, "1", nil, M{"IncludeSynonyms": true, "IncludeDocumentation": true})
 		ask("broker default", broker, "", nil, M{"IncludeSynonyms": true})
 		ask("broker, unknown", broker, "77", nil, nil)
 		ask("broker, not a number", broker, "x", nil, nil)

@@ -41,7 +41,7 @@ var settings = []string{
 	"auto.create.topics.enable=true", "num.partitions=1", "default.replication.factor=1", "group.initial.rebalance.delay.ms=0",
 	"offsets.topic.num.partitions=5", "offsets.topic.replication.factor=1", "transaction.state.log.num.partitions=5",
 	"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
-	"log.segment.delete.delay.ms=1000",
+	"log.segment.delete.delay.ms=1000", "log.cleaner.dedupe.buffer.size=16777216",
 	"transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
 }
 
