@@ -119,7 +119,8 @@ func (s *Set) checkOwner(dir string, p *metadata.Partition) error {
 	return nil
 }
 
-// claim makes dir and writes into it whose it is, durably, before the first record.
+// claim makes dir and writes into it whose it is, before the first record. In power-safe it leaves the folders' syncs to the log: its first
+// one is of the same, and nothing is acknowledged before it.
 func (s *Set) claim(dir string, id metadata.TopicID) error {
 	if got, err := readOwner(s, dir); err == nil && got == id {
 		return nil
@@ -141,6 +142,9 @@ func (s *Set) claim(dir string, id metadata.TopicID) error {
 	}
 	if err == nil {
 		err = s.o.FS.Rename(name+".new", name)
+	}
+	if s.o.Durability == commitlog.PowerSafe {
+		return err
 	}
 	if err == nil {
 		err = s.o.FS.SyncDir(dir)

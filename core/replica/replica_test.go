@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,10 +36,12 @@ type house struct {
 	log   bytes.Buffer
 	now   time.Time
 	clean bool
+
+	durability commitlog.Durability
 }
 
 func newHouse(t testing.TB, fsys vfs.FS) *house {
-	h := &house{t: t, fs: fsys, image: metadata.NewImage(), now: time.Unix(1_700_000_000, 0)}
+	h := &house{t: t, fs: fsys, image: metadata.NewImage(), now: time.Unix(1_700_000_000, 0), durability: commitlog.Relaxed}
 	h.apply(&metadata.RegisterNode{ID: 1})
 	h.apply(&metadata.RegisterNode{ID: 2})
 	h.open()
@@ -48,7 +52,7 @@ func (h *house) open() {
 	syncer := commitlog.NewSyncer(2, nil)
 	h.t.Cleanup(syncer.Close)
 	h.Set = New(Options{
-		NodeID: 1, FS: h.fs, Dir: "/data/log", Quarantine: "/data/quarantine", Durability: commitlog.Relaxed, Syncer: syncer,
+		NodeID: 1, FS: h.fs, Dir: "/data/log", Quarantine: "/data/quarantine", Durability: h.durability, Syncer: syncer,
 		Logger: slog.New(slog.NewTextHandler(&h.log, nil)), Now: func() time.Time { return h.now }, Clean: h.clean, BootID: "b",
 		Settings: func(i *metadata.Image, topic string) controller.TopicSettings {
 			s := controller.TopicSettings{MinInSync: 1, Log: commitlog.Config{FileDeleteDelay: time.Minute}}
@@ -603,6 +607,49 @@ func TestMaintainOpensWhatHasRecords(t *testing.T) {
 	h.Hosted(func(p *partition.Partition) { open = append(open, p.Number) })
 	if !slices.Equal(open, []int32{1}) {
 		t.Error(open)
+	}
+}
+
+// syncs counts the syncs of folders.
+type syncs struct {
+	vfs.FS
+	folders atomic.Int32
+}
+
+func (s *syncs) SyncDir(dir string) error {
+	s.folders.Add(1)
+	return s.FS.SyncDir(dir)
+}
+
+// In power-safe the first record of a partition costs one sync of each folder; and once it is durable, so is whose it is.
+func TestFirstRecordSyncsFoldersOnce(t *testing.T) {
+	disk := vfs.NewCrash()
+	if err := errors.Join(disk.MkdirAll("/data", 0o755), disk.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	counted := &syncs{FS: disk}
+	h := newHouse(t, counted)
+	h.durability = commitlog.PowerSafe
+	h.open()
+	h.create("a", 1)
+	h.start()
+	before := counted.folders.Load()
+	h.append("a", 0, "x")
+	p, err := h.Partition("a", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ctx := t.Context(); p.Log().DurableOffset() < 1 && ctx.Err() == nil; {
+		runtime.Gosched()
+	}
+	if n := counted.folders.Load() - before; n != 3 { // the partition's, those of the logs, the data's
+		t.Errorf("%d syncs of folders", n)
+	}
+	h.fs = disk.Crashed(nil)
+	h.open()
+	h.start()
+	if end := h.end("a", 0); end != 1 || len(h.ls("/data/quarantine")) > 0 {
+		t.Errorf("after the power cut the log ends at %d, set aside: %v", end, h.ls("/data/quarantine"))
 	}
 }
 
