@@ -122,6 +122,10 @@ func (b *Broker) candidates() (list []consensus.Candidate) {
 func (b *Broker) joinCluster(ctx context.Context) error {
 	b.active = controller.NewActive(controller.ActiveOptions{
 		Group: b.quorum, Node: b.o.NodeID, Nodes: b.candidates, Changed: b.members.Changed(), NewClusterID: newClusterID, Logger: b.o.Logger,
+		Rebalance: controller.Rebalance{
+			Off: !b.control.Bool("auto.leader.rebalance.enable"), Every: time.Duration(b.control.Int("leader.imbalance.check.interval.seconds")) * time.Second,
+			Percent: int(b.control.Int("leader.imbalance.per.broker.percentage")),
+		},
 	})
 	b.active.Serve(b.links)
 	b.early.Go(func() error { return b.active.Run(b.serving) })

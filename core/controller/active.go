@@ -20,10 +20,6 @@ const (
 	SessionTimeout = time.Second
 	HeartbeatEvery = 200 * time.Millisecond
 	activeTick     = 50 * time.Millisecond
-	// preferredEvery is how often preferred leaders get their partitions back; like leader.imbalance.check.interval.seconds,
-	// which Kafka has at 300. preferredBatch bounds the moves of one round.
-	preferredEvery = 10 * time.Second
-	preferredBatch = 100
 	callHeartbeat  = "heartbeat"
 )
 
@@ -72,6 +68,7 @@ type ActiveOptions struct {
 	Changed <-chan struct{}
 	// NewClusterID names a cluster that has no name yet.
 	NewClusterID func() string
+	Rebalance    Rebalance
 	Logger       *slog.Logger // nil: silent
 }
 
@@ -79,6 +76,9 @@ type ActiveOptions struct {
 func NewActive(o ActiveOptions) *Active {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Rebalance.Every == 0 {
+		o.Rebalance.Every = 10 * time.Second
 	}
 	return &Active{
 		o: o, logger: o.Logger, now: time.Now,
@@ -93,7 +93,7 @@ func (a *Active) Run(ctx context.Context) error {
 	last := a.now()
 	admit := true // the nodes are looked at
 	var admitted time.Time
-	preferred := last
+	balance := last.Add(a.o.Rebalance.Every)
 	for {
 		select {
 		case <-ctx.Done():
@@ -118,32 +118,10 @@ func (a *Active) Run(ctx context.Context) error {
 			a.extend(last.Sub(now))
 		}
 		a.fence(ctx)
-		if now.Sub(preferred) > preferredEvery {
-			preferred = now
-			a.prefer(ctx)
-		}
-	}
-}
-
-// prefer gives partitions back to their first replica, where that is alive and in sync: else whoever came back
-// last would lead nothing for good.
-func (a *Active) prefer(ctx context.Context) {
-	image := a.o.Group.Image()
-	moved := 0
-	for _, t := range image.Topics {
-		for _, p := range t.Partitions {
-			first := p.Replicas[0]
-			if p.Leader == first || p.Leader == -1 || !image.Usable(p, first) || !slices.Contains(p.ISR, first) {
-				continue
-			}
-			if moved++; moved > preferredBatch {
-				return
-			}
-			step, cancel := context.WithTimeout(ctx, time.Second)
-			_, err := a.o.Group.Propose(step, &metadata.ChangePartition{Topic: p.TopicID, Number: p.Number, Expected: p.PartitionEpoch, Leader: first, ISR: p.ISR})
-			cancel()
-			if err != nil {
-				return // tried again
+		if !a.o.Rebalance.Off && !now.Before(balance) {
+			balance = now.Add(a.o.Rebalance.Every)
+			if a.o.Rebalance.balance(ctx, a.o.Group) {
+				balance = now.Add(min(time.Second, a.o.Rebalance.Every))
 			}
 		}
 	}

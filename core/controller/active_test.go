@@ -74,9 +74,9 @@ func (g *fakeGroup) Status(_ context.Context, addr string) (consensus.Status, er
 
 func (g *fakeGroup) fenced(n metadata.NodeID) bool { return g.Image().Nodes[n].Fenced }
 
-func runActive(t *testing.T, g *fakeGroup, nodes ...consensus.Candidate) *Active {
+func runActive(t *testing.T, g *fakeGroup, r Rebalance, nodes ...consensus.Candidate) *Active {
 	t.Helper()
-	a := NewActive(ActiveOptions{Group: g, Node: 1, Nodes: func() []consensus.Candidate { return nodes }, NewClusterID: func() string { return "named" }})
+	a := NewActive(ActiveOptions{Group: g, Node: 1, Rebalance: r, Nodes: func() []consensus.Candidate { return nodes }, NewClusterID: func() string { return "named" }})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- a.Run(ctx) }()
@@ -100,7 +100,7 @@ func beat(t *testing.T, a *Active, d time.Duration, nodes ...metadata.NodeID) {
 func TestLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newFakeGroup(1, 2, 3)
-		a := runActive(t, g)
+		a := runActive(t, g, Rebalance{})
 		<-time.After(10 * SessionTimeout)
 		if g.fenced(1) || g.fenced(2) || g.fenced(3) {
 			t.Fatal("a node that does not lead the quorum has fenced")
@@ -158,9 +158,9 @@ func TestPreferredLeaderComesBack(t *testing.T) {
 		_, _ = g.Propose(t.Context(), &metadata.RegisterNode{ID: 2})
 		p := func() *metadata.Partition { return g.Image().Partition("t", 0) }
 		g.lead(1)
-		a := runActive(t, g)
+		a := runActive(t, g, Rebalance{})
 		<-time.After(2 * activeTick)
-		beat(t, a, 2*preferredEvery, 1, 2)
+		beat(t, a, 20*time.Second, 1, 2)
 		if p().Leader != 1 {
 			t.Fatalf("%d leads, out of sync", p().Leader)
 		}
@@ -172,7 +172,7 @@ func TestPreferredLeaderComesBack(t *testing.T) {
 		if r.Errs[0] != nil {
 			t.Fatal(r.Errs[0])
 		}
-		beat(t, a, 2*preferredEvery, 1, 2)
+		beat(t, a, 20*time.Second, 1, 2)
 		if p().Leader != 2 {
 			t.Errorf("%d leads, not the preferred replica", p().Leader)
 		}
@@ -188,7 +188,7 @@ func TestOnlyOurNodesAreAdmitted(t *testing.T) {
 		node := func(id metadata.NodeID, addr, cluster string) consensus.Candidate {
 			return consensus.Candidate{Member: consensus.Member{ID: id, Address: addr}, Cluster: cluster}
 		}
-		a := runActive(t, g, node(1, "a1", "named"), node(2, "a2", ""), node(3, "a3", "other"), node(4, "a4", ""), node(5, "a5", ""))
+		a := runActive(t, g, Rebalance{}, node(1, "a1", "named"), node(2, "a2", ""), node(3, "a3", "other"), node(4, "a4", ""), node(5, "a5", ""))
 		g.lead(1)
 		<-time.After(4 * activeTick)
 		beat(t, a, SessionTimeout, 1)

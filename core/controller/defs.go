@@ -325,6 +325,10 @@ var brokerDefs = []*def{
 	{name: "leader.replication.throttled.rate", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that leaders send to throttled replicas in a second." + without},
 	{name: "follower.replication.throttled.rate", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that throttled followers fetch in a second." + without},
 	{name: "replica.alter.log.dirs.io.max.bytes.per.second", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that replicas move between log directories in a second; there is one directory." + without},
+	{name: "auto.leader.rebalance.enable", typ: boolean, value: "true", doc: "Whether partitions go back to their preferred leaders by themselves."},
+	{name: "leader.imbalance.check.interval.seconds", typ: long, value: "10", lo: 1, hi: maxInt, doc: "How often the controller looks for partitions that their preferred leaders could lead. Kafka's default is 300."},
+	{name: "leader.imbalance.per.broker.percentage", typ: integer, value: "0", lo: 0, hi: 100,
+		doc: "How many percent of the partitions that a node is preferred for others may lead before any is moved. Kafka had it, at 10, until KRaft came."},
 	{name: "num.io.threads", typ: integer, value: "8", lo: 1, hi: maxInt, dynamic: true, doc: "Go schedules its own." + without},
 	{name: "num.network.threads", typ: integer, value: "3", lo: 1, hi: maxInt, dynamic: true, doc: "Go schedules its own." + without},
 }

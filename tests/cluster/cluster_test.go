@@ -192,10 +192,10 @@ func load(t *testing.T) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop
 }
 
 // loadOn is load with so many replicas.
-func loadOn(t *testing.T, replicas int16) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop func()) {
+func loadOn(t *testing.T, replicas int16, args ...string) (nodes []*node.Node, admin *kadm.Client, l *ledger, stop func()) {
 	t.Helper()
 	t.Logf("seed %d", *seed)
-	nodes = node.NewCluster(t, 3)
+	nodes = node.NewCluster(t, 3, args...)
 	start(t, nodes)
 	admin = kadm.NewClient(client(t, nodes))
 	ctx, cancel := context.WithCancel(context.Background())

@@ -157,7 +157,7 @@ var internalTopics = []string{"__consumer_offsets", "__transaction_state"}
 // TestPartitionsMove moves every partition of every topic, the coordinators' too, from node to node, to more and fewer replicas, under
 // load: no acknowledged record is lost, doubled or moved, and a reader sees each offset once.
 func TestPartitionsMove(t *testing.T) {
-	nodes, admin, l, stop := loadOn(t, 2)
+	nodes, admin, l, stop := loadOn(t, 2, "--set", "leader.imbalance.check.interval.seconds=1")
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	read, wrong := follow(ctx, t, nodes, "numbers")
