@@ -234,6 +234,7 @@ func (b *Broker) openLogs() error {
 	if b.o.Cluster != nil {
 		o.Watermarks = b.dir.path("high-watermarks")
 		o.Following = b.following()
+		o.Throttling = replica.Throttling{Rates: b.control.ReplicationRates, Window: b.quotaWindow("replication.")}
 	}
 	b.replicas = replica.New(o)
 	start := time.Now()

@@ -304,10 +304,23 @@ func millis(n int64) time.Duration {
 	return time.Duration(n) * time.Millisecond
 }
 
+// ReplicationRates are the bytes per second that this node may send to throttled followers, and fetch as one, in an Image; the largest
+// int64: any (KIP-73).
+func (c *Controller) ReplicationRates(image *metadata.Image) (leader, follower int64) {
+	rate := func(name string) int64 {
+		v, _, _ := c.brokerValue(image, strconv.Itoa(int(c.node)), brokerByName[name])
+		n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64) // checked when it was set
+		return n
+	}
+	return rate("leader.replication.throttled.rate"), rate("follower.replication.throttled.rate")
+}
+
 // TopicSettings is a topic's configuration as log and partition use it.
 type TopicSettings struct {
 	Log       commitlog.Config
 	MinInSync int
+	// LeaderThrottled and FollowerThrottled are the replicas whose copying is throttled (KIP-73), in Kafka's notation.
+	LeaderThrottled, FollowerThrottled string
 }
 
 // Settings resolves a topic's configuration in an Image.
@@ -332,7 +345,8 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 		policy, retentionBytes, retentionAge = []string{"delete"}, -1, -1
 	}
 	return TopicSettings{
-		MinInSync: int(number("min.insync.replicas")),
+		MinInSync:       int(number("min.insync.replicas")),
+		LeaderThrottled: value("leader.replication.throttled.replicas"), FollowerThrottled: value("follower.replication.throttled.replicas"),
 		Log: commitlog.Config{
 			SegmentBytes: number("segment.bytes"), SegmentAge: millis(number("segment.ms")),
 			IndexBytes:     max(number("index.interval.bytes"), 1),

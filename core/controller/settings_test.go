@@ -15,6 +15,7 @@ func TestTopicConfigsAreReal(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := map[string]string{
+		"leader.replication.throttled.replicas": "0:1,5:2", "follower.replication.throttled.replicas": "*",
 		"cleanup.policy": "compact", "compression.type": "lz4", "message.timestamp.type": "LogAppendTime", "min.cleanable.dirty.ratio": "0.25",
 		"forebay.append.condition": "true",
 	}

@@ -50,6 +50,8 @@ type fetched struct {
 	p     *partition.Partition
 	until time.Time // paused
 	end   int64     // to be durable before the next Fetch
+	// caughtUp says that it has had all that could be read on the leader.
+	caughtUp bool
 }
 
 func newFetcher(f *followers, node metadata.NodeID) *fetcher {
@@ -158,8 +160,13 @@ func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
 	now := time.Now()
 	wait := x.f.f.Wait
 	asked := map[fetchKey]*fetched{}
+	over := x.f.set.fetching.over(now)
 	for _, part := range x.parts {
 		if d := part.until.Sub(now); d > 0 {
+			wait = min(wait, d)
+			continue
+		}
+		if d := x.pausedFor(part, over); d > 0 {
 			wait = min(wait, d)
 			continue
 		}
@@ -259,12 +266,19 @@ func (x *fetcher) take1(ctx context.Context, client *wire.Client, part *fetched,
 	default:
 		if len(rp.RecordBatches) > 0 {
 			err = part.p.AppendFetched(rp.RecordBatches, part.epoch)
+			if part.slot.throttled.Load() {
+				x.f.set.fetching.record(len(rp.RecordBatches), time.Now())
+			}
 		}
 		if err == nil {
 			err = part.p.Learn(part.epoch, rp.HighWatermark, rp.LogStartOffset)
 		}
-		if err == nil && len(rp.RecordBatches) > 0 {
-			part.end, _ = part.p.Position()
+		if err == nil {
+			end, _ := part.p.Position()
+			part.caughtUp = end >= rp.HighWatermark
+			if len(rp.RecordBatches) > 0 {
+				part.end = end
+			}
 		}
 	}
 	if err == nil {

@@ -50,6 +50,7 @@ type Options struct {
 	// Watermarks is the file of checkpointed high watermarks; "": none.
 	Watermarks string
 	Following  Following
+	Throttling Throttling
 }
 
 // Set is the partitions of this node. All methods may be called concurrently.
@@ -72,11 +73,12 @@ type Set struct {
 	}
 	work chan struct{} // room for one: Run has something to do
 
-	followers *followers
-	isr       *isrKeeper         // nil: the ISR stays as it is
-	marks     map[fetchKey]int64 // checkpointed before the start
-	saving    sync.Mutex
-	saved     []byte // the file of watermarks; saving held
+	leading, fetching *throttle
+	followers         *followers
+	isr               *isrKeeper         // nil: the ISR stays as it is
+	marks             map[fetchKey]int64 // checkpointed before the start
+	saving            sync.Mutex
+	saved             []byte // the file of watermarks; saving held
 }
 
 // hosted is a topic with the partitions of it that are here.
@@ -84,6 +86,8 @@ type hosted struct {
 	topic    *metadata.Topic
 	settings controller.TopicSettings
 	slots    []*slot // by number; nil: elsewhere
+
+	throttledLeader, throttledFollower throttledHere
 }
 
 // slot is one hosted partition, its log open or not.
@@ -94,6 +98,8 @@ type slot struct {
 	p        atomic.Pointer[partition.Partition] // written with mu held
 	err      error                               // why it could not be opened; final until a restart
 	gone     bool
+	// throttled says that its fetches are bound by the follower's rate.
+	throttled atomic.Bool
 }
 
 // New makes an empty Set; Start fills it.
@@ -110,7 +116,7 @@ func New(o Options) *Set {
 	if o.Files == nil {
 		o.Files = commitlog.NewFiles(0)
 	}
-	s := &Set{o: o, work: make(chan struct{}, 1)}
+	s := &Set{o: o, work: make(chan struct{}, 1), leading: newThrottle(o.Throttling.Window), fetching: newThrottle(o.Throttling.Window)}
 	s.followers = newFollowers(s, o.Following)
 	if o.Following.ISR != nil {
 		s.isr = newISRKeeper(s, o.Following.ISR, s.followers.f.Lag)
@@ -204,6 +210,11 @@ func (s *Set) Update(image *metadata.Image) {
 	}
 	old := s.mu.image
 	broker := old == nil || !same(old.BrokerConfigs, image.BrokerConfigs)
+	if broker && s.o.Throttling.Rates != nil {
+		leader, follower := s.o.Throttling.Rates(image)
+		s.leading.rate.Store(leader)
+		s.fetching.rate.Store(follower)
+	}
 	topics := old == nil || !same(old.TopicConfigs, image.TopicConfigs)
 	for name, t := range image.Topics {
 		h := s.mu.topics[name]
@@ -239,6 +250,8 @@ func (s *Set) takeLocked(h *hosted, t *metadata.Topic, image *metadata.Image, co
 	}
 	if configs {
 		h.settings = s.o.Settings(image, t.Name)
+		h.throttledLeader = parseThrottled(h.settings.LeaderThrottled, s.o.NodeID)
+		h.throttledFollower = parseThrottled(h.settings.FollowerThrottled, s.o.NodeID)
 	}
 	before := h.topic
 	h.topic = t
@@ -270,6 +283,7 @@ func (s *Set) takeLocked(h *hosted, t *metadata.Topic, image *metadata.Image, co
 			continue
 		}
 		settings := h.settings
+		sl.throttled.Store(h.throttledFollower.has(p.Number))
 		updates = append(updates, func() {
 			sl.update(p, settings) // first: what is fetched in an epoch is taken only by a partition that knows it
 			s.followers.assign(sl, p)

@@ -38,7 +38,11 @@ type house struct {
 	clean bool
 
 	durability commitlog.Durability
+	// settings changes a topic's from what they are by default.
+	settings func(*metadata.Image, *topicSettings)
 }
+
+type topicSettings = controller.TopicSettings
 
 func newHouse(t testing.TB, fsys vfs.FS) *house {
 	h := &house{t: t, fs: fsys, image: metadata.NewImage(), now: time.Unix(1_700_000_000, 0), durability: commitlog.Relaxed}
@@ -58,6 +62,9 @@ func (h *house) open() {
 			s := controller.TopicSettings{MinInSync: 1, Log: commitlog.Config{FileDeleteDelay: time.Minute}}
 			if i.TopicConfigs[topic]["min.insync.replicas"] != "" {
 				s.MinInSync = 2
+			}
+			if h.settings != nil {
+				h.settings(i, &s)
 			}
 			return s
 		},

@@ -11,6 +11,7 @@ import (
 	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
+	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/core/wire"
 )
 
@@ -40,6 +41,8 @@ type fetching struct {
 	waiter *partition.Waiter
 	timer  *time.Timer
 	cuts   []cut
+
+	held *replica.Set // nil unless a follower asks whose rate is bound
 
 	throttle time.Duration // told to the client; more than 0: the response is empty
 }
@@ -115,6 +118,9 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 			return c.replyFetch(f, nil, kerr.UnknownServerError.Code)
 		}
 	}
+	if f.held = nil; follows && c.s.d.Replicas.Throttles() {
+		f.held = c.s.d.Replicas
+	}
 	f.readAll()
 	var took time.Duration
 	if metered {
@@ -127,6 +133,13 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	}
 	if metered {
 		c.throttleFetch(img.Quotas, f, took)
+	}
+	if f.held != nil {
+		for i := range f.parts {
+			if part := &f.parts[i]; part.p != nil {
+				f.held.Sent(part.p, part.res.Slice.Len)
+			}
+		}
 	}
 	return c.replyFetch(f, session, 0)
 }
@@ -292,12 +305,16 @@ func (f *fetching) readAll() {
 			f.urgent = f.urgent || part.err != nil
 			continue
 		}
+		most, one := max(0, min(int(part.want.maxBytes), f.maxBytes-f.bytes)), f.bytes == 0
+		if f.held != nil && f.held.Withholds(part.p, f.replica) {
+			most, one = 0, false // its offset still tells how far it is
+		}
 		part.res, part.err = part.p.Read(partition.ReadRequest{
 			Offset:    part.want.offset,
 			Epoch:     part.want.leaderEpoch,
 			LastEpoch: part.want.lastEpoch,
-			MaxBytes:  max(0, min(int(part.want.maxBytes), f.maxBytes-f.bytes)),
-			MinOne:    f.bytes == 0,
+			MaxBytes:  most,
+			MinOne:    one,
 			Committed: f.isolation == readCommitted,
 			Replica:   f.replica,
 			NodeEpoch: f.nodeEpoch,
