@@ -5,26 +5,30 @@ import (
 	"time"
 )
 
-// Meter is one rate that all who use it share, as replication's (KIP-73). All methods may be called concurrently.
+// Meter keeps one rate that all who use it share, as replication's (KIP-73). What was used beyond it is paid for by waiting, however much it
+// was at once; Kafka's rate forgets it with the window, so that a bound below the size of a response is not kept. All methods may be
+// called concurrently.
 type Meter struct {
 	w  Window
 	mu sync.Mutex
-	r  rate
+	b  bucket
 }
 
-// NewMeter makes a Meter.
+// NewMeter makes a Meter that lets a whole window's worth pass at once.
 func NewMeter(w Window) *Meter { return &Meter{w: w.withDefaults()} }
 
 // Record notes that so much was used.
-func (m *Meter) Record(v float64, now time.Time) {
+func (m *Meter) Record(bound, v float64, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.r.record(m.w, v, now)
+	m.b.fill(m.w, bound, now)
+	m.b.tokens -= v
 }
 
 // Over is how long nothing more may be used for the rate to be within bound again; 0: it is.
 func (m *Meter) Over(bound float64, now time.Time) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.r.throttle(m.w, bound, now)
+	m.b.fill(m.w, bound, now)
+	return m.b.debt(bound)
 }

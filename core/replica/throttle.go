@@ -50,7 +50,7 @@ func (t *throttle) over(now time.Time) time.Duration {
 
 func (t *throttle) record(bytes int, now time.Time) {
 	if t.on() {
-		t.meter.Record(float64(bytes), now)
+		t.meter.Record(float64(t.rate.Load()), float64(bytes), now)
 	}
 }
 

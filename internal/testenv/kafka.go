@@ -229,6 +229,7 @@ var toolClasses = map[string]string{
 	"kafka-configs":             "org.apache.kafka.tools.ConfigCommand",
 	"kafka-metadata-quorum":     "org.apache.kafka.tools.MetadataQuorumCommand",
 	"kafka-leader-election":     "org.apache.kafka.tools.LeaderElectionCommand",
+	"kafka-reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
 	"kafka-groups":              "org.apache.kafka.tools.GroupsCommand",
 	"kafka-features":            "org.apache.kafka.tools.FeatureCommand",
 	"kafka-e2e-latency":         "org.apache.kafka.tools.EndToEndLatency",
