@@ -96,7 +96,7 @@ func soak() error {
 			if row.verdict != passed {
 				failed++
 			}
-			if err := write(name, p.about, row); err != nil {
+			if err := write(name, p.about, row, runs); err != nil {
 				return err
 			}
 		}

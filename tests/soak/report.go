@@ -48,8 +48,8 @@ func read(part string) ([]row, error) {
 	return rows, nil
 }
 
-// write puts the row in its place: a run has one row, of the last time.
-func write(part, about string, r row) error {
+// write puts the row in its place: a run has one row, of the last time. Runs that have none are named.
+func write(part, about string, r row, all []run) error {
 	rows, err := read(part)
 	if err != nil {
 		return err
@@ -63,6 +63,15 @@ func write(part, about string, r row) error {
 	fmt.Fprintf(&b, "# Soak: %s\n\n%s\n\nWritten by `go run ./tests/soak -parts %s`; a row is a run, and only a run writes one.\n\n%s\n%s\n", part, about, part, columns, strings.Repeat("|---", 8)+"|")
 	for _, r := range rows {
 		fmt.Fprintln(&b, r)
+	}
+	var never []string
+	for _, a := range all {
+		if !slices.ContainsFunc(rows, func(r row) bool { return r.run == a.name }) {
+			never = append(never, a.name)
+		}
+	}
+	if len(never) > 0 {
+		fmt.Fprintf(&b, "\nNot run yet: %s.\n", strings.Join(never, ", "))
 	}
 	if err := os.MkdirAll(filepath.Dir(path(part)), 0o755); err != nil {
 		return err
