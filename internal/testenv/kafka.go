@@ -194,7 +194,7 @@ func (s *KafkaServer) Start() {
 	must(s.tb, "start Kafka", recordPrivate(s.k.dir, s.k.server))
 }
 
-// Tools runs Apache Kafka's own command-line tools, by the Java class behind each script.
+// Tools runs Apache Kafka's own command-line tools, by the Java class behind each script; or other Java programs.
 type Tools struct {
 	Java      string
 	ClassPath string
@@ -203,12 +203,29 @@ type Tools struct {
 // KafkaTools installs Apache Kafka's command-line tools 4.4.0, its Java clients, Streams and Connect.
 func KafkaTools(tb testing.TB) Tools {
 	tb.Helper()
+	return javaTools(tb, "kafka-tools")
+}
+
+// Flink installs Apache Flink 2.2.1, to compile a job against and to run it in a cluster of one process.
+func Flink(tb testing.TB) Tools {
+	tb.Helper()
+	return javaTools(tb, "flink")
+}
+
+// Spark installs Apache Spark 4.2.0, to compile a job against and to run it in local mode.
+func Spark(tb testing.TB) Tools {
+	tb.Helper()
+	return javaTools(tb, "spark")
+}
+
+func javaTools(tb testing.TB, recipeName string) Tools {
+	tb.Helper()
 	e, ctx := forTest(tb)
 	java, err := e.java(ctx, 17, 99)
 	must(tb, "Java", err)
-	jars, err := e.mavenJars(ctx, "kafka-tools")
-	must(tb, "Kafka's tools", err)
-	must(tb, "Kafka's tools", writeFile(filepath.Join(jars, "log4j2.properties"), recipe("log4j2.properties")))
+	jars, err := e.mavenJars(ctx, recipeName)
+	must(tb, recipeName, err)
+	must(tb, recipeName, writeFile(filepath.Join(jars, "log4j2.properties"), recipe("log4j2.properties")))
 	return Tools{Java: java, ClassPath: jars + ":" + filepath.Join(jars, "*")}
 }
 
@@ -236,6 +253,7 @@ var toolClasses = map[string]string{
 	"kafka-dump-log":            "org.apache.kafka.tools.DumpLogSegments",
 	"kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
 	"kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+	"connect-distributed":       "org.apache.kafka.connect.cli.ConnectDistributed",
 
 	"kafka-streams-application-reset": "org.apache.kafka.tools.StreamsResetter",
 }

@@ -13,17 +13,13 @@ import (
 // Quotas by kafka-configs, the metadata quorum by kafka-metadata-quorum, and preferred leaders by kafka-leader-election, on
 // three nodes of which one has been away.
 func TestJavaAdminTools(t *testing.T) {
+	t.Parallel()
 	tools := testenv.KafkaTools(t)
 	nodes := node.NewCluster(t, 3)
 	node.StartAll(t, nodes)
-	var addrs []string
-	for _, n := range nodes {
-		addrs = append(addrs, n.Kafka)
-	}
-	bootstrap := strings.Join(addrs, ",")
 	run := func(tool string, args ...string) string {
 		t.Helper()
-		return tools.Run(t, "", tool, append([]string{"--bootstrap-server", bootstrap}, args...)...)
+		return tools.Run(t, "", tool, append([]string{"--bootstrap-server", bootstrap(nodes)}, args...)...)
 	}
 	has := func(text string, wants ...string) {
 		t.Helper()
@@ -65,7 +61,7 @@ func TestJavaAdminTools(t *testing.T) {
 			t.Fatal("node 1 does not lead again")
 		}
 		// It is refused as long as node 1 is out of sync.
-		_, _ = tools.Command(t.Context(), "kafka-leader-election", "--bootstrap-server", bootstrap, "--election-type", "preferred", "--topic", "led", "--partition", "0").CombinedOutput()
+		_, _ = tools.Command(t.Context(), "kafka-leader-election", "--bootstrap-server", bootstrap(nodes), "--election-type", "preferred", "--topic", "led", "--partition", "0").CombinedOutput()
 		<-tick.C
 	}
 	has(run("kafka-leader-election", "--election-type", "preferred", "--topic", "led", "--partition", "0"), "Valid replica already elected")

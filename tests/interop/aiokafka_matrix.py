@@ -29,6 +29,15 @@ async def raises(kind, awaitable):
     check(False, f"no {kind.__name__}")
 
 
+async def eventually(what, ask):
+    """Waits until a node that is asked knows what another one has done."""
+    for _ in range(300):
+        if await ask():
+            return
+        await asyncio.sleep(0.1)
+    check(False, f"not within 30 s: {what}")
+
+
 async def read(n, *topics, commit=False, **more):
     c = AIOKafkaConsumer(*topics, bootstrap_servers=addr, auto_offset_reset="earliest", enable_auto_commit=False, max_partition_fetch_bytes=1 << 20, **more)
     await c.start()
@@ -132,10 +141,18 @@ async def everything():
     check(all(e[1] == 0 for e in reply.topic_errors), f"create: {reply}")
     check((await admin.create_topics([NewTopic(topic, 3, len(addr))])).topic_errors[0][1] == 36, "no TOPIC_ALREADY_EXISTS")
     await admin.create_partitions({topic: NewPartitions(4)})
-    check(len((await admin.describe_topics([topic]))[0]["partitions"]) == 4, "partitions")
+
+    async def partitions():
+        return len((await admin.describe_topics([topic]))[0]["partitions"]) == 4
+
+    await eventually("four partitions", partitions)
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": "7200000"})])
-    configs = (await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)]))[0].to_object()["resources"][0]["config_entries"]
-    check({e["config_names"]: e["config_value"] for e in configs}["retention.ms"] == "7200000", "describe_configs")
+
+    async def configured():
+        configs = (await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)]))[0].to_object()["resources"][0]["config_entries"]
+        return {e["config_names"]: e["config_value"] for e in configs}.get("retention.ms") == "7200000"
+
+    await eventually("the config that was set", configured)
 
     await codecs(topic, big)
     await seeks(topic)
@@ -162,7 +179,7 @@ class Shown(ConsumerRebalanceListener):
 
 
 async def member(topic, group):
-    c = AIOKafkaConsumer(bootstrap_servers=addr, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500, auto_offset_reset="earliest")
+    c = AIOKafkaConsumer(bootstrap_servers=addr, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500, auto_commit_interval_ms=200, auto_offset_reset="earliest")
     c.subscribe([topic], listener=Shown())
     await c.start()
     over = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

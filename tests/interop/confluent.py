@@ -1,10 +1,14 @@
 """What confluent-kafka (librdkafka) does against the node, or nodes, at argv[1]: admin, five codecs, headers, null keys and
-values, big messages, groups that rejoin, seeks, transactions. Ends with 1 and a line at the first surprise."""
+values, records near and over the limit and of 8 MB, groups that rejoin, seeks, offsets by time, transactions, fencing. Ends with 1 and a
+line at the first surprise. With `member TOPIC GROUP` it is a member of a group that prints its assignments, until stdin ends."""
+import os
 import sys
+import threading
+import time
 import uuid
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 addr = sys.argv[1]
 run = uuid.uuid4().hex[:8]
@@ -31,16 +35,59 @@ def read(c, n, seconds=30):
     return out
 
 
+def member(topic, group):
+    over = threading.Thread(target=sys.stdin.read, daemon=True)
+    over.start()
+    own = set()
+
+    def changed(change, partitions):
+        change({p.partition for p in partitions})
+        print("assigned", *sorted(own), flush=True)
+
+    c = Consumer({"bootstrap.servers": addr, "group.id": group, "auto.offset.reset": "earliest", "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,
+                  "auto.commit.interval.ms": 200})
+    c.subscribe([topic], on_assign=lambda _, ps: changed(own.update, ps), on_revoke=lambda _, ps: changed(own.difference_update, ps),
+                on_lost=lambda _, ps: changed(own.difference_update, ps))
+    while over.is_alive():
+        c.poll(0.2)
+    c.close()
+
+
+if len(sys.argv) > 2:
+    member(*sys.argv[3:])
+    sys.exit(0)
+
+
+def eventually(what, ask):
+    """Waits until a node that is asked knows what another one has done."""
+    end = time.time() + 30
+    while not ask():
+        check(time.time() < end, f"not within 30 s: {what}")
+        time.sleep(0.05)
+
+
+def raises(code, f):
+    try:
+        f()
+    except KafkaException as e:
+        check(e.args[0].code() == code, f"no {code} but {e}")
+        return
+    check(False, f"no error {code}")
+
+
 admin = AdminClient({"bootstrap.servers": addr})
-topic = f"confluent-{run}"
-for f in admin.create_topics([NewTopic(topic, 3, -1, config={"retention.ms": "3600000"})]).values():
+topic, big = f"confluent-{run}", f"confluent-big-{run}"
+for f in admin.create_topics([NewTopic(topic, 3, -1, config={"retention.ms": "3600000"}), NewTopic(big, 1, -1, config={"max.message.bytes": "9000000"})]).values():
     f.result(10)
+raises(KafkaError.TOPIC_ALREADY_EXISTS, lambda: admin.create_topics([NewTopic(topic, 3, -1)])[topic].result(10))
 for f in admin.create_partitions([NewPartitions(topic, 4)]).values():
     f.result(10)
-meta = admin.list_topics(topic, timeout=10).topics[topic]
-check(len(meta.partitions) == 4, f"{len(meta.partitions)} partitions")
-config = list(admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values())[0].result(10)
-check(config["retention.ms"].value == "3600000", "retention.ms is " + config["retention.ms"].value)
+eventually("four partitions", lambda: len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 4)
+retention = ConfigEntry("retention.ms", "7200000", incremental_operation=AlterConfigOpType.SET)
+for f in admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[retention])]).values():
+    f.result(10)
+eventually("the config that was set", lambda: list(admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values())[0].result(10)["retention.ms"].value == "7200000")
+check(len(admin.describe_cluster().result(10).nodes) == len(addr.split(",")), "describe cluster")
 
 sent = {}
 for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
@@ -53,6 +100,12 @@ for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
         sent[(codec, i)] = (key, value)
         p.produce(topic, key=key, value=value, headers=[("codec", codec.encode()), ("i", str(i).encode()), ("null", None)])
     check(p.flush(30) == 0, f"{codec}: not everything was sent")
+    errors = []
+    p = Producer({"bootstrap.servers": addr, "compression.type": codec, "message.max.bytes": 10 << 20})
+    for t, size in [(big, 1_000_000), (big, 8 << 20), (topic, 1_100_000)]:
+        p.produce(t, os.urandom(size), partition=0, on_delivery=lambda e, _: errors.append(e and e.code()))
+        p.flush(30)
+    check(errors == [None, None, KafkaError.MSG_SIZE_TOO_LARGE], f"{codec}: big records gave {errors}")
 
 c = consumer(f"g-{run}")
 c.subscribe([topic])
@@ -63,6 +116,7 @@ for m in got:
     check((m.key(), m.value()) == want, f"{h} came back different")
     check(h["null"] is None, "a null header came back as something")
 check(not sent, f"{len(sent)} records are missing")
+offset_of = {(m.partition(), m.offset()): m.timestamp()[1] for m in got}
 c.commit(asynchronous=False)
 committed = c.committed([TopicPartition(topic, p) for p in range(4)], 10)
 check(sum(max(t.offset, 0) for t in committed) == 1500, f"committed {committed}")
@@ -89,6 +143,18 @@ while True:
         break
 low, high = c.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
 check(low == 0 and high > 0, f"watermarks {low}, {high}")
+last = offset_of[0, high - 1]
+check(0 <= c.offsets_for_times([TopicPartition(topic, 0, last)], 10)[0].offset < high, "offset by time")
+check(c.offsets_for_times([TopicPartition(topic, 0, last + 3_600_000)], 10)[0].offset == -1, "offset of the future")
+c.close()
+c = consumer(f"out-{run}", **{"auto.offset.reset": "error"})
+c.assign([TopicPartition(topic, 0, high + 100)])
+m = c.poll(30)
+check(m is not None and m.error() and m.error().code() == KafkaError._AUTO_OFFSET_RESET, f"beyond the end: {m and m.error()}")
+c.close()
+c = consumer(f"big-{run}")
+c.assign([TopicPartition(big, 0, OFFSET_BEGINNING)])
+check([len(m.value()) for m in read(c, 10)] == [1_000_000, 8 << 20] * 5, "big records came back different")
 c.close()
 
 # Transactions: consume, transform, produce; every second one is aborted.
@@ -135,10 +201,17 @@ try:
 except KafkaException as e:
     check(e.args[0].fatal() or e.args[0].txn_requires_abort(), f"a fenced producer got {e}")
 
+for f in admin.delete_records([TopicPartition(topic, 0, 5)]).values():
+    check(f.result(10).low_watermark == 5, "delete records")
+earliest = admin.list_offsets({TopicPartition(topic, 0): OffsetSpec.earliest()}, isolation_level=IsolationLevel.READ_COMMITTED)
+check(list(earliest.values())[0].result(10).offset == 5, "list offsets")
+check(admin.describe_consumer_groups([f"g-{run}"])[f"g-{run}"].result(10).state.name == "EMPTY", "describe groups")
+listed = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(f"g-{run}")])[f"g-{run}"].result(10)
+check(sum(max(t.offset, 0) for t in listed.topic_partitions) == 1500, f"offsets {listed.topic_partitions}")
 groups = admin.list_consumer_groups(request_timeout=10).result()
 check(any(g.group_id == f"g-{run}" for g in groups.valid), "list_consumer_groups lacks the group")
 for f in admin.delete_consumer_groups([f"g-{run}"]).values():
     f.result(10)
-for f in admin.delete_topics([topic, out]).values():
+for f in admin.delete_topics([topic, big, out]).values():
     f.result(10)
 print("ok")

@@ -1,10 +1,11 @@
-// Package interop has other people's clients talk to a node: kcat, confluent-kafka, kafka-python, aiokafka, sarama, kafka-go, kafkajs,
-// Kafka's Java clients and its own tools. franz-go is the client of the other tests.
+// Package interop has other people's clients talk to a node, or three: kcat, confluent-kafka, kafka-python, aiokafka, franz-go, sarama, kafka-go,
+// kafkajs, Kafka's Java clients, tools, Streams and Connect; with -long also Flink and Spark. Each test has nodes of its own, so they run side by side.
 package interop
 
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -29,17 +30,18 @@ func onOneAndThree(t *testing.T, try func(t *testing.T, nodes int, bootstrap str
 	t.Run("three nodes", func(t *testing.T) {
 		nodes := node.NewCluster(t, 3)
 		node.StartAll(t, nodes)
-		var addrs []string
-		for _, n := range nodes {
-			addrs = append(addrs, n.Kafka)
-		}
-		try(t, 3, strings.Join(addrs, ","))
+		try(t, 3, bootstrap(nodes))
 	})
 }
 
-func TestConfluent(t *testing.T) { onOneAndThree(t, python("confluent.py")) }
-
-func TestKafkaPython(t *testing.T) { onOneAndThree(t, python("kafka_python.py")) }
+// bootstrap names every node.
+func bootstrap(nodes []*node.Node) string {
+	var addrs []string
+	for _, n := range nodes {
+		addrs = append(addrs, n.Kafka)
+	}
+	return strings.Join(addrs, ",")
+}
 
 func python(script string) func(t *testing.T, nodes int, bootstrap string) {
 	return func(t *testing.T, _ int, bootstrap string) {
@@ -58,12 +60,14 @@ func python(script string) func(t *testing.T, nodes int, bootstrap string) {
 // Three members that speak the consumer protocol (KIP-848) share a topic, one of them is killed, and the topic grows:
 // every record is read, and by who owns its partition.
 func TestConfluentConsumerProtocol(t *testing.T) {
+	t.Parallel()
 	n := node.New(t, "--data", t.TempDir(), "--set", "group.consumer.session.timeout.ms=6000", "--set", "group.consumer.heartbeat.interval.ms=500")
 	n.Start()
 	python("consumer_protocol.py")(t, 1, n.Kafka)
 }
 
 func TestJavaConsumerProtocol(t *testing.T) {
+	t.Parallel()
 	n := node.New(t, "--data", t.TempDir(), "--set", "group.consumer.heartbeat.interval.ms=500")
 	n.Start()
 	tools := testenv.KafkaTools(t)
@@ -125,7 +129,10 @@ func TestJavaConsumerProtocol(t *testing.T) {
 	run("", "kafka-consumer-groups", "--delete", "--group", "g")
 }
 
-func TestKcat(t *testing.T) { onOneAndThree(t, kcat) }
+func TestKcat(t *testing.T) {
+	t.Parallel()
+	onOneAndThree(t, kcat)
+}
 
 func kcat(t *testing.T, _ int, bootstrap string) {
 	bin := testenv.Kcat(t)
@@ -164,12 +171,48 @@ func kcat(t *testing.T, _ int, bootstrap string) {
 	if got := kcat("", "-Q", "-t", "kcat:0:-1"); !strings.Contains(got, "offset 1000") {
 		t.Errorf("query: %s", got)
 	}
+	if got := kcat("", "-Q", "-t", "kcat:0:0"); !strings.Contains(got, "offset 0") {
+		t.Errorf("the first offset of a time: %s", got)
+	}
+	if got := kcat("", "-C", "-t", "kcat", "-e", "-o", "s@0", "-c", "1", "-f", "%o\n"); got != "0\n" {
+		t.Errorf("from a time on came %q", got)
+	}
+	fails := func(want string, args ...string) {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), bin, append([]string{"-b", bootstrap}, args...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("kcat %v: %v, no %q in %s", args, err, want, out)
+		}
+	}
+	fails("Offset out of range", "-C", "-t", "kcat", "-p", "0", "-o", "5000", "-e", "-X", "topic.auto.offset.reset=error")
+
+	kcat("a:\n:b\n", "-P", "-t", "nulls", "-p", "0", "-K", ":", "-Z")
+	if got := kcat("", "-C", "-t", "nulls", "-e", "-f", "%K %S\n"); got != "1 -1\n-1 1\n" {
+		t.Errorf("null keys and values have the lengths %q", got)
+	}
+	noise := func(name string, n int) string {
+		b := make([]byte, n)
+		_, _ = rand.Read(b) // documented to never fail
+		return node.WriteFile(t, t.TempDir(), name, string(b))
+	}
+	if out, code := node.Run(t, nil, "topics", "create", "big", "--partitions", "1", "--config", "max.message.bytes=9000000", "--bootstrap", bootstrap); code != 0 {
+		t.Fatal(out)
+	}
+	kcat("", "-P", "-t", "big", "-p", "0", "-X", "message.max.bytes=10000000", noise("near", 1_000_000))
+	kcat("", "-P", "-t", "big", "-p", "0", "-X", "message.max.bytes=10000000", noise("big", 8<<20))
+	fails("Message size too large", "-P", "-t", "kcat", "-p", "0", "-X", "message.max.bytes=10000000", noise("over", 1_100_000))
+	if got := kcat("", "-C", "-t", "big", "-e", "-f", "%S\n"); got != "1000000\n8388608\n" {
+		t.Errorf("big records came back with the lengths %q", got)
+	}
 	if got := kcat("", "-G", "kcat-group", "-o", "beginning", "-e", "-X", "auto.offset.reset=earliest", "kcat"); strings.Count(got, "\n") != 1000 {
 		t.Errorf("the group read %d lines", strings.Count(got, "\n"))
 	}
 }
 
-func TestJavaTools(t *testing.T) { onOneAndThree(t, javaTools) }
+func TestJavaTools(t *testing.T) {
+	t.Parallel()
+	onOneAndThree(t, javaTools)
+}
 
 func javaTools(t *testing.T, nodes int, bootstrap string) {
 	tools := testenv.KafkaTools(t)

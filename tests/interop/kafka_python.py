@@ -1,18 +1,20 @@
-"""What kafka-python does against the node, or nodes, at argv[1]: admin, five codecs, headers, null keys and values, a message
-over the limit, a group that rebalances, seeks, transactions, fencing. Ends with 1 and a line at the first surprise."""
+"""What kafka-python does against the node, or nodes, at argv[1]: admin, five codecs, headers, null keys and values, records near
+and over the limit and of 8 MB, a group that rebalances, seeks, offsets by time, transactions, fencing. Ends with 1 and a line at the first
+surprise. With `member TOPIC GROUP` it is a member of a group that prints its assignments, until stdin ends."""
+import os
 import sys
 import threading
 import time
 import uuid
 
 import kafka.errors as errors
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions, NewTopic
 from kafka.structs import OffsetAndMetadata
 
 addr = sys.argv[1].split(",")
 run = uuid.uuid4().hex[:8]
-topic, txn = f"kp-{run}", f"kp-txn-{run}"
+topic, txn, big = f"kp-{run}", f"kp-txn-{run}", f"kp-big-{run}"
 
 
 def check(ok, what):
@@ -43,13 +45,44 @@ def read(n, **more):
     return out
 
 
+class Shown(ConsumerRebalanceListener):
+    def on_partitions_revoked(self, revoked):
+        print("assigned", flush=True)
+
+    def on_partitions_assigned(self, assigned):
+        print("assigned", *sorted(p.partition for p in assigned), flush=True)
+
+
+def follow(topic, group):
+    over = threading.Thread(target=sys.stdin.read, daemon=True)
+    over.start()
+    c = KafkaConsumer(bootstrap_servers=addr, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500, auto_commit_interval_ms=200, auto_offset_reset="earliest")
+    c.subscribe([topic], listener=Shown())
+    while over.is_alive():
+        c.poll(200)
+    c.close()
+
+
+if len(sys.argv) > 2:
+    follow(*sys.argv[3:])
+    sys.exit(0)
+
+
+def eventually(what, ask):
+    """Waits until a node that is asked knows what another one has done."""
+    end = time.time() + 30
+    while not ask():
+        check(time.time() < end, f"not within 30 s: {what}")
+        time.sleep(0.05)
+
+
 admin = KafkaAdminClient(bootstrap_servers=addr)
-admin.create_topics([NewTopic(topic, 3, -1), NewTopic(txn, 2, -1)])
+admin.create_topics([NewTopic(topic, 3, -1), NewTopic(txn, 2, -1), NewTopic(big, 1, -1, topic_configs={"max.message.bytes": "9000000"})])
 raises(errors.TopicAlreadyExistsError, lambda: admin.create_topics([NewTopic(topic, 3, -1)]))
 
 sent = 0
 for codec in [None, "gzip", "snappy", "lz4", "zstd"]:
-    p = KafkaProducer(bootstrap_servers=addr, compression_type=codec, acks="all", max_request_size=4 << 20)
+    p = KafkaProducer(bootstrap_servers=addr, compression_type=codec, acks="all", max_request_size=10 << 20)
     futures = [
         p.send(topic, key=None if i % 3 == 0 else b"k%d" % i, value=None if i % 3 and i % 7 == 0 else b"v" * 100, headers=[("h", b"\x00\xff")], partition=i % 3)
         for i in range(100)
@@ -58,7 +91,8 @@ for codec in [None, "gzip", "snappy", "lz4", "zstd"]:
         f.get(20)
     sent += len(futures)
     if codec is None:
-        raises(errors.MessageSizeTooLargeError, lambda: p.send(topic, value=b"z" * 1048588, partition=0).get(20))
+        p.send(big, value=os.urandom(8 << 20), partition=0).get(120)  # kafka-python computes its CRC byte by byte, in Python
+    raises(errors.MessageSizeTooLargeError, lambda: p.send(topic, value=os.urandom(1_100_000), partition=0).get(20))  # fails what this producer sends next, too
     p.close()
 
 got = read(sent, group_id=f"g-{run}")
@@ -96,8 +130,13 @@ check(c.beginning_offsets([tp])[tp] == 0 and end > 0, "offsets")
 c.seek(tp, end - 1)
 last = c.poll(10000)[tp][0]
 check(last.offset == end - 1 and c.offsets_for_times({tp: last.timestamp})[tp].offset < end, "seek")
+check(c.offsets_for_times({tp: last.timestamp + 3_600_000})[tp] is None, "offset of the future")
 c.seek(tp, end + 100)
 raises(errors.OffsetOutOfRangeError, lambda: c.poll(10000))
+c.close()
+c = KafkaConsumer(bootstrap_servers=addr, auto_offset_reset="earliest", enable_auto_commit=False, consumer_timeout_ms=120000, max_partition_fetch_bytes=10 << 20)
+c.assign([TopicPartition(big, 0)])
+check(len(next(c).value) == 8 << 20, "8 MB came back different")
 c.close()
 
 p = KafkaProducer(bootstrap_servers=addr, transactional_id=f"t-{run}")
@@ -106,6 +145,7 @@ for r in range(4):
     p.begin_transaction()
     for i in range(20):
         p.send(txn, value=b"%d" % r, partition=i % 2)
+    p.flush()  # else an abort drops what was not sent yet
     if r % 2:
         p.abort_transaction()
     else:
@@ -130,16 +170,21 @@ for m in c:
         break
 c.close()
 check(sorted(values) == sorted([b"0", b"2"] * 20 + [b"end"] * 2), f"{len(values)} committed records")
+c = KafkaConsumer(txn, bootstrap_servers=addr, auto_offset_reset="earliest", consumer_timeout_ms=20000)
+check(len([next(c) for _ in range(83)]) == 83, "read_uncommitted sees all")
+c.close()
 
 resource = [ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": "77777"})]
 admin.alter_configs(resource)
+eventually("the config that was set", lambda: "77777" in str(admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])))
 admin.create_partitions({topic: NewPartitions(5)})
-check(len(admin.describe_topics([topic])[0]["partitions"]) == 5, "partitions")
+eventually("five partitions", lambda: len(admin.describe_topics([topic])[0]["partitions"]) == 5)
 check(admin.delete_records({TopicPartition(topic, 0): 5})[TopicPartition(topic, 0)]["low_watermark"] == 5, "delete records")
 check(any(g["group_id"] == f"g-{run}" for g in admin.list_groups()), "groups")
 offsets = admin.list_group_offsets(f"tg-{run}")
 check(offsets[f"tg-{run}"][TopicPartition(topic, 0)].offset == 2, f"offsets of a transaction: {offsets}")
+check("Empty" in str(admin.describe_groups([f"g-{run}"])), f"describe groups: {admin.describe_groups([f'g-{run}'])}")
 admin.delete_groups([f"g-{run}"])
-admin.delete_topics([topic, txn])
+admin.delete_topics([topic, txn, big])
 admin.close()
 print("ok")

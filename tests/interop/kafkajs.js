@@ -21,6 +21,15 @@ async function raises(type, promise) {
   check(false, `no ${type} but ${e}`);
 }
 
+// eventually waits until a node that is asked knows what another one has done.
+async function eventually(what, ask) {
+  for (let i = 0; i < 300; i++) {
+    if (await ask()) return;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  check(false, `not within 30 s: ${what}`);
+}
+
 const within = (seconds, what, promise) =>
   Promise.race([promise, new Promise((_, no) => setTimeout(() => no(new Error(`not within ${seconds} s: ${what}`)), seconds * 1000).unref())]);
 
@@ -146,12 +155,14 @@ async function everything() {
     { topic: out, numPartitions: 2, replicationFactor: -1 }] });
   check((await admin.createTopics({ topics: [{ topic, numPartitions: 3, replicationFactor: -1 }] })) === false, "created twice");
   await admin.createPartitions({ topicPartitions: [{ topic, count: 4 }] });
-  check((await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 4, "partitions");
+  await eventually("four partitions", async () => (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 4);
   await admin.alterConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: "retention.ms", value: "7200000" }] }] });
-  const described = await admin.describeConfigs({ includeSynonyms: true, resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: ["retention.ms"] }] });
-  check(described.resources[0].configEntries[0].configValue === "7200000", "retention.ms");
+  await eventually("the config that was set", async () => {
+    const described = await admin.describeConfigs({ includeSynonyms: true, resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: ["retention.ms"] }] });
+    return described.resources[0].configEntries[0].configValue === "7200000";
+  });
   check((await admin.describeCluster()).brokers.length === addr.split(",").length, "describe cluster");
-  check((await admin.listTopics()).includes(topic), "list topics");
+  await eventually("the topic is listed", async () => (await admin.listTopics()).includes(topic));
 
   await codecs(topic, big);
   await seeks(admin, topic);
@@ -175,7 +186,7 @@ async function member(topic, groupId) {
   await c.connect();
   await c.subscribe({ topic, fromBeginning: true });
   c.on(c.events.GROUP_JOIN, (e) => console.log(["assigned", ...(e.payload.memberAssignment[topic] || []).sort()].join(" ")));
-  await c.run({ eachMessage: async () => {} });
+  await c.run({ autoCommitThreshold: 1, eachMessage: async () => {} });
   process.stdin.resume();
   await new Promise((done) => process.stdin.on("end", done));
   await c.disconnect();

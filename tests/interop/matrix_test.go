@@ -5,13 +5,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebayhub/forebay/internal/testenv"
 	"github.com/forebayhub/forebay/tests/node"
@@ -22,10 +27,11 @@ import (
 type program struct {
 	argv []string
 	env  []string
+	last []string // arguments after all others
 }
 
 func (p program) command(ctx context.Context, args ...string) (*exec.Cmd, *strings.Builder) {
-	cmd := exec.CommandContext(ctx, p.argv[0], append(slices.Clone(p.argv[1:]), args...)...)
+	cmd := exec.CommandContext(ctx, p.argv[0], slices.Concat(p.argv[1:], args, p.last)...)
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log := &strings.Builder{}
@@ -43,55 +49,142 @@ func (p program) everything(t *testing.T, bootstrap string) {
 	}
 }
 
-// programs are the clients with the whole list, by name.
-var programs = map[string]func(t *testing.T) program{
-	"aiokafka": func(t *testing.T) program { return program{argv: []string{testenv.Python(t), "aiokafka_matrix.py"}} },
-	"kafkajs": func(t *testing.T) program {
-		bin, modules := testenv.Node(t)
-		return program{argv: []string{bin, "kafkajs.js"}, env: []string{"NODE_PATH=" + modules}}
-	},
-	"java": func(t *testing.T) program {
-		tools := testenv.KafkaTools(t).JavaProgram(t, "java")
-		return program{argv: []string{tools.Java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", tools.ClassPath, "Matrix"}}
-	},
-	"sarama": func(t *testing.T) program {
-		return program{argv: []string{testenv.GoProgram(t, "goclients"), "sarama"}}
-	},
-	"kafka-go": func(t *testing.T) program {
-		return program{argv: []string{testenv.GoProgram(t, "goclients"), "kafka-go"}}
-	},
+// programs are the clients with the whole list, by name; Java's with each of its group protocols.
+func programs(t *testing.T) map[string]program {
+	nodeJS, modules := testenv.Node(t)
+	tools := testenv.KafkaTools(t).JavaProgram(t, "java")
+	goClients := testenv.GoProgram(t, "goclients")
+	python := testenv.Python(t)
+	return map[string]program{
+		"confluent":     {argv: []string{python, "confluent.py"}},
+		"kafka-python":  {argv: []string{python, "kafka_python.py"}},
+		"aiokafka":      {argv: []string{python, "aiokafka_matrix.py"}},
+		"kafkajs":       {argv: []string{nodeJS, "kafkajs.js"}, env: []string{"NODE_PATH=" + modules}},
+		"java":          javaProgram(tools, "Matrix"),
+		"java-consumer": javaProgram(tools, "Matrix", "-Dgroup.protocol=consumer"),
+		"franz-go":      {argv: []string{goClients, "franz-go"}},
+		"sarama":        {argv: []string{goClients, "sarama"}},
+		"kafka-go":      {argv: []string{goClients, "kafka-go"}},
+	}
 }
 
-// TestEverything has each client do all that it can, each on a node of its own.
+func javaProgram(tools testenv.Tools, class string, options ...string) program {
+	argv := append([]string{tools.Java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}, options...)
+	return program{argv: append(argv, "-cp", tools.ClassPath, class)}
+}
+
+// TestEverything has each client do all that it can, side by side, on one node and on three.
 func TestEverything(t *testing.T) {
-	for name, prepare := range programs {
+	t.Parallel()
+	all := programs(t)
+	onOneAndThree(t, func(t *testing.T, _ int, bootstrap string) {
+		sideBySide(t, all, func(t *testing.T, _ string, p program) { p.everything(t, bootstrap) })
+	})
+}
+
+// sideBySide has four programs at work at a time, whatever the number of cores: they wait more than they compute.
+func sideBySide(t *testing.T, all map[string]program, try func(t *testing.T, name string, p program)) {
+	var working sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for name, p := range all {
+		working.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			t.Run(name, func(t *testing.T) { try(t, name, p) })
+		})
+	}
+	working.Wait()
+}
+
+// TestEverythingRestarts has clients do all that they can on three nodes, of which one after the other ends and starts again. The others of the
+// matrix give the error of a request that a restart has met to the application; these try it again by themselves.
+func TestEverythingRestarts(t *testing.T) {
+	onlyLong(t)
+	all := programs(t)
+	for _, name := range []string{"java", "java-consumer", "kafkajs", "aiokafka", "kafka-python"} {
 		t.Run(name, func(t *testing.T) {
-			p, n := prepare(t), node.New(t, "--data", t.TempDir())
-			n.Start()
-			p.everything(t, n.Kafka)
+			nodes := node.NewCluster(t, 3)
+			node.StartAll(t, nodes)
+			over := make(chan struct{})
+			var restarting sync.WaitGroup
+			restarting.Go(func() { restart(t, nodes, over) })
+			defer restarting.Wait()
+			defer close(over)
+			all[name].everything(t, bootstrap(nodes))
 		})
 	}
 }
 
-// TestMembers lets members of a group come, leave and die; each time those that are left share all partitions.
+// restart ends and starts a node, and the next, until over.
+func restart(t *testing.T, nodes []*node.Node, over <-chan struct{}) {
+	tick := time.NewTicker(3 * time.Second) // for the cluster to be whole again
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-over:
+			t.Logf("%d restarts", n)
+			return
+		case <-tick.C:
+		}
+		at := nodes[n%len(nodes)]
+		if err := at.Stop(); err != nil {
+			t.Errorf("node %d ended with %v", n%len(nodes)+1, err)
+		}
+		if err := at.TryStart(); err != nil {
+			t.Errorf("node %d: %v", n%len(nodes)+1, err)
+			return
+		}
+	}
+}
+
+// shortSessions are those of the consumer protocol, as short as the members of the classic protocol ask for.
+var shortSessions = []string{"--set", "group.consumer.min.session.timeout.ms=6000", "--set", "group.consumer.session.timeout.ms=6000",
+	"--set", "group.consumer.min.heartbeat.interval.ms=500", "--set", "group.consumer.heartbeat.interval.ms=500"}
+
+// TestMembers lets members of a group come, leave and die; each time those that are left share all partitions, and what is written meanwhile
+// they read and commit.
 func TestMembers(t *testing.T) {
-	n := node.New(t, "--data", t.TempDir())
-	n.Start()
-	for name, prepare := range programs {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			rebalances(t, n, "members-"+name, prepare(t))
+	t.Parallel()
+	all := programs(t)
+	if *long {
+		t.Run("one node", func(t *testing.T) {
+			n := node.New(t, append(shortSessions, "--data", t.TempDir())...)
+			n.Start()
+			membersOf(t, n.Kafka, all)
 		})
 	}
+	t.Run("three nodes", func(t *testing.T) {
+		nodes := node.NewCluster(t, 3, shortSessions...)
+		node.StartAll(t, nodes)
+		membersOf(t, bootstrap(nodes), all)
+	})
+}
+
+func membersOf(t *testing.T, bootstrap string, all map[string]program) {
+	sideBySide(t, all, func(t *testing.T, name string, p program) { rebalances(t, bootstrap, "members-"+name, p, 1) })
+}
+
+// TestMembersAgain is TestMembers with aiokafka, which once did not settle, over and over.
+func TestMembersAgain(t *testing.T) {
+	onlyLong(t)
+	p := programs(t)["aiokafka"]
+	onOneAndThree(t, func(t *testing.T, _ int, bootstrap string) {
+		rebalances(t, bootstrap, "again", p, 30)
+	})
 }
 
 const memberPartitions = 6
 
-func rebalances(t *testing.T, n *node.Node, topic string, p program) {
-	if out, code := node.Run(t, nil, "topics", "create", topic, "--partitions", fmt.Sprint(memberPartitions), "--bootstrap", n.Kafka); code != 0 {
-		t.Fatal(out)
+func rebalances(t *testing.T, bootstrap, topic string, p program, rounds int) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
 	}
-	group := &members{t: t, has: map[*member]string{}, feed: make(chan func(), 100)}
+	t.Cleanup(client.Close)
+	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), memberPartitions, -1, nil, topic); err != nil {
+		t.Fatal(err)
+	}
+	group := &members{t: t, client: client, bootstrap: bootstrap, topic: topic, has: map[*member]string{}, feed: make(chan func(), 100)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for m := range group.has {
@@ -99,24 +192,32 @@ func rebalances(t *testing.T, n *node.Node, topic string, p program) {
 			}
 		}
 	})
-	a := group.join(p, n.Kafka, topic)
-	group.await(30*time.Second, "the first is alone", a)
-	b := group.join(p, n.Kafka, topic)
-	group.await(30*time.Second, "the second has come", a, b)
-	c := group.join(p, n.Kafka, topic)
-	group.await(30*time.Second, "the third has come", a, b, c)
-	group.end(b, true)
-	group.await(40*time.Second, "the second was killed", a, c) // its session is 6 s
-	group.end(a, false)
-	group.await(30*time.Second, "the first has left", c)
-	group.end(c, false)
+	for range rounds {
+		a := group.join(p)
+		group.await(time.Minute, "the first is alone", a)
+		group.work()
+		b := group.join(p)
+		group.await(time.Minute, "the second has come", a, b)
+		c := group.join(p)
+		group.await(time.Minute, "the third has come", a, b, c)
+		group.work()
+		group.end(b, true)
+		group.await(time.Minute, "the second was killed", a, c) // its session is 6 s
+		group.work()
+		group.end(a, false)
+		group.await(time.Minute, "the first has left", c)
+		group.work()
+		group.end(c, false)
+	}
 }
 
-// members is what each member of a group last said. Only the test's own goroutine touches it.
+// members is what each member of a group last said. Only the test's own goroutine touches it. The group has the topic's name.
 type members struct {
-	t    *testing.T
-	has  map[*member]string
-	feed chan func() // what the members say, to be done by the test's goroutine
+	t                *testing.T
+	client           *kgo.Client
+	bootstrap, topic string
+	has              map[*member]string
+	feed             chan func() // what the members say, to be done by the test's goroutine
 }
 
 type member struct {
@@ -127,9 +228,9 @@ type member struct {
 	exited chan error
 }
 
-func (g *members) join(p program, bootstrap, topic string) *member {
+func (g *members) join(p program) *member {
 	g.t.Helper()
-	cmd, log := p.command(g.t.Context(), bootstrap, "member", topic, topic)
+	cmd, log := p.command(g.t.Context(), g.bootstrap, "member", g.topic, g.topic)
 	m := &member{number: len(g.has) + 1, cmd: cmd, log: log, exited: make(chan error, 1)}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -169,6 +270,41 @@ func (g *members) await(d time.Duration, what string, live ...*member) {
 		}
 	}
 	g.t.Logf("%s: settled after %v: %s", what, time.Since(began).Round(time.Millisecond), g.say())
+}
+
+// work writes into every partition, and waits until the group has committed all of it.
+func (g *members) work() {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), 30*time.Second)
+	defer cancel()
+	var records []*kgo.Record
+	for i := range 10 * memberPartitions {
+		records = append(records, &kgo.Record{Topic: g.topic, Partition: int32(i % memberPartitions), Value: []byte("v")})
+	}
+	want := map[int32]int64{}
+	for _, r := range g.client.ProduceSync(ctx, records...) {
+		if r.Err != nil {
+			g.t.Fatal(r.Err)
+		}
+		want[r.Record.Partition] = r.Record.Offset + 1
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		got := map[int32]int64{}
+		offsets, err := kadm.NewClient(g.client).FetchOffsets(ctx, g.topic)
+		offsets.Each(func(o kadm.OffsetResponse) { got[o.Partition] = o.At })
+		if err == nil && maps.Equal(got, want) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case news := <-g.feed:
+			news()
+		case <-ctx.Done():
+			g.t.Fatalf("the group has committed %v of %v, the members have %s; %v", got, want, g.say(), err)
+		}
+	}
 }
 
 func (g *members) shared(live []*member) bool {

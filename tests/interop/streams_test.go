@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,16 +23,53 @@ import (
 	"github.com/forebayhub/forebay/tests/node"
 )
 
-var long = flag.Bool("long", false, "what is too long for CI: Kafka Streams is killed four times, not once")
+var long = flag.Bool("long", false, "what is too long for CI: more clients on three nodes, more kills, Flink, Spark")
 
-// TestStreams counts words with Kafka Streams, exactly_once_v2. It is killed at work; its store is restored after its folder was
-// taken away. Every word's counts, as read_committed sees them, are 1, 2, 3 … and none is missing or there twice.
+// TestStreams counts words with Kafka Streams, exactly_once_v2. It is killed at work, twice; its store is restored after its folder was
+// taken away.
 func TestStreams(t *testing.T) {
+	t.Parallel()
+	kills := []kill{wipe, keep}
+	if *long {
+		kills = []kill{wipe, keep, wipe, keep, wipe, keep}
+	}
 	n := node.New(t, "--data", t.TempDir())
 	n.Start()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	tools := testenv.KafkaTools(t).JavaProgram(t, "java")
+	countWords(t, n.Kafka, javaProgram(tools, "Words"), kills)
+}
+
+// TestStreamsThreeNodes is TestStreams on three nodes.
+func TestStreamsThreeNodes(t *testing.T) {
+	onlyLong(t)
+	nodes := node.NewCluster(t, 3)
+	node.StartAll(t, nodes)
+	tools := testenv.KafkaTools(t).JavaProgram(t, "java")
+	countWords(t, bootstrap(nodes), javaProgram(tools, "Words"), []kill{wipe, keep, wipe})
+}
+
+// onlyLong leaves a test to make interop.
+func onlyLong(t *testing.T) {
+	if !*long {
+		t.Skip("runs in make interop")
+	}
+}
+
+type kill int
+
+const (
+	keep   kill = iota // what the program has on disk
+	resume             // keep, and it must be used
+	wipe
+)
+
+// countWords has a program count the words of a topic into another, PROGRAM BOOTSTRAP FROM TO FOLDER, while it is killed. Every word's counts,
+// as read_committed sees them, are 1, 2, 3 … and none is missing or there twice. The program prints "running" once it does
+// its work, and how much it has restored.
+func countWords(t *testing.T, bootstrap string, p program, kills []kill) {
+	ctx, cancel := context.WithTimeout(context.Background(), 9*time.Minute)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(n.Kafka), kgo.ConsumeTopics("counts"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.ConsumeTopics("counts"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +78,7 @@ func TestStreams(t *testing.T) {
 	if _, err := kadm.NewClient(client).CreateTopics(ctx, 4, -1, nil, "lines", "counts"); err != nil {
 		t.Fatal(err)
 	}
-	words := &streams{t: t, tools: testenv.KafkaTools(t).JavaProgram(t, "java"), bootstrap: n.Kafka, state: filepath.Join(t.TempDir(), "state")}
+	words := &counter{t: t, program: p, bootstrap: bootstrap, state: filepath.Join(t.TempDir(), "state")}
 	defer words.kill()
 
 	seen := &counted{last: map[string]int64{}}
@@ -53,22 +91,17 @@ func TestStreams(t *testing.T) {
 
 	words.start()
 	seen.await(ctx, t, 2000)
-	kills := 1
-	if *long {
-		kills = 4
-	}
-	for k := range kills {
+	for i, k := range kills {
 		words.kill()
-		wiped := k%2 == 0
-		if wiped {
+		if k == wipe {
 			if err := os.RemoveAll(words.state); err != nil {
 				t.Fatal(err)
 			}
 		}
 		restored := words.start()
-		t.Logf("kill %d: %d records restored", k+1, restored)
-		if wiped && restored == 0 {
-			t.Error("nothing was restored after the state's folder was taken away")
+		t.Logf("kill %d: %d restored", i+1, restored)
+		if k != keep && restored == 0 {
+			t.Error("nothing was restored")
 		}
 		seen.await(ctx, t, seen.sum()+2000)
 	}
@@ -165,20 +198,20 @@ func (c *counted) await(ctx context.Context, t *testing.T, n int64) {
 	}
 }
 
-// streams is the word count's process.
-type streams struct {
+// counter is the word count's process.
+type counter struct {
 	t                *testing.T
-	tools            testenv.Tools
+	program          program
 	bootstrap, state string
 
 	cmd *exec.Cmd
+	log *strings.Builder
 }
 
-// start runs it, and waits until it does its work; it gives how many records it had to restore.
-func (s *streams) start() (restored int64) {
+// start runs it, and waits until it does its work; it gives how much it had to restore.
+func (s *counter) start() (restored int64) {
 	s.t.Helper()
-	p := program{argv: []string{s.tools.Java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", s.tools.ClassPath, "Words"}}
-	cmd, log := p.command(s.t.Context(), s.bootstrap, "lines", "counts", s.state)
+	cmd, log := s.program.command(s.t.Context(), s.bootstrap, "lines", "counts", s.state)
 	if _, err := cmd.StdinPipe(); err != nil { // which stays open as long as we live
 		s.t.Fatal(err)
 	}
@@ -189,22 +222,27 @@ func (s *streams) start() (restored int64) {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.cmd = cmd
+	s.cmd, s.log = cmd, log
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if _, err := fmt.Sscanf(lines.Text(), "running %d", &restored); err == nil {
+			go func() { _, _ = io.Copy(io.Discard, out) }() // until it ends
 			return restored
 		}
 	}
 	_ = cmd.Wait() // how it ended stands in its log
-	s.t.Fatalf("Kafka Streams ended before it ran:\n%s", log.String())
+	s.t.Fatalf("it ended before it ran:\n%s", log.String())
 	return 0
 }
 
-func (s *streams) kill() {
+func (s *counter) kill() {
 	if s.cmd == nil {
 		return
 	}
 	_ = s.cmd.Process.Kill() // it may have ended
 	_ = s.cmd.Wait()         // it says that it was killed
+	if s.t.Failed() {
+		s.t.Logf("stderr: %s", s.log)
+	}
+	s.cmd = nil
 }

@@ -13,6 +13,7 @@ import (
 
 // TestConsoleTools runs those of Kafka's tools that TestJavaTools does not, each against one node.
 func TestConsoleTools(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	n := node.New(t, "--data", data)
 	n.Start()

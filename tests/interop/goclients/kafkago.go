@@ -31,17 +31,19 @@ func segmentEverything(addrs []string) {
 	do(create(big, 1, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: "9000000"}))
 	check(errors.Is(create(topic, 3), kafka.TopicAlreadyExists), "created twice")
 	do(must(client.CreatePartitions(ctx, &kafka.CreatePartitionsRequest{Topics: []kafka.TopicPartitionsConfig{{Name: topic, Count: 4}}})).Errors[topic])
-	for { // it answers from what it has seen last
-		meta := must(client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}}))
-		if len(meta.Topics) == 1 && len(meta.Topics[0].Partitions) == 4 {
-			break
-		}
+	for name, partitions := range map[string]int{topic: 4, big: 1} { // it answers from what it has seen last
+		eventually("metadata of "+name, func() bool {
+			meta := must(client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{name}}))
+			return len(meta.Topics) == 1 && len(meta.Topics[0].Partitions) == partitions
+		})
 	}
 	altered := must(client.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{Resources: []kafka.IncrementalAlterConfigsRequestResource{
 		{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, Configs: []kafka.IncrementalAlterConfigsRequestConfig{{Name: "retention.ms", Value: "7200000", ConfigOperation: kafka.ConfigOperationSet}}}}}))
 	do(altered.Resources[0].Error)
-	configs := must(client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{"retention.ms"}}}}))
-	check(len(configs.Resources[0].ConfigEntries) == 1 && configs.Resources[0].ConfigEntries[0].ConfigValue == "7200000", "configs %+v", configs.Resources)
+	eventually("the config that was set", func() bool {
+		configs := must(client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{"retention.ms"}}}}))
+		return len(configs.Resources[0].ConfigEntries) == 1 && configs.Resources[0].ConfigEntries[0].ConfigValue == "7200000"
+	})
 
 	sent := segmentCodecs(ctx, addrs, topic, big)
 	segmentRead(ctx, addrs, topic, big, sent)
@@ -153,9 +155,26 @@ func segmentMember(ctx context.Context, addrs []string, topic, group string) {
 		var partitions []int32
 		for _, a := range generation.Assignments[topic] {
 			partitions = append(partitions, int32(a.ID))
+			generation.Start(func(ctx context.Context) { segmentFollow(ctx, addrs, topic, a, generation) })
 		}
 		assigned(partitions)
 		generation.Start(func(ctx context.Context) { <-ctx.Done() })
 	}
 	do(g.Close())
+}
+
+// segmentFollow reads a partition of a member's, and commits each record.
+func segmentFollow(ctx context.Context, addrs []string, topic string, a kafka.PartitionAssignment, generation *kafka.Generation) {
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: addrs, Topic: topic, Partition: a.ID, MaxWait: 100 * time.Millisecond})
+	defer r.Close()
+	do(r.SetOffset(a.Offset))
+	for {
+		m, err := r.ReadMessage(ctx)
+		if err != nil {
+			return // the generation is over
+		}
+		if generation.CommitOffsets(map[string]map[int]int64{topic: {a.ID: m.Offset + 1}}) != nil {
+			return // as above: who comes next reads it again
+		}
+	}
 }

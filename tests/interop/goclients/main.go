@@ -1,4 +1,4 @@
-// Goclients is what sarama and kafka-go do against a node, or nodes: goclients CLIENT BOOTSTRAP prints ok, or ends with 1 at the first surprise;
+// Goclients is what franz-go, sarama and kafka-go do against a node, or nodes: goclients CLIENT BOOTSTRAP prints ok, or ends with 1 at the first surprise;
 // goclients CLIENT BOOTSTRAP member TOPIC GROUP is a member of a group that prints its assignments, until stdin ends.
 package main
 
@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 var run = fmt.Sprintf("%08x", rand.Uint32())
@@ -27,6 +28,19 @@ func must[T any](v T, err error) T {
 }
 
 func do(err error) { check(err == nil, "%v", err) }
+
+// eventually waits until a node that is asked knows what another one has done.
+func eventually(what string, ok func() bool) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); !ok(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			check(false, "not within 30 s: %s", what)
+		}
+	}
+}
 
 func assigned(partitions []int32) {
 	slices.Sort(partitions)
@@ -59,8 +73,11 @@ func same(got, want []byte) bool { return string(got) == string(want) && (got ==
 func main() {
 	addrs := strings.Split(os.Args[2], ",")
 	everything, member := saramaEverything, saramaMember
-	if os.Args[1] == "kafka-go" {
+	switch os.Args[1] {
+	case "kafka-go":
 		everything, member = segmentEverything, segmentMember
+	case "franz-go":
+		everything, member = franzEverything, franzMember
 	}
 	if len(os.Args) > 3 {
 		ctx, cancel := context.WithCancel(context.Background())

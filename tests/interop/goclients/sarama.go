@@ -36,10 +36,12 @@ func saramaEverything(addrs []string) {
 	err := admin.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1}, false)
 	check(errors.Is(err, sarama.ErrTopicAlreadyExists), "created twice: %v", err)
 	do(admin.CreatePartitions(topic, 4, nil, false))
-	check(len(must(admin.DescribeTopics([]string{topic}))[0].Partitions) == 4, "partitions")
+	eventually("four partitions", func() bool { return len(must(admin.DescribeTopics([]string{topic}))[0].Partitions) == 4 })
 	do(admin.IncrementalAlterConfig(sarama.TopicResource, topic, map[string]sarama.IncrementalAlterConfigsEntry{"retention.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &two}}, false))
-	entries := must(admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"}}))
-	check(len(entries) == 1 && entries[0].Value == two, "retention.ms is %+v", entries)
+	eventually("the config that was set", func() bool {
+		entries := must(admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"}}))
+		return len(entries) == 1 && entries[0].Value == two
+	})
 
 	sent := saramaCodecs(addrs, topic, big)
 	saramaRead(addrs, topic, big, sent)
@@ -110,8 +112,9 @@ func saramaCodecs(addrs []string, topic, big string) map[codecAndNumber]bool {
 
 // handler gives the records of a group's session to take, until it says false.
 type handler struct {
-	setup func(sarama.ConsumerGroupSession)
-	take  func(*sarama.ConsumerMessage)
+	commits bool // each record
+	setup   func(sarama.ConsumerGroupSession)
+	take    func(*sarama.ConsumerMessage)
 }
 
 func (h handler) Setup(s sarama.ConsumerGroupSession) error {
@@ -131,6 +134,9 @@ func (h handler) ConsumeClaim(s sarama.ConsumerGroupSession, claim sarama.Consum
 				return nil
 			}
 			s.MarkMessage(m, "")
+			if h.commits {
+				s.Commit()
+			}
 			if h.take != nil {
 				h.take(m)
 			}
@@ -267,7 +273,7 @@ func saramaTransactions(addrs []string, topic, out string) {
 
 func saramaMember(ctx context.Context, addrs []string, topic, group string) {
 	g := must(sarama.NewConsumerGroup(addrs, group, saramaConfig()))
-	h := handler{setup: func(s sarama.ConsumerGroupSession) { assigned(append([]int32{}, s.Claims()[topic]...)) }}
+	h := handler{commits: true, setup: func(s sarama.ConsumerGroupSession) { assigned(append([]int32{}, s.Claims()[topic]...)) }}
 	for ctx.Err() == nil {
 		if err := g.Consume(ctx, []string{topic}, h); err != nil && ctx.Err() == nil {
 			check(false, "%v", err)

@@ -14,11 +14,12 @@ import org.apache.kafka.common.serialization.*;
 /**
  * What Kafka's Java clients do against the node, or nodes, at args[0]: admin, five codecs, headers, null keys and values, records near
  * and over the limit and of 8 MB, groups, seeks, offsets by time, transactions, fencing. Ends with 1 and a line at the first surprise.
- * With "member TOPIC GROUP" it is a member of a group that prints its assignments, until stdin ends.
+ * The consumers speak -Dgroup.protocol=classic or consumer. With "member TOPIC GROUP" it is a member of a group that prints its assignments, until stdin ends.
  */
 public class Matrix {
     static final Random random = new Random();
     static final String run = Integer.toHexString(random.nextInt());
+    static final String protocol = System.getProperty("group.protocol", "classic");
     static String addr;
 
     static void check(boolean ok, String what) {
@@ -50,6 +51,7 @@ public class Matrix {
         Map<String, Object> c = config(more);
         c.putIfAbsent("auto.offset.reset", "earliest");
         c.putIfAbsent("enable.auto.commit", false);
+        c.put("group.protocol", protocol);
         return new KafkaConsumer<>(c, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
@@ -58,6 +60,13 @@ public class Matrix {
         c.put("bootstrap.servers", addr);
         for (int i = 0; i < more.length; i += 2) c.put((String) more[i], more[i + 1]);
         return c;
+    }
+
+    interface Ask { boolean ok() throws Exception; }
+
+    /** Waits until a node that is asked knows what another one has done. */
+    static void eventually(String what, Ask ask) throws Exception {
+        for (long end = System.nanoTime() + 30_000_000_000L; !ask.ok(); Thread.sleep(50)) check(System.nanoTime() < end, "not within 30 s: " + what);
     }
 
     static List<ConsumerRecord<byte[], byte[]>> read(Consumer<byte[], byte[]> c, int n) {
@@ -186,10 +195,10 @@ public class Matrix {
             raises(TopicExistsException.class, () -> admin.createTopics(List.of(new NewTopic(topic, 3, (short) -1))).all().get());
             raises(InvalidConfigurationException.class, () -> admin.createTopics(List.of(new NewTopic("no", 1, (short) -1).configs(Map.of("retention.sm", "1")))).all().get());
             admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(4))).all().get();
-            check(admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == 4, "partitions");
+            eventually("four partitions", () -> admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == 4);
             var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
             admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry("retention.ms", "7200000"), AlterConfigOp.OpType.SET)))).all().get();
-            check(admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms").value().equals("7200000"), "describe configs");
+            eventually("the config that was set", () -> admin.describeConfigs(List.of(resource)).all().get().get(resource).get("retention.ms").value().equals("7200000"));
             var cluster = admin.describeCluster();
             check(cluster.nodes().get().size() == addr.split(",").length && cluster.clusterId().get() != null, "describe cluster");
             check(admin.describeFeatures().featureMetadata().get().finalizedFeatures().containsKey("metadata.version"), "features");
@@ -221,10 +230,13 @@ public class Matrix {
         var over = new Thread(() -> { try { while (System.in.read() >= 0) { } } catch (Exception e) { } });
         over.setDaemon(true);
         over.start();
-        try (var c = consumer("group.id", group, "session.timeout.ms", 6000, "heartbeat.interval.ms", 500)) {
+        List<Object> settings = new ArrayList<>(List.of("group.id", group, "enable.auto.commit", true, "auto.commit.interval.ms", 200));
+        if (protocol.equals("classic")) settings.addAll(List.of("session.timeout.ms", 6000, "heartbeat.interval.ms", 500)); // else the broker's
+        try (var c = consumer(settings.toArray())) {
             var listener = new ConsumerRebalanceListener() {
                 void say() { System.out.println("assigned " + c.assignment().stream().map(p -> "" + p.partition()).sorted().collect(Collectors.joining(" "))); }
                 public void onPartitionsRevoked(Collection<TopicPartition> gone) { }
+                public void onPartitionsLost(Collection<TopicPartition> gone) { }
                 public void onPartitionsAssigned(Collection<TopicPartition> come) { say(); }
             };
             c.subscribe(List.of(topic), listener);
