@@ -53,6 +53,13 @@ func logRepair(s streams) *cobra.Command {
 			}
 			defer lock.Close()
 			kept = path.Join(root, "quarantine", path.Base(dir))
+		} else if root := path.Dir(dir); isLogDir(root) {
+			lock, err := vfs.Disk{}.Lock(path.Join(root, ".lock"))
+			if err != nil {
+				return &problem.Error{Code: "log-directory-in-use", Class: problem.Environment, Where: root, What: "cannot lock the log directory: " + err.Error(), Hint: "stop the node first", Err: err}
+			}
+			defer lock.Close()
+			kept = path.Join(root, "quarantine", path.Base(dir))
 		}
 		for n := 1; ; n++ {
 			r.Quarantine = fmt.Sprintf("%s.repair-%d", kept, n)
@@ -78,6 +85,12 @@ func logRepair(s streams) *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// isLogDir tells one of log.dirs: it has a meta.properties.
+func isLogDir(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "meta.properties"))
+	return err == nil
 }
 
 // isDataDir tells a node's data directory: it has a meta.json.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,7 +51,7 @@ type Broker struct {
 	listeners []*listener
 	approach  approach // to the other nodes
 	dir       *dataDir
-	syncer    *commitlog.Syncer
+	logDirs   *logDirs
 	quorum    *consensus.Quorum
 	control   *controller.Controller
 	replicas  *replica.Set
@@ -71,6 +70,7 @@ type Broker struct {
 	serving  context.Context
 	stopDial context.CancelFunc
 
+	recovered bool // the logs are
 	closeOnce sync.Once
 	closeErr  error
 
@@ -142,21 +142,22 @@ func (o Options) resolve() (Options, []*listener, error) {
 	if o.Cluster != nil {
 		o.Cluster = o.Cluster.withDefaults()
 	}
-	for _, key := range []string{"log.dirs", "log.dir"} {
-		v, ok := o.Set[key]
-		switch {
-		case !ok:
-		case o.DataDir == "":
-			o.DataDir = v
-		case path.Clean(o.DataDir) != path.Clean(v):
-			return o, nil, contradiction(key, v, "data directory "+o.DataDir)
-		}
+	if dirs := o.logDirs(); o.DataDir == "" && len(dirs) > 0 {
+		o.DataDir = dirs[0] // as Kafka's metadata.log.dir
 	}
 	if o.DataDir == "" {
 		return o, nil, &problem.Error{Code: "no-data-directory", Class: problem.Input, What: "no data directory", Hint: "give one with --data"}
 	}
 	listeners, err := resolveListeners(o.KafkaAddr, o.Set)
 	return o, listeners, err
+}
+
+// logDirs are the paths of log.dirs, or of its old name; nil: it is not given.
+func (o Options) logDirs() []string {
+	if v, ok := o.Set["log.dirs"]; ok {
+		return splitDirs(v)
+	}
+	return splitDirs(o.Set["log.dir"])
 }
 
 func contradiction(key, value, other string) error {
@@ -187,9 +188,6 @@ func (b *Broker) open(ctx context.Context) error {
 			return err
 		}
 	}
-	b.syncer = commitlog.NewSyncer(0, func(err error) {
-		b.fail(&problem.Error{Code: "disk-failed", Where: b.o.DataDir, What: "a sync to disk failed; what was not synced may be lost, so this node stops: " + err.Error(), Hint: "look at the disk and the kernel's log", Err: err})
-	})
 	if b.o.Cluster != nil {
 		if err := b.openPeers(ctx); err != nil {
 			return err
@@ -204,14 +202,22 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	b.control = controller.New(controller.Options{Quorum: b.quorum, NodeID: b.o.NodeID, Static: b.static(), Logger: b.o.Logger})
 	if b.o.Cluster == nil {
-		err = b.join(ctx)
+		err = b.joinAlone(ctx)
 	} else {
 		err = b.joinCluster(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	if err := b.openLogs(); err != nil {
+	if err := b.openLogDirs(); err != nil {
+		return err
+	}
+	if b.o.Cluster == nil {
+		if err := b.registerAlone(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.recoverLogs(); err != nil {
 		return err
 	}
 	if b.o.Cluster != nil {
@@ -220,15 +226,32 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	b.quorum.Follow(b.replicas.Update)
+	b.replicas.Trust()
+	b.early.Go(func() error { b.tellOffline(b.serving); return nil })
 	return b.wire()
 }
 
-// openLogs opens the logs, as the Image says.
-func (b *Broker) openLogs() error {
+// openLogDirs opens the log directories, and makes the set of partitions, without a look at what lies in them.
+func (b *Broker) openLogDirs() (err error) {
+	stop := func(where string) func(error) {
+		return func(err error) {
+			b.fail(&problem.Error{Code: "disk-failed", Where: where, What: "a sync to disk failed; what was not synced may be lost, so this node stops: " + err.Error(), Hint: "look at the disk and the kernel's log", Err: err})
+		}
+	}
+	if b.logDirs, err = openLogDirs(b.dir, b.o.logDirs(), b.o.Logger, stop(b.o.DataDir)); err != nil {
+		return err
+	}
+	if err := b.logDirs.check(b.quorum.Image()); err != nil {
+		return err
+	}
+	for _, d := range b.logDirs.dirs {
+		d.Syncer = commitlog.NewSyncer(0, func(err error) { b.replicas.Fail(d, err) })
+	}
 	segments, _ := descriptors()
 	o := replica.Options{
-		Files: commitlog.NewFiles(segments), NodeID: b.o.NodeID, FS: b.o.FS, Dir: b.dir.path("log"), Quarantine: b.dir.path("quarantine"),
-		Durability: b.o.Durability, Syncer: b.syncer, Logger: b.o.Logger, Clean: b.dir.clean, BootID: b.o.BootID,
+		Files: commitlog.NewFiles(segments), NodeID: b.o.NodeID, FS: b.o.FS, Dirs: b.logDirs.dirs, Placement: b.logDirs.placement,
+		Replaced: b.logDirs.replaced(), Failed: func(d *replica.Dir, _ error) { b.logDirs.failed(d.ID, true) }, AllFailed: stop(b.o.DataDir),
+		Durability: b.o.Durability, Logger: b.o.Logger, BootID: b.o.BootID,
 		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
 	}
 	if b.o.Cluster != nil {
@@ -237,11 +260,17 @@ func (b *Broker) openLogs() error {
 		o.Throttling = replica.Throttling{Rates: b.control.ReplicationRates, Window: b.quotaWindow("replication.")}
 	}
 	b.replicas = replica.New(o)
+	return nil
+}
+
+// recoverLogs opens the logs, as the Image says.
+func (b *Broker) recoverLogs() error {
 	start := time.Now()
 	if err := b.replicas.Start(b.quorum.Image()); err != nil {
-		return fmt.Errorf("recover %s: %w", b.dir.path("log"), err)
+		return fmt.Errorf("recover logs: %w", err)
 	}
-	b.o.Logger.Debug("logs recovered", "clean", b.dir.clean, "took", time.Since(start))
+	b.recovered = true
+	b.o.Logger.Debug("logs recovered", "clean", b.logDirs.clean(), "took", time.Since(start))
 	return nil
 }
 
@@ -270,7 +299,11 @@ func (b *Broker) static() map[string]string {
 	}
 	id := strconv.Itoa(int(b.o.NodeID))
 	m["node.id"], m["broker.id"] = id, id
-	m["log.dirs"], m["log.dir"] = b.o.DataDir, b.o.DataDir
+	dirs := b.o.logDirs()
+	if dirs == nil {
+		dirs = []string{b.o.DataDir}
+	}
+	m["log.dirs"], m["log.dir"] = strings.Join(dirs, ","), strings.Join(dirs, ",")
 	var at []string
 	for _, l := range b.listeners {
 		at = append(at, l.name+"://"+l.l.Addr().String())
@@ -279,9 +312,8 @@ func (b *Broker) static() map[string]string {
 	return m
 }
 
-// join waits for the metadata quorum and registers this node in it, which gives
-// every partition that it leads a new leader epoch.
-func (b *Broker) join(ctx context.Context) error {
+// joinAlone waits for the metadata quorum of this one node.
+func (b *Broker) joinAlone(ctx context.Context) error {
 	if err := b.quorum.Ready(ctx); err != nil {
 		return fmt.Errorf("wait for the metadata quorum: %w", err)
 	}
@@ -293,6 +325,12 @@ func (b *Broker) join(ctx context.Context) error {
 			Hint: "the directory was put together from two; restore it from one copy",
 		}
 	}
+	return nil
+}
+
+// registerAlone registers the only node, which gives every partition that it leads a new leader epoch.
+func (b *Broker) registerAlone(ctx context.Context) error {
+	image := b.quorum.Image()
 	host, port, endpoints := b.reached()
 	before := image.Nodes[b.o.NodeID]
 	commands := []metadata.Command{}
@@ -302,9 +340,9 @@ func (b *Broker) join(ctx context.Context) error {
 			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2}})
 	}
 	commands = append(commands, &metadata.RegisterNode{
-		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID, Endpoints: endpoints,
+		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID, Endpoints: endpoints, Offline: b.replicas.Unavailable(image),
 		// Only a killed process keeps its page cache (invariant 4).
-		TailLost: before != nil && !b.dir.clean && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID,
+		TailLost: before != nil && !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID,
 	})
 	for _, c := range commands {
 		r, err := b.quorum.Propose(ctx, c)

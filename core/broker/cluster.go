@@ -169,7 +169,7 @@ func (b *Broker) adopt(id string) error {
 func (b *Broker) register(ctx context.Context) error {
 	before := b.quorum.Image().Nodes[b.o.NodeID]
 	// Only a killed process keeps its page cache; an empty directory has lost everything (invariant 4).
-	lost := before != nil && (b.dir.fresh || !b.dir.clean && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID)
+	lost := before != nil && (b.dir.fresh || !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID)
 	if err := b.announce(ctx, lost); err != nil {
 		return fmt.Errorf("register node %d: %w", b.o.NodeID, err)
 	}
@@ -191,6 +191,7 @@ func (b *Broker) announce(ctx context.Context, tailLost bool) error {
 	host, port, endpoints := b.reached()
 	r, err := b.quorum.Propose(ctx, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost, Endpoints: endpoints,
+		Offline: b.replicas.Unavailable(b.quorum.Image()),
 	})
 	if err == nil {
 		err = r.Err

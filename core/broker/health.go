@@ -17,6 +17,9 @@ type Health struct {
 	Partitions int               `json:"partitions"`
 	Offline    map[string]string `json:"offline,omitempty"` // partition → why its log could not be opened
 	FreeBytes  uint64            `json:"free_bytes"`        // of the data directory's file system
+	// OfflineDirs are log directories that cannot be used, and why; OfflineReplicas the partitions for which they matter.
+	OfflineDirs     map[string]string `json:"offline_log_dirs,omitempty"`
+	OfflineReplicas int               `json:"offline_replicas,omitempty"`
 }
 
 // Health looks at the node now.
@@ -36,6 +39,15 @@ func (b *Broker) Health() Health {
 		}
 		h.Offline[name] = err.Error()
 	}
+	for _, d := range b.replicas.Dirs() {
+		if err := d.Failed(); err != nil {
+			if h.OfflineDirs == nil {
+				h.OfflineDirs = map[string]string{}
+			}
+			h.OfflineDirs[d.Name] = err.Error()
+		}
+	}
+	h.OfflineReplicas = len(b.replicas.Unavailable(image))
 	h.FreeBytes, _, _ = b.o.FS.Usage(b.o.DataDir) // 0 where it cannot be told
 	select {
 	case <-b.failed:

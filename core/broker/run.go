@@ -114,8 +114,12 @@ func (b *Broker) close(mark bool) error {
 		if b.replicas != nil {
 			note(b.replicas.Close())
 		}
-		if b.syncer != nil {
-			b.syncer.Close()
+		if b.logDirs != nil {
+			for _, d := range b.logDirs.dirs {
+				if d.Syncer != nil {
+					d.Syncer.Close()
+				}
+			}
 		}
 		if b.members != nil {
 			note(b.members.Close())
@@ -133,7 +137,12 @@ func (b *Broker) close(mark bool) error {
 				mark = false
 			default:
 			}
-			if mark && len(errs) == 0 && b.replicas != nil {
+			mark = mark && len(errs) == 0 && b.recovered
+			if b.logDirs != nil {
+				note(b.logDirs.close(mark))
+				mark = mark && !b.logDirs.dataFailed()
+			}
+			if mark {
 				if err := b.dir.markClean(); err != nil {
 					// On a full disk, for one: the next start only takes longer.
 					b.o.Logger.Warn("the data directory could not be marked as clean: the next start will recover it", "err", err)

@@ -41,7 +41,7 @@ func (b *Broker) wire() error {
 		MaxRequestBytes: int32(c.Int("socket.request.max.bytes")), MaxInFlightBytes: max(c.Int("queued.max.request.bytes"), 0),
 		MaxConnections: int(min(c.Int("max.connections"), int64(connections))), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
 		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),
-		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", DataDir: b.o.DataDir, FS: b.o.FS,
+		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", FS: b.o.FS,
 		QuotaWindow: b.quotaWindow(""), MutationWindow: b.quotaWindow("controller."),
 		Policy: rules, FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),
 		DescribeQuorum: b.quorum.Describe,

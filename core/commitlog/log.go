@@ -75,6 +75,9 @@ type Options struct {
 	Clean bool
 	// BootID names the machine's boot; empty: /proc/sys/kernel/random/boot_id. Tests of power cuts set it.
 	BootID string
+	// Failed is told once that the log takes no more writes because of an error of its own. Locks of the Log are held: it must not block, nor
+	// call the Log. Nil: nobody.
+	Failed func(error)
 }
 
 // Log is one partition's log. All methods may be called concurrently.
@@ -303,6 +306,9 @@ func (l *Log) failLocked(err error) error {
 	if l.failed == nil {
 		l.failed = fmt.Errorf("%s: %w: %w", l.o.Name, ErrFailed, err)
 		l.log.Error("log has failed and takes no more writes", "log", l.o.Name, "dir", l.dir, "error", err)
+		if l.o.Failed != nil {
+			l.o.Failed(err)
+		}
 	}
 	return l.failed
 }
@@ -315,6 +321,9 @@ func (l *Log) abandon(err error) {
 		l.failed = fmt.Errorf("%s: %w: %w", l.o.Name, ErrFailed, err)
 	}
 }
+
+// Abandon makes the log take no more writes: its directory has failed.
+func (l *Log) Abandon(err error) { l.abandon(err) }
 
 // Failed is why the log takes no more writes; nil when it does.
 func (l *Log) Failed() error {

@@ -215,7 +215,7 @@ var brokerDefs = []*def{
 	{name: "broker.rack", typ: text, null: true, doc: "The rack that this node stands in."},
 	{name: "listeners", typ: list, value: "PLAINTEXT://127.0.0.1:9092", doc: "Where this node listens; --kafka."},
 	{name: "advertised.listeners", typ: list, null: true, doc: "The address that clients are told, when it is not that of listeners."},
-	{name: "log.dirs", typ: list, null: true, doc: "The data directory; --data. One only."},
+	{name: "log.dirs", typ: list, null: true, doc: "The directories for logs, separated by commas. Unless it is given they lie in the data directory (--data)."},
 	{name: "log.dir", typ: list, null: true, doc: "The old name of log.dirs."},
 	{name: "auto.create.topics.enable", typ: boolean, value: "true", doc: "Whether a topic that a client asks for is created."},
 	{name: "delete.topic.enable", typ: boolean, value: "true", doc: "Whether topics can be deleted."},

@@ -235,7 +235,7 @@ func (x *fetcher) ask(ctx context.Context, client *wire.Client, req kmsg.Request
 
 // open gives part its partition, opening the log if need be.
 func (x *fetcher) open(part *fetched) error {
-	if part.p != nil {
+	if part.p != nil && part.slot.p.Load() == part.p {
 		return nil
 	}
 	p, err := x.f.set.open(part.slot, false)

@@ -39,9 +39,27 @@ func parseFolder(name string) (topic string, number int32, ok bool) {
 	return name[:at], int32(n), true
 }
 
-func (s *Set) exists(p *metadata.Partition) bool {
-	_, err := s.o.FS.Stat(path.Join(s.o.Dir, folder(p)))
+// exists says that a slot's partition has a folder in a directory that is online.
+func (s *Set) exists(sl *slot) bool {
+	sl.mu.Lock()
+	d, state := s.seat(sl), sl.state
+	sl.mu.Unlock()
+	if d == nil || d.Failed() != nil {
+		return false
+	}
+	_, err := s.o.FS.Stat(path.Join(d.Path, folder(state)))
 	return err == nil
+}
+
+// seat is homeLocked for who only looks: nil when the partition lies nowhere yet.
+func (s *Set) seat(sl *slot) *Dir {
+	switch {
+	case sl.dir != nil:
+		return sl.dir
+	case s.o.Placement == nil:
+		return s.o.Dirs[0]
+	}
+	return s.dirOf(s.o.Placement.Home(sl.state.ID()))
 }
 
 // open gives a slot's partition, opening its log if need be; ours says that the folder is known to be this topic's.
@@ -54,9 +72,16 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 	case sl.p.Load() != nil || sl.err != nil:
 		return sl.p.Load(), sl.err
 	}
-	p, err := s.openLog(sl, ours)
+	d, err := s.homeLocked(sl)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err) // the directory was reported
+	}
+	p, err := s.openLog(sl, d, ours)
 	if commitlog.NoDescriptors(err) {
 		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrNoFiles, folder(sl.state), err) // it passes
+	}
+	if s.failIn(d, err) {
+		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err)
 	}
 	if err != nil {
 		sl.err = fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err)
@@ -67,12 +92,12 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 	return p, nil
 }
 
-func (s *Set) openLog(sl *slot, ours bool) (*partition.Partition, error) {
-	name := folder(sl.state)
-	dir, id := path.Join(s.o.Dir, name), sl.state.TopicID
+func (s *Set) openLog(sl *slot, d *Dir, ours bool) (*partition.Partition, error) {
+	name, key := folder(sl.state), sl.state.ID()
+	dir := path.Join(d.Path, name)
 	s.finishRemoval(name, sl)
 	if !ours {
-		if err := s.checkOwner(dir, sl.state); err != nil {
+		if err := s.checkOwner(d, sl.state); err != nil {
 			return nil, err
 		}
 	}
@@ -85,12 +110,21 @@ func (s *Set) openLog(sl *slot, ours bool) (*partition.Partition, error) {
 		HighWatermark: s.watermarkOf(sl), Wish: wish, Now: s.o.Now,
 		Open: func(advanced func()) (*commitlog.Log, error) {
 			return commitlog.Open(commitlog.Options{
-				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: s.o.Syncer, Files: s.o.Files,
-				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: s.o.Clean, BootID: s.o.BootID,
+				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: d.Syncer, Files: s.o.Files,
+				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: d.Clean, BootID: s.o.BootID,
+				Failed: func(err error) { s.failIn(d, err) },
 			})
 		},
 		Prepare: func() error {
-			err := s.claim(dir, id)
+			var err error
+			if s.o.Placement != nil {
+				err = s.o.Placement.Put(key, d.ID)
+			}
+			if err == nil {
+				if err = s.claim(d, name, key.Topic); err != nil && !errors.Is(err, syscall.ENOSPC) && s.failIn(d, err) {
+					err = fmt.Errorf("%w: %w", commitlog.ErrFailed, err)
+				}
+			}
 			if errors.Is(err, syscall.ENOSPC) {
 				err = fmt.Errorf("%w: %w", commitlog.ErrDiskFull, err)
 			}
@@ -100,7 +134,8 @@ func (s *Set) openLog(sl *slot, ours bool) (*partition.Partition, error) {
 }
 
 // checkOwner sets a folder aside that holds another topic's records.
-func (s *Set) checkOwner(dir string, p *metadata.Partition) error {
+func (s *Set) checkOwner(d *Dir, p *metadata.Partition) error {
+	dir := path.Join(d.Path, folder(p))
 	id, err := readOwner(s, dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -108,20 +143,21 @@ func (s *Set) checkOwner(dir string, p *metadata.Partition) error {
 		if errors.Is(derr, fs.ErrNotExist) || derr == nil && len(entries) == 0 {
 			return nil // new
 		}
-		return s.setAside(folder(p), "it has records but no "+ownerFile)
+		return s.setAside(d, folder(p), "it has records but no "+ownerFile)
 	case errors.Is(err, errOwner):
-		return s.setAside(folder(p), err.Error())
+		return s.setAside(d, folder(p), err.Error())
 	case err != nil:
 		return err // it could not be read: no reason to believe that it is not ours
 	case id != p.TopicID:
-		return s.setAside(folder(p), fmt.Sprintf("it belongs to topic id %s, the topic is now %s", id, p.TopicID))
+		return s.setAside(d, folder(p), fmt.Sprintf("it belongs to topic id %s, the topic is now %s", id, p.TopicID))
 	}
 	return nil
 }
 
-// claim makes dir and writes into it whose it is, before the first record. In power-safe it leaves the folders' syncs to the log: its first
-// one is of the same, and nothing is acknowledged before it.
-func (s *Set) claim(dir string, id metadata.TopicID) error {
+// claim makes a partition's folder and writes into it whose it is, before the first record. In power-safe it leaves the folders' syncs to the log: its
+// first one is of the same, and nothing is acknowledged before it.
+func (s *Set) claim(d *Dir, folder string, id metadata.TopicID) error {
+	dir := path.Join(d.Path, folder)
 	if got, err := readOwner(s, dir); err == nil && got == id {
 		return nil
 	}
@@ -150,7 +186,7 @@ func (s *Set) claim(dir string, id metadata.TopicID) error {
 		err = s.o.FS.SyncDir(dir)
 	}
 	if err == nil {
-		err = s.o.FS.SyncDir(s.o.Dir)
+		err = s.o.FS.SyncDir(d.Path)
 	}
 	return err
 }

@@ -87,7 +87,7 @@ func (s *Set) remove(name string, r *removal) {
 	}()
 	r.slot.mu.Lock()
 	r.slot.gone = true
-	p := r.slot.p.Swap(nil)
+	p, d := r.slot.p.Swap(nil), s.seat(r.slot)
 	r.slot.mu.Unlock()
 	if p != nil {
 		p.Close()
@@ -95,24 +95,33 @@ func (s *Set) remove(name string, r *removal) {
 			s.o.Logger.Warn("closing a deleted log", "partition", name, "err", err)
 		}
 	}
-	if _, err := s.o.FS.Stat(path.Join(s.o.Dir, name)); errors.Is(err, fs.ErrNotExist) {
+	if d != nil {
+		d.partitions.Add(-1)
+	}
+	if s.o.Placement != nil {
+		s.o.Placement.Drop(r.state.ID())
+	}
+	if d == nil || d.Failed() != nil {
+		return // it never had a record; or the next start that sees the directory decides
+	}
+	if _, err := s.o.FS.Stat(path.Join(d.Path, name)); errors.Is(err, fs.ErrNotExist) {
 		return // never had a record
 	}
 	if !r.deleted {
-		if err := s.setAside(name, "its topic is gone without a deletion"); err != nil {
+		if err := s.setAside(d, name, "its topic is gone without a deletion"); err != nil {
 			s.o.Logger.Error("setting a partition aside failed", "partition", name, "err", err)
 		}
 		return
 	}
-	if err := s.bury(name, r.state.TopicID, r.delay); err != nil {
+	if err := s.bury(d, name, r.state.TopicID, r.delay); err != nil {
 		s.o.Logger.Error("deleting a partition failed", "partition", name, "err", err)
 	}
 }
 
 // bury renames a folder for its removal after a delay.
-func (s *Set) bury(name string, id metadata.TopicID, delay time.Duration) error {
+func (s *Set) bury(d *Dir, name string, id metadata.TopicID, delay time.Duration) error {
 	// The longest topic names leave no room for a suffix.
-	begin := path.Join(s.o.Dir, name[:min(len(name), 180)]+"."+strings.ReplaceAll(id.String(), "-", ""))
+	begin := path.Join(d.Path, name[:min(len(name), 180)]+"."+strings.ReplaceAll(id.String(), "-", ""))
 	to := begin + graveSuffix
 	for n := 1; ; n++ { // a replica may be moved away again before the last one's folder is gone
 		if _, err := s.o.FS.Stat(to); errors.Is(err, fs.ErrNotExist) {
@@ -122,10 +131,10 @@ func (s *Set) bury(name string, id metadata.TopicID, delay time.Duration) error 
 		}
 		to = fmt.Sprintf("%s.%d%s", begin, n, graveSuffix)
 	}
-	if err := s.o.FS.Rename(path.Join(s.o.Dir, name), to); err != nil {
+	if err := s.o.FS.Rename(path.Join(d.Path, name), to); err != nil {
 		return err
 	}
-	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+	if err := s.o.FS.SyncDir(d.Path); err != nil {
 		return err
 	}
 	s.addGrave(to, delay)
@@ -142,30 +151,30 @@ func (s *Set) addGrave(p string, delay time.Duration) {
 	}
 }
 
-// setAside moves a folder of data/log to data/quarantine and reports it.
-func (s *Set) setAside(name, why string) error {
-	if err := s.o.FS.MkdirAll(s.o.Quarantine, 0o755); err != nil {
+// setAside moves a folder of a log directory to its quarantine and reports it.
+func (s *Set) setAside(d *Dir, name, why string) error {
+	if err := s.o.FS.MkdirAll(d.Quarantine, 0o755); err != nil {
 		return err
 	}
-	to := path.Join(s.o.Quarantine, name)
+	to := path.Join(d.Quarantine, name)
 	for n := 1; ; n++ {
 		if _, err := s.o.FS.Stat(to); errors.Is(err, fs.ErrNotExist) {
 			break
 		} else if err != nil {
 			return err
 		}
-		to = path.Join(s.o.Quarantine, fmt.Sprintf("%s.%d", name, n))
+		to = path.Join(d.Quarantine, fmt.Sprintf("%s.%d", name, n))
 	}
-	if err := s.o.FS.Rename(path.Join(s.o.Dir, name), to); err != nil {
+	if err := s.o.FS.Rename(path.Join(d.Path, name), to); err != nil {
 		return fmt.Errorf("set aside: %w", err)
 	}
-	if err := s.o.FS.SyncDir(s.o.Quarantine); err != nil {
+	if err := s.o.FS.SyncDir(d.Quarantine); err != nil {
 		return err
 	}
-	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+	if err := s.o.FS.SyncDir(d.Path); err != nil {
 		return err
 	}
-	s.o.Logger.Warn("unknown data was set aside; look at it, then remove it by hand", "from", path.Join(s.o.Dir, name), "to", to, "why", why)
+	s.o.Logger.Warn("unknown data was set aside; look at it, then remove it by hand", "from", path.Join(d.Path, name), "to", to, "why", why)
 	return nil
 }
 
@@ -181,6 +190,7 @@ func (s *Set) Run(ctx context.Context) error {
 		wg.Go(func() { s.checkpoint(ctx) })
 	}
 	for {
+		s.closeFailed()
 		s.finishRemovals()
 		next, ok := s.removeDue()
 		var timer <-chan time.Time

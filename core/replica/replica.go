@@ -29,18 +29,20 @@ var (
 
 // Options make a Set.
 type Options struct {
-	NodeID     metadata.NodeID
-	FS         vfs.FS
-	Dir        string // data/log: a folder for each partition
-	Quarantine string // data/quarantine: what is not ours
-	Durability commitlog.Durability
-	Syncer     *commitlog.Syncer
-	Files      *commitlog.Files // bounds what the logs have open; nil: 1,024 segments
-	Logger     *slog.Logger     // nil: silent
-	Now        func() time.Time
-	// Clean says that the data directory was shut down in good order: logs are opened at
-	// first use. Otherwise Start recovers every log there is.
-	Clean          bool
+	NodeID metadata.NodeID
+	FS     vfs.FS
+	Dirs   []*Dir // at least one
+	// Placement knows where each partition lies. Nil: there is one directory, for good.
+	Placement *Placement
+	// Replaced are the ids of directories whose disk was replaced by an empty one.
+	Replaced map[string]bool
+	// Failed is told, by Run, that a directory was taken offline; AllFailed at once that the last one has failed. Nil: nobody.
+	Failed         func(*Dir, error)
+	AllFailed      func(error)
+	Durability     commitlog.Durability
+	Files          *commitlog.Files // bounds what the logs have open; nil: 1,024 segments
+	Logger         *slog.Logger     // nil: silent
+	Now            func() time.Time
 	ProducerExpiry time.Duration
 	BootID         string // of the machine
 	// Settings resolves a topic's configuration.
@@ -73,6 +75,9 @@ type Set struct {
 	}
 	work chan struct{} // room for one: Run has something to do
 
+	degraded    atomic.Bool   // not every directory is there
+	unavailable chan struct{} // room for one: see UnavailableChanged
+
 	leading, fetching *throttle
 	followers         *followers
 	isr               *isrKeeper         // nil: the ISR stays as it is
@@ -95,6 +100,7 @@ type slot struct {
 	mu       sync.Mutex
 	state    *metadata.Partition
 	settings controller.TopicSettings
+	dir      *Dir                                // that its partition lies in, or will; nil: it was not asked for yet
 	p        atomic.Pointer[partition.Partition] // written with mu held
 	err      error                               // why it could not be opened; final until a restart
 	gone     bool
@@ -116,7 +122,18 @@ func New(o Options) *Set {
 	if o.Files == nil {
 		o.Files = commitlog.NewFiles(0)
 	}
-	s := &Set{o: o, work: make(chan struct{}, 1), leading: newThrottle(o.Throttling.Window), fetching: newThrottle(o.Throttling.Window)}
+	s := &Set{o: o, work: make(chan struct{}, 1), unavailable: make(chan struct{}, 1), leading: newThrottle(o.Throttling.Window), fetching: newThrottle(o.Throttling.Window)}
+	for _, d := range o.Dirs {
+		if d.Err != nil {
+			d.failed.Store(&d.Err)
+			d.closed = true // nothing was ever open
+			s.degraded.Store(true)
+		}
+		d.suspect.Store(d.Suspect)
+	}
+	if len(o.Replaced) > 0 {
+		s.degraded.Store(true)
+	}
 	s.followers = newFollowers(s, o.Following)
 	if o.Following.ISR != nil {
 		s.isr = newISRKeeper(s, o.Following.ISR, s.followers.f.Lag)
@@ -227,6 +244,9 @@ func (s *Set) Update(image *metadata.Image) {
 	}
 	s.mu.image = image
 	s.mu.Unlock()
+	if s.degraded.Load() {
+		poke(s.unavailable) // who leads what may have changed
+	}
 	for _, fn := range updates {
 		fn()
 	}
@@ -319,6 +339,18 @@ func (sl *slot) update(state *metadata.Partition, settings controller.TopicSetti
 	}
 }
 
+// Located is where a hosted partition lies: its directory, nil when it has none yet, and the partition as far as its log can be used.
+func (s *Set) Located(topic string, number int32) (*Dir, *partition.Partition, error) {
+	p, err := s.Partition(topic, number)
+	sl, serr := s.slot(topic, number)
+	if serr != nil {
+		return nil, nil, serr
+	}
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	return s.seat(sl), p, err
+}
+
 // Hosted calls fn for every partition that is here and open, in no order.
 func (s *Set) Hosted(fn func(*partition.Partition)) {
 	for _, sl := range s.slots() {
@@ -328,7 +360,7 @@ func (s *Set) Hosted(fn func(*partition.Partition)) {
 	}
 }
 
-// Offline lists the partitions whose log could not be opened, and why.
+// Offline lists the partitions whose log could not be opened, and why; not those that went offline with their directory.
 func (s *Set) Offline() map[string]error {
 	m := map[string]error{}
 	for _, sl := range s.slots() {
@@ -365,7 +397,7 @@ func (s *Set) Maintain(ctx context.Context) {
 		p, state := sl.p.Load(), sl.state
 		sl.mu.Unlock()
 		if p == nil {
-			if !s.exists(state) {
+			if !s.exists(sl) {
 				continue
 			}
 			var err error
@@ -373,7 +405,7 @@ func (s *Set) Maintain(ctx context.Context) {
 				continue // reported when it failed
 			}
 		}
-		if err := p.Log().Maintain(p.HighWatermark()); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+		if err := p.Log().Maintain(p.HighWatermark()); err != nil && !errors.Is(err, commitlog.ErrClosed) && !errors.Is(err, commitlog.ErrFailed) {
 			s.o.Logger.Error("log maintenance failed", "partition", folder(state), "err", err)
 		}
 	}
@@ -392,7 +424,7 @@ func (s *Set) Clean(ctx context.Context, threads int, o commitlog.Cleaning) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.Log().Clean(p.HighWatermark(), o); err != nil && !errors.Is(err, commitlog.ErrClosed) {
+		if err := p.Log().Clean(p.HighWatermark(), o); err != nil && !errors.Is(err, commitlog.ErrClosed) && !errors.Is(err, commitlog.ErrFailed) {
 			s.o.Logger.Error("compaction failed", "topic", p.Topic, "partition", p.Number, "err", err)
 		}
 		return nil
@@ -404,9 +436,10 @@ func (s *Set) Close() error {
 	s.mu.Lock()
 	s.mu.closed = true
 	s.mu.Unlock()
+	s.closeFailed()
 	s.finishRemovals()
 	s.saveWatermarks()
-	return parallel(s.o.Parallel, s.slots(), func(sl *slot) error {
+	err := parallel(s.o.Parallel, s.slots(), func(sl *slot) error {
 		sl.mu.Lock()
 		defer sl.mu.Unlock()
 		sl.gone = true
@@ -417,6 +450,10 @@ func (s *Set) Close() error {
 		p.Close()
 		return p.Log().Close()
 	})
+	if s.o.Placement != nil {
+		err = errors.Join(err, s.o.Placement.Close())
+	}
+	return err
 }
 
 // parallel calls fn for each of list, n at a time, and gives all errors.

@@ -56,8 +56,8 @@ func (h *house) open() {
 	syncer := commitlog.NewSyncer(2, nil)
 	h.t.Cleanup(syncer.Close)
 	h.Set = New(Options{
-		NodeID: 1, FS: h.fs, Dir: "/data/log", Quarantine: "/data/quarantine", Durability: h.durability, Syncer: syncer,
-		Logger: slog.New(slog.NewTextHandler(&h.log, nil)), Now: func() time.Time { return h.now }, Clean: h.clean, BootID: "b",
+		NodeID: 1, FS: h.fs, Dirs: []*Dir{{Path: "/data/log", Quarantine: "/data/quarantine", Syncer: syncer, Clean: h.clean}}, Durability: h.durability,
+		Logger: slog.New(slog.NewTextHandler(&h.log, nil)), Now: func() time.Time { return h.now }, BootID: "b",
 		Settings: func(i *metadata.Image, topic string) controller.TopicSettings {
 			s := controller.TopicSettings{MinInSync: 1, Log: commitlog.Config{FileDeleteDelay: time.Minute}}
 			if i.TopicConfigs[topic]["min.insync.replicas"] != "" {

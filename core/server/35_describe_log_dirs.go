@@ -4,55 +4,69 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/replica"
 )
 
-// DescribeLogDirs (key 35), versions 1–5. There is one log directory. v4 sizes of the disk (KIP-827).
+// DescribeLogDirs (key 35), versions 1–5. v4 sizes of the disk (KIP-827). A directory that is offline has KAFKA_STORAGE_ERROR and tells nothing.
 
 func (s *Server) describeLogDirs(r *request) kmsg.Response {
 	req := r.body.(*kmsg.DescribeLogDirsRequest)
 	resp := kmsg.NewPtrDescribeLogDirsResponse()
 	img := s.d.Controller.Image()
-	dir := kmsg.NewDescribeLogDirsResponseDir()
-	dir.Dir = s.d.DataDir
-	dir.TotalBytes, dir.UsableBytes = -1, -1
-	if free, total, err := s.d.FS.Usage(s.d.DataDir); err == nil {
-		dir.TotalBytes, dir.UsableBytes = int64(total), int64(free)
+	dirs := map[*replica.Dir]*kmsg.DescribeLogDirsResponseDir{}
+	for _, d := range s.d.Replicas.Dirs() {
+		dir := kmsg.NewDescribeLogDirsResponseDir()
+		dir.Dir, dir.TotalBytes, dir.UsableBytes = d.Name, -1, -1
+		if d.Failed() != nil {
+			dir.ErrorCode = kerr.KafkaStorageError.Code
+		} else if free, total, err := s.d.FS.Usage(d.Path); err == nil {
+			dir.TotalBytes, dir.UsableBytes = int64(total), int64(free)
+		}
+		dirs[d] = &dir
 	}
 	if req.Topics == nil {
 		for _, name := range slices.Sorted(maps.Keys(img.Topics)) {
-			s.describeTopicDir(&dir, img.Topics[name], nil)
+			s.locateTopic(dirs, img.Topics[name], nil)
 		}
 	}
 	for _, t := range req.Topics {
 		if known := img.Topics[t.Topic]; known != nil {
-			s.describeTopicDir(&dir, known, t.Partitions)
+			s.locateTopic(dirs, known, t.Partitions)
 		}
 	}
-	resp.Dirs = append(resp.Dirs, dir)
+	for _, d := range s.d.Replicas.Dirs() {
+		resp.Dirs = append(resp.Dirs, *dirs[d])
+	}
 	return resp
 }
 
-// describeTopicDir adds the partitions of t that this node hosts; nil numbers are all.
-func (s *Server) describeTopicDir(dir *kmsg.DescribeLogDirsResponseDir, t *metadata.Topic, numbers []int32) {
-	out := kmsg.NewDescribeLogDirsResponseDirTopic()
-	out.Topic = t.Name
+// locateTopic adds the partitions of t that this node hosts to the directories that they lie in; nil numbers are all.
+func (s *Server) locateTopic(dirs map[*replica.Dir]*kmsg.DescribeLogDirsResponseDir, t *metadata.Topic, numbers []int32) {
 	for _, p := range t.Partitions {
 		if numbers != nil && !slices.Contains(numbers, p.Number) || !slices.Contains(p.Replicas, s.d.NodeID) {
 			continue
 		}
-		hosted, err := s.d.Replicas.Partition(t.Name, p.Number)
-		if err != nil {
+		d, hosted, err := s.d.Replicas.Located(t.Name, p.Number)
+		dir := dirs[d]
+		switch {
+		case dir == nil || dir.ErrorCode != 0:
+			continue
+		case err != nil:
 			s.unexpected("cannot open partition", err, "topic", t.Name, "partition", p.Number)
 			continue
 		}
 		part := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		part.Partition, part.Size = p.Number, hosted.Log().Size()
+		if n := len(dir.Topics); n == 0 || dir.Topics[n-1].Topic != t.Name {
+			out := kmsg.NewDescribeLogDirsResponseDirTopic()
+			out.Topic = t.Name
+			dir.Topics = append(dir.Topics, out)
+		}
+		out := &dir.Topics[len(dir.Topics)-1]
 		out.Partitions = append(out.Partitions, part)
-	}
-	if len(out.Partitions) > 0 {
-		dir.Topics = append(dir.Topics, out)
 	}
 }

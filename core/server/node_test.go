@@ -83,15 +83,15 @@ func newNode(t testing.TB, o nodeOptions) *node {
 		}
 	}
 	syncer := commitlog.NewSyncer(2, func(err error) { t.Error(err) })
-	n.set = replica.New(replica.Options{NodeID: 1, FS: o.fs, Dir: o.dir + "/log", Quarantine: o.dir + "/quarantine",
-		Durability: o.durability, Syncer: syncer, Logger: logger, Settings: ctl.Settings})
+	n.set = replica.New(replica.Options{NodeID: 1, FS: o.fs, Dirs: []*replica.Dir{{Name: o.dir, Path: o.dir + "/log", Quarantine: o.dir + "/quarantine", Syncer: syncer}},
+		Durability: o.durability, Logger: logger, Settings: ctl.Settings})
 	if err := n.set.Start(n.quorum.Image()); err != nil {
 		t.Fatal(err)
 	}
 	n.quorum.follow = n.set.Update
 	groups := group.New(group.Deps{NodeID: 1, Replicas: n.set, Controller: ctl, Logger: logger})
 	txns := txn.New(txn.Deps{NodeID: 1, Replicas: n.set, Controller: ctl, Groups: groups, Logger: logger})
-	d := Deps{NodeID: 1, Replicas: n.set, Controller: ctl, Groups: groups, Txns: txns, Logger: logger, DataDir: o.dir, FS: o.fs}
+	d := Deps{NodeID: 1, Replicas: n.set, Controller: ctl, Groups: groups, Txns: txns, Logger: logger, FS: o.fs}
 	if o.deps != nil {
 		o.deps(&d)
 	}

@@ -57,9 +57,8 @@ type Deps struct {
 	DrainTimeout time.Duration
 	// NoAutoCreate turns off auto.create.topics.enable.
 	NoAutoCreate bool
-	// DataDir is what DescribeLogDirs shows; FS tells how full it is. Nil FS: the disk.
-	DataDir string
-	FS      vfs.FS
+	// FS tells how full log directories are. Nil: the disk.
+	FS vfs.FS
 	// FailureDelay is how long a client whose authentication failed waits for the answer: whoever tries passwords has
 	// fewer tries. Like connection.failed.authentication.delay.ms. 0: none.
 	FailureDelay time.Duration
