@@ -17,12 +17,17 @@ type Meter struct {
 // NewMeter makes a Meter that lets a whole window's worth pass at once.
 func NewMeter(w Window) *Meter { return &Meter{w: w.withDefaults()} }
 
-// Record notes that so much was used.
-func (m *Meter) Record(bound, v float64, now time.Time) {
+// Record notes that so much was used. What those use who do not wait (spared) counts no further than to a whole window's debt: else the others
+// would wait for it long after it has ended, or after the bound was raised.
+func (m *Meter) Record(bound, v float64, spared bool, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.b.fill(m.w, bound, now)
-	m.b.tokens -= v
+	least := m.b.tokens - v
+	if spared {
+		least = max(least, min(m.b.tokens, -m.w.total().Seconds()*bound))
+	}
+	m.b.tokens = least
 }
 
 // Over is how long nothing more may be used for the rate to be within bound again; 0: it is.

@@ -17,7 +17,7 @@ func TestMeterKeepsItsRate(t *testing.T) {
 					now = now.Add(wait)
 					continue
 				}
-				m.Record(bound, piece, now)
+				m.Record(bound, piece, false, now)
 				used += piece
 				now = now.Add(time.Millisecond)
 			}
@@ -30,7 +30,7 @@ func TestMeterKeepsItsRate(t *testing.T) {
 			if wait := m.Over(bound, now); wait > 0 {
 				t.Fatalf("below %.0f, and to wait %v", bound, wait)
 			}
-			m.Record(bound, bound/4, now)
+			m.Record(bound, bound/4, false, now)
 			now = now.Add(time.Second / 2)
 		}
 	}
@@ -39,11 +39,24 @@ func TestMeterKeepsItsRate(t *testing.T) {
 	if m.Over(0, now) != 0 {
 		t.Error("nothing was used")
 	}
-	m.Record(0, 1, now)
+	m.Record(0, 1, false, now)
 	if m.Over(0, now.Add(time.Hour)) <= 0 {
 		t.Error("more than nothing was used")
 	}
 	if m.Over(1, now.Add(time.Hour+2*time.Second)) != 0 {
 		t.Error("one is allowed now")
+	}
+	// Those who do not wait leave no more than a window's debt, and forgive none.
+	m = NewMeter(Window{Samples: 5, Size: time.Second})
+	for range 100 {
+		m.Record(10, 1000, true, now)
+	}
+	if wait := m.Over(10, now); wait != 5*time.Second {
+		t.Errorf("%v to wait after who did not", wait)
+	}
+	m.Record(10, 1000, false, now)
+	m.Record(10, 1000, true, now)
+	if wait := m.Over(10, now); wait != 105*time.Second {
+		t.Errorf("%v to wait after both", wait)
 	}
 }

@@ -267,7 +267,7 @@ func (x *fetcher) take1(ctx context.Context, client *wire.Client, part *fetched,
 		if len(rp.RecordBatches) > 0 {
 			err = part.p.AppendFetched(rp.RecordBatches, part.epoch)
 			if part.slot.throttled.Load() {
-				x.f.set.fetching.record(len(rp.RecordBatches), time.Now())
+				x.f.set.fetching.record(len(rp.RecordBatches), x.spares(part), time.Now())
 			}
 		}
 		if err == nil {

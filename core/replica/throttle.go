@@ -48,9 +48,9 @@ func (t *throttle) over(now time.Time) time.Duration {
 	return t.meter.Over(float64(t.rate.Load()), now)
 }
 
-func (t *throttle) record(bytes int, now time.Time) {
+func (t *throttle) record(bytes int, spared bool, now time.Time) {
 	if t.on() {
-		t.meter.Record(float64(t.rate.Load()), float64(bytes), now)
+		t.meter.Record(float64(t.rate.Load()), float64(bytes), spared, now)
 	}
 }
 
@@ -91,9 +91,9 @@ func (s *Set) Withholds(p *partition.Partition, follower metadata.NodeID) bool {
 }
 
 // Sent notes what a follower is sent of a partition.
-func (s *Set) Sent(p *partition.Partition, bytes int) {
+func (s *Set) Sent(p *partition.Partition, follower metadata.NodeID, bytes int) {
 	if bytes > 0 && s.leaderThrottled(p) {
-		s.leading.record(bytes, s.o.Now())
+		s.leading.record(bytes, slices.Contains(p.ISR(), follower), s.o.Now())
 	}
 }
 
@@ -106,8 +106,12 @@ func (s *Set) leaderThrottled(p *partition.Partition) bool {
 
 // pausedFor is how long a follower leaves a partition out of its fetches: not at all when it is in sync, or has all that may be read.
 func (x *fetcher) pausedFor(part *fetched, over time.Duration) time.Duration {
-	if over == 0 || part.caughtUp || !part.slot.throttled.Load() || slices.Contains(part.slot.agreed().ISR, x.f.set.o.NodeID) {
+	if over == 0 || !part.slot.throttled.Load() || x.spares(part) {
 		return 0
 	}
 	return over
+}
+
+func (x *fetcher) spares(part *fetched) bool {
+	return part.caughtUp || slices.Contains(part.slot.agreed().ISR, x.f.set.o.NodeID)
 }

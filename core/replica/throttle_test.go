@@ -63,17 +63,17 @@ func TestKIP73(t *testing.T) {
 	list := func(v string) { h.apply(&metadata.AlterConfigs{Name: "a", Set: map[string]string{"leader": v}}) }
 	withheld := func() bool { return h.Withholds(p, 2) }
 
-	h.Sent(p, 1<<20)
+	h.Sent(p, 2, 1<<20)
 	if h.Throttles() || withheld() {
 		t.Error("no rate is set")
 	}
 	rate("1000")
-	h.Sent(p, 1<<20)
+	h.Sent(p, 2, 1<<20)
 	if !h.Throttles() || withheld() {
 		t.Error("no replica is listed")
 	}
 	list("0:1")
-	h.Sent(p, 1<<20)
+	h.Sent(p, 2, 1<<20)
 	if withheld() {
 		t.Error("who is in sync is held back")
 	}
@@ -96,7 +96,7 @@ func TestKIP73(t *testing.T) {
 	if withheld() {
 		t.Error("the rate is within its bound again")
 	}
-	h.Sent(p, 1<<20)
+	h.Sent(p, 2, 1<<20)
 	if !withheld() {
 		t.Error("and over it again")
 	}

@@ -137,7 +137,7 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	if f.held != nil {
 		for i := range f.parts {
 			if part := &f.parts[i]; part.p != nil {
-				f.held.Sent(part.p, part.res.Slice.Len)
+				f.held.Sent(part.p, f.replica, part.res.Slice.Len)
 			}
 		}
 	}

@@ -1,13 +1,15 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -82,11 +84,19 @@ func reassign(t *testing.T, admin *kadm.Client, p plan) {
 	}
 }
 
+func parts(p plan) kadm.TopicsSet {
+	s := kadm.TopicsSet{}
+	for topic, numbers := range p {
+		s.Add(topic, slices.Collect(maps.Keys(numbers))...)
+	}
+	return s
+}
+
 // arrived says whether every partition is where it is to be, in sync, and nothing is under way.
 func arrived(admin *kadm.Client, p plan) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	under, err := admin.ListPartitionReassignments(ctx, nil)
+	under, err := admin.ListPartitionReassignments(ctx, parts(p))
 	if err != nil || len(under) > 0 {
 		return false
 	}
@@ -228,36 +238,166 @@ func controllerOf(t *testing.T, c *kgo.Client) int32 {
 	return resp.Topics[0].Partitions[0].LeaderID
 }
 
-// TestAMoveOutlivesItsNodes kills the node that partitions move to and the controller, half way: what was wished for is done once they are back.
+// throttle holds copying of a topic's replicas to a rate, or lets it go (0).
+func throttle(t *testing.T, admin *kadm.Client, topic string, rate int) {
+	t.Helper()
+	op, value := kadm.SetConfig, func(v string) *string { return &v }
+	if rate == 0 {
+		op, value = kadm.DeleteConfig, func(string) *string { return nil }
+	}
+	var nodes, replicas []kadm.AlterConfig
+	for _, side := range []string{"leader", "follower"} {
+		nodes = append(nodes, kadm.AlterConfig{Op: op, Name: side + ".replication.throttled.rate", Value: value(strconv.Itoa(rate))})
+		replicas = append(replicas, kadm.AlterConfig{Op: op, Name: side + ".replication.throttled.replicas", Value: value("*")})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for {
+		b, err := admin.AlterBrokerConfigs(ctx, nodes, 1, 2, 3)
+		for _, r := range b {
+			err = errors.Join(err, r.Err)
+		}
+		if err == nil {
+			var r kadm.AlterConfigsResponses
+			if r, err = admin.AlterTopicConfigs(ctx, replicas, topic); err == nil {
+				err = r[0].Err
+			}
+		}
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+// bulk makes a topic of 3 MiB in each partition, with one replica on node 1. What fits into one response is copied at once, whatever the throttle is.
+func bulk(t *testing.T, nodes []*node.Node, admin *kadm.Client) {
+	t.Helper()
+	if _, err := admin.CreateTopic(t.Context(), 2, 1, nil, "bulk"); err != nil {
+		t.Fatal(err)
+	}
+	var at plan
+	at.Assign("bulk", 0, []int32{1})
+	at.Assign("bulk", 1, []int32{1})
+	reassign(t, admin, at)
+	within(t, 20*time.Second, "bulk is on node 1", func() bool { return arrived(admin, at) })
+	c := client(t, nodes, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	var records []*kgo.Record
+	for n := range 2 * 3 * 64 {
+		records = append(records, &kgo.Record{Topic: "bulk", Partition: int32(n % 2), Value: bytes.Repeat([]byte{byte(n)}, 16<<10)})
+	}
+	if err := c.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// copied is what a node has of bulk on its disk.
+func copied(n *node.Node) (sum int64) {
+	files, _ := filepath.Glob(filepath.Join(n.Data, "log", "bulk-[01]", "*.log"))
+	for _, f := range files {
+		if i, err := os.Stat(f); err == nil {
+			sum += i.Size()
+		}
+	}
+	return sum
+}
+
+// TestAMoveOutlivesItsNodes kills the node that partitions move to and the controller half way, and then all nodes: what was wished for is under
+// way still when they are back, and is done.
 func TestAMoveOutlivesItsNodes(t *testing.T) {
 	nodes, admin, l, stop := loadOn(t, 1)
 	c := client(t, nodes)
-	random := rand.New(rand.NewPCG(*seed, 2))
-	interrupted := 0
-	for round := range 3 {
+	bulk(t, nodes, admin)
+	for round, to := range [][]int32{{2}, {3, 1}} {
 		before := l.count()
-		at := turned(places(t, admin, "numbers", "txn"), 1+round%2)
-		leader := controllerOf(t, c)
+		throttle(t, admin, "bulk", 1)
+		at := turned(places(t, admin, "numbers", "txn"), len(to))
+		at.Assign("bulk", 0, to)
+		at.Assign("bulk", 1, to)
 		reassign(t, admin, at)
-		pause(context.Background(), time.Duration(random.IntN(20))*time.Millisecond)
-		victims := []*node.Node{nodes[leader-1], nodes[at["numbers"][int32(round)][0]-1]}
-		if victims[0] == victims[1] {
-			victims = victims[:1]
+		target := nodes[to[0]-1]
+		within(t, 20*time.Second, "the copy has begun", func() bool { return copied(target) > 0 })
+		victims := []*node.Node{target}
+		if round == 1 {
+			victims = nodes
+		} else if leader := nodes[controllerOf(t, c)-1]; leader != target {
+			victims = append(victims, leader)
 		}
 		var wg sync.WaitGroup
 		for _, v := range victims {
 			wg.Go(v.Kill)
 		}
 		wg.Wait()
-		start(t, victims)
-		if !arrived(admin, at) {
-			interrupted++
+		half := copied(target)
+		took := start(t, victims)
+		under, err := admin.ListPartitionReassignments(t.Context(), parts(at))
+		if err != nil || len(under["bulk"]) != 2 || half >= 6<<20 {
+			t.Fatalf("round %d: %d bytes were copied before the kill, and under way is %v after it (%v)", round, half, under, err)
 		}
-		within(t, 60*time.Second, "the move is done", func() bool { return arrived(admin, at) })
+		t.Logf("%d nodes were killed after %d bytes were copied, and ready after %v", len(victims), half, took)
+		throttle(t, admin, "bulk", 0)
+		took = within(t, 60*time.Second, "the move is done", func() bool { return arrived(admin, at) })
 		within(t, 20*time.Second, "acknowledgements after a move", func() bool { return l.count() > before+500 })
 		foldersMatch(t, nodes, at)
+		t.Logf("moved %v after the throttle was gone", took)
 	}
-	t.Logf("%d of 3 moves were not done when their nodes were back", interrupted)
+	stop()
+	verify(t, nodes, l)
+	whole(t, nodes)
+}
+
+// whole reads all of bulk.
+func whole(t *testing.T, nodes []*node.Node) {
+	t.Helper()
+	c := client(t, nodes, kgo.ConsumeTopics("bulk"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	next := map[int32]int64{}
+	for next[0]+next[1] < 2*3*64 {
+		fetches := c.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatalf("only %v of bulk can be read", next)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if want := byte(2*r.Offset + int64(r.Partition)); r.Offset != next[r.Partition] || len(r.Value) != 16<<10 || r.Value[0] != want {
+				t.Errorf("bulk-%d@%d begins with %d, %d bytes; expected was offset %d with %d", r.Partition, r.Offset, r.Value[0], len(r.Value), next[r.Partition], want)
+			}
+			next[r.Partition]++
+		})
+	}
+}
+
+// TestThrottleSparesWhoIsInSync: with next to no rate for any replica, records are acknowledged by all replicas as before, and nobody leaves an ISR. A
+// topic that is deleted while it moves is gone everywhere.
+func TestThrottleSparesWhoIsInSync(t *testing.T) {
+	nodes, admin, l, stop := loadOn(t, 3, "--set", "replica.lag.time.max.ms=500")
+	bulk(t, nodes, admin)
+	throttle(t, admin, "bulk", 1)
+	var at plan
+	at.Assign("bulk", 0, []int32{2})
+	at.Assign("bulk", 1, []int32{3})
+	reassign(t, admin, at)
+	within(t, 20*time.Second, "the copy has begun", func() bool { return copied(nodes[1])+copied(nodes[2]) > 0 })
+	if r, err := admin.DeleteTopic(t.Context(), "bulk"); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	within(t, 20*time.Second, "bulk is gone", func() bool { return copied(nodes[0])+copied(nodes[1])+copied(nodes[2]) == 0 })
+	if under, err := admin.ListPartitionReassignments(t.Context(), parts(at)); err != nil || len(under) > 0 {
+		t.Errorf("under way is %v (%v)", under, err)
+	}
+	for _, topic := range []string{"numbers", "txn"} {
+		throttle(t, admin, topic, 1)
+	}
+	for range 3 {
+		before := l.count()
+		within(t, 20*time.Second, "acknowledgements under a throttle", func() bool { return l.count() > before+500 })
+		if !inSync(admin, "numbers", 3) {
+			t.Error("a replica has left an ISR")
+		}
+	}
 	stop()
 	verify(t, nodes, l)
 }
