@@ -180,6 +180,7 @@ func BenchmarkStart(b *testing.B) {
 			s := newShelfAt(b, root, list()...)
 			s.create("x", 10_000)
 			s.fill("x")
+			s.restart(list()...) // what was open is closed
 			for b.Loop() {
 				if err := s.Close(); err != nil {
 					b.Fatal(err)
