@@ -37,3 +37,10 @@ func (m *Meter) Over(bound float64, now time.Time) time.Duration {
 	m.b.fill(m.w, bound, now)
 	return m.b.debt(bound)
 }
+
+// Reset forgets what was used.
+func (m *Meter) Reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.b = bucket{}
+}

@@ -59,4 +59,7 @@ func TestMeterKeepsItsRate(t *testing.T) {
 	if wait := m.Over(10, now); wait != 105*time.Second {
 		t.Errorf("%v to wait after both", wait)
 	}
+	if m.Reset(); m.Over(10, now) != 0 {
+		t.Error("what was forgotten is waited for")
+	}
 }

@@ -229,8 +229,8 @@ func (s *Set) Update(image *metadata.Image) {
 	broker := old == nil || !same(old.BrokerConfigs, image.BrokerConfigs)
 	if broker && s.o.Throttling.Rates != nil {
 		leader, follower := s.o.Throttling.Rates(image)
-		s.leading.rate.Store(leader)
-		s.fetching.rate.Store(follower)
+		s.leading.set(leader)
+		s.fetching.set(follower)
 	}
 	topics := old == nil || !same(old.TopicConfigs, image.TopicConfigs)
 	for name, t := range image.Topics {

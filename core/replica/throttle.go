@@ -38,6 +38,13 @@ func newThrottle(w quota.Window) *throttle {
 	return t
 }
 
+// set bounds it anew: another rate does not pay for what was let through under the one before.
+func (t *throttle) set(rate int64) {
+	if t.rate.Swap(rate) != rate {
+		t.meter.Reset()
+	}
+}
+
 func (t *throttle) on() bool { return t.rate.Load() != NoRate }
 
 // over is how long nothing more may go; 0: it may.

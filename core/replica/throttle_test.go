@@ -104,6 +104,10 @@ func TestKIP73(t *testing.T) {
 	if h.Throttles() || withheld() {
 		t.Error("the rate was taken back")
 	}
+	rate("1000")
+	if withheld() {
+		t.Error("a new rate pays for what came before it")
+	}
 }
 
 // TestFollowersPause: the same on the other side; who has all that may be read is to ask on, or it would never be in sync.
