@@ -39,6 +39,7 @@ type Config struct {
 	RetentionAge     time.Duration // retention.ms; -1: unlimited; 0: 7 days
 	Delete, Compact  bool          // cleanup.policy; neither: Delete
 	MaxBatchBytes    int32         // max.message.bytes; 0: 1 MiB + 12
+	MaxRecordBytes   int32         // of a record in a compressed batch, max.decompressed.message.bytes; 0: as many as a batch may become
 	LogAppendTime    bool          // message.timestamp.type
 	TombstoneAge     time.Duration // delete.retention.ms; 0: 24 h
 	MinCompactionLag time.Duration // min.compaction.lag.ms

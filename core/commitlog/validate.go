@@ -72,6 +72,9 @@ func checkClient(h *record.Header, batch record.Batch, cfg *Config, now int64) e
 	if err != nil {
 		return unsound(err)
 	}
+	if cfg.MaxRecordBytes > 0 && s.Largest > cfg.MaxRecordBytes && h.Attributes.Codec() != record.None {
+		return fmt.Errorf("%w: record of %d bytes, max.decompressed.message.bytes is %d", ErrInvalidRecord, s.Largest, cfg.MaxRecordBytes)
+	}
 	if cfg.Compact && s.Keyless > 0 || !cfg.LogAppendTime && (cfg.outOfRange(s.MinTimestamp, now) || cfg.outOfRange(s.MaxTimestamp, now)) {
 		if err := checkRecords(h, batch, cfg, now); err != nil {
 			return err

@@ -353,6 +353,7 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 			RetentionBytes: retentionBytes, RetentionAge: retentionAge,
 			Delete: slices.Contains(policy, "delete"), Compact: slices.Contains(policy, "compact"),
 			MaxBatchBytes:    int32(max(number("max.message.bytes"), 1)),
+			MaxRecordBytes:   int32(number("max.decompressed.message.bytes")),
 			LogAppendTime:    value("message.timestamp.type") == "LogAppendTime",
 			TombstoneAge:     tiny(millis(number("delete.retention.ms"))),
 			MinCompactionLag: millis(number("min.compaction.lag.ms")),

@@ -128,6 +128,8 @@ func splitList(v string) []string {
 const (
 	maxInt  = math.MaxInt32
 	maxLong = math.MaxInt64
+
+	maxArray = math.MaxInt32 - 8 // what a JVM makes an array of
 )
 
 // without is said of a config that is kept and shown, because tools set it, but changes nothing here.
@@ -166,6 +168,8 @@ var topicDefs = []*def{
 	{name: "local.retention.ms", typ: long, value: "-2", lo: -2, hi: maxLong, broker: "log.local.retention.ms", doc: "Time kept locally under tiered storage." + without},
 	{name: "max.compaction.lag.ms", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, broker: "log.cleaner.max.compaction.lag.ms",
 		doc: "The longest time before a record is looked at for compaction; it also ends the segment that is written."},
+	{name: "max.decompressed.message.bytes", typ: integer, value: "2147483639", lo: 1, hi: maxArray, broker: "max.decompressed.message.bytes",
+		doc: "The largest record of a compressed batch, without compression. All records of a batch together are bounded by 256 MiB."},
 	{name: "max.message.bytes", typ: integer, value: "1048588", lo: 0, hi: maxInt, broker: "message.max.bytes",
 		doc: "The largest record batch, after compression."},
 	{name: "message.timestamp.after.max.ms", typ: long, value: "3600000", lo: 0, hi: maxLong, broker: "log.message.timestamp.after.max.ms",
@@ -289,6 +293,7 @@ var brokerDefs = []*def{
 	{name: "log.remote.copy.lag.ms", typ: long, value: "0", lo: -1, hi: maxLong, dynamic: true, doc: "Default of remote.copy.lag.ms." + without},
 	{name: "log.local.retention.bytes", typ: long, value: "-2", lo: -2, hi: maxLong, dynamic: true, doc: "Default of local.retention.bytes." + without},
 	{name: "log.local.retention.ms", typ: long, value: "-2", lo: -2, hi: maxLong, dynamic: true, doc: "Default of local.retention.ms." + without},
+	{name: "max.decompressed.message.bytes", typ: integer, value: "2147483639", lo: 1, hi: maxArray, dynamic: true, doc: "Default of the topic's max.decompressed.message.bytes."},
 	{name: "message.max.bytes", typ: integer, value: "1048588", lo: 0, hi: maxInt, dynamic: true, doc: "Default of max.message.bytes."},
 	{name: "min.insync.replicas", typ: integer, value: "1", lo: 1, hi: maxInt, dynamic: true, doc: "Default of min.insync.replicas."},
 	{name: "replica.lag.time.max.ms", typ: long, value: "30000", lo: 1, hi: maxLong, doc: "How long a replica may be behind before it leaves the in-sync replicas."},

@@ -12,6 +12,7 @@ import (
 type Scan struct {
 	MinTimestamp, MaxTimestamp int64 // ms, of the records; NoTimestamp when there are none
 	Keyless                    int32 // records whose key is null
+	Largest                    int32 // bytes of the largest record, without its length
 }
 
 // Scratch bounds: batches that become larger than smallBatch are decompressed one at a time on this node, the others a few
@@ -69,6 +70,7 @@ func scan(h *Header, body []byte) (Scan, error) {
 			return s, fmt.Errorf("%w: record %d of %d does not fit", ErrCorrupt, i, h.Count)
 		}
 		at = p + int(n)
+		s.Largest = max(s.Largest, n)
 		ts, keyed, ok := scanRecord(body[:at], p, i)
 		if !ok {
 			return s, fmt.Errorf("%w: record %d of %d", ErrCorrupt, i, h.Count)

@@ -165,7 +165,7 @@ func createTopicsScenario(s *side) {
 			{"remote.copy.lag.bytes", "-1"}, {"remote.copy.lag.bytes", "-2"}, {"remote.copy.lag.bytes", "0"}, {"remote.copy.lag.ms", "-1"}, {"remote.copy.lag.ms", "-2"},
 			{"remote.copy.lag.ms", "0"}, {"remote.log.copy.disable", "true"}, {"remote.log.delete.on.disable", "true"}, {"errors.deadletterqueue.group.enable", "true"},
 			{"errors.deadletterqueue.group.enable", "x"}, {"max.decompressed.message.bytes", "0"}, {"max.decompressed.message.bytes", "-1"}, {"max.decompressed.message.bytes", "1"},
-			{"max.decompressed.message.bytes", "2147483647"}, {"local.retention.bytes", "-3"}, {"local.retention.bytes", "7"}, {"local.retention.ms", "-1"},
+			{"max.decompressed.message.bytes", "2147483647"}, {"max.decompressed.message.bytes", "2147483639"}, {"max.decompressed.message.bytes", "2147483640"}, {"local.retention.bytes", "-3"}, {"local.retention.bytes", "7"}, {"local.retention.ms", "-1"},
 			{"leader.replication.throttled.replicas", "x"}, {"local.retention.ms", "5"}, {"flush.messages", "0"}, {"delete.retention.ms", " 5 "}, {"unclean.leader.election.enable", "TRUE"},
 		} {
 			ask(fmt.Sprintf("config %s=%s", c[0], c[1]), M{"Configs": L{M{"Name": c[0], "Value": c[1]}}})

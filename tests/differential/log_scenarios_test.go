@@ -135,6 +135,14 @@ func produceScenario(s *side) {
 		not.size = 100
 		s.do("within max.message.bytes", kmsg.Produce, v, s.put(small, 0, -1, nil, fits.bytes()))
 		s.do("beyond max.message.bytes", kmsg.Produce, v, s.put(small, 0, -1, nil, not.bytes()))
+		tight := s.topic(fmt.Sprintf("tight%d", v), 5, "max.decompressed.message.bytes=100")
+		for codec := range int8(5) {
+			for _, size := range []int{80, 87, 88, 89, 90, 91, 92, 93, 94, 95, 500} {
+				b := plain(2)
+				b.codec, b.size = codec, size
+				s.do(fmt.Sprintf("codec %d, records of %d", codec, size), kmsg.Produce, v, s.put(tight, int32(codec), -1, nil, b.bytes()))
+			}
+		}
 		internal := s.put("__consumer_offsets", 0, -1, nil, plain(1).bytes())
 		if v < 13 {
 			s.do("to an internal topic", kmsg.Produce, v, internal)
