@@ -24,6 +24,7 @@ import (
 	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/core/server"
 	"github.com/forebayhub/forebay/core/txn"
+	"github.com/forebayhub/forebay/internal/loglevel"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
@@ -46,7 +47,8 @@ type Options struct {
 
 // Broker is a running node.
 type Broker struct {
-	o Options
+	o       Options
+	loggers *loglevel.Loggers // of the rooms
 	// listeners are those of Kafka clients; the first is also the other nodes'.
 	listeners []*listener
 	approach  approach // to the other nodes
@@ -100,7 +102,9 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{o: o, listeners: listeners, ready: make(chan struct{}), failed: make(chan struct{})}
+	loggers := loglevel.New(o.Logger, "server", "group", "txn", "replica", "controller", "consensus", "membership")
+	o.Logger = loggers.Logger(loglevel.Root)
+	b := &Broker{o: o, loggers: loggers, listeners: listeners, ready: make(chan struct{}), failed: make(chan struct{})}
 	b.serving, b.stopDial = context.WithCancel(context.Background())
 	if err := b.open(ctx); err != nil {
 		if cerr := b.close(false); cerr != nil {
@@ -194,13 +198,13 @@ func (b *Broker) open(ctx context.Context) error {
 		}
 	}
 	b.quorum, err = consensus.Open(consensus.Options{
-		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.o.Logger,
+		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.loggers.Logger("consensus"),
 		Failed: func(err error) { b.fail(fmt.Errorf("metadata: %w", err)) },
 	})
 	if err != nil {
 		return metadataProblem(b.dir.path("raft"), err)
 	}
-	b.control = controller.New(controller.Options{Quorum: b.quorum, NodeID: b.o.NodeID, Static: b.static(), Logger: b.o.Logger})
+	b.control = controller.New(controller.Options{Quorum: b.quorum, NodeID: b.o.NodeID, Static: b.static(), Logger: b.loggers.Logger("controller")})
 	if b.o.Cluster == nil {
 		err = b.joinAlone(ctx)
 	} else {
@@ -251,7 +255,7 @@ func (b *Broker) openLogDirs() (err error) {
 	o := replica.Options{
 		Files: commitlog.NewFiles(segments), NodeID: b.o.NodeID, FS: b.o.FS, Dirs: b.logDirs.dirs, Placement: b.logDirs.placement,
 		Replaced: b.logDirs.replaced(), Failed: func(d *replica.Dir, _ error) { b.logDirs.failed(d.ID, true) }, AllFailed: stop(b.o.DataDir),
-		Durability: b.o.Durability, Logger: b.o.Logger, BootID: b.o.BootID,
+		Durability: b.o.Durability, Logger: b.loggers.Logger("replica"), BootID: b.o.BootID,
 		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
 	}
 	if b.o.Cluster != nil {

@@ -69,7 +69,7 @@ func (b *Broker) openPeers(ctx context.Context) error {
 	host, port := at.advertise(l.Addr())
 	peer := net.JoinHostPort(host, strconv.Itoa(int(port)))
 	b.links = consensus.NewPeers(consensus.PeersOptions{
-		Listener: l, Advertise: peer, Logger: b.o.Logger, ClusterID: b.clusterID.Load, Lookup: b.peerAddress,
+		Listener: l, Advertise: peer, Logger: b.loggers.Logger("consensus"), ClusterID: b.clusterID.Load, Lookup: b.peerAddress,
 	})
 	host, port, _ = b.reached()
 	b.members, err = membership.Open(membership.Options{
@@ -77,7 +77,7 @@ func (b *Broker) openPeers(ctx context.Context) error {
 			ID: int32(b.o.NodeID), Cluster: b.clusterID.Load(), Kafka: net.JoinHostPort(host, strconv.Itoa(int(port))), Peer: peer,
 			HTTP: c.HTTP, Rack: b.rack(), Roles: c.Roles, Version: c.Version, Expect: c.Expect,
 		},
-		Bind: c.Gossip, Seeds: c.Join, Key: c.GossipKey, Logger: b.o.Logger,
+		Bind: c.Gossip, Seeds: c.Join, Key: c.GossipKey, Logger: b.loggers.Logger("membership"),
 	})
 	if err != nil {
 		return &problem.Error{Code: "gossip", Class: problem.Environment, Where: "--gossip " + c.Gossip, What: err.Error(), Hint: "take another address with --gossip; port 0 picks a free one", Err: err}
@@ -121,7 +121,7 @@ func (b *Broker) candidates() (list []consensus.Candidate) {
 // joinCluster makes this node one of its cluster, and its Image current. It is registered later, when its logs are recovered.
 func (b *Broker) joinCluster(ctx context.Context) error {
 	b.active = controller.NewActive(controller.ActiveOptions{
-		Group: b.quorum, Node: b.o.NodeID, Nodes: b.candidates, Changed: b.members.Changed(), NewClusterID: newClusterID, Logger: b.o.Logger,
+		Group: b.quorum, Node: b.o.NodeID, Nodes: b.candidates, Changed: b.members.Changed(), NewClusterID: newClusterID, Logger: b.loggers.Logger("controller"),
 		Rebalance: controller.Rebalance{
 			Off: !b.control.Bool("auto.leader.rebalance.enable"), Every: time.Duration(b.control.Int("leader.imbalance.check.interval.seconds")) * time.Second,
 			Percent: int(b.control.Int("leader.imbalance.per.broker.percentage")),

@@ -15,7 +15,7 @@ func (b *Broker) wire() error {
 	c := b.control
 	b.peers = newPeers(b.o.NodeID, b.dialNode)
 	b.groups = group.New(group.Deps{
-		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Logger: b.o.Logger,
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Logger: b.loggers.Logger("group"),
 		Options: group.Options{
 			MinSessionTimeout: c.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: c.Duration("group.max.session.timeout.ms"),
 			InitialRebalanceDelay: c.Duration("group.initial.rebalance.delay.ms"), MaxSize: int(c.Int("group.max.size")),
@@ -29,7 +29,7 @@ func (b *Broker) wire() error {
 		},
 	})
 	b.txns = txn.New(txn.Deps{
-		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Peers: b.peers, Logger: b.o.Logger,
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Peers: b.peers, Logger: b.loggers.Logger("txn"),
 		Options: txn.Options{MaxTimeout: c.Duration("transaction.max.timeout.ms"), IDExpiry: c.Duration("transactional.id.expiration.ms")},
 	})
 	rules, err := policy(c)
@@ -37,7 +37,7 @@ func (b *Broker) wire() error {
 		return err
 	}
 	b.server = server.New(server.Deps{
-		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Txns: b.txns, Logger: b.o.Logger,
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Txns: b.txns, Logger: b.loggers.Logger("server"), Loggers: b.loggers,
 		MaxRequestBytes: int32(c.Int("socket.request.max.bytes")), MaxInFlightBytes: max(c.Int("queued.max.request.bytes"), 0),
 		MaxConnections: int(min(c.Int("max.connections"), int64(connections))), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
 		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),

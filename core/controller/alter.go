@@ -33,7 +33,7 @@ func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []
 	c.plan.Lock()
 	defer c.plan.Unlock()
 	image := c.Image()
-	if err := checkOps(ops); err != nil {
+	if err := CheckOps(ops); err != nil {
 		return err
 	}
 	if topic == "" {
@@ -69,7 +69,7 @@ func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []
 	c.plan.Lock()
 	defer c.plan.Unlock()
 	image := c.Image()
-	if err := checkOps(ops); err != nil {
+	if err := CheckOps(ops); err != nil {
 		return err
 	}
 	if err := c.checkNode(image, node, "Node"); err != nil {
@@ -140,8 +140,8 @@ func (c *Controller) checkNode(image *metadata.Image, node, called string) error
 	return nil
 }
 
-// checkOps refuses what no resource takes. Like Kafka's ConfigAdminManager.
-func checkOps(ops []ConfigOp) error {
+// CheckOps refuses what no resource takes. Like Kafka's ConfigAdminManager.
+func CheckOps(ops []ConfigOp) error {
 	seen := map[string]bool{}
 	var null []string
 	for _, o := range ops {
@@ -164,7 +164,7 @@ func checkOps(ops []ConfigOp) error {
 	return nil
 }
 
-// plan turns operations that checkOps lets through into what to set and what to delete. To delete what is not there is
+// plan turns operations that CheckOps lets through into what to set and what to delete. To delete what is not there is
 // right, whatever it is called.
 func plan(cmd *metadata.AlterConfigs, ops []ConfigOp, known map[string]*def, kind string, own map[string]string, current func(string) string) error {
 	cmd.Set = map[string]string{}

@@ -29,7 +29,7 @@ func (c *Controller) GroupConfigs(group string) ([]ConfigEntry, error) {
 func (c *Controller) AlterGroupConfigs(ctx context.Context, group string, ops []ConfigOp, validateOnly bool) error {
 	c.plan.Lock()
 	defer c.plan.Unlock()
-	if err := checkOps(ops); err != nil {
+	if err := CheckOps(ops); err != nil {
 		return err
 	}
 	if group == "" {

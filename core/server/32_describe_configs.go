@@ -1,7 +1,11 @@
 package server
 
 import (
+	"fmt"
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -25,11 +29,7 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 		case kmsg.ConfigResourceTypeBroker:
 			entries, err = s.d.Controller.BrokerConfigs(want.ResourceName)
 		case kmsg.ConfigResourceTypeBrokerLogger:
-			if want.ResourceName == "" {
-				err = refuse(kerr.InvalidRequest, "Broker id must not be empty")
-			} else {
-				err = s.d.Controller.CheckNode(want.ResourceName, "Broker")
-			}
+			entries, err = s.loggerConfigs(want.ResourceName)
 		case kmsg.ConfigResourceTypeGroupConfig:
 			entries, err = s.d.Controller.GroupConfigs(want.ResourceName)
 		case kmsg.ConfigResourceTypeClientMetrics:
@@ -54,6 +54,33 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 	return resp
 }
 
+// loggerConfigs are the levels of this node's loggers (KIP-412).
+func (s *Server) loggerConfigs(node string) ([]controller.ConfigEntry, error) {
+	if node == "" {
+		return nil, refuse(kerr.InvalidRequest, "Broker id must not be empty")
+	}
+	if err := s.checkOwn(node, "Broker"); err != nil {
+		return nil, err
+	}
+	var entries []controller.ConfigEntry
+	levels := s.d.Loggers.Levels()
+	for _, name := range slices.Sorted(maps.Keys(levels)) {
+		entries = append(entries, controller.ConfigEntry{Name: name, Value: levels[name], Source: int8(kmsg.ConfigSourceDynamicBrokerLoggerConfig)})
+	}
+	return entries, nil
+}
+
+// checkOwn refuses every node but this one: a node's loggers are its own. called is what Kafka calls it.
+func (s *Server) checkOwn(node, called string) error {
+	if err := s.d.Controller.CheckNode(node, called); err != nil {
+		return err
+	}
+	if own := strconv.Itoa(int(s.d.NodeID)); node != own {
+		return refuse(kerr.InvalidRequest, fmt.Sprintf("Unexpected %s id, expected %s but received %s", strings.ToLower(called), own, node))
+	}
+	return nil
+}
+
 func describedConfig(req *kmsg.DescribeConfigsRequest, e *controller.ConfigEntry) kmsg.DescribeConfigsResponseResourceConfig {
 	c := kmsg.NewDescribeConfigsResponseResourceConfig()
 	c.Name, c.ReadOnly, c.IsSensitive = e.Name, e.ReadOnly, e.Sensitive
@@ -68,7 +95,7 @@ func describedConfig(req *kmsg.DescribeConfigsRequest, e *controller.ConfigEntry
 			c.ConfigSynonyms = append(c.ConfigSynonyms, o)
 		}
 	}
-	if req.IncludeDocumentation && e.Doc != "" {
+	if req.IncludeDocumentation && e.Doc != "" || c.Source == kmsg.ConfigSourceDynamicBrokerLoggerConfig { // Kafka's loggers have an empty one
 		c.Documentation = &e.Doc
 	}
 	return c

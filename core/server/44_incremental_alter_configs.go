@@ -1,12 +1,14 @@
 package server
 
 import (
-	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/internal/loglevel"
 )
 
 // IncrementalAlterConfigs (key 44), versions 0–1 (KIP-339).
@@ -26,7 +28,7 @@ func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 		switch {
 		case err != nil:
 		case res.ResourceType == kmsg.ConfigResourceTypeBrokerLogger:
-			err = s.alterLoggers(res.ResourceName, ops)
+			err = s.alterLoggers(res.ResourceName, ops, req.ValidateOnly)
 		default:
 			err = s.alterResource(r.ctx, res.ResourceType, res.ResourceName, ops, req.ValidateOnly)
 		}
@@ -37,23 +39,48 @@ func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 	return resp
 }
 
-// alterLoggers refuses as Kafka's RuntimeLoggerManager does: no node has a logger whose level could be set.
-func (s *Server) alterLoggers(node string, ops []controller.ConfigOp) error {
+// alterLoggers sets levels of this node's loggers, all or none (KIP-412). Like Kafka's RuntimeLoggerManager.
+func (s *Server) alterLoggers(node string, ops []controller.ConfigOp, validateOnly bool) error {
+	if err := controller.CheckOps(ops); err != nil {
+		return err
+	}
 	if node == "" {
 		return refuse(kerr.InvalidRequest, "Node id must be an integer, but it is: ")
 	}
-	if err := s.d.Controller.CheckNode(node, "Node"); err != nil {
+	if err := s.checkOwn(node, "Node"); err != nil {
 		return err
 	}
 	for _, o := range ops {
-		switch kmsg.IncrementalAlterConfigOp(o.Op) {
-		case kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete:
-			return refuse(kerr.InvalidConfig, "Logger "+o.Name+" does not exist!")
-		case kmsg.IncrementalAlterConfigOpAppend, kmsg.IncrementalAlterConfigOpSubtract:
-			return refuse(kerr.InvalidRequest, kmsg.IncrementalAlterConfigOp(o.Op).String()+" operation is not allowed for the BROKER_LOGGER resource")
-		default:
-			return refuse(kerr.InvalidRequest, fmt.Sprintf("Unknown operation type %d", o.Op))
+		if err := s.checkLogger(o); err != nil {
+			return err
 		}
+	}
+	for _, o := range ops {
+		switch {
+		case validateOnly:
+		case o.Op == int8(kmsg.IncrementalAlterConfigOpSet):
+			s.d.Loggers.Set(o.Name, *o.Value)
+		default:
+			s.d.Loggers.Unset(o.Name)
+		}
+	}
+	return nil
+}
+
+func (s *Server) checkLogger(o controller.ConfigOp) error {
+	op := kmsg.IncrementalAlterConfigOp(o.Op)
+	switch op {
+	case kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete:
+	default:
+		return refuse(kerr.InvalidRequest, op.String()+" operation is not allowed for the BROKER_LOGGER resource")
+	}
+	switch {
+	case !s.d.Loggers.Has(o.Name):
+		return refuse(kerr.InvalidConfig, "Logger "+o.Name+" does not exist!")
+	case op == kmsg.IncrementalAlterConfigOpDelete && o.Name == loglevel.Root:
+		return refuse(kerr.InvalidRequest, "Removing the log level of the root logger is not allowed")
+	case op == kmsg.IncrementalAlterConfigOpSet && !slices.Contains(loglevel.Names, *o.Value):
+		return refuse(kerr.InvalidConfig, "Cannot set the log level of "+o.Name+" to a level that is not supported. Valid log levels are "+strings.Join(loglevel.Names, ", "))
 	}
 	return nil
 }

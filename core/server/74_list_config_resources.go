@@ -21,21 +21,21 @@ func (s *Server) listConfigResources(r *request) kmsg.Response {
 	img := s.d.Controller.Image()
 	kinds := req.ResourceTypes
 	if len(kinds) == 0 {
-		kinds = []int8{int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker), int8(kmsg.ConfigResourceTypeGroupConfig)}
+		kinds = []int8{int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker), int8(kmsg.ConfigResourceTypeBrokerLogger), int8(kmsg.ConfigResourceTypeGroupConfig)}
 	}
 	for _, kind := range kinds {
 		var names []string
 		switch kmsg.ConfigResourceType(kind) {
 		case kmsg.ConfigResourceTypeTopic:
 			names = slices.Sorted(maps.Keys(img.Topics))
-		case kmsg.ConfigResourceTypeBroker:
+		case kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger:
 			for _, id := range slices.Sorted(maps.Keys(img.Nodes)) {
 				names = append(names, strconv.Itoa(int(id)))
 			}
 		case kmsg.ConfigResourceTypeGroupConfig: // groups that have configs, whether they are there or not
 			names = slices.Sorted(maps.Keys(img.GroupConfigs))
-		case kmsg.ConfigResourceTypeBrokerLogger, kmsg.ConfigResourceTypeClientMetrics:
-			// Known types; nothing here has such configs.
+		case kmsg.ConfigResourceTypeClientMetrics:
+			// A known type; nothing here has such configs.
 		default:
 			resp.ErrorCode, resp.ConfigResources = kerr.UnsupportedVersion.Code, nil
 			return resp

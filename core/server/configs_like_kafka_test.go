@@ -177,7 +177,6 @@ func TestDescribeConfigsRefusesLikeKafka(t *testing.T) {
 		{loggerType, "", 42, "Broker id must not be empty"},
 		{loggerType, "x", 42, "Broker id must be an integer, but it is: x"},
 		{loggerType, "99", 42, "Unexpected broker id"},
-		{loggerType, "1", 0, ""},
 		{groupType, "", 42, "Group name must not be empty"},
 		{kmsg.ConfigResourceTypeClientMetrics, "", 42, "Client metrics subscription name must not be empty"},
 		{kmsg.ConfigResourceTypeClientMetrics, "sub", 0, ""},

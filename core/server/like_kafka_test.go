@@ -224,7 +224,7 @@ func TestWhatConsolesAsk(t *testing.T) {
 	}
 	list := kmsg.NewPtrListConfigResourcesRequest()
 	list.Version = 1
-	if r := call[*kmsg.ListConfigResourcesResponse](c, list).ConfigResources; len(r) != 2 || r[0].Name != "orders" || r[1].Name != "1" {
+	if r := call[*kmsg.ListConfigResourcesResponse](c, list).ConfigResources; len(r) != 3 || r[0].Name != "orders" || r[1].Name != "1" || r[2].Type != int8(loggerType) || r[2].Name != "1" {
 		t.Errorf("%+v", r)
 	}
 	users := kmsg.NewPtrDescribeUserSCRAMCredentialsRequest()

@@ -25,6 +25,7 @@ import (
 	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/core/txn"
 	"github.com/forebayhub/forebay/core/wire"
+	"github.com/forebayhub/forebay/internal/loglevel"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -36,6 +37,8 @@ type Deps struct {
 	Groups     *group.Coordinator
 	Txns       *txn.Coordinator
 	Logger     *slog.Logger // nil: silent
+	// Loggers are the node's, for whoever changes their levels. Nil: Logger's alone.
+	Loggers *loglevel.Loggers
 	// Advertised gives the address that clients of a listener are told for a node. Nil: what the node registered.
 	Advertised      func(n *metadata.Node, listener string) (host string, port int32)
 	MaxRequestBytes int32 // socket.request.max.bytes; 0: 100 MiB
@@ -75,6 +78,9 @@ type Deps struct {
 func (d Deps) withDefaults() Deps {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Loggers == nil {
+		d.Loggers = loglevel.New(d.Logger)
 	}
 	if d.Advertised == nil {
 		d.Advertised = (*metadata.Node).Reached

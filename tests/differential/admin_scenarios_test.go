@@ -241,6 +241,8 @@ func configsScenario(s *side) {
 	const (
 		topicType, broker, logger, metrics, group = 2, 4, 8, 16, 32
 	)
+	// What each server logs from its start on is its own.
+	s.ask(kmsg.IncrementalAlterConfigs, 1, M{"Resources": L{M{"ResourceType": logger, "ResourceName": "1", "Configs": L{M{"Name": "root", "Op": 0, "Value": "WARN"}}}}})
 	s.each(kmsg.DescribeConfigs, func(v int16) {
 		ask := func(label string, kind int8, name string, names any, more M) {
 			s.do(label, kmsg.DescribeConfigs, v, with(M{"Resources": L{M{"ResourceType": kind, "ResourceName": name, "ConfigNames": names}}}, more))
@@ -261,6 +263,9 @@ func configsScenario(s *side) {
 		ask("broker, unknown", broker, "77", nil, nil)
 		ask("broker, not a number", broker, "x", nil, nil)
 		ask("logger, some", logger, "1", []string{"no.such"}, nil)
+		ask("logger, root", logger, "1", []string{"root"}, M{"IncludeSynonyms": true, "IncludeDocumentation": true})
+		ask("logger, no node", logger, "", nil, nil)
+		ask("logger, not a number", logger, "x", nil, nil)
 		ask("logger, unknown", logger, "9", []string{"no.such"}, nil)
 		ask("metrics", metrics, s.n("sub"), nil, nil)
 		ask("group", group, s.n("g"), nil, nil)
@@ -314,6 +319,25 @@ func configsScenario(s *side) {
 			ask(b.label, b.kind, b.name, false, M{"Name": b.k, "Op": 0, "Value": b.v})
 			ask(b.label+", validate only", b.kind, b.name, true, M{"Name": b.k, "Op": 0, "Value": b.v})
 		}
+		root := func(label string) {
+			s.do(label, kmsg.DescribeConfigs, 4, M{"Resources": L{M{"ResourceType": logger, "ResourceName": "1", "ConfigNames": []string{"root"}}}})
+		}
+		for _, level := range []string{"ERROR", "FATAL", "WARN", "INFO", "DEBUG", "TRACE", "OFF", "ALL", "info", "", "LOUD", "WARN"} {
+			ask(fmt.Sprintf("logger, root %q", level), logger, "1", false, M{"Name": "root", "Op": 0, "Value": level})
+			root(fmt.Sprintf("logger, root after %q", level))
+		}
+		for op := range 5 {
+			ask(fmt.Sprintf("logger, root, operation %d", op), logger, "1", true, M{"Name": "root", "Op": op, "Value": "ERROR"})
+			ask(fmt.Sprintf("logger, unknown, operation %d", op), logger, "1", true, M{"Name": "no.such", "Op": op, "Value": "ERROR"})
+		}
+		ask("logger, null", logger, "1", false, M{"Name": "root", "Op": 0})
+		ask("logger, one twice", logger, "1", false, M{"Name": "root", "Op": 0, "Value": "INFO"}, M{"Name": "root", "Op": 0, "Value": "ERROR"})
+		ask("logger, good and bad", logger, "1", false, M{"Name": "root", "Op": 0, "Value": "ERROR"}, M{"Name": "no.such", "Op": 0, "Value": "ERROR"})
+		ask("logger, nothing", logger, "1", false)
+		for _, node := range []string{"", "x", "9", "-1"} {
+			ask(fmt.Sprintf("logger of %q", node), logger, node, false, M{"Name": "root", "Op": 0, "Value": "ERROR"})
+		}
+		root("logger, after all")
 		ask("broker", broker, "1", false, M{"Name": "log.retention.ms", "Op": 0, "Value": "86400000"})
 		ask("broker default", broker, "", false, M{"Name": "log.retention.ms", "Op": 0, "Value": "43200000"})
 		s.eventually("topic, over brokers", kmsg.DescribeConfigs, 4, M{"Resources": L{M{"ResourceType": topicType, "ResourceName": t, "ConfigNames": []string{"retention.ms"}}}, "IncludeSynonyms": true}, func(r kmsg.Response) bool {

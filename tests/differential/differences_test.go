@@ -229,7 +229,4 @@ var differences = []known{
 	{scenario: "api versions|empty bodies", shape: "ApiVersions.*Features(eligible.leader.replicas.version)|ApiVersions.*Features(share.version)|ApiVersions.*Features(streams.version)|ApiVersions.*Features(kraft.version)", kafka: "there", forebay: "absent",
 		api: "ApiVersions", what: "the features eligible.leader.replicas.version, share.version, streams.version and kraft.version",
 		why: "not yet: there is nothing behind them here", gap: true},
-	{scenario: "configs", step: "DescribeConfigs*logger*|ListConfigResources*kind 8", shape: "DescribeConfigs*ErrorCode|ListConfigResources.ConfigResources#",
-		api: "DescribeConfigs, ListConfigResources", what: "no broker loggers",
-		why: "not yet: a node has one log level", gap: true},
 }
