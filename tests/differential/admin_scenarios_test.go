@@ -341,7 +341,8 @@ func configsScenario(s *side) {
 		ask("broker", broker, "1", false, M{"Name": "log.retention.ms", "Op": 0, "Value": "86400000"})
 		ask("broker default", broker, "", false, M{"Name": "log.retention.ms", "Op": 0, "Value": "43200000"})
 		s.eventually("topic, over brokers", kmsg.DescribeConfigs, 4, M{"Resources": L{M{"ResourceType": topicType, "ResourceName": t, "ConfigNames": []string{"retention.ms"}}}, "IncludeSynonyms": true}, func(r kmsg.Response) bool {
-			return len(r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs[0].ConfigSynonyms) == 3
+			c := r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs[0]
+			return len(c.ConfigSynonyms) == 3 && *c.Value == "86400000"
 		})
 		s.do("broker, set", kmsg.DescribeConfigs, 4, M{"Resources": L{M{"ResourceType": broker, "ResourceName": "1", "ConfigNames": []string{"log.retention.ms"}}}, "IncludeSynonyms": true})
 		s.do("broker default, set", kmsg.DescribeConfigs, 4, M{"Resources": L{M{"ResourceType": broker, "ResourceName": ""}}, "IncludeSynonyms": true})
