@@ -145,7 +145,7 @@ func (h *house) server(name, addr string, cmd *exec.Cmd) error {
 	go func() { ended <- cmd.Wait() }()
 	h.stops = append(h.stops, func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its data is thrown away
-		<-ended
+		_ = <-ended                                         // it was killed
 	})
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
