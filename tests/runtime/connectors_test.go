@@ -165,7 +165,8 @@ type memory struct {
 	next    map[connectors.TopicPartition]int64
 	values  map[connectors.TopicPartition][]int64
 	ids     map[connectors.TopicPartition][16]byte
-	decoded int // records whose types came back
+	newest  int64 // the highest number that the running task was given; -1: none
+	decoded int   // records whose types came back
 	reject  func(*connectors.Record) bool
 }
 
@@ -203,6 +204,20 @@ func (m *memory) count() int {
 	return n
 }
 
+// given tells whether the running task has every number up to n: what it has not committed yet it commits when it ends.
+func (m *memory) given(n int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.newest >= n
+}
+
+// killed says that no task is running.
+func (m *memory) killed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.newest = -1
+}
+
 type pending struct {
 	from, next int64
 	values     []int64
@@ -219,6 +234,7 @@ func (t *memoryTask) Open(context.Context) error { return nil }
 func (t *memoryTask) Recover(_ context.Context, as []connectors.Assignment) (map[connectors.TopicPartition]int64, error) {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
+	t.m.newest = -1
 	out := map[connectors.TopicPartition]int64{}
 	for _, a := range as {
 		at, ok := t.m.next[a.TopicPartition]
@@ -252,11 +268,12 @@ func (t *memoryTask) Write(_ context.Context, records []connectors.Record) ([]co
 		if err != nil {
 			return nil, err
 		}
+		t.m.mu.Lock()
+		t.m.newest = max(t.m.newest, n)
 		if r.Change != nil {
-			t.m.mu.Lock()
 			t.m.decoded++
-			t.m.mu.Unlock()
 		}
+		t.m.mu.Unlock()
 		p.values = append(p.values, n)
 		p.next = r.Offset + 1
 	}
