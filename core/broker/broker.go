@@ -68,6 +68,7 @@ type Broker struct {
 	failOnce sync.Once
 	failure  error
 
+	dialing  sync.Mutex     // whoever dials while the node ends is waited for or refused
 	dialed   sync.WaitGroup // in-memory connections being served
 	serving  context.Context
 	stopDial context.CancelFunc

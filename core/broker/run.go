@@ -61,7 +61,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
+	b.dialing.Lock()
 	b.stopDial()
+	b.dialing.Unlock()
 	b.dialed.Wait()
 	stopBackground()
 	_ = rooms.Wait() // kept by fail
@@ -181,6 +183,8 @@ func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	b.dialing.Lock()
+	defer b.dialing.Unlock()
 	if b.serving.Err() != nil {
 		return nil, net.ErrClosed
 	}
