@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sys/unix"
 
 	"github.com/forebayhub/forebay/internal/figures"
 )
@@ -23,6 +24,7 @@ const warmUp = time.Second
 // endToEnd sends 1 KiB records at a rate, whatever the broker does, and times each from the moment when it was due to the
 // moment when a consumer has it. One partition, no linger, acks=all.
 func endToEnd(ctx context.Context, b broker, rate int, d time.Duration, configs map[string]*string) (ms []float64, cores float64, err error) {
+	unix.Sync() // or the first fdatasyncs wait for what the runs before have left to the page cache
 	topic := fmt.Sprintf("latency-%d", time.Now().UnixNano())
 	producer, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
@@ -100,6 +102,7 @@ func endToEnd(ctx context.Context, b broker, rate int, d time.Duration, configs 
 // manyProducers is the throughput of 16 clients over 6 partitions together, with 1 KiB records.
 func manyProducers(ctx context.Context, b broker, d time.Duration) (measure, error) {
 	const clients = 16
+	unix.Sync()
 	topic := fmt.Sprintf("many-%d", time.Now().UnixNano())
 	var group sync.WaitGroup
 	var acked, failed atomic.Int64

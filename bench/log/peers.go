@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/forebayhub/forebay/internal/testenv"
 )
 
@@ -245,6 +247,7 @@ func (h *house) queue(ctx context.Context, b broker, kind string, rate int) erro
 			return err
 		}
 	}
+	unix.Sync()
 	cmd := exec.CommandContext(ctx, h.client, "-kind", kind, "-url", b.addr, "-rate", strconv.Itoa(rate), "-d", seconds.String(), "-warm-up", warmUp.String())
 	var text strings.Builder
 	cmd.Stderr = &text
