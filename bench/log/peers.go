@@ -147,7 +147,7 @@ func (h *house) server(name, addr string, cmd *exec.Cmd) error {
 	go func() { ended <- cmd.Wait() }()
 	h.stops = append(h.stops, func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its data is thrown away
-		_ = <-ended                                         // it was killed
+		<-ended                                             //nolint:errcheck // it was killed
 	})
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
