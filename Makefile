@@ -18,6 +18,7 @@ services-down:
 # First the packages, two at a time; then what runs whole nodes and measures them, one by one.
 test: services
 	$(GO) vet ./...
+	$(GO) vet -tags long ./tests/interop
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /tests/)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 ./tests/...
 
@@ -43,7 +44,7 @@ soak:
 
 # Every client in the long form, some two hours: more of them on three nodes, nodes that restart, more kills, Flink and Spark. CI runs it small.
 interop: services
-	$(GO) test ./tests/interop -v -count=1 -timeout 3h -args -long
+	$(GO) test ./tests/interop -tags long -v -count=1 -timeout 3h
 
 notices:
 	$(GO) run ./internal/notices > THIRD_PARTY_NOTICES.md

@@ -112,7 +112,7 @@ func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 	encoder := converter.NewEncoder(converter.Format{Envelope: converter.Envelope(c.Values.String("envelope")), Schemas: c.Values.Bool("schemas")})
 	show := func(r connectors.Record) error {
 		_, e, err := encoder.Encode(nil, &r)
-		if err != nil || e.Skip {
+		if err != nil || e.Unwritten {
 			return err
 		}
 		return p.print(previewRecord{Topic: r.Topic, Key: printable(e.Key), Value: printable(e.Value)}, r.Headers)

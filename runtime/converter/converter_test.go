@@ -167,7 +167,7 @@ func TestPlainDocumentsAreTheirText(t *testing.T) {
 			t.Errorf("%v: %+v", err, r.Value)
 		}
 	}
-	if _, out, err := NewEncoder(Format{Envelope: Plain}).Encode(nil, ptr(document(connectors.OpUpdate, schema.StructOf(schema.StringOf(`"k"`), schema.Missing)))); err != nil || !out.Skip {
+	if _, out, err := NewEncoder(Format{Envelope: Plain}).Encode(nil, ptr(document(connectors.OpUpdate, schema.StructOf(schema.StringOf(`"k"`), schema.Missing)))); err != nil || !out.Unwritten {
 		t.Errorf("an update without an image is no plain record: %+v, %v", out, err)
 	}
 }
@@ -184,7 +184,7 @@ func TestPlainWritesTheRowAlone(t *testing.T) {
 	}
 	del := change(1)
 	del.Change.Op, del.Change.Before, del.Change.After = connectors.OpDelete, del.Change.After, schema.Value{}
-	if _, out, err := NewEncoder(Format{Envelope: Plain}).Encode(nil, &del); err != nil || !out.Skip {
+	if _, out, err := NewEncoder(Format{Envelope: Plain}).Encode(nil, &del); err != nil || !out.Unwritten {
 		t.Errorf("a plain delete is left to its tombstone: %+v, %v", out, err)
 	}
 }

@@ -61,9 +61,9 @@ type Encoded struct {
 	// New is an entry that no record has named so far: it must be in the
 	// schema topic before this record is appended.
 	New *Entry
-	// Skip says that the format writes nothing for this record: a plain
+	// Unwritten says that the format writes nothing for this record: a plain
 	// delete, whose tombstone follows.
-	Skip bool
+	Unwritten bool
 }
 
 var errNoRow = errors.New("a change without a row schema")
@@ -119,7 +119,7 @@ func (e *Encoder) value(dst []byte, p *plan, r *connectors.Record, out *Encoded)
 	case r.Change != nil && e.format.Envelope == Plain:
 		row := p.row(&r.Change.After)
 		if row.IsNull() {
-			out.Skip = true
+			out.Unwritten = true
 			return dst
 		}
 		if p.document && p.valueLead == nil { // JSON text already

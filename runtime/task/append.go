@@ -75,7 +75,7 @@ func (t *sourceTask) appendRecord(ctx context.Context, r *connectors.Record, now
 			return err
 		}
 	}
-	if e.Skip {
+	if e.Unwritten {
 		return nil
 	}
 	// Typed bytes lie in the arena by now, raw ones still in the batch.

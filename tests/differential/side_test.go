@@ -228,11 +228,14 @@ func (s *side) eventually(label string, key kmsg.Key, v int16, m M, done func(km
 }
 
 func (s *side) await(key kmsg.Key, v int16, m M, done func(kmsg.Response) bool) kmsg.Response {
-	for until := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	again, until := time.NewTicker(10*time.Millisecond), time.Now().Add(5*time.Second)
+	defer again.Stop()
+	for {
 		resp := s.ask(key, v, m)
 		if done(resp) || time.Now().After(until) {
 			return resp
 		}
+		<-again.C
 	}
 }
 

@@ -33,7 +33,7 @@ func TestConnect(t *testing.T) {
 		n.Start()
 		copyByConnect(t, n.Kafka, 1)
 	})
-	if !*long {
+	if !long {
 		return
 	}
 	onOneAndThree(t, func(t *testing.T, _ int, bootstrap string) { copyByConnect(t, bootstrap, 4) })

@@ -1,3 +1,5 @@
+//go:build long
+
 package interop
 
 import (
@@ -28,7 +30,6 @@ var opened = []string{
 // TestFlink counts words with Apache Flink, its KafkaSink EXACTLY_ONCE, which is killed twice at work and goes on from its newest checkpoint.
 // POOLING looks for its open transactions by ListTransactions, INCREMENTING aborts what may be open by names.
 func TestFlink(t *testing.T) {
-	onlyLong(t)
 	tools := testenv.Flink(t).JavaProgram(t, "flink")
 	argv := append([]string{tools.Java, "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}, opened...)
 	argv = append(argv, "-cp", tools.ClassPath, "FlinkWords")
@@ -45,7 +46,6 @@ func TestFlink(t *testing.T) {
 // once; its sink for Kafka is at least once by design, so a line may be twice in the topic: then with the same key, by which its readers
 // leave it out.
 func TestSpark(t *testing.T) {
-	onlyLong(t)
 	tools := testenv.Spark(t).JavaProgram(t, "spark")
 	argv := append([]string{tools.Java, "-Xmx1g", "-XX:+UseSerialGC"}, opened...)
 	p := program{argv: append(argv, "-cp", tools.ClassPath, "SparkCopy")}

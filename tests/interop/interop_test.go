@@ -1,5 +1,5 @@
 // Package interop has other people's clients talk to a node, or three: kcat, confluent-kafka, kafka-python, aiokafka, franz-go, sarama, kafka-go,
-// kafkajs, Kafka's Java clients, tools, Streams and Connect; with -long also Flink and Spark. Each test has nodes of its own, so they run side by side.
+// kafkajs, Kafka's Java clients, tools, Streams and Connect; with the build tag long also Flink and Spark. Each test has nodes of its own, so they run side by side.
 package interop
 
 import (

@@ -96,43 +96,6 @@ func sideBySide(t *testing.T, all map[string]program, try func(t *testing.T, nam
 	working.Wait()
 }
 
-// TestEverythingRestarts has aiokafka do all that it can on three nodes, of which one after the other ends and starts again. Other clients give the
-// error of a call that a restart has met to the application, always or at times.
-func TestEverythingRestarts(t *testing.T) {
-	onlyLong(t)
-	p := programs(t)["aiokafka"]
-	nodes := node.NewCluster(t, 3)
-	node.StartAll(t, nodes)
-	over := make(chan struct{})
-	var restarting sync.WaitGroup
-	restarting.Go(func() { restart(t, nodes, over) })
-	defer restarting.Wait()
-	defer close(over)
-	p.everything(t, bootstrap(nodes))
-}
-
-// restart ends and starts a node, and the next, until over.
-func restart(t *testing.T, nodes []*node.Node, over <-chan struct{}) {
-	tick := time.NewTicker(3 * time.Second) // for the cluster to be whole again
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-over:
-			t.Logf("%d restarts", n)
-			return
-		case <-tick.C:
-		}
-		at := nodes[n%len(nodes)]
-		if err := at.Stop(); err != nil {
-			t.Errorf("node %d ended with %v", n%len(nodes)+1, err)
-		}
-		if err := at.TryStart(); err != nil {
-			t.Errorf("node %d: %v", n%len(nodes)+1, err)
-			return
-		}
-	}
-}
-
 // shortSessions are those of the consumer protocol, as short as the members of the classic protocol ask for.
 var shortSessions = []string{"--set", "group.consumer.min.session.timeout.ms=6000", "--set", "group.consumer.session.timeout.ms=6000",
 	"--set", "group.consumer.min.heartbeat.interval.ms=500", "--set", "group.consumer.heartbeat.interval.ms=500"}
@@ -142,7 +105,7 @@ var shortSessions = []string{"--set", "group.consumer.min.session.timeout.ms=600
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	all := programs(t)
-	if *long {
+	if long {
 		t.Run("one node", func(t *testing.T) {
 			n := node.New(t, append(shortSessions, "--data", t.TempDir())...)
 			n.Start()
@@ -158,15 +121,6 @@ func TestMembers(t *testing.T) {
 
 func membersOf(t *testing.T, bootstrap string, all map[string]program) {
 	sideBySide(t, all, func(t *testing.T, name string, p program) { rebalances(t, bootstrap, "members-"+name, p, 1) })
-}
-
-// TestMembersAgain is TestMembers with aiokafka, which once did not settle, over and over.
-func TestMembersAgain(t *testing.T) {
-	onlyLong(t)
-	p := programs(t)["aiokafka"]
-	onOneAndThree(t, func(t *testing.T, _ int, bootstrap string) {
-		rebalances(t, bootstrap, "again", p, 30)
-	})
 }
 
 const memberPartitions = 6

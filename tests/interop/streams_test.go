@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -23,36 +22,18 @@ import (
 	"github.com/forebayhub/forebay/tests/node"
 )
 
-var long = flag.Bool("long", false, "what is too long for CI: more clients on three nodes, more kills, Flink, Spark")
-
 // TestStreams counts words with Kafka Streams, exactly_once_v2. It is killed at work, twice; its store is restored after its folder was
 // taken away.
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	kills := []kill{wipe, keep}
-	if *long {
+	if long {
 		kills = []kill{wipe, keep, wipe, keep, wipe, keep}
 	}
 	n := node.New(t, "--data", t.TempDir())
 	n.Start()
 	tools := testenv.KafkaTools(t).JavaProgram(t, "java")
 	countWords(t, n.Kafka, javaProgram(tools, "Words"), kills)
-}
-
-// TestStreamsThreeNodes is TestStreams on three nodes.
-func TestStreamsThreeNodes(t *testing.T) {
-	onlyLong(t)
-	nodes := node.NewCluster(t, 3)
-	node.StartAll(t, nodes)
-	tools := testenv.KafkaTools(t).JavaProgram(t, "java")
-	countWords(t, bootstrap(nodes), javaProgram(tools, "Words"), []kill{wipe, keep, wipe})
-}
-
-// onlyLong leaves a test to make interop.
-func onlyLong(t *testing.T) {
-	if !*long {
-		t.Skip("runs in make interop")
-	}
 }
 
 type kill int

@@ -254,15 +254,16 @@ func TestActivityTopics(t *testing.T) {
 	sent := make(chan time.Duration, 1)
 	go func() {
 		padding := strings.Repeat("x", 60)
-		for i := range total {
-			if due := began.Add(time.Duration(float64(i) / float64(*rate) * float64(time.Second))); i%100 == 0 && time.Until(due) > time.Millisecond {
-				time.Sleep(time.Until(due)) // the rate
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for i := int64(0); i < total; <-tick.C {
+			for due := min(total, int64(time.Since(began).Seconds()*float64(*rate))); i < due; i++ {
+				writer.Produce(ctx, &kgo.Record{Topic: topics[i%types], Value: fmt.Appendf(nil, "%d %d %s", i/types, time.Now().UnixNano(), padding)}, func(_ *kgo.Record, err error) {
+					if err != nil {
+						failed.Add(1)
+					}
+				})
 			}
-			writer.Produce(ctx, &kgo.Record{Topic: topics[i%types], Value: fmt.Appendf(nil, "%d %d %s", i/types, time.Now().UnixNano(), padding)}, func(_ *kgo.Record, err error) {
-				if err != nil {
-					failed.Add(1)
-				}
-			})
 		}
 		_ = writer.Flush(ctx) // what fails is counted
 		sent <- time.Since(began)
