@@ -202,52 +202,46 @@ func (r *keyedRun) check() {
 	if stable != max(wantStable, start) {
 		t.Fatalf("last stable %d, want %d", stable, wantStable)
 	}
-	there := map[int64]bool{}
-	r.each(start, end, func(h *record.Header, rec *record.Record) {
+	there := map[int64]bool{} // offsets, and whether a reader of committed records passes over them
+	aborted := l.Aborted(start, stable)
+	r.each(func(h *record.Header, rec *record.Record) {
 		k := known[rec.Offset]
 		switch {
 		case k == nil || k.key != string(rec.Key) || k.value != string(rec.Value) || k.tombstone != (rec.Value == nil) || k.ts != rec.Timestamp || k.pid != h.ProducerID:
 			t.Fatalf("offset %d has %.40q=%.40q of producer %d at %d, appended was %+v", rec.Offset, rec.Key, rec.Value, h.ProducerID, rec.Timestamp, k)
-		case there[rec.Offset]:
+		}
+		if _, twice := there[rec.Offset]; twice {
 			t.Fatalf("offset %d is there twice", rec.Offset)
 		}
-		there[rec.Offset] = true
+		there[rec.Offset] = inAborted(aborted, h)
 	})
+	isThere := func(offset int64) bool { _, ok := there[offset]; return ok }
 	// What a reader of committed records sees must be what was committed, but for values that newer ones replace.
-	aborted := l.Aborted(start, stable)
-	dead := func(k *keyedRecord) bool {
-		for _, a := range aborted {
-			if k.txn && a.ProducerID == k.pid && a.FirstOffset <= k.offset && k.offset < a.LastOffset {
-				return true
-			}
-		}
-		return false
-	}
 	newest := map[string]*keyedRecord{}
 	for i := range r.m.records {
 		k := &r.m.records[i]
 		if k.offset < start || k.offset >= stable {
-			if k.offset >= stable && !there[k.offset] {
+			if k.offset >= stable && !isThere(k.offset) {
 				t.Fatalf("offset %d is not stable yet and is gone", k.offset)
 			}
 			continue
 		}
-		if there[k.offset] && k.aborted != dead(k) {
-			t.Fatalf("offset %d: aborted %v, a reader takes it for %v", k.offset, k.aborted, dead(k))
+		if dead, ok := there[k.offset]; ok && k.aborted != dead {
+			t.Fatalf("offset %d: aborted %v, a reader takes it for %v", k.offset, k.aborted, dead)
 		}
 		if !k.aborted {
 			newest[k.key] = k
 		}
 	}
 	for key, k := range newest {
-		if there[k.offset] {
+		if isThere(k.offset) {
 			continue
 		}
 		if !k.tombstone {
 			t.Fatalf("%s: its newest value, at offset %d, is gone", key, k.offset)
 		}
 		for i := range r.m.records { // a tombstone that has gone must not leave what it deletes
-			if old := &r.m.records[i]; old.key == key && old.offset < k.offset && !old.aborted && there[old.offset] {
+			if old := &r.m.records[i]; old.key == key && old.offset < k.offset && !old.aborted && isThere(old.offset) {
 				t.Fatalf("%s: the tombstone at %d is gone and the record at %d, which it deletes, is not", key, k.offset, old.offset)
 			}
 		}
@@ -268,46 +262,22 @@ func (r *keyedRun) firstOf(k *keyedRecord) int64 {
 	return first
 }
 
-func (r *keyedRun) each(from, to int64, fn func(*record.Header, *record.Record)) {
-	t := r.t
-	for from < to {
-		s, err := r.l.Read(from, to, 1<<20, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.Len == 0 {
+// each calls fn for every record that is there.
+func (r *keyedRun) each(fn func(*record.Header, *record.Record)) {
+	r.t.Helper()
+	eachBatch(r.t, r.l, r.l.EndOffset(), func(h *record.Header, b record.Batch) {
+		if h.Attributes.Control() {
 			return
 		}
-		b := make([]byte, s.Len)
-		if _, err := s.File.ReadAt(b, s.Pos); err != nil {
-			t.Fatal(err)
-		}
-		s.Release()
-		for len(b) > 0 {
-			h, one, rest, err := record.Next(b)
-			if err == nil {
-				err = one.Check()
-			}
+		for rec, err := range record.All(b, 0) {
 			if err != nil {
-				t.Fatal(err)
+				r.t.Fatal(err)
 			}
-			if last := h.LastOffset(); last < from {
-				t.Fatalf("batch %d to %d after offset %d", h.BaseOffset, last, from)
-			}
-			from, b = h.LastOffset()+1, rest
-			if h.Attributes.Control() {
-				continue
-			}
-			for rec, err := range record.All(one, 0) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if rec.Offset >= r.l.StartOffset() {
-					fn(&h, rec)
-				}
+			if rec.Offset >= r.l.StartOffset() {
+				fn(h, rec)
 			}
 		}
-	}
+	})
 }
 
 func runKeyedModel(t *testing.T, seed uint64, steps int) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,52 +17,34 @@ func latest(t *testing.T, l *Log, limit int64) (values map[string]string, record
 	t.Helper()
 	values = map[string]string{}
 	aborted := l.Aborted(0, limit)
-	for from := l.StartOffset(); from < limit; {
-		s, err := l.Read(from, limit, 1<<20, true)
-		if err != nil {
-			t.Fatal(err)
+	eachBatch(t, l, limit, func(h *record.Header, b record.Batch) {
+		if h.Attributes.Control() {
+			markers++
+			return
 		}
-		if s.Len == 0 {
-			break
-		}
-		b := make([]byte, s.Len)
-		if _, err := s.File.ReadAt(b, s.Pos); err != nil {
-			t.Fatal(err)
-		}
-		s.Release()
-		for len(b) > 0 {
-			h, one, rest, err := record.Next(b)
-			if err == nil {
-				err = one.Check()
-			}
+		dead := inAborted(aborted, h)
+		for r, err := range record.All(b, 0) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			from, b = h.LastOffset()+1, rest
-			if h.Attributes.Control() {
-				markers++
+			records++
+			if dead {
 				continue
 			}
-			dead := false
-			for _, a := range aborted {
-				dead = dead || h.Attributes.Transactional() && a.ProducerID == h.ProducerID && a.FirstOffset <= h.BaseOffset && h.BaseOffset < a.LastOffset
-			}
-			for r, err := range record.All(one, 0) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				records++
-				if dead {
-					continue
-				}
-				values[string(r.Key)] = string(r.Value)
-				if r.Value == nil {
-					delete(values, string(r.Key))
-				}
+			values[string(r.Key)] = string(r.Value)
+			if r.Value == nil {
+				delete(values, string(r.Key))
 			}
 		}
-	}
+	})
 	return values, records, markers
+}
+
+// inAborted says whether a reader of committed records passes over a batch, by what the log tells it.
+func inAborted(aborted []AbortedTxn, h *record.Header) bool {
+	return h.Attributes.Transactional() && slices.ContainsFunc(aborted, func(a AbortedTxn) bool {
+		return a.ProducerID == h.ProducerID && a.FirstOffset <= h.BaseOffset && h.BaseOffset < a.LastOffset
+	})
 }
 
 // TestCompaction: whatever compaction does, a reader from the start ends up with the same values.

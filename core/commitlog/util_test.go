@@ -92,17 +92,16 @@ func waitDurable(t testing.TB, l *Log) {
 	}
 }
 
-// readAll reads the values of [from, end) by offset.
-func readAll(t testing.TB, l *Log) map[int64]string {
+// eachBatch calls fn for every whole batch from the log's start up to limit, its CRC compared and none that was read before.
+func eachBatch(t testing.TB, l *Log, limit int64, fn func(h *record.Header, b record.Batch)) {
 	t.Helper()
-	got := map[int64]string{}
-	for from := l.StartOffset(); from < l.EndOffset(); {
-		s, err := l.Read(from, l.EndOffset(), 1<<20, true)
+	for from := l.StartOffset(); from < limit; {
+		s, err := l.Read(from, limit, 1<<20, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s.Len == 0 {
-			break
+			return
 		}
 		b := make([]byte, s.Len)
 		if _, err := s.File.ReadAt(b, s.Pos); err != nil {
@@ -111,23 +110,35 @@ func readAll(t testing.TB, l *Log) map[int64]string {
 		s.Release()
 		for len(b) > 0 {
 			h, one, rest, err := record.Next(b)
+			if err == nil {
+				err = one.Check()
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := one.Check(); err != nil {
-				t.Fatal(err)
-			}
-			for r, err := range record.All(one, 0) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if r.Offset >= l.StartOffset() {
-					got[r.Offset] = string(r.Value)
-				}
+			if h.LastOffset() < from {
+				t.Fatalf("batch %d to %d after offset %d", h.BaseOffset, h.LastOffset(), from)
 			}
 			from, b = h.LastOffset()+1, rest
+			fn(&h, one)
 		}
 	}
+}
+
+// readAll reads the values of [start, end) by offset.
+func readAll(t testing.TB, l *Log) map[int64]string {
+	t.Helper()
+	got := map[int64]string{}
+	eachBatch(t, l, l.EndOffset(), func(_ *record.Header, b record.Batch) {
+		for r, err := range record.All(b, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Offset >= l.StartOffset() {
+				got[r.Offset] = string(r.Value)
+			}
+		}
+	})
 	return got
 }
 
