@@ -366,6 +366,9 @@ func (c *conn) await(f *fetching) error {
 	}
 }
 
+// keptParts is for how many partitions a connection keeps room from one Fetch to the next.
+const keptParts = 4096
+
 // release lets go of the log's files.
 func (f *fetching) release() {
 	for i := range f.parts {
@@ -374,8 +377,9 @@ func (f *fetching) release() {
 	clear(f.parts)
 	clear(f.cuts)
 	f.parts, f.cuts = f.parts[:0], f.cuts[:0]
-	if cap(f.parts) > 4096 { // one large request is not paid for by the connection for ever
-		f.parts, f.cuts, f.targets, f.at = nil, nil, nil, nil
+	// One large request is not paid for by the connection for ever. It may name few partitions often, or forget many.
+	if max(cap(f.parts), cap(f.targets), cap(f.forgotten)) > keptParts {
+		f.parts, f.cuts, f.targets, f.forgotten, f.at = nil, nil, nil, nil, nil
 	}
 }
 

@@ -242,3 +242,26 @@ func TestFetchSessionCacheIsBounded(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 }
+
+// A large request is not paid for by its connection for ever, whatever it is that it has many of.
+func TestLargeFetchIsNotKept(t *testing.T) {
+	same := make([]fetchTarget, 2*keptParts)
+	other := make([]fetchTarget, 2*keptParts)
+	for n := range other {
+		other[n].number = int32(n)
+	}
+	for name, f := range map[string]*fetching{
+		"one partition often": {targets: same},
+		"many partitions":     {targets: other},
+		"many forgotten":      {targets: make([]fetchTarget, 1), forgotten: make([]fetchKey, 2*keptParts)},
+	} {
+		newFetchSessions(1).beginFull(f)
+		if len(f.parts) == 0 {
+			t.Errorf("%s: nothing is fetched", name)
+		}
+		f.release()
+		if n := max(cap(f.parts), cap(f.targets), cap(f.forgotten), len(f.at)); n > keptParts {
+			t.Errorf("%s: room for %d is kept", name, n)
+		}
+	}
+}
