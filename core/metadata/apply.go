@@ -130,10 +130,6 @@ func (i *Image) eachPartition(fn func(*Partition) *Partition) {
 
 // setPartition replaces one partition.
 func (i *Image) setPartition(p *Partition) {
-	if slices.ContainsFunc(p.Offline, func(n NodeID) bool { return !slices.Contains(p.Replicas, n) }) {
-		// What was a replica there is none any more.
-		p.Offline = slices.DeleteFunc(slices.Clone(p.Offline), func(n NodeID) bool { return !slices.Contains(p.Replicas, n) })
-	}
 	t := i.TopicIDs[p.TopicID]
 	parts := slices.Clone(t.Partitions)
 	parts[p.Number] = p
@@ -277,11 +273,11 @@ func (i *Image) createPartitions(c *CreatePartitions) error {
 }
 
 func (i *Image) changePartition(c *ChangePartition) error {
-	t := i.TopicIDs[c.Topic]
-	if t == nil || c.Number < 0 || int(c.Number) >= len(t.Partitions) {
-		return fmt.Errorf("%w: id %s partition %d", ErrUnknownTopic, c.Topic, c.Number)
+	was, err := i.find(c.Topic, c.Number)
+	if err != nil {
+		return err
 	}
-	p := *t.Partitions[c.Number]
+	p := *was
 	if p.PartitionEpoch != c.Expected {
 		return fmt.Errorf("%w: %s-%d is at partition epoch %d, not %d", ErrStale, p.Topic, p.Number, p.PartitionEpoch, c.Expected)
 	}
@@ -299,7 +295,7 @@ func (i *Image) changePartition(c *ChangePartition) error {
 	if c.Leader != -1 && !slices.Contains(c.ISR, c.Leader) {
 		return fmt.Errorf("%w: leader %d of %s-%d is not in the ISR", ErrInvalidCommand, c.Leader, p.Topic, p.Number)
 	}
-	p.ISR = slices.Clone(c.ISR)
+	p.ISR, p.Offline = slices.Clone(c.ISR), among(p.Offline, p.Replicas)
 	if c.NewEpoch || c.Leader != p.Leader {
 		p.LeaderEpoch++
 	}

@@ -7,14 +7,9 @@ import (
 
 // fenceNode takes a node that keeps no lease out of everything that others count on.
 func (i *Image) fenceNode(c *FenceNode) error {
-	n := i.Nodes[c.ID]
-	switch {
-	case n == nil:
-		return fmt.Errorf("%w: %d", ErrUnknownNode, c.ID)
-	case n.Epoch != c.Epoch:
-		return fmt.Errorf("%w: node %d is at epoch %d, not %d", ErrStale, c.ID, n.Epoch, c.Epoch)
-	case n.Fenced:
-		return nil
+	n, err := i.registered(c.ID, c.Epoch)
+	if err != nil || n.Fenced {
+		return err
 	}
 	fenced := *n
 	fenced.Fenced = true
@@ -52,6 +47,18 @@ func (i *Image) preferred(p *Partition) NodeID {
 	return -1
 }
 
+// registered is a node as it registered in that epoch, and not again since.
+func (i *Image) registered(node NodeID, epoch int64) (*Node, error) {
+	n := i.Nodes[node]
+	switch {
+	case n == nil:
+		return nil, fmt.Errorf("%w: %d", ErrUnknownNode, node)
+	case n.Epoch != epoch:
+		return nil, fmt.Errorf("%w: node %d is at epoch %d, not %d", ErrStale, node, n.Epoch, epoch)
+	}
+	return n, nil
+}
+
 func (i *Image) alive(node NodeID) bool {
 	n := i.Nodes[node]
 	return n != nil && !n.Fenced
@@ -71,11 +78,11 @@ func (i *Image) alterPartition(c *AlterPartition) Result {
 
 // alteredISR is the partition with the ISR that its leader wishes (KIP-497).
 func (i *Image) alteredISR(c *ISRChange) (*Partition, error) {
-	t := i.TopicIDs[c.Topic]
-	if t == nil || c.Number < 0 || int(c.Number) >= len(t.Partitions) {
-		return nil, fmt.Errorf("%w: id %s partition %d", ErrUnknownTopic, c.Topic, c.Number)
+	was, err := i.find(c.Topic, c.Number)
+	if err != nil {
+		return nil, err
 	}
-	p := *t.Partitions[c.Number]
+	p := *was
 	leader := i.Nodes[c.Leader]
 	if p.Leader != c.Leader || p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch ||
 		leader == nil || leader.Epoch != c.NodeEpoch || leader.Fenced {

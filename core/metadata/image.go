@@ -2,7 +2,11 @@
 // commands that change it, and Apply, which is pure: no clock, no I/O, no chance.
 package metadata
 
-import "github.com/google/uuid"
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
 
 // NodeID names a node for good; an address may change, an id not.
 type NodeID int32
@@ -101,9 +105,22 @@ func NewImage() *Image {
 
 // Partition finds a partition, or nil.
 func (i *Image) Partition(topic string, number int32) *Partition {
-	t := i.Topics[topic]
+	return i.Topics[topic].partition(number)
+}
+
+// partition is that of t with a number, or nil; so it is when t is.
+func (t *Topic) partition(number int32) *Partition {
 	if t == nil || number < 0 || int(number) >= len(t.Partitions) {
 		return nil
 	}
 	return t.Partitions[number]
+}
+
+// find is the partition that a command names.
+func (i *Image) find(topic TopicID, number int32) (*Partition, error) {
+	p := i.TopicIDs[topic].partition(number)
+	if p == nil {
+		return nil, fmt.Errorf("%w: id %s partition %d", ErrUnknownTopic, topic, number)
+	}
+	return p, nil
 }

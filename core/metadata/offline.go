@@ -1,9 +1,6 @@
 package metadata
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // PartitionID names a partition for good.
 type PartitionID struct {
@@ -60,12 +57,8 @@ func (i *Image) OfflineOn(node NodeID) (list []PartitionID) {
 
 // setOffline ignores partitions that are gone meanwhile, or have no replica there.
 func (i *Image) setOffline(c *SetOffline) error {
-	n := i.Nodes[c.Node]
-	switch {
-	case n == nil:
-		return fmt.Errorf("%w: %d", ErrUnknownNode, c.Node)
-	case n.Epoch != c.NodeEpoch:
-		return fmt.Errorf("%w: node %d is at epoch %d, not %d", ErrStale, c.Node, n.Epoch, c.NodeEpoch)
+	if _, err := i.registered(c.Node, c.NodeEpoch); err != nil {
+		return err
 	}
 	off, on := partitionSet(c.Offline), partitionSet(c.Online)
 	i.eachPartition(func(p *Partition) *Partition {
@@ -107,35 +100,4 @@ func (p *Partition) online(node NodeID) *Partition {
 	q.Offline = slices.DeleteFunc(slices.Clone(p.Offline), func(n NodeID) bool { return n == node })
 	q.PartitionEpoch++
 	return &q
-}
-
-// offlineReplicas are the replicas that are offline, by partition.
-type offlineReplicas struct {
-	partition PartitionID
-	nodes     []NodeID
-}
-
-// offline writes which replicas are offline, in the order of topics.
-func (e *encoder) offline(i *Image) {
-	var list []offlineReplicas
-	for _, t := range sortedValues(i.Topics) {
-		for _, p := range t.Partitions {
-			if len(p.Offline) > 0 {
-				list = append(list, offlineReplicas{p.ID(), p.Offline})
-			}
-		}
-	}
-	encodeList(e, list, func(o offlineReplicas) { e.partition(o.partition); e.nodes(o.nodes) })
-}
-
-// offline reads what offline wrote into the partitions of i, which nobody has seen yet.
-func (d *decoder) offline(i *Image) {
-	for _, o := range decodeList(d, func() offlineReplicas { return offlineReplicas{d.partition(), d.nodes()} }) {
-		t := i.TopicIDs[o.partition.Topic]
-		if t == nil || o.partition.Number < 0 || int(o.partition.Number) >= len(t.Partitions) {
-			d.fail("offline replicas of an unknown partition")
-			return
-		}
-		t.Partitions[o.partition.Number].Offline = o.nodes
-	}
 }

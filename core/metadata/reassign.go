@@ -61,6 +61,9 @@ func less(a, b []NodeID) []NodeID {
 	return slices.DeleteFunc(slices.Clone(a), func(n NodeID) bool { return slices.Contains(b, n) })
 }
 
+// among are those of a that are in b, in a's order.
+func among(a, b []NodeID) []NodeID { return less(a, less(a, b)) }
+
 func holds(all, some []NodeID) bool { return len(less(some, all)) == 0 }
 
 func (i *Image) reassignPartitions(c *ReassignPartitions) Result {
@@ -84,11 +87,10 @@ func (i *Image) reassignPartitions(c *ReassignPartitions) Result {
 
 // reassigned is the partition with what was wished for under way, or done; nil when nothing changes.
 func (i *Image) reassigned(c *Reassignment) (*Partition, error) {
-	t := i.TopicIDs[c.Topic]
-	if t == nil || c.Number < 0 || int(c.Number) >= len(t.Partitions) {
-		return nil, fmt.Errorf("%w: id %s partition %d", ErrUnknownTopic, c.Topic, c.Number)
+	p, err := i.find(c.Topic, c.Number)
+	if err != nil {
+		return nil, err
 	}
-	p := t.Partitions[c.Number]
 	q := *p
 	if c.Cancel {
 		if err := q.revert(); err != nil {
@@ -140,7 +142,7 @@ func (p *Partition) complete() {
 // not lead any more has a successor, and the epochs rise. Like Kafka's PartitionChangeBuilder.
 func (i *Image) settled(p, q *Partition) *Partition {
 	q.complete()
-	q.Offline = less(q.Offline, less(q.Offline, q.Replicas))
+	q.Offline = among(q.Offline, q.Replicas)
 	if !slices.Contains(q.ISR, q.Leader) || !i.Usable(q, q.Leader) {
 		q.Leader = i.preferred(q)
 	}

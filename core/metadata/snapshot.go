@@ -51,21 +51,23 @@ func EncodeImage(i *Image) []byte {
 	e.scram(i.Scram)
 	encodeList(e, sortedValues(i.Nodes), func(n *Node) { encodeList(e, n.Endpoints, e.endpoint) })
 	e.tables(i.GroupConfigs)
-	e.offline(i)
-	encodeList(e, i.reassigning(), func(p *Partition) {
-		e.id(p.TopicID)
-		e.int(int64(p.Number))
+	encodeList(e, i.partitions(func(p *Partition) bool { return len(p.Offline) > 0 }), func(p *Partition) {
+		e.partition(p.ID())
+		e.nodes(p.Offline)
+	})
+	encodeList(e, i.partitions((*Partition).Reassigning), func(p *Partition) {
+		e.partition(p.ID())
 		e.nodes(p.Adding)
 		e.nodes(p.Removing)
 	})
 	return e.b
 }
 
-// reassigning are the partitions under reassignment, in order.
-func (i *Image) reassigning() (list []*Partition) {
+// partitions are those that are so, in the order of topics.
+func (i *Image) partitions(so func(*Partition) bool) (list []*Partition) {
 	for _, t := range sortedValues(i.Topics) {
 		for _, p := range t.Partitions {
-			if p.Reassigning() {
+			if so(p) {
 				list = append(list, p)
 			}
 		}
@@ -114,10 +116,15 @@ func DecodeImage(b []byte) (*Image, error) {
 		i.GroupConfigs = d.tables()
 	}
 	if version >= 5 {
-		d.offline(i)
+		d.each(i, func(p *Partition) { p.Offline = d.nodes() })
 	}
 	if version >= 6 {
-		decodeList(d, func() struct{} { d.reassignment(i); return struct{}{} })
+		d.each(i, func(p *Partition) {
+			p.Adding, p.Removing = d.nodes(), d.nodes()
+			if !p.Reassigning() || !holds(p.Replicas, p.Adding) || !holds(p.Replicas, p.Removing) {
+				d.fail("reassignment of others than the replicas")
+			}
+		})
 	}
 	if err := d.finish(); err != nil {
 		return nil, err
@@ -125,17 +132,17 @@ func DecodeImage(b []byte) (*Image, error) {
 	return i, nil
 }
 
-func (d *decoder) reassignment(i *Image) {
-	t, n := i.TopicIDs[d.id()], d.int32()
-	if t == nil || n < 0 || int(n) >= len(t.Partitions) {
-		d.fail("reassignment of no partition")
-		return
-	}
-	p := t.Partitions[n]
-	p.Adding, p.Removing = d.nodes(), d.nodes()
-	if !p.Reassigning() || !holds(p.Replicas, p.Adding) || !holds(p.Replicas, p.Removing) {
-		d.fail("reassignment of others than the replicas")
-	}
+// each reads a list of partitions of i, which nobody has seen yet, and what more there is of each.
+func (d *decoder) each(i *Image, more func(*Partition)) {
+	decodeList(d, func() struct{} {
+		id := d.partition()
+		if p := i.TopicIDs[id.Topic].partition(id.Number); p != nil {
+			more(p)
+		} else {
+			d.fail("a partition that is not there")
+		}
+		return struct{}{}
+	})
 }
 
 func (d *decoder) node() *Node {
