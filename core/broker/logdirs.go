@@ -83,8 +83,11 @@ func openLogDirs(d *dataDir, paths []string, logger *slog.Logger, failed func(er
 	if err := l.checkData(paths); err != nil {
 		return nil, err
 	}
-	if l.placement, err = replica.OpenPlacement(d.fs, d.path(placementName), failed); err != nil {
+	if l.placement, err = replica.OpenPlacement(d.fs, d.path(placementName), l.known != nil, failed); err != nil {
 		return nil, &problem.Error{Code: "log-placement", Class: problem.Environment, Where: d.path(placementName), What: err.Error(), Hint: "restore the file from a copy of the data directory", Err: err}
+	}
+	if l.placement.Damaged() {
+		logger.Error("the file is damaged or gone: until all log directories are there, partitions that are found nowhere are offline", "file", d.path(placementName))
 	}
 	for _, p := range paths {
 		if err := l.open(p); err != nil {
@@ -346,6 +349,9 @@ func (l *logDirs) check(image *metadata.Image) error {
 		case !listed && !k.Replaced && here > 0:
 			return l.problem("log-directory-left-out", "log.dirs", "add it again; a directory can be left out once no partition lies in it",
 				"%d partitions lie in %s (directory id %s), which log.dirs does not name", here, k.Path, k.ID)
+		case !listed && !k.Replaced && l.placement.Damaged():
+			return l.problem("log-directory-left-out", "log.dirs", "add it again, for one start at least",
+				"what lies in %s (directory id %s), which log.dirs does not name, is not known: %s is damaged or gone", k.Path, k.ID, l.data.path(placementName))
 		case listed || here > 0:
 			keep = append(keep, k)
 		}

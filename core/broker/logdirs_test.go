@@ -244,6 +244,36 @@ func TestLogDirectoriesThatAreRefused(t *testing.T) {
 	}
 }
 
+// Without log-placement a directory that is left out could have anything; once all were seen, what is left out is known again.
+func TestThePlacementIsGone(t *testing.T) {
+	disk := vfs.NewMemory()
+	o := twoDirs(disk)
+	o.KafkaAddr = "127.0.0.1:0"
+	n := start(t, o)
+	createTopic(t, n, "x", 1)
+	perPartition(t, n, "x") // in a
+	n.end(t)
+	if err := disk.Remove("/data/" + placementName); err != nil {
+		t.Fatal(err)
+	}
+	o.Set = map[string]string{"log.dirs": "/b"}
+	var p *problem.Error
+	if _, err := Open(t.Context(), o); !errors.As(err, &p) || p.Code != "log-directory-left-out" {
+		t.Fatalf("a was left out: %v", err)
+	}
+	n = start(t, twoDirs(disk))
+	if got := n.ends(t, "x"); got[0] != 1 {
+		t.Errorf("ends: %v", got)
+	}
+	n.end(t)
+	o.Set = map[string]string{"log.dirs": "/a"}
+	n = start(t, o)
+	if got := n.ends(t, "x"); got[0] != 1 {
+		t.Errorf("without b, which is empty: %v", got)
+	}
+	n.end(t)
+}
+
 // A node alone, one of whose directories fails while it runs: the other serves on, and the failed one comes back with a restart.
 func TestALogDirectoryFails(t *testing.T) {
 	disk := vfs.NewMemory()

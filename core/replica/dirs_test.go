@@ -26,6 +26,7 @@ type shelf struct {
 	data       string
 	durability commitlog.Durability
 	replaced   map[string]bool
+	had        bool // a file of placements, before
 	failed     []string
 	all        chan error
 }
@@ -59,7 +60,7 @@ func (s *shelf) reopen(dirs ...*Dir) {
 	if err := s.fs.MkdirAll(s.data+"/data", 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	p, err := OpenPlacement(s.fs, s.data+"/data/log-placement", nil)
+	p, err := OpenPlacement(s.fs, s.data+"/data/log-placement", s.had, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -190,6 +191,37 @@ func TestADirectoryThatIsNotThereIsMissed(t *testing.T) {
 	if s.end("x", 1) != 1 || s.end("x", 0) != 2 || len(s.Unavailable(s.image)) > 0 {
 		t.Errorf("back again: %d and %d, unavailable %v", s.end("x", 1), s.end("x", 0), s.unavailable("x"))
 	}
+}
+
+// Without the file of placements nobody knows what the directory that is not there has: nothing is made anew, not even after more restarts.
+func TestTheFileOfPlacementsIsGone(t *testing.T) {
+	s := newShelf(t, vfs.NewMemory(), commitlog.Relaxed, dir("a", nil), dir("b", nil))
+	s.create("x", 4)
+	s.fill("x")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.fs.Remove("/data/log-placement"); err != nil {
+		t.Fatal(err)
+	}
+	s.had = true
+	s.reopen(dir("a", nil), dir("b", errors.New("not mounted")))
+	for range 2 {
+		s.mustFail("x", 1)
+		s.mustFail("x", 3)
+		if got := s.unavailable("x"); !slices.Equal(got, []int32{1, 3}) || s.end("x", 0) != 1 {
+			t.Errorf("unavailable: %v", got)
+		}
+		s.restart(dir("a", nil), dir("b", errors.New("not mounted")))
+	}
+	s.restart(dir("a", nil), dir("b", nil))
+	if s.end("x", 1) != 1 || s.end("x", 3) != 1 || len(s.Unavailable(s.image)) > 0 {
+		t.Errorf("back again: unavailable %v", s.unavailable("x"))
+	}
+	s.create("new", 2)
+	s.restart(dir("a", nil), dir("b", errors.New("not mounted")))
+	s.mustFail("x", 1)
+	s.fill("new") // all is known again
 }
 
 func TestAFailedSyncTakesOneDirectoryOffline(t *testing.T) {

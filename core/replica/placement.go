@@ -52,11 +52,13 @@ const (
 // ErrPlacement is a file that another version has written, or that is none of ours.
 var ErrPlacement = errors.New("not a file of partition placements that this version knows")
 
-// OpenPlacement reads the file; none is an empty one. failed is called when a sync fails, which is final.
-func OpenPlacement(fsys vfs.FS, name string, failed func(error)) (*Placement, error) {
+// OpenPlacement reads the file. None is an empty one, or, when there was one before (had), one that has lost all its lines. failed is called
+// when a sync fails, which is final.
+func OpenPlacement(fsys vfs.FS, name string, had bool, failed func(error)) (*Placement, error) {
 	p := &Placement{fs: fsys, name: name, failed: failed, at: map[metadata.PartitionID]string{}}
 	b, err := vfs.ReadFile(fsys, name, maxPlacement)
 	if errors.Is(err, fs.ErrNotExist) {
+		p.damaged = had
 		return p, nil
 	}
 	if err != nil {
@@ -145,7 +147,7 @@ func (p *Placement) Begin(at map[metadata.PartitionID]string, sure bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.damaged = p.damaged && !sure
-	if !p.damaged && (!p.whole || !maps.Equal(p.at, at)) {
+	if p.size == 0 || !p.damaged && (!p.whole || !maps.Equal(p.at, at)) {
 		if err := p.rewriteLocked(at); err != nil {
 			return err
 		}
@@ -171,7 +173,11 @@ func (p *Placement) rewriteLocked(at map[metadata.PartitionID]string) error {
 		lines = append(lines, placementLine(key, dir))
 	}
 	slices.Sort(lines)
-	b := []byte(placementHead + strings.Join(lines, ""))
+	head := placementHead
+	if p.damaged { // the next start is to know it, too
+		head += "\n" + placementLine(metadata.PartitionID{}, nowhere)
+	}
+	b := []byte(head + strings.Join(lines, ""))
 	if err := vfs.WriteFile(p.fs, p.name, b, true); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func placementKey(n int) metadata.PartitionID {
 
 func openPlacement(t testing.TB, fsys vfs.FS) *Placement {
 	t.Helper()
-	p, err := OpenPlacement(fsys, "/data/log-placement", nil)
+	p, err := OpenPlacement(fsys, "/data/log-placement", false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestPlacementThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	var failed error
-	p, err := OpenPlacement(f, "/data/log-placement", func(err error) { failed = err })
+	p, err := OpenPlacement(f, "/data/log-placement", false, func(err error) { failed = err })
 	if err != nil {
 		t.Fatal(err)
 	}
