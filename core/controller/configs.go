@@ -288,8 +288,11 @@ func (c *Controller) Bool(name string) bool {
 // Duration is Value as milliseconds.
 func (c *Controller) Duration(name string) time.Duration { return millis(c.number(name)) }
 
-func (c *Controller) number(name string) int64 {
-	n, _ := strconv.ParseInt(strings.TrimSpace(c.Value(name)), 10, 64) // checked when it was set
+func (c *Controller) number(name string) int64 { return whole(c.Value(name)) }
+
+// whole is a value as a whole number; it was checked when it was set.
+func whole(v string) int64 {
+	n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
 	return n
 }
 
@@ -309,8 +312,7 @@ func millis(n int64) time.Duration {
 func (c *Controller) ReplicationRates(image *metadata.Image) (leader, follower int64) {
 	rate := func(name string) int64 {
 		v, _, _ := c.brokerValue(image, strconv.Itoa(int(c.node)), brokerByName[name])
-		n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64) // checked when it was set
-		return n
+		return whole(v)
 	}
 	return rate("leader.replication.throttled.rate"), rate("follower.replication.throttled.rate")
 }
@@ -328,10 +330,7 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 	value := func(name string) string {
 		return strings.TrimSpace(c.topicValue(image, topic, topicByName[name]))
 	}
-	number := func(name string) int64 {
-		n, _ := strconv.ParseInt(value(name), 10, 64) // checked when it was set
-		return n
-	}
+	number := func(name string) int64 { return whole(value(name)) }
 	// A Config takes 0 for its default; where Kafka's 0 means nothing at all, the smallest there is stands for it.
 	tiny := func(d time.Duration) time.Duration {
 		if d == 0 {

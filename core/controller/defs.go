@@ -331,7 +331,7 @@ var brokerDefs = []*def{
 	{name: "follower.replication.throttled.rate", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes in a second that this node fetches of the replicas in follower.replication.throttled.replicas."},
 	{name: "replication.quota.window.num", typ: integer, value: "11", lo: 1, hi: 3600, doc: "Samples over which replication's rates are taken."},
 	{name: "replication.quota.window.size.seconds", typ: integer, value: "1", lo: 1, hi: 3600, doc: "The time of one of them."},
-	{name: "replica.alter.log.dirs.io.max.bytes.per.second", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that replicas move between log directories in a second; there is one directory." + without},
+	{name: "replica.alter.log.dirs.io.max.bytes.per.second", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Bytes that replicas may move between log directories in a second; none is moved." + without},
 	{name: "auto.leader.rebalance.enable", typ: boolean, value: "true", doc: "Whether partitions go back to their preferred leaders by themselves."},
 	{name: "leader.imbalance.check.interval.seconds", typ: long, value: "10", lo: 1, hi: maxInt, doc: "How often the controller looks for partitions that their preferred leaders could lead. Kafka's default is 300."},
 	{name: "leader.imbalance.per.broker.percentage", typ: integer, value: "0", lo: 0, hi: 100,

@@ -2,8 +2,6 @@ package controller
 
 import (
 	"context"
-	"strconv"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -58,21 +56,20 @@ func (c *Controller) AlterGroupConfigs(ctx context.Context, group string, ops []
 
 // checkGroup holds a group's own configs to the bounds that the broker sets, and to each other.
 func (c *Controller) checkGroup(image *metadata.Image, own map[string]string) error {
-	number := func(name string) int64 {
+	value := func(name string) int64 {
 		v, _ := c.overBroker(image, own, groupByName[name])
-		n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64) // checked before
-		return n
+		return whole(v)
 	}
 	for _, of := range []string{"heartbeat.interval.ms", "session.timeout.ms"} {
 		lo, hi := c.Int("group.consumer.min."+of), c.Int("group.consumer.max."+of)
 		if _, set := own["consumer."+of]; !set {
 			continue
 		}
-		if n := number("consumer." + of); n < lo || n > hi {
+		if n := value("consumer." + of); n < lo || n > hi {
 			return refuse(kerr.InvalidConfig, "consumer.%s must be in the range %d to %d inclusive.", of, lo, hi)
 		}
 	}
-	if len(own) > 0 && number("consumer.session.timeout.ms") <= number("consumer.heartbeat.interval.ms") {
+	if len(own) > 0 && value("consumer.session.timeout.ms") <= value("consumer.heartbeat.interval.ms") {
 		return refuse(kerr.InvalidConfig, "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms")
 	}
 	return nil
