@@ -51,14 +51,8 @@ func (d *dataDir) path(name string) string { return path.Join(d.root, name) }
 
 // openDataDir locks root, creates or checks meta.json and takes the clean mark off.
 func openDataDir(fsys vfs.FS, root string, node metadata.NodeID, shared bool, logger *slog.Logger) (*dataDir, error) {
-	_, missing := fsys.Stat(root)
-	if err := fsys.MkdirAll(root, 0o755); err != nil {
+	if err := vfs.MkdirAllSync(fsys, root, 0o755); err != nil {
 		return nil, &problem.Error{Code: "data-directory", Class: problem.Environment, Where: root, What: "cannot make the data directory: " + err.Error(), Hint: "give another with --data", Err: err}
-	}
-	if missing != nil {
-		if err := fsys.SyncDir(path.Dir(path.Clean(root))); err != nil {
-			return nil, fmt.Errorf("sync the folder of %s: %w", root, err)
-		}
 	}
 	d := &dataDir{fs: fsys, root: root, shared: shared}
 	lock, err := fsys.Lock(d.path(lockName))

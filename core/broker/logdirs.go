@@ -192,10 +192,11 @@ func (l *logDirs) open(name string) error {
 // identify finds out whose directory r is; at is what is known of its path, -1: nothing.
 func (l *logDirs) identify(r *replica.Dir, at int, data bool) error {
 	if at < 0 {
-		if err := l.fs.MkdirAll(r.Path, 0o755); err != nil {
-			return l.problem("log-directory", r.Path, "check the path and its rights", "cannot make the log directory: %v", err)
+		err := vfs.MkdirAllSync(l.fs, r.Path, 0o755)
+		if err == nil {
+			err = l.fs.SyncDir(path.Dir(r.Path)) // it may have been made, and not be durable yet
 		}
-		if err := l.fs.SyncDir(path.Dir(r.Path)); err != nil {
+		if err != nil {
 			return l.problem("log-directory", r.Path, "check the path and its rights", "cannot make the log directory: %v", err)
 		}
 	}

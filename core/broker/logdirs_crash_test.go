@@ -25,6 +25,27 @@ func opened(t *testing.T, fsys vfs.FS) *logDirs {
 	return l
 }
 
+// A power cut leaves the folders above a new directory, too.
+func TestFoldersAboveANewDirectoryAreDurable(t *testing.T) {
+	disk := vfs.NewCrash()
+	logger := slog.New(slog.DiscardHandler)
+	d, err := openDataDir(disk, "/var/lib/node/data", 1, false, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := openLogDirs(d, []string{"/mnt/one/node/logs"}, logger, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(l.close(false), d.unlock()) })
+	after := disk.Crashed(nil)
+	for _, name := range []string{d.path(metaName), "/mnt/one/node/logs/" + propertiesName} {
+		if _, err := after.Stat(name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // cutAt opens the directories of a disk and gives the disks that a power cut at any sync of that would leave.
 func cutAt(t *testing.T, disk *vfs.Memory, source *rand.Rand) (cuts []*vfs.Memory) {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/vfs"
 )
 
 // removal puts a partition's folder away: it closes the log and renames the
@@ -153,7 +154,7 @@ func (s *Set) addGrave(p string, delay time.Duration) {
 
 // setAside moves a folder of a log directory to its quarantine and reports it.
 func (s *Set) setAside(d *Dir, name, why string) error {
-	if err := s.o.FS.MkdirAll(d.Quarantine, 0o755); err != nil {
+	if err := vfs.MkdirAllSync(s.o.FS, d.Quarantine, 0o755); err != nil {
 		return err
 	}
 	to := path.Join(d.Quarantine, name)

@@ -264,6 +264,21 @@ func TestUnknownDataIsSetAside(t *testing.T) {
 	}
 }
 
+// What was set aside is there after a power cut, too: the first that is makes the folder for it.
+func TestWhatIsSetAsideIsDurable(t *testing.T) {
+	disk := vfs.NewCrash()
+	h := newHouse(t, disk)
+	if err := errors.Join(vfs.MkdirAllSync(disk, "/data/log/stranger-0", 0o755), vfs.WriteFile(disk, "/data/log/stranger-0/file", []byte("x"), true)); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	for _, after := range []*vfs.Memory{disk.Crashed(nil), disk} {
+		if _, err := after.Stat("/data/quarantine/stranger-0/file"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func (h *house) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
