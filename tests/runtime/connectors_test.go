@@ -90,6 +90,12 @@ func (s *numbers) acknowledged() int64 {
 	return s.committed
 }
 
+func (s *numbers) opened() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opens
+}
+
 type numbersTask struct {
 	s    *numbers
 	next int64
@@ -165,13 +171,13 @@ type memory struct {
 	next    map[connectors.TopicPartition]int64
 	values  map[connectors.TopicPartition][]int64
 	ids     map[connectors.TopicPartition][16]byte
-	newest  int64 // the highest number that the running task was given; -1: none
+	newest  int64 // the highest number that the running task was given; -1: none, or no task runs
 	decoded int   // records whose types came back
 	reject  func(*connectors.Record) bool
 }
 
 func newMemory(topics ...string) *memory {
-	return &memory{topics: topics, next: map[connectors.TopicPartition]int64{}, values: map[connectors.TopicPartition][]int64{}, ids: map[connectors.TopicPartition][16]byte{}}
+	return &memory{topics: topics, next: map[connectors.TopicPartition]int64{}, values: map[connectors.TopicPartition][]int64{}, ids: map[connectors.TopicPartition][16]byte{}, newest: -1}
 }
 
 func (m *memory) Validate(context.Context) []spec.Finding { return nil }
@@ -209,13 +215,6 @@ func (m *memory) given(n int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.newest >= n
-}
-
-// killed says that no task is running.
-func (m *memory) killed() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.newest = -1
 }
 
 type pending struct {
@@ -329,4 +328,10 @@ func (t *memoryTask) Revoke(_ context.Context, tps []connectors.TopicPartition) 
 	}
 	return nil
 }
-func (t *memoryTask) Close() error { return nil }
+
+func (t *memoryTask) Close() error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	t.m.newest = -1
+	return nil
+}

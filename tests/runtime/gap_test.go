@@ -71,8 +71,12 @@ func TestTopicCreatedAgainIsNamed(t *testing.T) {
 	_, stop := start(t, options(log, src, nil))
 	eventually(t, 30*time.Second, "appended", func() bool { return src.acknowledged() == 1000 })
 	stop()
-	w, _ := start(t, options(log, nil, dst))
-	eventually(t, 30*time.Second, "written", func() bool { return dst.count() == 1000 })
+	o := options(log, nil, dst)
+	w, _ := start(t, o)
+	eventually(t, 30*time.Second, "written", func() bool {
+		_, err := w.Flush(t.Context(), o.Connectors[0].Name)
+		return err == nil && dst.count() == 1000
+	})
 	adm := admin(t, log)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -97,7 +97,6 @@ func TestExactlyOnceThroughAHundredKills(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
-	dst.killed()
 
 	// Now undisturbed to the end.
 	last, end := context.WithCancel(ctx)

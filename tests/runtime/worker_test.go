@@ -62,13 +62,21 @@ func state(w *worker.Worker, i int) worker.State { return w.Status()[i].State }
 
 func TestPipelineDrainsWhenTheWorkerStops(t *testing.T) {
 	log := openLog(t)
-	src := &numbers{topic: unique("n"), n: 1050}
+	src := &numbers{topic: unique("n"), n: 1000}
 	dst := newMemory(src.topic)
-	w, stop := start(t, options(log, src, dst))
-	eventually(t, 30*time.Second, "all but the open rest", func() bool { return dst.count() >= 1000 })
-	eventually(t, 10*time.Second, "the lag is what is open", func() bool { return w.Status()[1].Lag >= 0 && w.Status()[1].Records == 1050 })
+	o := options(log, src, dst)
+	w, stop := start(t, o)
+	eventually(t, 30*time.Second, "written", func() bool {
+		_, err := w.Flush(t.Context(), o.Connectors[1].Name)
+		return err == nil && dst.count() == 1000
+	})
+	src.more(50) // too few to be committed by themselves
+	eventually(t, 30*time.Second, "the open rest", func() bool { return w.Status()[1].Lag >= 0 && w.Status()[1].Records == 1050 })
 	if s := w.Status(); s[0].State != worker.Running || s[1].State != worker.Running || s[0].Records != 1050 {
 		t.Errorf("status %+v", s)
+	}
+	if n := dst.count(); n != 1000 {
+		t.Errorf("%d of 1050 are committed before the end", n)
 	}
 	stop()
 	exactly(t, dst.all(), 1050) // the last 50 were committed at the end
@@ -114,10 +122,13 @@ func TestPauseResumeRestart(t *testing.T) {
 		do   func(string) error
 		want worker.State
 	}{{w.Pause, worker.Paused}, {w.Resume, worker.Running}, {w.Stop, worker.Stopped}, {w.Restart, worker.Running}, {w.Restart, worker.Running}} {
+		was := src.opened()
 		if err := step.do("src"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 20*time.Second, string(step.want), func() bool { return state(w, 0) == step.want })
+		eventually(t, 20*time.Second, string(step.want), func() bool {
+			return state(w, 0) == step.want && (step.want != worker.Running || src.opened() > was)
+		})
 	}
 	if err := w.Pause("nobody"); !errors.Is(err, worker.ErrUnknown) {
 		t.Errorf("got %v", err)
@@ -175,24 +186,19 @@ func TestErrorsAreRetriedOrFinal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			src := &failing{numbers: numbers{topic: unique("n")}, err: c.err}
 			w, _ := start(t, options(openLog(t), src, nil))
-			opens := func() int {
-				src.mu.Lock()
-				defer src.mu.Unlock()
-				return src.opens
-			}
 			eventually(t, 30*time.Second, string(c.want), func() bool { return state(w, 0) == c.want })
 			if c.want == worker.Restarting {
-				eventually(t, 30*time.Second, "another try", func() bool { return opens() >= 3 })
+				eventually(t, 30*time.Second, "another try", func() bool { return src.opened() >= 3 })
 				return
 			}
-			was := opens()
+			was := src.opened()
 			if s := w.Status()[0]; s.Error == "" {
 				t.Error("a failed connector must say why")
 			}
 			if err := w.Restart("src"); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, 30*time.Second, "restarted", func() bool { return opens() > was && state(w, 0) == c.want })
+			eventually(t, 30*time.Second, "restarted", func() bool { return src.opened() > was && state(w, 0) == c.want })
 		})
 	}
 }
