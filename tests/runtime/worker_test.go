@@ -150,7 +150,8 @@ func TestNewTopicIsFoundWithinFiveSeconds(t *testing.T) {
 // failing is a source whose task fails as told.
 type failing struct {
 	numbers
-	err error
+	err   error
+	times int // how many of its tasks fail; 0: all
 }
 
 func (s *failing) Task(connectors.Split) connectors.SourceTask { return failingTask{s} }
@@ -163,7 +164,11 @@ func (t failingTask) Open(context.Context, map[connectors.PositionKey]connectors
 	t.s.opens++
 	return nil
 }
-func (t failingTask) Read(context.Context, *connectors.Batch) error {
+func (t failingTask) Read(ctx context.Context, _ *connectors.Batch) error {
+	if t.s.times > 0 && t.s.opened() > t.s.times {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if t.s.err == nil {
 		panic("oops")
 	}
@@ -176,19 +181,20 @@ func (t failingTask) Close() error { return nil }
 
 func TestErrorsAreRetriedOrFinal(t *testing.T) {
 	for name, c := range map[string]struct {
-		err  error
-		want worker.State
+		err   error
+		times int
+		want  worker.State
 	}{
-		"passing": {errors.New("connection refused"), worker.Restarting},
-		"fatal":   {connectors.Fatal(errors.New("slot is lost"), "make another"), worker.Failed},
-		"panic":   {nil, worker.Failed},
+		"passing": {errors.New("connection refused"), 2, worker.Restarting},
+		"fatal":   {connectors.Fatal(errors.New("slot is lost"), "make another"), 0, worker.Failed},
+		"panic":   {nil, 0, worker.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			src := &failing{numbers: numbers{topic: unique("n")}, err: c.err}
+			src := &failing{numbers: numbers{topic: unique("n")}, err: c.err, times: c.times}
 			w, _ := start(t, options(openLog(t), src, nil))
 			eventually(t, 30*time.Second, string(c.want), func() bool { return state(w, 0) == c.want })
 			if c.want == worker.Restarting {
-				eventually(t, 30*time.Second, "another try", func() bool { return src.opened() >= 3 })
+				eventually(t, 30*time.Second, "it runs at the third try", func() bool { return src.opened() == 3 && state(w, 0) == worker.Running })
 				return
 			}
 			was := src.opened()
