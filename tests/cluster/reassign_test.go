@@ -23,7 +23,8 @@ import (
 )
 
 // follow reads a topic while it is written and moved: every offset is there, once, in order.
-func follow(ctx context.Context, t *testing.T, nodes []*node.Node, topic string) (read func() int64, wrong func() error) {
+func follow(t *testing.T, nodes []*node.Node, topic string) (read func() int64, wrong func() error) {
+	ctx := t.Context() // which ends before the wait for the reader does
 	c := client(t, nodes, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	var mu sync.Mutex
 	var total int64
@@ -168,16 +169,14 @@ var internalTopics = []string{"__consumer_offsets", "__transaction_state"}
 // load: no acknowledged record is lost, doubled or moved, and a reader sees each offset once.
 func TestPartitionsMove(t *testing.T) {
 	nodes, admin, l, stop := loadOn(t, 2, "--set", "leader.imbalance.check.interval.seconds=1")
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	read, wrong := follow(ctx, t, nodes, "numbers")
+	read, wrong := follow(t, nodes, "numbers")
 	topics := append([]string{"numbers", "txn"}, internalTopics...)
 	var at plan
 	for _, count := range []int{2, 1, 2, 3, 1, 2} {
-		before := l.count()
 		at = turned(places(t, admin, topics...), count)
 		reassign(t, admin, at)
 		took := within(t, 60*time.Second, fmt.Sprintf("%d replicas elsewhere", count), func() bool { return arrived(admin, at) })
+		before := l.count()
 		within(t, 20*time.Second, "acknowledgements after a move", func() bool { return l.count() > before+500 })
 		t.Logf("to %d replicas: %v", count, took)
 	}
@@ -200,7 +199,6 @@ func TestPartitionsMove(t *testing.T) {
 	stop()
 	verify(t, nodes, l)
 	caughtUp(t, admin, read)
-	cancel()
 	if err := wrong(); err != nil {
 		t.Error(err)
 	}
@@ -312,7 +310,6 @@ func TestAMoveOutlivesItsNodes(t *testing.T) {
 	c := client(t, nodes)
 	bulk(t, nodes, admin)
 	for round, to := range [][]int32{{2}, {3, 1}} {
-		before := l.count()
 		throttle(t, admin, "bulk", 1)
 		at := turned(places(t, admin, "numbers", "txn"), len(to))
 		at.Assign("bulk", 0, to)
@@ -347,6 +344,7 @@ func TestAMoveOutlivesItsNodes(t *testing.T) {
 		t.Logf("the copy had begun after %v; %d nodes were killed after %d bytes were copied, and ready after %v", begun, len(victims), half, took)
 		throttle(t, admin, "bulk", 0)
 		took = within(t, 60*time.Second, "the move is done", func() bool { return arrived(admin, at) })
+		before := l.count()
 		within(t, 20*time.Second, "acknowledgements after a move", func() bool { return l.count() > before+500 })
 		foldersMatch(t, nodes, at)
 		t.Logf("moved %v after the throttle was gone", took)
