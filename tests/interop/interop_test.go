@@ -45,15 +45,7 @@ func bootstrap(nodes []*node.Node) string {
 
 func python(script string) func(t *testing.T, nodes int, bootstrap string) {
 	return func(t *testing.T, _ int, bootstrap string) {
-		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, testenv.Python(t), script, bootstrap)
-		var log strings.Builder
-		cmd.Stderr = &log
-		out, err := cmd.Output()
-		if err != nil || string(out) != "ok\n" {
-			t.Fatalf("%v\n%s%s", err, out, log.String())
-		}
+		program{argv: []string{testenv.Python(t), script}}.everything(t, bootstrap)
 	}
 }
 
