@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -46,18 +47,11 @@ func logRepair(s streams) *cobra.Command {
 			return &problem.Error{Code: "bad-offset", Class: problem.Input, Where: "--truncate-at", What: fmt.Sprintf("%d is not an offset", *at), Hint: "give the first offset that is to go"}
 		}
 		kept := dir
-		if root := path.Dir(path.Dir(dir)); isDataDir(root) {
-			lock, err := vfs.Disk{}.Lock(path.Join(root, "lock"))
-			if err != nil {
-				return &problem.Error{Code: "data-directory-in-use", Class: problem.Environment, Where: root, What: "cannot lock the data directory: " + err.Error(), Hint: "stop the node first", Err: err}
-			}
-			defer lock.Close()
-			kept = path.Join(root, "quarantine", path.Base(dir))
-		} else if root := path.Dir(dir); isLogDir(root) {
-			lock, err := vfs.Disk{}.Lock(path.Join(root, ".lock"))
-			if err != nil {
-				return &problem.Error{Code: "log-directory-in-use", Class: problem.Environment, Where: root, What: "cannot lock the log directory: " + err.Error(), Hint: "stop the node first", Err: err}
-			}
+		root, lock, err := lockAround(dir)
+		if err != nil {
+			return err
+		}
+		if lock != nil {
 			defer lock.Close()
 			kept = path.Join(root, "quarantine", path.Base(dir))
 		}
@@ -87,14 +81,22 @@ func logRepair(s streams) *cobra.Command {
 	return c
 }
 
-// isLogDir tells one of log.dirs: it has a meta.properties.
-func isLogDir(root string) bool {
-	_, err := os.Stat(filepath.Join(root, "meta.properties"))
-	return err == nil
-}
-
-// isDataDir tells a node's data directory: it has a meta.json.
-func isDataDir(root string) bool {
-	_, err := os.Stat(filepath.Join(root, "meta.json"))
-	return err == nil
+// lockAround locks what a partition's folder lies in and a running node has locked: its data directory, which has a meta.json, or one
+// of log.dirs, which has a meta.properties. A nil lock: the folder lies in neither.
+func lockAround(folder string) (root string, lock io.Closer, err error) {
+	for _, r := range []struct{ root, mark, lock, kind string }{
+		{path.Dir(path.Dir(folder)), "meta.json", "lock", "data"},
+		{path.Dir(folder), "meta.properties", ".lock", "log"},
+	} {
+		if _, err := os.Stat(path.Join(r.root, r.mark)); err != nil {
+			continue
+		}
+		lock, err := vfs.Disk{}.Lock(path.Join(r.root, r.lock))
+		if err != nil {
+			return "", nil, &problem.Error{Code: r.kind + "-directory-in-use", Class: problem.Environment, Where: r.root,
+				What: "cannot lock the " + r.kind + " directory: " + err.Error(), Hint: "stop the node first", Err: err}
+		}
+		return r.root, lock, nil
+	}
+	return "", nil, nil
 }
