@@ -110,13 +110,11 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 		}
 		return who.may(auth.Read, auth.Topic, topic)
 	})
-	if f.isolation > readCommitted || f.isolation < 0 {
-		if f.refuse() {
-			if session != nil {
-				session.spared()
-			}
-			return c.replyFetch(f, nil, kerr.UnknownServerError.Code)
+	if (f.isolation < 0 || f.isolation > readCommitted) && f.refuse() {
+		if session != nil {
+			session.spared()
 		}
+		return c.replyFetch(f, nil, kerr.UnknownServerError.Code)
 	}
 	if f.held = nil; follows && c.s.d.Replicas.Throttles() {
 		f.held = c.s.d.Replicas
