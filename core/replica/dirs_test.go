@@ -412,6 +412,33 @@ func TestAReplacedDisk(t *testing.T) {
 	}
 }
 
+// A replica that is moved away and comes back lies where it is put now, and counts there, not where it lay before.
+func TestAReplicaComesBack(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		s := newShelf(t, vfs.NewMemory(), commitlog.Relaxed, dir("a", nil), dir("b", nil))
+		s.create("x", 1)
+		s.fill("x")
+		s.reassign("x", 2)
+		s.inSync("x", 1, 2)
+		if fails {
+			s.Fail(s.Dirs()[0], syscall.EIO)
+		}
+		s.reassign("x", 1)
+		if end := s.end("x", 0); end != 0 {
+			t.Errorf("it begins at %d", end)
+		}
+		s.inSync("x", 1, 2)
+		s.fill("x")
+		var counts [2]int64
+		for i, d := range s.Dirs() {
+			counts[i] = d.partitions.Load()
+		}
+		if want := map[bool]string{false: "a", true: "b"}[fails]; s.homes("x")[0] != want || counts[0]+counts[1] != 1 {
+			t.Errorf("a has failed: %v; it lies in %v, of %v", fails, s.homes("x"), counts)
+		}
+	}
+}
+
 // A suspect directory is told of as if it were offline until the cluster has heard it.
 func TestASuspectDirectory(t *testing.T) {
 	s := newShelf(t, vfs.NewMemory(), commitlog.Relaxed, dir("a", nil), dir("b", nil))

@@ -72,6 +72,7 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 	case sl.p.Load() != nil || sl.err != nil:
 		return sl.p.Load(), sl.err
 	}
+	s.finishRemoval(folder(sl.state), sl) // where it lay before is not where it lies
 	d, err := s.homeLocked(sl)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err) // the directory was reported
@@ -95,7 +96,6 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 func (s *Set) openLog(sl *slot, d *Dir, ours bool) (*partition.Partition, error) {
 	name, key := folder(sl.state), sl.state.ID()
 	dir := path.Join(d.Path, name)
-	s.finishRemoval(name, sl)
 	if !ours {
 		if err := s.checkOwner(d, sl.state); err != nil {
 			return nil, err
