@@ -26,6 +26,8 @@ const (
 	cleanName = "clean-shutdown"
 	// metaFormat is the version of the directory's layout.
 	metaFormat = 1
+	// maxSmall bounds the files that writeSmall writes, in bytes.
+	maxSmall = 64 << 10
 )
 
 // dirMeta is meta.json: whose directory this is.
@@ -71,7 +73,7 @@ func openDataDir(fsys vfs.FS, root string, node metadata.NodeID, shared bool, lo
 }
 
 func (d *dataDir) load(node metadata.NodeID) error {
-	b, err := readSmall(d.fs, d.path(metaName))
+	b, err := vfs.ReadFile(d.fs, d.path(metaName), maxSmall)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := d.create(node); err != nil {
@@ -183,21 +185,6 @@ func (d *dataDir) unlock() error {
 	err := d.lock.Close()
 	d.lock = nil
 	return err
-}
-
-// readSmall reads a file of at most 64 KiB.
-func readSmall(fsys vfs.FS, name string) ([]byte, error) {
-	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b := make([]byte, 64<<10)
-	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return b[:n], nil
 }
 
 // writeSmall writes dir/name whole and durably, or not at all.

@@ -107,7 +107,7 @@ func (l *logDirs) problem(code, where, hint, format string, args ...any) error {
 // load reads log-dirs.json.
 func (l *logDirs) load() error {
 	name := l.data.path(logDirsName)
-	b, err := readSmall(l.fs, name)
+	b, err := vfs.ReadFile(l.fs, name, maxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -136,7 +136,7 @@ func (l *logDirs) save() error {
 	if err != nil {
 		return err
 	}
-	if was, err := readSmall(l.fs, l.data.path(logDirsName)); err == nil && string(was) == string(b)+"\n" {
+	if was, err := vfs.ReadFile(l.fs, l.data.path(logDirsName), maxSmall); err == nil && string(was) == string(b)+"\n" {
 		return nil
 	}
 	return writeSmall(l.fs, l.data.root, logDirsName, append(b, '\n'))
@@ -200,7 +200,7 @@ func (l *logDirs) identify(r *replica.Dir, at int, data bool) error {
 			return l.problem("log-directory", r.Path, "check the path and its rights", "cannot make the log directory: %v", err)
 		}
 	}
-	b, err := readSmall(l.fs, path.Join(r.Path, propertiesName))
+	b, err := vfs.ReadFile(l.fs, path.Join(r.Path, propertiesName), maxSmall)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return l.unmarked(r, at, data)
