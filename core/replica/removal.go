@@ -43,10 +43,7 @@ func (s *Set) putAwayLocked(h *hosted, sl *slot, p *metadata.Partition, image *m
 	}
 	name := folder(p)
 	s.mu.removals[name] = append(s.mu.removals[name], &removal{slot: sl, state: p, deleted: deleted, delay: h.settings.Log.FileDeleteDelay})
-	select {
-	case s.work <- struct{}{}:
-	default:
-	}
+	poke(s.work)
 }
 
 // finishRemoval frees a folder's name, if deleted partitions still have it: all of them, or
@@ -146,10 +143,7 @@ func (s *Set) addGrave(p string, delay time.Duration) {
 	s.mu.Lock()
 	s.mu.graves = append(s.mu.graves, grave{path: p, due: s.o.Now().Add(delay)})
 	s.mu.Unlock()
-	select {
-	case s.work <- struct{}{}:
-	default:
-	}
+	poke(s.work)
 }
 
 // setAside moves a folder of a log directory to its quarantine and reports it.
