@@ -174,10 +174,11 @@ func (h *house) startNATS(ctx context.Context, _ *testenv.Env) error {
 	if err != nil {
 		return err
 	}
-	addr, err := freeAddr()
+	free, err := testenv.FreePorts(1)
 	if err != nil {
 		return err
 	}
+	addr := fmt.Sprintf("127.0.0.1:%d", free[0])
 	dir := filepath.Join(h.dir, "nats")
 	conf := dir + ".conf"
 	if err := os.WriteFile(conf, fmt.Appendf(nil, "listen: %q\njetstream { store_dir: %q }\n", addr, dir), 0o644); err != nil {
@@ -201,39 +202,23 @@ func (h *house) startRabbitMQ(ctx context.Context, env *testenv.Env) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	var addrs, ports []string
-	for range 3 { // clients, other nodes, the port mapper
-		addr, err := freeAddr()
-		if err != nil {
-			return err
-		}
-		_, port, err := net.SplitHostPort(addr)
-		if err != nil {
-			return err
-		}
-		addrs, ports = append(addrs, addr), append(ports, port)
+	free, err := testenv.FreePorts(3)
+	if err != nil {
+		return err
 	}
+	clients, nodes, mapper := strconv.Itoa(free[0]), strconv.Itoa(free[1]), strconv.Itoa(free[2])
+	addr := "127.0.0.1:" + clients
 	cmd := exec.Command(list[len(list)-1])
-	cmd.Env = append(os.Environ(), "HOME="+dir, "RABBITMQ_NODENAME=bench"+ports[0]+"@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_NODE_PORT="+ports[0],
-		"RABBITMQ_DIST_PORT="+ports[1], "ERL_EPMD_PORT="+ports[2], "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_RELAXED_COMMAND_CHECK=1",
+	cmd.Env = append(os.Environ(), "HOME="+dir, "RABBITMQ_NODENAME=bench"+clients+"@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_NODE_PORT="+clients,
+		"RABBITMQ_DIST_PORT="+nodes, "ERL_EPMD_PORT="+mapper, "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_RELAXED_COMMAND_CHECK=1",
 		"RABBITMQ_MNESIA_BASE="+dir+"/db", "RABBITMQ_LOG_BASE="+dir+"/log", "RABBITMQ_ENABLED_PLUGINS_FILE="+dir+"/plugins", "RABBITMQ_PID_FILE="+dir+"/pid",
 		"RABBITMQ_CONFIG_FILE="+dir+"/none", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}")
 	h.stops = append(h.stops, func() { // the port mapper is a daemon of its own
-		kill := exec.Command("epmd", "-port", ports[2], "-kill")
+		kill := exec.Command("epmd", "-port", mapper, "-kill")
 		_ = kill.Run() // it may not have come to it
 	})
-	h.rabbit = broker{"RabbitMQ quorum queue", "amqp://guest:guest@" + addrs[0] + "/", 0}
-	return h.server("rabbitmq", addrs[0], cmd)
-}
-
-// freeAddr is a loopback address that nobody listens on now.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	h.rabbit = broker{"RabbitMQ quorum queue", "amqp://guest:guest@" + addr + "/", 0}
+	return h.server("rabbitmq", addr, cmd)
 }
 
 // queue puts the latency load on a peer that does not speak Kafka's protocol, if it takes part.

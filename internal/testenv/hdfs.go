@@ -52,7 +52,7 @@ func (e *Env) newHDFS(ctx context.Context, dir string, datanodes int, ports []in
 		return nil, err
 	}
 	if need := 2 + 4*datanodes; len(ports) != need {
-		if ports, err = freePorts(need); err != nil {
+		if ports, err = FreePorts(need); err != nil {
 			return nil, err
 		}
 	}

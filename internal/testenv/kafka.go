@@ -45,7 +45,7 @@ func (e *Env) newKafka(ctx context.Context, dir string, ports []int, settings []
 		return nil, err
 	}
 	if len(ports) != 2 || !portFree(ports[0]) || !portFree(ports[1]) {
-		if ports, err = freePorts(2); err != nil {
+		if ports, err = FreePorts(2); err != nil {
 			return nil, err
 		}
 	}

@@ -85,7 +85,7 @@ func (m *mongoInstance) host() string { return "127.0.0.1:" + strconv.Itoa(m.por
 // start runs the server and waits until it answers; it need not be a member of anything yet.
 func (m *mongoInstance) start(ctx context.Context) error {
 	if m.port == 0 || !portFree(m.port) {
-		ports, err := freePorts(1)
+		ports, err := FreePorts(1)
 		if err != nil {
 			return err
 		}

@@ -30,8 +30,8 @@ func freePort() (int, error) {
 	return 0, errors.New("no free port from 10000 to 32000")
 }
 
-// freePorts picks n of them. Another process may take one before it is used; whoever binds it fails and its log says so.
-func freePorts(n int) ([]int, error) {
+// FreePorts picks n such ports, for servers on 127.0.0.1. Another process may take one before it is used; whoever binds it fails and its log says so.
+func FreePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
 		var err error

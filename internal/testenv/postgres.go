@@ -193,7 +193,7 @@ func (p *pgInstance) init(ctx context.Context) error {
 // start runs the server and waits until it takes connections.
 func (p *pgInstance) start(ctx context.Context) error {
 	if p.port == 0 || !portFree(p.port) {
-		ports, err := freePorts(1)
+		ports, err := FreePorts(1)
 		if err != nil {
 			return err
 		}
