@@ -19,7 +19,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sys/unix"
 
 	"github.com/forebayhub/forebay/internal/figures"
 	"github.com/forebayhub/forebay/internal/testenv"
@@ -161,11 +160,7 @@ func end(t *testing.T, addr, topic string) int64 {
 
 // TestFullDisk is invariant 11 on a small tmpfs.
 func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
-		t.Fatalf("this test mounts a small tmpfs, which needs root: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	dir := smallDisk(t)
 	n := node.New(t, "--data", dir, "--set", "log.segment.delete.delay.ms=100", "--set", "log.retention.check.interval.ms=200", "--set", "log.cleaner.backoff.ms=200")
 	n.Start()
 	produce(t, n.Kafka, "keep", 100)

@@ -25,11 +25,7 @@ var full = flag.Duration("full", 2*time.Second, "how long the disk stays full")
 // TestFullDiskUnderProducers is invariant 11 as applications see it: producers with Kafka's defaults wait while the disk is full,
 // reads and administration go on, and the same clients go on by themselves when there is room; what was acknowledged is there once.
 func TestFullDiskUnderProducers(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
-		t.Fatalf("this test mounts a small tmpfs, which needs root: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	dir := smallDisk(t)
 	n := node.New(t, "--data", dir, "--set", "log.segment.delete.delay.ms=100", "--set", "log.retention.check.interval.ms=200")
 	n.Start()
 	produce(t, n.Kafka, "keep", 100)
@@ -145,6 +141,17 @@ func TestFullDiskUnderProducers(t *testing.T) {
 	}
 	t.Logf("soak: disk full for %v: %d rounds of reads and administration, refused with %v; producers went on %v after a topic was deleted; %s records acknowledged, each there once",
 		*full, reads, refused, recovered.Round(time.Millisecond), strconv.Itoa(len(acked)))
+}
+
+// smallDisk is a tmpfs of 48 MB.
+func smallDisk(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
+		t.Fatalf("this test mounts a small tmpfs, which needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
 }
 
 func pause(ctx context.Context, d time.Duration) {

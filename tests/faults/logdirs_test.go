@@ -17,14 +17,10 @@ import (
 	"github.com/forebayhub/forebay/tests/node"
 )
 
-// mount makes a small tmpfs, and gives what shows it at a path and takes it away from there again, as a disk that is mounted or not.
+// mount makes a small disk, and gives what shows it at a path and takes it away from there again, as a disk that is mounted or not.
 func mount(t *testing.T, at string) (show, hide func()) {
 	t.Helper()
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=48m"); err != nil {
-		t.Fatalf("this test mounts a small tmpfs, which needs root: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	disk := smallDisk(t)
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		t.Fatal(err)
 	}
