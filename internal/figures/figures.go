@@ -33,22 +33,19 @@ func CPU(pids ...int) (seconds float64) {
 // RSS is the resident memory in MiB, now and at its peak.
 func RSS(pids ...int) (now, peak float64) {
 	for _, pid := range pids {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // ended: nothing to add
-		for _, line := range strings.Split(string(text), "\n") {
-			f := strings.Fields(line)
-			if len(f) < 2 {
-				continue
-			}
-			kb, _ := strconv.ParseFloat(f[1], 64) // only the two lines below are numbers that matter
-			switch f[0] {
-			case "VmRSS:":
-				now += kb / 1024
-			case "VmHWM:":
-				peak += kb / 1024
-			}
-		}
+		now += Memory(pid, "VmRSS")
+		peak += Memory(pid, "VmHWM")
 	}
 	return now, peak
+}
+
+// Memory is a line of /proc/PID/status in MiB: RssAnon, say. 0 if the process has ended.
+func Memory(pid int, line string) float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // ended: nothing is found
+	_, rest, _ := strings.Cut(string(text), "\n"+line+":")
+	var kib float64
+	_, _ = fmt.Sscan(rest, &kib) // the kernel writes numbers
+	return kib / 1024
 }
 
 // Children are the processes whose parent is pid, and theirs.

@@ -34,7 +34,7 @@ func (s *samples) take(pid int) {
 	s.rss = append(s.rss, now)
 	files := descriptors(pid)
 	s.fds = append(s.fds, float64(len(files)))
-	kinds := map[string]float64{"anonymous memory": resident(pid, "RssAnon"), "file-backed memory": resident(pid, "RssFile"), "sockets": 0, "segments": 0, "indexes": 0, "other files": 0}
+	kinds := map[string]float64{"anonymous memory": figures.Memory(pid, "RssAnon"), "file-backed memory": figures.Memory(pid, "RssFile"), "sockets": 0, "segments": 0, "indexes": 0, "other files": 0}
 	for _, name := range files {
 		switch {
 		case strings.HasPrefix(name, "socket:"):
@@ -53,15 +53,6 @@ func (s *samples) take(pid int) {
 	for kind, n := range kinds {
 		s.parts[kind] = append(s.parts[kind], n)
 	}
-}
-
-// resident is a line of /proc/PID/status in MiB.
-func resident(pid int, field string) float64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // ended: 0
-	_, rest, _ := strings.Cut(string(text), field+":")
-	var kib float64
-	_, _ = fmt.Sscan(rest, &kib)
-	return kib / 1024
 }
 
 // judge holds the last three quarters against a flat line. They are cut into nine stretches, whose means have lost the
