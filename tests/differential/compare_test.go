@@ -112,8 +112,8 @@ func (s *side) walkArray(out *[]leaf, path, shape string, v reflect.Value) {
 	if set {
 		slices.SortStableFunc(items, func(a, b reflect.Value) int { return cmp.Compare(sortKey(a), sortKey(b)) })
 	}
-	byName := len(items) > 0 && set && len(keys) == 1 && (keys[0] == "Name" || keys[0] == "ApiKey")
-	if !byName && !(set && len(keys) == 1 && (keys[0] == "Name" || keys[0] == "ApiKey")) {
+	byName := set && len(keys) == 1 && (keys[0] == "Name" || keys[0] == "ApiKey")
+	if !byName {
 		length := fmt.Sprint(len(items))
 		if v.IsNil() {
 			length = "0" // kmsg does not tell null from empty in every array
