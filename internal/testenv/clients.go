@@ -10,12 +10,12 @@ import (
 
 // npm installs the packages of a recipe with npm and returns the folder that holds node_modules.
 func (e *Env) npm(ctx context.Context) (node, dir string, err error) {
-	if node, err = e.tool(ctx, "node", "nodejs", "npm"); err != nil {
+	if node, err = e.Tool(ctx, "node", "nodejs", "npm"); err != nil {
 		return "", "", err
 	}
 	packages := recipe("package.json")
 	dir, err = e.installed("node", packages, func(dir string) error {
-		npm, err := e.tool(ctx, "npm", "nodejs", "npm")
+		npm, err := e.Tool(ctx, "npm", "nodejs", "npm")
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (t Tools) JavaProgram(tb testing.TB, dir string) Tools {
 	e, ctx := forTest(tb)
 	compiling.Lock()
 	defer compiling.Unlock()
-	javac, err := e.tool(ctx, "javac", "openjdk-17-jdk-headless")
+	javac, err := e.Tool(ctx, "javac", "openjdk-17-jdk-headless")
 	must(tb, "javac", err)
 	sources, err := filepath.Glob(filepath.Join(dir, "*.java"))
 	if err != nil || len(sources) == 0 {

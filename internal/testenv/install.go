@@ -82,8 +82,8 @@ func (e *Env) apt(ctx context.Context, why string, packages ...string) error {
 	return nil
 }
 
-// tool finds a program, and installs the Debian packages that bring it when it is missing.
-func (e *Env) tool(ctx context.Context, name string, packages ...string) (string, error) {
+// Tool finds a program, and installs the Debian packages that bring it when it is missing.
+func (e *Env) Tool(ctx context.Context, name string, packages ...string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
@@ -97,16 +97,11 @@ func (e *Env) tool(ctx context.Context, name string, packages ...string) (string
 	return path, nil
 }
 
-// Tool is the path of a program; Debian packages bring it when it is missing.
-func (e *Env) Tool(ctx context.Context, name string, packages ...string) (string, error) {
-	return e.tool(ctx, name, packages...)
-}
-
 // mavenJars copies the jars of a recipe to .services/lib/NAME-<hash> and returns that folder.
 func (e *Env) mavenJars(ctx context.Context, name string) (string, error) {
 	pom := recipe(name + ".xml")
 	return e.installed("lib/"+name, pom, func(dir string) error {
-		mvn, err := e.tool(ctx, "mvn", "maven", "openjdk-17-jre-headless")
+		mvn, err := e.Tool(ctx, "mvn", "maven", "openjdk-17-jre-headless")
 		if err != nil {
 			return err
 		}
@@ -201,7 +196,7 @@ func findJava(lo, hi int) string {
 
 // wheel unpacks a Python wheel, which is a zip file, into dir.
 func (e *Env) wheel(ctx context.Context, dir, project, version string) error {
-	python, err := e.tool(ctx, "python3", "python3", "python3-pip")
+	python, err := e.Tool(ctx, "python3", "python3", "python3-pip")
 	if err != nil {
 		return err
 	}

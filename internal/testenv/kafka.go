@@ -287,7 +287,7 @@ func (t Tools) Run(tb testing.TB, stdin, tool string, args ...string) string {
 func Kcat(tb testing.TB) string {
 	tb.Helper()
 	e, ctx := forTest(tb)
-	path, err := e.tool(ctx, "kcat", "kcat")
+	path, err := e.Tool(ctx, "kcat", "kcat")
 	must(tb, "kcat", err)
 	return path
 }

@@ -10,7 +10,7 @@ import (
 func (e *Env) python(ctx context.Context) (string, error) {
 	req := recipe("requirements.txt")
 	dir, err := e.installed("python", req, func(dir string) error {
-		python, err := e.tool(ctx, "python3", "python3", "python3-venv", "python3-pip")
+		python, err := e.Tool(ctx, "python3", "python3", "python3-venv", "python3-pip")
 		if err != nil {
 			return err
 		}

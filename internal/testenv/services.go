@@ -74,7 +74,7 @@ func (e *Env) Up(ctx context.Context, names ...string) error {
 			_, err = e.python(ctx)
 		case "tools":
 			if _, err = e.mavenJars(ctx, "kafka-tools"); err == nil {
-				_, err = e.tool(ctx, "kcat", "kcat")
+				_, err = e.Tool(ctx, "kcat", "kcat")
 			}
 			if err == nil {
 				_, _, err = e.npm(ctx)
