@@ -37,9 +37,8 @@ func (c *Client) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }) // what Do returns tells
-	defer stop()
 	resp, err := c.do(req)
-	if err != nil && ctx.Err() != nil {
+	if !stop() { // a response that came at the same time is of no use: the next request would fail
 		return nil, ctx.Err()
 	}
 	return resp, err
