@@ -238,7 +238,7 @@ var brokerDefs = []*def{
 	{name: "transactional.id.expiration.ms", typ: integer, value: "604800000", lo: 1, hi: maxInt, doc: "How long an idle transactional id is remembered."},
 	{name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", typ: integer, value: "10000", lo: 1, hi: maxInt, doc: "How often transactions are looked at for a timeout."},
 	{name: "producer.id.expiration.ms", typ: integer, value: "86400000", lo: 1, hi: maxInt, doc: "How long an idle producer is remembered."},
-	{name: "group.initial.rebalance.delay.ms", typ: integer, value: "0", lo: 0, hi: maxInt, doc: "How long a new group waits for more members. Kafka's default is 3000."},
+	{name: "group.initial.rebalance.delay.ms", typ: integer, value: "200", lo: 0, hi: maxInt, doc: "How long a new group waits for more members. Kafka's default is 3000."},
 	{name: "group.min.session.timeout.ms", typ: integer, value: "6000", lo: 0, hi: maxInt, doc: "The shortest session timeout of a member."},
 	{name: "group.max.session.timeout.ms", typ: integer, value: "1800000", lo: 0, hi: maxInt, doc: "The longest session timeout of a member."},
 	{name: "group.max.size", typ: integer, value: "2147483647", lo: 1, hi: maxInt, doc: "The most members of a group."},
