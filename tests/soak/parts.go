@@ -121,7 +121,8 @@ func fuzzers(o options) (runs []run, err error) {
 		for _, m := range fuzzFunc.FindAllStringSubmatch(string(text), -1) {
 			runs = append(runs, run{
 				name: fmt.Sprintf("%s %s for %v", dir, m[1], o.fuzz), watches: []string{dir}, figure: fuzzed,
-				args: []string{"test", "./" + dir, "-run", "^$", "-fuzz", "^" + m[1] + "$", "-fuzztime", o.fuzz.String(), "-parallel", strconv.Itoa(o.workers)},
+				args: []string{"test", "./" + dir, "-run", "^$", "-fuzz", "^" + m[1] + "$", "-fuzztime", o.fuzz.String(), "-fuzzminimizetime", "1s", // else most of the time goes into making inputs shorter
+					"-parallel", strconv.Itoa(o.workers)},
 			})
 		}
 		return nil
