@@ -31,6 +31,7 @@ var (
 	rounds  = flag.Int("rounds", 5, "rounds; every figure is the median over them")
 	seconds = flag.Duration("d", 5*time.Second, "length of a run")
 	only    = flag.String("parts", "floor,throughput,latency,durable", "what to measure")
+	load    = flag.String("load", "", "of the part throughput only loads whose name contains this")
 	peers   = flag.String("peers", "kafka,nats,rabbitmq", "who is measured beside Forebay")
 	asJSON  = flag.Bool("json", false, "print JSON with every round's figures")
 	scratch = flag.String("dir", "", "where the data goes: the disk that is measured; empty: the system's temporary folder")
@@ -116,6 +117,9 @@ var parts = []part{
 
 func throughput(ctx context.Context, h *house, round int) error {
 	for _, s := range steps {
+		if !strings.Contains(s.name, *load) {
+			continue
+		}
 		for _, b := range h.turns(round, h.relaxed, h.kafka) {
 			topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixNano(), round)
 			p, err := produce(ctx, b, s, topic, *seconds)
