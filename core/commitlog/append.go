@@ -10,10 +10,6 @@ import (
 	"github.com/forebayhub/forebay/core/record"
 )
 
-// relaxedSync is how much a Relaxed log lets lie in the page cache before it has it synced in
-// the background: it bounds what recovery scans and how much the kernel has to write at once.
-const relaxedSync = 64 << 20
-
 // Append writes whole RecordBatches (v2), one after the other in b, and
 // patches base offset and leader epoch into b. It returns once they are in the page
 // cache; DurableOffset tells when they are safe. It does not keep b.
@@ -66,7 +62,7 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 		return a, nil
 	}
 	l.mu.RLock()
-	background := l.durable < l.leo || l.unsynced >= relaxedSync || len(l.segs) > 0 && l.synced.base < l.segs[len(l.segs)-1].base
+	background := l.syncDueLocked() || l.pointDueLocked(l.endLocked())
 	l.mu.RUnlock()
 	if background {
 		l.syncer.mark(l)
@@ -322,7 +318,6 @@ func (l *Log) publish(s *segment, b []byte, heads []record.Header, pos int64, cf
 	}
 	before := l.leo
 	l.leo = heads[len(heads)-1].LastOffset() + 1
-	l.unsynced += pos - s.size
 	s.size = pos
 	if l.o.Durability == Relaxed && l.durable == before && !l.flushDueLocked() {
 		l.durable = l.leo
@@ -333,6 +328,18 @@ func (l *Log) publish(s *segment, b []byte, heads []record.Header, pos int64, cf
 // comes is durable only with the next sync, as Kafka flushes before it answers.
 func (l *Log) flushDueLocked() bool {
 	return l.cfg.FlushMessages > 0 && l.leo-l.synced.offset >= l.cfg.FlushMessages
+}
+
+// syncDueLocked tells whether a Relaxed log has something to sync: what waits for it by flush.messages or flush.ms, or segments that have ended.
+// The active one is left to the kernel, which writes it in its own time.
+func (l *Log) syncDueLocked() bool {
+	return l.durable < l.leo || l.syncAsked || len(l.segs) > 0 && l.synced.base < l.segs[len(l.segs)-1].base
+}
+
+// endLocked is the log's end; there is a segment.
+func (l *Log) endLocked() position {
+	last := l.segs[len(l.segs)-1]
+	return position{base: last.base, pos: last.size, offset: l.leo}
 }
 
 // applyLocked takes a batch into the leader epochs, the producers and the transactions.

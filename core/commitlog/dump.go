@@ -328,7 +328,11 @@ func (d *dumper) points(b []byte) error {
 			continue
 		}
 		good++
-		fmt.Fprintf(d.w, "  slot %d: everything below offset %d was durable (segment %d, byte %d), boot %q\n", p.seq%2, p.offset, p.base, p.pos, strings.TrimRight(string(p.boot[:]), "\x00"))
+		fmt.Fprintf(d.w, "  slot %d: everything below offset %d was durable (segment %d, byte %d)", p.seq%2, p.synced.offset, p.synced.base, p.synced.pos)
+		if p.written != p.synced {
+			fmt.Fprintf(d.w, ", everything below offset %d was written (segment %d, byte %d)", p.written.offset, p.written.base, p.written.pos)
+		}
+		fmt.Fprintf(d.w, ", boot %q\n", strings.TrimRight(string(p.boot[:]), "\x00"))
 	}
 	if good == 0 {
 		return fmt.Errorf("%w: no good slot: %w", errBadState, last)

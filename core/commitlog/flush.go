@@ -8,12 +8,31 @@ import (
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
-// pointEvery is how far the durable end may be ahead of the recovery point on disk: a restart scans about as much.
+// pointEvery is how far the end, in PowerSafe the durable one, may be ahead of the recovery point on disk: a restart scans about as much.
 const pointEvery = 8 << 20
 
-// flush makes durable what is there at its call: the data of every segment since the last sync, oldest
-// first, then the names. It runs on the Syncer's goroutines and in Close; appends go on meanwhile. An error is final.
+// pointDueLocked tells whether the recovery point is to move to end.
+func (l *Log) pointDueLocked(end position) bool {
+	at := l.saved.written
+	return end.base != at.base || end.pos-at.pos >= l.pointEvery
+}
+
+// flush does what is due. In PowerSafe it makes durable what is there at its call; in Relaxed that is so if syncDueLocked,
+// and else only the recovery point moves. It runs on the Syncer's goroutines; appends go on meanwhile. An error is final.
 func (l *Log) flush() error {
+	if l.o.Durability == Relaxed {
+		l.mu.RLock()
+		sync := l.syncDueLocked()
+		l.mu.RUnlock()
+		if !sync {
+			return l.savePoint(false)
+		}
+	}
+	return l.syncAll()
+}
+
+// syncAll makes durable what is there at its call: the data of every segment since the last sync, oldest first, then the names.
+func (l *Log) syncAll() error {
 	raised, due, err := l.flushHeld()
 	if err != nil {
 		return l.fail(err)
@@ -36,7 +55,7 @@ func (l *Log) syncIn(d time.Duration) {
 	}
 	l.syncTimer = time.AfterFunc(d, func() {
 		l.mu.Lock()
-		l.syncTimer = nil
+		l.syncTimer, l.syncAsked = nil, true
 		l.mu.Unlock()
 		l.syncer.mark(l) // does nothing for a log that was closed meanwhile
 	})
@@ -51,15 +70,15 @@ func (l *Log) flushHeld() (raised, due bool, err error) {
 		l.mu.Unlock()
 		return false, false, nil
 	}
-	leo, before, bytes := l.leo, l.synced, l.unsynced
+	leo, before := l.leo, l.synced
+	l.syncAsked = false
 	var dirty []*segment
 	for i := len(l.segs) - 1; i >= 0 && l.segs[i].base >= before.base; i-- {
 		if s := l.segs[i]; s.base != before.base || s.size != before.pos {
 			dirty = append(dirty, s)
 		}
 	}
-	last := l.segs[len(l.segs)-1]
-	end := point{base: last.base, pos: last.size, offset: leo}
+	end := l.endLocked()
 	folderNew, namesNew := l.folderNew, l.namesNew
 	l.folderNew, l.namesNew = false, false
 	l.mu.Unlock()
@@ -71,15 +90,13 @@ func (l *Log) flushHeld() (raised, due bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.synced = end
-	l.unsynced -= bytes
 	if l.o.Durability == Relaxed && !l.flushDueLocked() {
 		leo = l.leo
 	}
 	if l.durable < leo {
 		l.durable, raised = leo, true
 	}
-	due = l.synced.base != l.saved.base || l.synced.pos-l.saved.pos >= pointEvery
-	return raised, due, nil
+	return raised, l.pointDueLocked(l.synced), nil
 }
 
 // syncFiles syncs segments, last one first in the list, and the folders.
@@ -114,7 +131,7 @@ func (l *Log) syncFiles(dirty []*segment, folderNew, namesNew bool) error {
 	return nil
 }
 
-// savePoint moves the recovery point to the synced end, after what recovery will not find again behind it: aborted
+// savePoint moves the recovery point to the synced end, in Relaxed also to the end, after what recovery will not find again behind it: aborted
 // transactions and leader epochs. A full disk leaves the old point, which is as good. sync makes the point itself durable.
 func (l *Log) savePoint(sync bool) error {
 	l.saving.Lock()
@@ -124,13 +141,19 @@ func (l *Log) savePoint(sync bool) error {
 
 func (l *Log) savePointHeld(sync bool) error {
 	l.mu.RLock()
-	p := l.synced
-	p.seq, p.boot = l.saved.seq+1, l.boot
+	if l.failed != nil || l.closed || len(l.segs) == 0 {
+		l.mu.RUnlock()
+		return nil
+	}
+	p := point{seq: l.saved.seq + 1, boot: l.boot, synced: l.synced, written: l.synced}
+	if l.o.Durability == Relaxed {
+		p.written = l.endLocked()
+	}
 	var epochs []byte
 	if l.epochsDirty {
 		epochs = encodeEpochs(l.epochs)
 	}
-	list, segs := l.newlyAborted(p.offset), l.segs
+	list, segs := l.newlyAborted(p.written.offset), l.segs
 	l.mu.RUnlock()
 
 	err := l.saveAborted(list, segs)
@@ -149,7 +172,7 @@ func (l *Log) savePointHeld(sync bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.saved = p
-	l.abortedDisk = max(l.abortedDisk, p.offset)
+	l.abortedDisk = max(l.abortedDisk, p.written.offset)
 	if epochs != nil && string(epochs) == string(encodeEpochs(l.epochs)) {
 		l.epochsDirty = false
 	}
@@ -201,11 +224,11 @@ func (l *Log) Close() error {
 
 // settle brings everything in order for a start without a scan.
 func (l *Log) settle() error {
-	if err := l.flush(); err != nil {
+	if err := l.syncAll(); err != nil {
 		return err
 	}
 	l.mu.RLock()
-	same := l.synced == (point{base: l.saved.base, pos: l.saved.pos, offset: l.saved.offset}) && !l.epochsDirty
+	same := l.synced == l.saved.synced && !l.epochsDirty
 	l.mu.RUnlock()
 	if same && len(l.snaps) > 0 && l.snaps[len(l.snaps)-1] == l.leo {
 		return nil // nothing has happened since it was opened

@@ -91,6 +91,8 @@ type Log struct {
 	files  *Files
 	boot   [16]byte
 
+	pointEvery int64 // the constant, smaller in tests
+
 	// w serialises those who change the log. What mu guards down to epochs is changed with both held, so
 	// holding either is enough to read it. What the Syncer changes (durable, and from epochsDirty on) needs mu, or flushing
 	// for synced and saving for saved.
@@ -114,9 +116,9 @@ type Log struct {
 	abortedDisk int64        // those with a marker below are in the .txnindex files
 	epochs      []epochEntry
 	epochsDirty bool
-	synced      point       // everything before is durable
+	synced      position    // everything before is durable
 	saved       point       // the newest recovery-point slot
-	unsynced    int64       // bytes since the last sync
+	syncAsked   bool        // a Relaxed log is to be synced for flush.ms
 	syncTimer   *time.Timer // of flush.ms; nil: none is running
 	folderNew   bool        // the folder's own entry is not synced
 	namesNew    bool        // files were made that the folder's sync does not cover

@@ -127,14 +127,19 @@ type modelRun struct {
 	epoch int32
 	ck    *clock
 	boots int
+	every int64 // bytes between recovery points
 	ops   []string
 }
 
 func (r *modelRun) open() {
 	r.boots++
+	if r.rnd.IntN(4) == 0 {
+		r.o.Durability = []Durability{PowerSafe, Relaxed}[r.rnd.IntN(2)]
+	}
 	r.o.FS = r.disk
 	r.o.Syncer = NewSyncer(2, nil)
 	r.l = mustOpen(r.t, r.o)
+	r.l.pointEvery = r.every
 }
 
 func (r *modelRun) append() {
@@ -213,9 +218,14 @@ func (r *modelRun) duplicate() {
 	}
 }
 
-// crash loses power: what is above the durable offset may go, nothing below.
+// crash loses power: what is above the durable offset may go, in Relaxed what is not synced; nothing below.
 func (r *modelRun) crash() {
 	durable := r.l.DurableOffset()
+	if r.o.Durability == Relaxed {
+		r.l.mu.RLock()
+		durable = r.l.synced.offset
+		r.l.mu.RUnlock()
+	}
 	var torn *rand.Rand
 	if r.rnd.IntN(3) > 0 {
 		torn = r.rnd
@@ -278,7 +288,7 @@ func (r *modelRun) check() {
 }
 
 func runModel(t *testing.T, seed uint64, steps int) {
-	r := &modelRun{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), disk: vfs.NewCrash(), ck: &clock{ms: 1_700_000_000_000}, epoch: 1}
+	r := &modelRun{t: t, every: 1 << 20, rnd: rand.New(rand.NewPCG(seed, 1)), disk: vfs.NewCrash(), ck: &clock{ms: 1_700_000_000_000}, epoch: 1}
 	defer func() {
 		if t.Failed() {
 			t.Logf("seed %d, operations: %s", seed, strings.Join(r.ops, " "))
@@ -290,6 +300,10 @@ func runModel(t *testing.T, seed uint64, steps int) {
 	r.o = Options{Dir: "/data/t-0", BootID: "boot-0", Now: r.ck.now, Config: Config{
 		SegmentBytes: int64(500 + r.rnd.IntN(4000)), IndexBytes: int64(1 + r.rnd.IntN(600)), RetentionAge: -1,
 	}}
+	r.o.Durability = []Durability{PowerSafe, Relaxed}[seed%2]
+	if r.rnd.IntN(3) > 0 {
+		r.every = int64(1 + r.rnd.IntN(2000))
+	}
 	r.open()
 	for range steps {
 		r.ck.tick(int64(r.rnd.IntN(100)))
@@ -356,4 +370,4 @@ func TestModel(t *testing.T) {
 }
 
 // modelSeeds is how many histories a test run tries.
-const modelSeeds uint64 = 60
+const modelSeeds uint64 = 120

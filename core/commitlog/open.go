@@ -37,7 +37,7 @@ func Open(o Options) (*Log, error) {
 	}
 	l := &Log{
 		o: o, fs: o.FS, dir: o.Dir, log: o.Logger, syncer: o.Syncer, files: o.Files,
-		cfg: o.Config.withDefaults(), table: newTable(), cleanAt: o.Now(),
+		cfg: o.Config.withDefaults(), table: newTable(), cleanAt: o.Now(), pointEvery: pointEvery,
 	}
 	if o.BootID == "" {
 		l.boot = bootID()

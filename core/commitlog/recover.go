@@ -14,7 +14,7 @@ import (
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
-// Recovery. Everything before the recovery point was synced when the point was written, so it is not read again here:
+// Recovery. Everything before the recovery point was synced when the point was written, or written since the machine was booted, so it is not read again here:
 // its CRCs are compared when it is first served. From the point on every batch is read and checked. The first that is
 // not whole ends the log, if it can be the tail that a crash has torn; if there are whole batches behind it and the tail
 // cannot be torn like that, it is damage, and the log does not open: bytes that may have been acknowledged are
@@ -24,10 +24,11 @@ import (
 type recovery struct {
 	l        *Log
 	files    *listing
-	point    point // where the check begins
-	at       int   // index of the point's segment
-	clean    bool  // its indexes are whole up to the point
-	from     int64 // offset from which producers are replayed
+	point    position // where the check begins
+	killed   bool     // the page cache is what the process before has left
+	at       int      // index of the point's segment
+	clean    bool     // its indexes are whole up to the point
+	from     int64    // offset from which producers are replayed
 	saved    []epochEntry
 	all      bool  // epochs and aborted transactions are replayed from the start as well
 	next     int64 // offset that the next batch has at least
@@ -125,27 +126,36 @@ func (r *recovery) findPoint() error {
 			return err
 		}
 	}
-	l.saved = p
-	r.point = p
+	l.saved, l.synced = p, p.synced
+	r.killed = sameBoot(p.boot, l.boot)
+	had := "written since the machine was booted"
+	if !r.killed {
+		l.saved.written, had = p.synced, "synced"
+	}
+	r.point = l.saved.written
 	if len(l.segs) == 0 {
-		if ok && p.pos > 0 && p.offset > l.start {
-			return &CorruptError{File: segmentName(l.dir, p.base, logSuffix), Err: fmt.Errorf("%w: the file is missing, it had %d bytes", ErrCorrupt, p.pos)}
+		if ok && r.point.pos > 0 && r.point.offset > l.start {
+			return &CorruptError{File: segmentName(l.dir, r.point.base, logSuffix), Err: fmt.Errorf("%w: the file is missing, it had %d bytes", ErrCorrupt, r.point.pos)}
 		}
-		r.next = max(l.start, p.offset)
+		r.next = max(l.start, r.point.offset)
 		return nil
 	}
 	first, last := l.segs[0], l.segs[len(l.segs)-1]
-	if !ok || p.base < first.base { // never written, or retention has passed it
-		r.point.base, r.point.pos, r.point.offset = first.base, 0, first.base
+	begin := position{base: first.base, offset: first.base}
+	if !ok || r.point.base < first.base { // never written, or retention has passed it
+		r.point = begin
+	}
+	if !ok || l.synced.base < first.base {
+		l.synced = begin
 	}
 	r.at = sort.Search(len(l.segs), func(i int) bool { return l.segs[i].base >= r.point.base })
 	if r.at == len(l.segs) || l.segs[r.at].base != r.point.base {
-		return &CorruptError{File: segmentName(l.dir, p.base, logSuffix), Err: fmt.Errorf("%w: the file is missing, it had %d bytes; the last segment is %s", ErrCorrupt, p.pos, last.path())}
+		return &CorruptError{File: segmentName(l.dir, r.point.base, logSuffix), Err: fmt.Errorf("%w: the file is missing, it had %d bytes; the last segment is %s", ErrCorrupt, r.point.pos, last.path())}
 	}
 	if s := l.segs[r.at]; s.size < r.point.pos {
-		return &CorruptError{File: s.path(), Pos: s.size, Err: fmt.Errorf("%w: the file ends here, %d bytes were synced", ErrCorrupt, r.point.pos)}
+		return &CorruptError{File: s.path(), Pos: s.size, Err: fmt.Errorf("%w: the file ends here, %d bytes were %s", ErrCorrupt, r.point.pos, had)}
 	}
-	r.next = l.segs[0].base
+	r.next = first.base
 	return nil
 }
 
@@ -357,7 +367,7 @@ func (r *recovery) tail(i int, h *handle, pos int64, cause error) error {
 	}
 	if behind {
 		// A process that was killed leaves the page cache: of what it wrote only the last write can be torn.
-		if sameBoot(r.point.boot, l.boot) {
+		if r.killed {
 			return cause
 		}
 		// A power cut can lose any sectors of what was not synced. They read as zeros; damaged bytes do not.
@@ -376,7 +386,7 @@ func (r *recovery) tail(i int, h *handle, pos int64, cause error) error {
 func (r *recovery) hole(i int) error {
 	l := r.l
 	cause := &CorruptError{File: l.segs[i].path(), Err: fmt.Errorf("%w: the segment before ends at offset %d", ErrCorrupt, r.next)}
-	if sameBoot(r.point.boot, l.boot) {
+	if r.killed {
 		return cause
 	}
 	return r.cut(i-1, l.segs[i-1].size, cause)
@@ -461,31 +471,27 @@ func (r *recovery) finish() error {
 	return r.settle()
 }
 
-// settle makes the tail behind the recovery point durable before anyone is told that it is.
+// settle makes the tail behind what was synced durable before anyone is told that it is.
 func (r *recovery) settle() error {
 	l := r.l
-	l.synced, l.durable = point{base: r.point.base, pos: r.point.pos, offset: r.point.offset}, l.leo
+	l.durable = l.leo
 	if len(l.segs) == 0 {
-		l.synced = point{base: l.leo, offset: l.leo}
+		l.synced = position{base: l.leo, offset: l.leo}
 		l.folderNew = true // whoever made the folder may not have come to sync it
 		return nil
 	}
 	last := l.segs[len(l.segs)-1]
 	last.created = r.firstTime(last)
-	end := point{base: last.base, pos: last.size, offset: l.leo}
+	end := l.endLocked()
 	if l.synced == end {
 		return nil
 	}
 	if l.o.Durability == Relaxed {
-		for _, s := range l.segs[r.at:] {
-			l.unsynced += s.size
-		}
-		l.unsynced -= r.point.pos
 		l.folderNew, l.namesNew = true, true
 		return nil
 	}
 	var dirty []*segment
-	for i := len(l.segs) - 1; i >= r.at; i-- {
+	for i := len(l.segs) - 1; i >= 0 && l.segs[i].base >= l.synced.base; i-- {
 		dirty = append(dirty, l.segs[i])
 	}
 	if err := l.syncFiles(dirty, true, true); err != nil {

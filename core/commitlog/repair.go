@@ -114,7 +114,11 @@ func (r Repair) Run(dry bool) ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	segs, end, err := r.read(files.segs, b.cleaned, point.offset)
+	had := point.synced.offset
+	if sameBoot(point.boot, bootID()) {
+		had = point.written.offset
+	}
+	segs, end, err := r.read(files.segs, b.cleaned, had)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,8 @@ func (l *Log) Maintain(hw int64) error {
 	l.mu.Lock()
 	l.sawLocked(hw)
 	cfg, segs := l.cfg, l.segs
-	behind := l.failed == nil && !l.closed && l.synced.offset > l.saved.offset && len(l.segs) > 0
+	behind := l.failed == nil && !l.closed && len(l.segs) > 0 &&
+		(l.synced.offset > l.saved.synced.offset || l.o.Durability == Relaxed && l.leo > l.saved.written.offset)
 	l.mu.Unlock()
 	for _, s := range segs {
 		s.idle(now.Add(-idleFiles))

@@ -120,42 +120,71 @@ func decodeBounds(b []byte) (v bounds, err error) {
 	return v, nil
 }
 
-// point is a place that everything before was durable at: recovery scans from there.
-type point struct {
-	seq    uint64 // of the slot
-	boot   [16]byte
+// position is a place between two batches.
+type position struct {
 	base   int64 // of the segment
 	pos    int64 // in its file
 	offset int64 // that the batch at pos has, or will have
 }
 
+// point is where recovery begins to check: at written while the machine has not been booted since, else at synced.
+type point struct {
+	seq     uint64 // of the slot
+	boot    [16]byte
+	synced  position // everything before was durable
+	written position // everything before was in the page cache; not before synced
+}
+
 func encodePoint(p point) []byte {
-	var b []byte
+	b := make([]byte, 0, pointSize)
 	b = binary.BigEndian.AppendUint64(b, p.seq)
 	b = append(b, p.boot[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(p.base))
-	b = binary.BigEndian.AppendUint64(b, uint64(p.pos))
-	b = binary.BigEndian.AppendUint64(b, uint64(p.offset))
+	for _, at := range []position{p.synced, p.written} {
+		b = binary.BigEndian.AppendUint64(b, uint64(at.base))
+		b = binary.BigEndian.AppendUint64(b, uint64(at.pos))
+		b = binary.BigEndian.AppendUint64(b, uint64(at.offset))
+	}
 	return sealState(recoveryMagic, b)
 }
 
-const pointSize = 8 + 48 + 4
+const (
+	pointSize  = 8 + 24 + 2*positionSize + 4
+	pointSize1 = pointSize - positionSize // of before there was written
+)
+
+const positionSize = 24
 
 func decodePoint(b []byte) (p point, err error) {
-	if len(b) > pointSize {
-		b = b[:pointSize]
-	}
-	b, err = openState(recoveryMagic, b)
+	body, err := openState(recoveryMagic, b[:min(len(b), pointSize)])
 	if err != nil {
-		return p, err
+		if body, err = openState(recoveryMagic, b[:min(len(b), pointSize1)]); err != nil {
+			return p, err
+		}
 	}
-	be := binary.BigEndian
-	p = point{seq: be.Uint64(b), base: int64(be.Uint64(b[24:])), pos: int64(be.Uint64(b[32:])), offset: int64(be.Uint64(b[40:]))}
-	copy(p.boot[:], b[8:])
-	if p.base < 0 || p.pos < 0 || p.offset < p.base {
-		return p, fmt.Errorf("%w: recovery point %d+%d at %d", errBadState, p.base, p.pos, p.offset)
+	if len(body) < 24+positionSize {
+		return p, fmt.Errorf("%w: recovery point of %d bytes", errBadState, len(body))
+	}
+	p.seq = binary.BigEndian.Uint64(body)
+	copy(p.boot[:], body[8:])
+	p.synced = decodePosition(body[24:])
+	p.written = p.synced
+	if len(body) == 24+2*positionSize {
+		p.written = decodePosition(body[24+positionSize:])
+	}
+	if s, w := p.synced, p.written; s.base < 0 || s.pos < 0 || s.offset < s.base || w.pos < 0 || w.before(s) {
+		return p, fmt.Errorf("%w: recovery point %d+%d at %d, written %d+%d at %d", errBadState, s.base, s.pos, s.offset, w.base, w.pos, w.offset)
 	}
 	return p, nil
+}
+
+// before tells whether p is before q in any way.
+func (p position) before(q position) bool {
+	return p.base < q.base || p.offset < max(p.base, q.offset) || p.base == q.base && p.pos < q.pos
+}
+
+func decodePosition(b []byte) position {
+	be := binary.BigEndian
+	return position{base: int64(be.Uint64(b)), pos: int64(be.Uint64(b[8:])), offset: int64(be.Uint64(b[16:]))}
 }
 
 // readPoint reads the newer good slot of the recovery-point file.

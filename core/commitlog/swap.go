@@ -131,7 +131,7 @@ func (l *Log) swap(group []*segment, w *rewrite, clean int64) error {
 	if err := l.savePointHeld(true); err != nil {
 		return err
 	}
-	if l.saved.base < synced {
+	if l.saved.synced.base < synced {
 		return fmt.Errorf("%w: recovery point cannot be written", errGone)
 	}
 	var m manifest

@@ -59,7 +59,7 @@ func (l *Log) TruncateTo(offset int64) error {
 func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	s := l.segs[i]
 	epochs := cutEpochs(l.epochs, end)
-	if err := l.lower(point{base: s.base, pos: pos, offset: end}, epochs, end); err != nil {
+	if err := l.lower(position{base: s.base, pos: pos, offset: end}, epochs, end); err != nil {
 		return err
 	}
 	later := l.segs[i+1:]
@@ -93,15 +93,14 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	l.epochs, l.table = epochs, table
 	l.leo, l.durable = end, min(max(l.durable, end), end)
 	l.cleaned = min(l.cleaned, end)
-	l.synced, l.unsynced = point{base: s.base, pos: pos, offset: end}, 0
+	l.synced = position{base: s.base, pos: pos, offset: end}
 	l.folderNew, l.namesNew = false, false
 	return nil
 }
 
-// lower brings the recovery point down to p, durably, and drops what tells of offsets from end on.
-func (l *Log) lower(p point, epochs []epochEntry, end int64) error {
-	p.seq, p.boot = l.saved.seq+1, l.boot
-	if l.saved.seq > 0 && l.saved.offset > p.offset {
+// lower brings the recovery point down, durably, and drops what tells of offsets from end on.
+func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
+	if p := (point{seq: l.saved.seq + 1, boot: l.boot, synced: to, written: to}); l.saved.seq > 0 && l.saved.written.offset > to.offset {
 		// Both slots: else a torn write of the next would leave the high one.
 		for range 2 {
 			if err := writePoint(l.fs, l.dir, p, true); err != nil {
@@ -246,12 +245,13 @@ func (l *Log) restart(offset int64) error {
 	defer l.mu.Unlock()
 	l.segs, l.aborted, l.epochs, l.table = nil, nil, nil, newTable()
 	l.start, l.leo, l.durable, l.cleaned, l.abortedDisk = offset, offset, offset, offset, offset
-	l.synced, l.unsynced, l.epochsDirty = point{base: offset, offset: offset}, 0, false
+	l.synced, l.epochsDirty = position{base: offset, offset: offset}, false
+	l.folderNew, l.namesNew = l.folderNew && !l.made, false
 	return nil
 }
 
 func (l *Log) wipe(offset int64) error {
-	if err := l.lower(point{base: offset, offset: offset}, nil, -1); err != nil {
+	if err := l.lower(position{base: offset, offset: offset}, nil, -1); err != nil {
 		return err
 	}
 	// From here on a start finds nothing but what lies below the start offset, and sweeps it.
@@ -263,7 +263,7 @@ func (l *Log) wipe(offset int64) error {
 			return err
 		}
 	}
-	return l.fs.SyncDir(l.dir)
+	return l.syncFiles(nil, l.folderNew, true)
 }
 
 func (l *Log) writeBounds(b bounds) error {
