@@ -60,7 +60,8 @@ func (m *machine) start() {
 	m.life++
 	b, err := broker.Open(context.Background(), broker.Options{
 		DataDir: "/data", FS: m.disk, KafkaAddr: "127.0.0.1:0", Durability: m.durability, BootID: fmt.Sprintf("boot %d", m.life),
-		Set: map[string]string{"log.retention.check.interval.ms": "50", "log.cleaner.backoff.ms": "50", "log.segment.delete.delay.ms": "50", "offsets.topic.num.partitions": "3", "transaction.state.log.num.partitions": "3"},
+		// A group must come together in a life of a few hundred milliseconds.
+		Set: map[string]string{"log.retention.check.interval.ms": "50", "log.cleaner.backoff.ms": "50", "log.segment.delete.delay.ms": "50", "group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "3", "transaction.state.log.num.partitions": "3"},
 	})
 	if err != nil {
 		m.t.Fatalf("life %d does not start: %v", m.life, err)
