@@ -318,6 +318,8 @@ func (l *Log) publish(s *segment, b []byte, heads []record.Header, pos int64, cf
 	}
 	before := l.leo
 	l.leo = heads[len(heads)-1].LastOffset() + 1
+	l.unsynced += pos - s.size
+	l.syncer.unsynced.Add(pos - s.size)
 	s.size = pos
 	if l.o.Durability == Relaxed && l.durable == before && !l.flushDueLocked() {
 		l.durable = l.leo
@@ -331,9 +333,9 @@ func (l *Log) flushDueLocked() bool {
 }
 
 // syncDueLocked tells whether a Relaxed log has something to sync: what waits for it by flush.messages or flush.ms, or segments that have ended.
-// The active one is left to the kernel, which writes it in its own time.
+// The active one is left to the kernel, which writes it in its own time, until there is so much of all logs that it would slow them down.
 func (l *Log) syncDueLocked() bool {
-	return l.durable < l.leo || l.syncAsked || len(l.segs) > 0 && l.synced.base < l.segs[len(l.segs)-1].base
+	return l.durable < l.leo || l.syncAsked || l.unsynced >= 8*l.pointEvery && l.syncer.unsynced.Load() >= l.syncer.most || len(l.segs) > 0 && l.synced.base < l.segs[len(l.segs)-1].base
 }
 
 // endLocked is the log's end; there is a segment.

@@ -70,7 +70,7 @@ func (l *Log) flushHeld() (raised, due bool, err error) {
 		l.mu.Unlock()
 		return false, false, nil
 	}
-	leo, before := l.leo, l.synced
+	leo, before, bytes := l.leo, l.synced, l.unsynced
 	l.syncAsked = false
 	var dirty []*segment
 	for i := len(l.segs) - 1; i >= 0 && l.segs[i].base >= before.base; i-- {
@@ -90,6 +90,8 @@ func (l *Log) flushHeld() (raised, due bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.synced = end
+	l.unsynced -= bytes
+	l.syncer.unsynced.Add(-bytes)
 	if l.o.Durability == Relaxed && !l.flushDueLocked() {
 		leo = l.leo
 	}
@@ -255,6 +257,7 @@ func (l *Log) shut() {
 	}
 	l.mu.Unlock()
 	l.syncer.forget(l)
+	l.syncer.unsynced.Add(-l.unsynced)
 	for _, s := range l.segs {
 		s.drop()
 	}

@@ -118,6 +118,7 @@ type Log struct {
 	epochsDirty bool
 	synced      position    // everything before is durable
 	saved       point       // the newest recovery-point slot
+	unsynced    int64       // bytes written since the last sync
 	syncAsked   bool        // a Relaxed log is to be synced for flush.ms
 	syncTimer   *time.Timer // of flush.ms; nil: none is running
 	folderNew   bool        // the folder's own entry is not synced

@@ -487,6 +487,11 @@ func (r *recovery) settle() error {
 		return nil
 	}
 	if l.o.Durability == Relaxed {
+		for i := len(l.segs) - 1; i >= 0 && l.segs[i].base >= l.synced.base; i-- {
+			l.unsynced += l.segs[i].size
+		}
+		l.unsynced -= l.synced.pos
+		l.syncer.unsynced.Add(l.unsynced)
 		l.folderNew, l.namesNew = true, true
 		return nil
 	}

@@ -1,7 +1,11 @@
 package commitlog
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/forebayhub/forebay/internal/vfs"
@@ -25,8 +29,21 @@ type Syncer struct {
 	idle    *sync.Cond // signalled when a sync or a worker ends
 	err     error      // the first failed sync: final
 
+	most     int64        // mostUnsynced, less in tests
+	unsynced atomic.Int64 // bytes that its logs have written since their last syncs
+
 	space space
 }
+
+// mostUnsynced is how much the logs of a directory in Relaxed leave to the kernel: a twentieth of the memory. From a tenth on, by its defaults,
+// the kernel writes all the time, and soon it makes writers wait.
+var mostUnsynced = sync.OnceValue(func() int64 {
+	text, _ := os.ReadFile("/proc/meminfo") // elsewhere than on Linux: 16 GiB
+	_, rest, _ := strings.Cut(string(text), "MemTotal:")
+	kib := int64(16 << 20)
+	_, _ = fmt.Sscan(rest, &kib)
+	return kib << 10 / 20
+})
 
 // syncable is what the Syncer syncs: a Log.
 type syncable interface {
@@ -49,7 +66,7 @@ func NewSyncer(parallel int, failed func(error)) *Syncer {
 	if parallel <= 0 {
 		parallel = defaultParallel
 	}
-	s := &Syncer{parallel: parallel, failed: failed, states: map[syncable]syncState{}}
+	s := &Syncer{parallel: parallel, failed: failed, most: mostUnsynced(), states: map[syncable]syncState{}}
 	s.idle = sync.NewCond(&s.mu)
 	return s
 }

@@ -94,6 +94,7 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	l.leo, l.durable = end, min(max(l.durable, end), end)
 	l.cleaned = min(l.cleaned, end)
 	l.synced = position{base: s.base, pos: pos, offset: end}
+	l.forgetUnsynced()
 	l.folderNew, l.namesNew = false, false
 	return nil
 }
@@ -246,8 +247,15 @@ func (l *Log) restart(offset int64) error {
 	l.segs, l.aborted, l.epochs, l.table = nil, nil, nil, newTable()
 	l.start, l.leo, l.durable, l.cleaned, l.abortedDisk = offset, offset, offset, offset, offset
 	l.synced, l.epochsDirty = position{base: offset, offset: offset}, false
+	l.forgetUnsynced()
 	l.folderNew, l.namesNew = l.folderNew && !l.made, false
 	return nil
+}
+
+// forgetUnsynced is for what is synced otherwise, or gone; mu is held.
+func (l *Log) forgetUnsynced() {
+	l.syncer.unsynced.Add(-l.unsynced)
+	l.unsynced = 0
 }
 
 func (l *Log) wipe(offset int64) error {

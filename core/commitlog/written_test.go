@@ -68,6 +68,32 @@ func TestActiveSegmentIsTheKernels(t *testing.T) {
 	}
 }
 
+// TestMuchUnsynced: when the logs of a directory have much that is not synced, those that have some of it are.
+func TestMuchUnsynced(t *testing.T) {
+	l, told := relaxedPast(t)
+	if n := l.syncer.unsynced.Load(); n <= 8 {
+		t.Fatalf("%d bytes unsynced", n)
+	}
+	l.syncer.most = 1
+	mustAppend(t, l, keyed(t, 1000, "k", "v"))
+	l.syncer.forget(l)
+	if n := l.syncer.unsynced.Load(); len(told) != 1 || n != 0 || l.synced.offset != 4 {
+		t.Fatalf("%d syncs, %d bytes unsynced, synced to %+v", len(told), n, l.synced)
+	}
+	l.syncer.most = 1 << 40
+	mustAppend(t, l, keyed(t, 1000, "k", "v"))
+	l.syncer.forget(l)
+	if n := l.syncer.unsynced.Load(); n <= 0 || n != l.unsynced {
+		t.Fatalf("%d bytes unsynced, %d of the log", n, l.unsynced)
+	}
+	if err := l.TruncateTo(4); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.syncer.unsynced.Load(); n != 0 || l.unsynced != 0 {
+		t.Fatalf("%d bytes unsynced after a truncation", n)
+	}
+}
+
 // TestWrittenBytesAreMissed: what this boot has written and is not there is damage.
 func TestWrittenBytesAreMissed(t *testing.T) {
 	for _, boot := range []string{"", "another boot"} {
