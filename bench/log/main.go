@@ -22,6 +22,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sys/unix"
 
 	"github.com/forebayhub/forebay/internal/figures"
 )
@@ -122,10 +123,12 @@ func throughput(ctx context.Context, h *house, round int) error {
 		}
 		for _, b := range h.turns(round, h.relaxed, h.kafka) {
 			topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixNano(), round)
+			unix.Sync() // what the run before has left to the page cache is not this one's
 			p, err := produce(ctx, b, s, topic, *seconds)
 			if err != nil {
 				return fmt.Errorf("%s, produce %s: %w", b.name, s.name, err)
 			}
+			unix.Sync()
 			c, err := consume(ctx, b, s, topic)
 			if err != nil {
 				return fmt.Errorf("%s, consume %s: %w", b.name, s.name, err)
