@@ -257,7 +257,9 @@ func (l *Log) shut() {
 	}
 	l.mu.Unlock()
 	l.syncer.forget(l)
-	l.syncer.unsynced.Add(-l.unsynced)
+	l.mu.Lock()
+	l.forgetUnsynced() // once: Destroy may follow Close
+	l.mu.Unlock()
 	for _, s := range l.segs {
 		s.drop()
 	}
