@@ -185,7 +185,7 @@ var differences = []known{
 		api: "WriteTxnMarkers", what: "an old epoch is INVALID_PRODUCER_EPOCH",
 		why: "Kafka's unknown error says less"},
 	{scenario: "markers", step: "*after the end", shape: "ListOffsets*Offset", kafka: "3", forebay: "2",
-		api: "EndTxn", what: "a partition that an operator has aborted by hand gets no second marker",
+		api: "EndTxn", what: "a partition where the producer has nothing open since its last marker (aborted by hand, or added and never written to) gets no second marker",
 		why: "there is nothing left to end in it"},
 	{scenario: "transactions 2", step: "*commit of nothing after it", shape: "EndTxn.ErrorCode", kafka: "48", forebay: "51",
 		api: "EndTxn", what: "a commit of nothing, less than a second after another, is CONCURRENT_TRANSACTIONS",

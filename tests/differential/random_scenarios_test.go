@@ -84,7 +84,7 @@ func sequence(seed uint64) func(*side) {
 			case 10:
 				p := producers[r.IntN(2)]
 				p.add(label, int16(r.IntN(4)), t, part)
-				p.send(label+", sent", int16(9+r.IntN(3)), t, part, 1+r.IntN(2)) // a partition without records gets one marker less here
+				p.send(label+", sent", int16(9+r.IntN(3)), t, part, 1+r.IntN(2)) // keyed, or a compacted topic would refuse it: a partition without records gets one marker less here
 			case 11:
 				p := producers[r.IntN(2)]
 				p.send(label, int16(9+r.IntN(3)), t, part, 1+r.IntN(2))

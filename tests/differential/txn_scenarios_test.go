@@ -39,7 +39,7 @@ func (p *producer) add(label string, v int16, topic string, partitions ...int32)
 
 func (p *producer) send(label string, v int16, topic string, partition int32, n int) {
 	key := fmt.Sprint(topic, partition)
-	b := batch{n: n, pid: p.pid, epoch: p.epoch, seq: p.seq[key], attrs: 0x10}
+	b := batch{n: n, pid: p.pid, epoch: p.epoch, seq: p.seq[key], attrs: 0x10, key: true}
 	r, ok := p.s.do(label, kmsg.Produce, v, p.s.put(topic, partition, -1, p.tid, b.bytes())).(*kmsg.ProduceResponse)
 	if ok && r.Topics[0].Partitions[0].ErrorCode == 0 {
 		p.seq[key] += int32(n)
