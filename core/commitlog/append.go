@@ -62,7 +62,7 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 		return a, nil
 	}
 	l.mu.RLock()
-	background := l.syncDueLocked() || l.pointDueLocked(l.endLocked())
+	background := l.syncDueLocked() || len(l.segs) > 0 && l.pointDueLocked(l.endLocked()) // StartAt may have been here meanwhile
 	l.mu.RUnlock()
 	if background {
 		l.syncer.mark(l)

@@ -1,9 +1,11 @@
 package commitlog
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path"
+	"sync"
 	"testing"
 
 	"github.com/forebayhub/forebay/internal/vfs"
@@ -162,4 +164,29 @@ func TestOldRecoveryPoint(t *testing.T) {
 	if _, err := decodePoint(sealState(recoveryMagic, []byte("short"))); !errors.Is(err, errBadState) {
 		t.Errorf("a short one: %v", err)
 	}
+}
+
+// TestStartAtDuringAppends: a log that is started anew right after an append, before that has looked whether anything is due.
+func TestStartAtDuringAppends(t *testing.T) {
+	o, _ := memoryLog(t, Config{})
+	o.Durability = Relaxed
+	l := mustOpen(t, o)
+	b := keyed(t, 1000, "k", "v")
+	var appends sync.WaitGroup
+	for range 4 {
+		appends.Go(func() {
+			for range 5000 {
+				if _, err := l.Append(bytes.Clone(b), 1, FromClient); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range int64(5000) {
+		if err := l.StartAt(i); err != nil {
+			t.Error(err)
+		}
+	}
+	appends.Wait()
 }
