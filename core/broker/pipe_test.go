@@ -63,11 +63,10 @@ func TestPipeDeadlines(t *testing.T) {
 			t.Errorf("write: %d, %v", n, err)
 		}
 		_ = a.SetDeadline(time.Time{})
-		go func() {
-			time.Sleep(time.Minute) // of the bubble
+		time.AfterFunc(time.Minute, func() {
 			_, _ = io.CopyN(io.Discard, b, pipeBytes)
 			_, _ = b.Write([]byte("x"))
-		}()
+		})
 		if n, err := a.Write([]byte("more")); n != 4 || err != nil {
 			t.Errorf("write: %d, %v", n, err)
 		}
