@@ -62,11 +62,13 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 		return a, nil
 	}
 	l.mu.RLock()
-	background := l.syncDueLocked() || len(l.segs) > 0 && l.pointDueLocked(l.endLocked()) // StartAt may have been here meanwhile
+	syncDue := l.syncDueLocked()
+	pointDue := len(l.segs) > 0 && l.pointDueLocked(l.endLocked()) // StartAt may have been here meanwhile
 	l.mu.RUnlock()
-	if background {
+	if syncDue || pointDue {
 		l.syncer.mark(l)
-	} else if cfg.FlushAge > 0 {
+	}
+	if !syncDue && cfg.FlushAge > 0 {
 		l.syncIn(cfg.FlushAge)
 	}
 	if l.o.Advanced != nil {

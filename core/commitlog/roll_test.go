@@ -133,7 +133,14 @@ func mustHold(t *testing.T, l *Log, put func(), want int64) {
 
 // TestFlushAge: what lies in the page cache is synced after flush.ms, without another append.
 func TestFlushAge(t *testing.T) {
+	for _, every := range []int64{pointEvery, 1} { // with each append the recovery point moves, too
+		t.Run(fmt.Sprint(every), func(t *testing.T) { testFlushAge(t, every) })
+	}
+}
+
+func testFlushAge(t *testing.T, every int64) {
 	l, told := syncs(t, Config{FlushAge: time.Millisecond})
+	l.pointEvery = every
 	for range 2 {
 		a := mustAppend(t, l, keyed(t, 1000, "k", "v"))
 		if l.DurableOffset() != a.Last+1 {
