@@ -20,6 +20,7 @@ const defaultParallel = 16
 // while there is something to sync.
 type Syncer struct {
 	parallel int
+	stepped  bool // Step works, and no goroutine
 	failed   func(error)
 
 	mu      sync.Mutex
@@ -71,6 +72,23 @@ func NewSyncer(parallel int, failed func(error)) *Syncer {
 	return s
 }
 
+// NewSteppedSyncer makes a Syncer without goroutines: what is queued waits for Step (tests/sim).
+func NewSteppedSyncer(failed func(error)) *Syncer {
+	s := NewSyncer(1, failed)
+	s.stepped = true
+	return s
+}
+
+// Step syncs what is queued, in a Syncer that is stepped.
+func (s *Syncer) Step() { s.work() }
+
+// Queued says whether a log waits for its sync.
+func (s *Syncer) Queued() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) > 0
+}
+
 // mark queues a dirty log. It never blocks for long.
 func (s *Syncer) mark(l syncable) {
 	s.mu.Lock()
@@ -89,7 +107,7 @@ func (s *Syncer) mark(l syncable) {
 	case running:
 		s.states[l] = runningDirty
 	}
-	if s.workers < s.parallel && len(s.queue) > 0 {
+	if s.workers < s.parallel && len(s.queue) > 0 && !s.stepped {
 		s.workers++
 		go s.work()
 	}
@@ -133,12 +151,17 @@ func (s *Syncer) work() {
 		s.idle.Broadcast()
 	}
 	s.queue = nil // let go of what it has grown to
-	s.workers--
+	if !s.stepped {
+		s.workers--
+	}
 	s.idle.Broadcast()
 }
 
 // forget waits until no sync of l is queued or running.
 func (s *Syncer) forget(l syncable) {
+	if s.stepped {
+		s.work()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.states[l] != 0 {

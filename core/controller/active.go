@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ import (
 const (
 	SessionTimeout = time.Second
 	HeartbeatEvery = 200 * time.Millisecond
-	activeTick     = 50 * time.Millisecond
+	StepEvery      = 50 * time.Millisecond // of the active controller
 	callHeartbeat  = "heartbeat"
 )
 
@@ -36,10 +37,14 @@ type Active struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex
-	term   uint64                     // that it leads in; 0: it does not
-	leases map[metadata.NodeID]lease  // of this term
-	now    func() time.Time           // the tests' clock
+	term   uint64                    // that it leads in; 0: it does not
+	leases map[metadata.NodeID]lease // of this term
+	now    func() time.Time
 	refuse map[metadata.NodeID]string // nodes that cannot be admitted, and why: said once
+
+	// Of Step alone.
+	last, admitted, balanced time.Time
+	look                     bool // the nodes are to be looked at
 }
 
 type lease struct {
@@ -69,7 +74,8 @@ type ActiveOptions struct {
 	// NewClusterID names a cluster that has no name yet.
 	NewClusterID func() string
 	Rebalance    Rebalance
-	Logger       *slog.Logger // nil: silent
+	Now          func() time.Time // nil: time.Now
+	Logger       *slog.Logger     // nil: silent
 }
 
 // NewActive makes an Active.
@@ -80,49 +86,56 @@ func NewActive(o ActiveOptions) *Active {
 	if o.Rebalance.Every == 0 {
 		o.Rebalance.Every = 10 * time.Second
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Active{
-		o: o, logger: o.Logger, now: time.Now,
+		o: o, logger: o.Logger, now: o.Now, look: true,
 		leases: map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{},
 	}
 }
 
 // Run works until ctx ends.
 func (a *Active) Run(ctx context.Context) error {
-	tick := time.NewTicker(activeTick)
+	tick := time.NewTicker(StepEvery)
 	defer tick.Stop()
-	last := a.now()
-	admit := true // the nodes are looked at
-	var admitted time.Time
-	balance := last.Add(a.o.Rebalance.Every)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.o.Changed:
-			admit = true
+			a.look = true
 		case <-tick.C:
 		}
-		now := a.now()
-		late := now.Sub(last) - activeTick
-		last = now
-		if !a.lead(ctx) {
-			continue
-		}
-		if late > SessionTimeout/4 {
-			a.extend(late) // this process was held up: who is silent is not known
-		}
-		if admit || now.Sub(admitted) > time.Second {
-			a.admit(ctx)
-			admit, admitted = false, now
-			last = a.now() // a slow admission is no hold-up of others
-			a.extend(last.Sub(now))
-		}
-		a.fence(ctx)
-		if !a.o.Rebalance.Off && !now.Before(balance) {
-			balance = now.Add(a.o.Rebalance.Every)
-			if a.o.Rebalance.balance(ctx, a.o.Group) {
-				balance = now.Add(min(time.Second, a.o.Rebalance.Every))
-			}
+		a.Step(ctx)
+	}
+}
+
+// Step does what is due; Run calls it every StepEvery. It is for one goroutine.
+func (a *Active) Step(ctx context.Context) {
+	now := a.now()
+	if a.last.IsZero() {
+		a.last, a.balanced = now, now.Add(a.o.Rebalance.Every)
+	}
+	late := now.Sub(a.last) - StepEvery
+	a.last = now
+	if !a.lead(ctx) {
+		return
+	}
+	if late > SessionTimeout/4 {
+		a.extend(late) // this process was held up: who is silent is not known
+	}
+	if a.look || now.Sub(a.admitted) > time.Second {
+		a.admit(ctx)
+		a.look, a.admitted = false, now
+		a.last = a.now() // a slow admission is no hold-up of others
+		a.extend(a.last.Sub(now))
+	}
+	a.fence(ctx)
+	if !a.o.Rebalance.Off && !now.Before(a.balanced) {
+		a.balanced = now.Add(a.o.Rebalance.Every)
+		if a.o.Rebalance.balance(ctx, a.o.Group) {
+			a.balanced = now.Add(min(time.Second, a.o.Rebalance.Every))
 		}
 	}
 }
@@ -180,7 +193,9 @@ func (a *Active) extend(by time.Duration) {
 // its partitions to nodes whose leases hold.
 func (a *Active) fence(ctx context.Context) {
 	now := a.now()
-	for id, n := range a.o.Group.Image().Nodes {
+	nodes := a.o.Group.Image().Nodes
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		n := nodes[id]
 		if n.Fenced {
 			continue
 		}

@@ -109,7 +109,7 @@ func TestLeases(t *testing.T) {
 			t.Error("a node that does not lead the quorum has renewed a lease")
 		}
 		g.lead(7)
-		<-time.After(2 * activeTick)
+		<-time.After(2 * StepEvery)
 		if g.Image().ClusterID != "named" {
 			t.Error("the first leader has not named the cluster")
 		}
@@ -142,7 +142,7 @@ func TestLeases(t *testing.T) {
 		g.lead(0)
 		<-time.After(5 * SessionTimeout)
 		g.lead(9)
-		<-time.After(SessionTimeout - activeTick)
+		<-time.After(SessionTimeout - StepEvery)
 		if g.fenced(1) || g.fenced(2) || g.fenced(3) {
 			t.Error("fenced within the first lease of a new term")
 		}
@@ -159,7 +159,7 @@ func TestPreferredLeaderComesBack(t *testing.T) {
 		p := func() *metadata.Partition { return g.Image().Partition("t", 0) }
 		g.lead(1)
 		a := runActive(t, g, Rebalance{})
-		<-time.After(2 * activeTick)
+		<-time.After(2 * StepEvery)
 		beat(t, a, 20*time.Second, 1, 2)
 		if p().Leader != 1 {
 			t.Fatalf("%d leads, out of sync", p().Leader)
@@ -190,7 +190,7 @@ func TestOnlyOurNodesAreAdmitted(t *testing.T) {
 		}
 		a := runActive(t, g, Rebalance{}, node(1, "a1", "named"), node(2, "a2", ""), node(3, "a3", "other"), node(4, "a4", ""), node(5, "a5", ""))
 		g.lead(1)
-		<-time.After(4 * activeTick)
+		<-time.After(4 * StepEvery)
 		beat(t, a, SessionTimeout, 1)
 		g.mu.Lock()
 		defer g.mu.Unlock()

@@ -59,8 +59,8 @@ func TestLeaderImbalance(t *testing.T) {
 				g := lopsided(t, 10, x.elsewhere)
 				g.lead(1)
 				a := runActive(t, g, x.r)
-				<-time.After(2 * activeTick)
-				beat(t, a, x.after-2*activeTick, 1, 2)
+				<-time.After(2 * StepEvery)
+				beat(t, a, x.after-2*StepEvery, 1, 2)
 				if left := displaced(g); left != x.left {
 					t.Errorf("%d partitions are not with their preferred leaders, want %d", left, x.left)
 				}
@@ -75,7 +75,7 @@ func TestLeadersAreGivenBackInRounds(t *testing.T) {
 		g := lopsided(t, 250, 250)
 		g.lead(1)
 		a := runActive(t, g, Rebalance{Every: time.Minute})
-		<-time.After(2 * activeTick)
+		<-time.After(2 * StepEvery)
 		beat(t, a, time.Minute+200*time.Millisecond, 1, 2)
 		if left := displaced(g); left != 150 {
 			t.Errorf("%d are left after the first round", left)

@@ -1,9 +1,12 @@
 package replica
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,6 +90,9 @@ func (x *fetcher) refresh() {
 	for _, part := range x.wanted {
 		x.parts = append(x.parts, part)
 	}
+	slices.SortFunc(x.parts, func(a, b *fetched) int {
+		return cmp.Or(bytes.Compare(a.topic[:], b.topic[:]), cmp.Compare(a.number, b.number))
+	})
 }
 
 func (x *fetcher) run(ctx context.Context) {
@@ -104,8 +110,8 @@ func (x *fetcher) run(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if time.Since(x.warned) > 10*time.Second {
-			x.warned = time.Now()
+		if now := x.f.set.o.Now(); now.Sub(x.warned) > 10*time.Second {
+			x.warned = now
 			x.f.set.o.Logger.Warn("cannot fetch from the leader of partitions; trying on", "node", x.node, "partitions", len(x.parts), "error", err)
 		}
 		x.sleep(ctx, jitter(pause))
@@ -157,9 +163,26 @@ func (x *fetcher) serve(ctx context.Context) (rounds int, err error) {
 
 // round asks once and does what the answer says.
 func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
-	now := time.Now()
-	wait := x.f.f.Wait
-	asked := map[fetchKey]*fetched{}
+	asked, wait := x.due()
+	if len(asked) == 0 {
+		x.sleep(ctx, wait)
+		return nil
+	}
+	resp, err := x.ask(ctx, client, x.request(asked, wait), wait+10*time.Second)
+	if err != nil {
+		return err
+	}
+	if err := x.absorb(ctx, asked, resp.(*kmsg.FetchResponse)); err != nil {
+		return err
+	}
+	return x.settle(ctx)
+}
+
+// due are the partitions to ask for now, and how long the answer may take, or the next look if there are none.
+func (x *fetcher) due() (asked map[fetchKey]*fetched, wait time.Duration) {
+	now := x.f.set.o.Now()
+	wait = x.f.f.Wait
+	asked = map[fetchKey]*fetched{}
 	over := x.f.set.fetching.over(now)
 	for _, part := range x.parts {
 		if d := part.until.Sub(now); d > 0 {
@@ -176,10 +199,11 @@ func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
 		}
 		asked[fetchKey{part.topic, part.number}] = part
 	}
-	if len(asked) == 0 {
-		x.sleep(ctx, wait)
-		return nil
-	}
+	return asked, wait
+}
+
+// request asks for partitions at their ends.
+func (x *fetcher) request(asked map[fetchKey]*fetched, wait time.Duration) *kmsg.FetchRequest {
 	req := x.session.request(asked)
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(wait.Milliseconds()), 1, x.f.f.MaxBytes
 	req.ReplicaState.ID, req.ReplicaState.Epoch = int32(x.f.set.o.NodeID), x.f.f.NodeEpoch()
@@ -188,11 +212,11 @@ func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
 			req.Topics[i].Partitions[k].PartitionMaxBytes = x.f.f.PartBytes
 		}
 	}
-	resp, err := x.ask(ctx, client, req, wait+10*time.Second)
-	if err != nil {
-		return err
-	}
-	r := resp.(*kmsg.FetchResponse)
+	return req
+}
+
+// absorb does what an answer says.
+func (x *fetcher) absorb(ctx context.Context, asked map[fetchKey]*fetched, r *kmsg.FetchResponse) error {
 	if !x.session.answered(r) {
 		if r.ErrorCode == 0 || r.ErrorCode == kerr.FetchSessionIDNotFound.Code || r.ErrorCode == kerr.InvalidFetchSessionEpoch.Code ||
 			r.ErrorCode == kerr.FetchSessionTopicIDError.Code {
@@ -204,11 +228,11 @@ func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
 		for k := range r.Topics[i].Partitions {
 			rp := &r.Topics[i].Partitions[k]
 			if part := asked[fetchKey{r.Topics[i].TopicID, rp.Partition}]; part != nil {
-				x.take1(ctx, client, part, rp)
+				x.take1(ctx, part, rp)
 			}
 		}
 	}
-	return x.settle(ctx)
+	return nil
 }
 
 // ask sends a Fetch that take can end.
@@ -247,11 +271,11 @@ func (x *fetcher) open(part *fetched) error {
 }
 
 // take1 does what the answer says of one partition.
-func (x *fetcher) take1(ctx context.Context, client *wire.Client, part *fetched, rp *kmsg.FetchResponseTopicPartition) {
+func (x *fetcher) take1(ctx context.Context, part *fetched, rp *kmsg.FetchResponseTopicPartition) {
 	err := kerr.ErrorForCode(rp.ErrorCode)
 	switch {
 	case errors.Is(err, kerr.OffsetOutOfRange):
-		err = x.outOfRange(ctx, client, part)
+		err = x.outOfRange(ctx, part)
 	case err != nil:
 	case rp.DivergingEpoch.EndOffset >= 0 && rp.DivergingEpoch.Epoch >= 0:
 		from, _ := part.p.Position()
@@ -267,7 +291,7 @@ func (x *fetcher) take1(ctx context.Context, client *wire.Client, part *fetched,
 		if len(rp.RecordBatches) > 0 {
 			err = part.p.AppendFetched(rp.RecordBatches, part.epoch)
 			if part.slot.throttled.Load() {
-				x.f.set.fetching.record(len(rp.RecordBatches), x.spares(part), time.Now())
+				x.f.set.fetching.record(len(rp.RecordBatches), x.spares(part), x.f.set.o.Now())
 			}
 		}
 		if err == nil {
@@ -285,13 +309,13 @@ func (x *fetcher) take1(ctx context.Context, client *wire.Client, part *fetched,
 		return
 	}
 	x.session.doubt(fetchKey{part.topic, part.number})
-	part.until = time.Now().Add(refused)
+	part.until = x.f.set.o.Now().Add(refused)
 	switch {
 	case errors.Is(err, kerr.NotLeaderForPartition), errors.Is(err, kerr.UnknownLeaderEpoch), errors.Is(err, kerr.FencedLeaderEpoch),
 		errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, partition.ErrFencedEpoch):
 		// One of the two has not seen the newest Image yet.
 	default:
-		part.until = time.Now().Add(broken)
+		part.until = x.f.set.o.Now().Add(broken)
 		x.told(part, err)
 	}
 }
@@ -303,7 +327,7 @@ func (x *fetcher) told(part *fetched, err error) {
 }
 
 // outOfRange finds out where the leader's log begins, and starts there when that is beyond this log's end.
-func (x *fetcher) outOfRange(ctx context.Context, client *wire.Client, part *fetched) error {
+func (x *fetcher) outOfRange(ctx context.Context, part *fetched) error {
 	name := part.slot.agreed().Topic
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.Version, req.ReplicaID = 8, int32(x.f.set.o.NodeID)
@@ -329,13 +353,7 @@ func (x *fetcher) outOfRange(ctx context.Context, client *wire.Client, part *fet
 func (x *fetcher) earliest(ctx context.Context, req *kmsg.ListOffsetsRequest) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	nc, err := x.f.f.Dial(ctx, x.node)
-	if err != nil {
-		return -1, err
-	}
-	client := wire.NewClient(nc, fmt.Sprintf("forebay-replica-%d", x.f.set.o.NodeID), 1<<20)
-	defer func() { _ = client.Close() }() // it has said all it has to
-	resp, err := client.Do(ctx, req)
+	resp, err := x.f.call(ctx, x.node, req)
 	if err != nil {
 		return -1, err
 	}
@@ -353,14 +371,13 @@ func (x *fetcher) settle(ctx context.Context) error {
 		if part.end == 0 {
 			continue
 		}
-		end := part.end
-		part.end = 0
-		if err := part.p.AwaitDurable(ctx, end); err != nil {
-			part.until = time.Now().Add(broken)
+		if err := part.p.AwaitDurable(ctx, part.end); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			part.until = x.f.set.o.Now().Add(broken)
 		}
+		part.end = 0
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -9,7 +10,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // Following says how this node replicates; the zero value follows nobody.
@@ -57,7 +61,12 @@ type followers struct {
 	by       map[*slot]follow // what is followed
 	fetchers map[metadata.NodeID]*fetcher
 	work     chan struct{} // room for one: leaders came or went
+
+	call Call // one question apart from the fetches
 }
+
+// Call asks another node one thing.
+type Call func(ctx context.Context, node metadata.NodeID, req kmsg.Request) (kmsg.Response, error)
 
 // follow is whom a slot follows, and in which epoch.
 type follow struct {
@@ -66,7 +75,20 @@ type follow struct {
 }
 
 func newFollowers(s *Set, f Following) *followers {
-	return &followers{set: s, f: f.withDefaults(), by: map[*slot]follow{}, fetchers: map[metadata.NodeID]*fetcher{}, work: make(chan struct{}, 1)}
+	fs := &followers{set: s, f: f.withDefaults(), by: map[*slot]follow{}, fetchers: map[metadata.NodeID]*fetcher{}, work: make(chan struct{}, 1)}
+	fs.call = fs.dialAndAsk
+	return fs
+}
+
+// dialAndAsk is a Call over a connection of its own.
+func (f *followers) dialAndAsk(ctx context.Context, node metadata.NodeID, req kmsg.Request) (kmsg.Response, error) {
+	nc, err := f.f.Dial(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	client := wire.NewClient(nc, fmt.Sprintf("forebay-replica-%d", f.set.o.NodeID), 1<<20)
+	defer func() { _ = client.Close() }() // it has said all it has to
+	return client.Do(ctx, req)
 }
 
 // assign tells whom a slot follows from now on; p nil: nobody. It does not block.

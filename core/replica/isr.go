@@ -1,8 +1,12 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,13 +66,7 @@ func (k *isrKeeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			k.set.Hosted(func(p *partition.Partition) {
-				if leading, _ := p.Leader(); leading {
-					k.mu.Lock()
-					k.dirty[p] = true
-					k.mu.Unlock()
-				}
-			})
+			k.look()
 		case <-k.work:
 		case <-again:
 		}
@@ -79,15 +77,38 @@ func (k *isrKeeper) run(ctx context.Context) {
 	}
 }
 
+// look takes every partition that is led for one that may call for a change: who has fallen behind says nothing.
+func (k *isrKeeper) look() {
+	k.set.Hosted(func(p *partition.Partition) {
+		if leading, _ := p.Leader(); leading {
+			k.mu.Lock()
+			k.dirty[p] = true
+			k.mu.Unlock()
+		}
+	})
+}
+
 // ask has all wishes agreed on; true: some are to be asked for again.
 func (k *isrKeeper) ask(ctx context.Context) (again bool) {
+	changes, parts := k.wishes()
+	if len(changes) == 0 {
+		return false
+	}
+	asking, cancel := context.WithTimeout(ctx, alterTimeout)
+	defer cancel()
+	return k.answered(changes, parts, k.alter.AlterPartition(asking, changes))
+}
+
+// wishes takes the changes that are called for, in the order of partitions.
+func (k *isrKeeper) wishes() (changes []metadata.ISRChange, parts []*partition.Partition) {
 	k.mu.Lock()
 	dirty := k.dirty
 	k.dirty = map[*partition.Partition]bool{}
 	k.mu.Unlock()
-	var changes []metadata.ISRChange
-	var parts []*partition.Partition
-	for p := range dirty {
+	order := slices.SortedFunc(maps.Keys(dirty), func(a, b *partition.Partition) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Number, b.Number))
+	})
+	for _, p := range order {
 		if len(changes) == maxAlter {
 			k.wish(p)
 			continue
@@ -96,12 +117,11 @@ func (k *isrKeeper) ask(ctx context.Context) (again bool) {
 			changes, parts = append(changes, c), append(parts, p)
 		}
 	}
-	if len(changes) == 0 {
-		return false
-	}
-	asking, cancel := context.WithTimeout(ctx, alterTimeout)
-	defer cancel()
-	errs := k.alter.AlterPartition(asking, changes)
+	return changes, parts
+}
+
+// answered tells the partitions what became of their wishes; true: some are to be asked for again.
+func (k *isrKeeper) answered(changes []metadata.ISRChange, parts []*partition.Partition, errs []error) (again bool) {
 	for i, p := range parts {
 		err := errors.New("no answer")
 		if i < len(errs) {

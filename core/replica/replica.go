@@ -458,9 +458,15 @@ func (s *Set) Close() error {
 
 // parallel calls fn for each of list, n at a time, and gives all errors.
 func parallel[T any](n int, list []T, fn func(T) error) error {
+	errs := make([]error, len(list))
+	if min(n, len(list)) == 1 {
+		for i := range list {
+			errs[i] = fn(list[i])
+		}
+		return errors.Join(errs...)
+	}
 	var wg sync.WaitGroup
 	var next atomic.Int64
-	errs := make([]error, len(list))
 	for range min(n, len(list)) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(list)); i = next.Add(1) - 1 {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/forebayhub/forebay/core/metadata"
@@ -22,13 +21,16 @@ func (s *Set) Start(image *metadata.Image) error {
 	s.readWatermarks()
 	found := make([][]*entry, len(s.o.Dirs))
 	errs := make([]error, len(s.o.Dirs))
-	var wg sync.WaitGroup
-	for i, d := range s.o.Dirs {
-		if d.Failed() == nil {
-			wg.Go(func() { found[i], errs[i] = s.look(d, image) })
-		}
+	at := make([]int, len(s.o.Dirs))
+	for i := range at {
+		at[i] = i
 	}
-	wg.Wait()
+	_ = parallel(len(at), at, func(i int) error {
+		if s.o.Dirs[i].Failed() == nil {
+			found[i], errs[i] = s.look(s.o.Dirs[i], image)
+		}
+		return nil // settled below, where there are other directories
+	})
 	for i, d := range s.o.Dirs {
 		if errs[i] != nil && !s.failIn(d, errs[i]) {
 			return errs[i]
