@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ func endToEnd(ctx context.Context, b broker, rate int, d time.Duration, configs 
 	if _, err := admin.CreateTopic(ctx, 1, 1, configs, topic); err != nil {
 		return nil, 0, err
 	}
-	defer func() { _, _ = admin.DeleteTopics(ctx, topic) }() // only room is lost without it
+	defer func() { err = errors.Join(err, b.deleteTopic(ctx, admin, topic)) }()
 	value := make([]byte, 1024)
 	if err := producer.ProduceSync(ctx, &kgo.Record{Value: value}).FirstErr(); err != nil {
 		return nil, 0, err
@@ -148,7 +149,6 @@ func manyProducers(ctx context.Context, b broker, d time.Duration) (measure, err
 	if n := failed.Load(); n > 0 {
 		return measure{}, fmt.Errorf("%d records failed", n)
 	}
-	_, err := admin.DeleteTopics(ctx, topic)
 	bytes := float64(acked.Load()) * 1024
-	return measure{bytes / 1e6 / wall, cpu / (bytes / 1e9)}, err
+	return measure{bytes / 1e6 / wall, cpu / (bytes / 1e9)}, b.deleteTopic(ctx, admin, topic)
 }

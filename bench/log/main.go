@@ -270,6 +270,5 @@ func consume(ctx context.Context, b broker, s step, topic string) (measure, erro
 		fetches.EachRecord(func(r *kgo.Record) { got++; bytes += int64(len(r.Value)) })
 	}
 	wall, cpu := w.End()
-	_, err = admin.DeleteTopics(ctx, topic)
-	return measure{float64(bytes) / 1e6 / wall, cpu / (float64(bytes) / 1e9)}, err
+	return measure{float64(bytes) / 1e6 / wall, cpu / (float64(bytes) / 1e9)}, b.deleteTopic(ctx, admin, topic)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"golang.org/x/sys/unix"
 
 	"github.com/forebayhub/forebay/internal/testenv"
@@ -27,6 +29,7 @@ type broker struct {
 	name string
 	addr string
 	pid  int
+	data string // its folder
 }
 
 // house is what a run works with.
@@ -79,8 +82,37 @@ func (h *house) start(ctx context.Context, peers []string) error {
 	return nil
 }
 
+// deleteSoon lets the files of a deleted topic go at once instead of a minute later, in the middle of somebody's measurement.
+const deleteSoon = "log.segment.delete.delay.ms=0"
+
+// deleteTopic deletes a topic and waits until its files are gone: that gigabytes leave the page cache is nothing the next measurement is to pay.
+func (b broker) deleteTopic(ctx context.Context, admin *kadm.Client, topic string) error {
+	if _, err := admin.DeleteTopics(ctx, topic); err != nil {
+		return err
+	}
+	for ctx, cancel := context.WithTimeout(ctx, 2*time.Minute); ; {
+		left := 0
+		err := filepath.WalkDir(b.data, func(_ string, e fs.DirEntry, err error) error {
+			if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), topic+"-") {
+				left++
+			}
+			return nil // what goes while it is looked at is gone
+		})
+		if err != nil || left == 0 {
+			cancel()
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			cancel()
+			return fmt.Errorf("%s has %d folders of the deleted topic %s: %w", b.name, left, topic, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 func startForebay(dir, durability string) (broker, func(), error) {
-	cmd := exec.Command(*program, "up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--durability", durability)
+	cmd := exec.Command(*program, "up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--durability", durability, "--set", deleteSoon)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -89,7 +121,7 @@ func startForebay(dir, durability string) (broker, func(), error) {
 	if err := cmd.Start(); err != nil {
 		return broker{}, nil, err
 	}
-	b := broker{name: "Forebay", pid: cmd.Process.Pid}
+	b := broker{name: "Forebay", pid: cmd.Process.Pid, data: dir}
 	if durability != "relaxed" {
 		b.name += " " + durability
 	}
@@ -109,11 +141,12 @@ func startForebay(dir, durability string) (broker, func(), error) {
 }
 
 func (h *house) startKafka(ctx context.Context, env *testenv.Env) error {
-	addr, pid, stop, err := env.KafkaPeer(ctx, filepath.Join(h.dir, "kafka"))
+	dir := filepath.Join(h.dir, "kafka")
+	addr, pid, stop, err := env.KafkaPeer(ctx, dir, deleteSoon)
 	if err != nil {
 		return err
 	}
-	h.kafka, h.stops = broker{"Kafka", addr, pid}, append(h.stops, stop)
+	h.kafka, h.stops = broker{"Kafka", addr, pid, dir}, append(h.stops, stop)
 	return nil
 }
 
@@ -185,7 +218,7 @@ func (h *house) startNATS(ctx context.Context, _ *testenv.Env) error {
 		return err
 	}
 	cmd := exec.Command(path, "-c", conf)
-	h.nats = broker{"NATS JetStream", "nats://" + addr, 0}
+	h.nats = broker{"NATS JetStream", "nats://" + addr, 0, ""}
 	return h.server("nats", addr, cmd)
 }
 
@@ -217,7 +250,7 @@ func (h *house) startRabbitMQ(ctx context.Context, env *testenv.Env) error {
 		kill := exec.Command("epmd", "-port", mapper, "-kill")
 		_ = kill.Run() // it may not have come to it
 	})
-	h.rabbit = broker{"RabbitMQ quorum queue", "amqp://guest:guest@" + addr + "/", 0}
+	h.rabbit = broker{"RabbitMQ quorum queue", "amqp://guest:guest@" + addr + "/", 0, ""}
 	return h.server("rabbitmq", addr, cmd)
 }
 

@@ -145,8 +145,8 @@ func (e *Env) upKafka(ctx context.Context) (serviceState, error) {
 }
 
 // KafkaPeer starts a broker in dir for a benchmark, in a JVM as Kafka's own start script sets it up. stop ends it.
-func (e *Env) KafkaPeer(ctx context.Context, dir string) (bootstrap string, pid int, stop func(), err error) {
-	k, err := e.newKafka(ctx, dir, nil, nil)
+func (e *Env) KafkaPeer(ctx context.Context, dir string, settings ...string) (bootstrap string, pid int, stop func(), err error) {
+	k, err := e.newKafka(ctx, dir, nil, settings)
 	if err != nil {
 		return "", 0, nil, err
 	}
