@@ -42,14 +42,23 @@ func (p process) serve(ctx context.Context, s streams) error {
 		return &problem.Error{Code: "port-in-use", Class: problem.Environment, Where: "--http " + p.http, What: rootCause(err), Hint: "give another --http HOST:PORT; port 0 picks one", Err: err}
 	}
 	defer web.Close()
+	front := newFront()
+	rest := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	defer rest.Close()
+	var running errgroup.Group
+	running.Go(func() error {
+		if err := rest.Serve(web); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
 
 	where := hublog.Options{ClientID: "forebay", Logger: log, Bootstrap: p.bootstrap}
 	kafka := strings.Join(p.bootstrap, ",")
 	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopNode()
-	var running errgroup.Group
 	nodeFailed := make(chan struct{})
-	ready := func() error { return nil }
+	ready, warnings := func() error { return nil }, func() []string { return nil }
 	if p.node != nil {
 		node := *p.node
 		node.Logger = log
@@ -64,8 +73,10 @@ func (p process) serve(ctx context.Context, s streams) error {
 		select {
 		case <-b.Ready():
 		case <-nodeFailed:
+			_ = rest.Close() // the node's error tells more
 			return running.Wait()
 		}
+		front.node.Store(b)
 		kafka = b.KafkaAddr()
 		if node.Cluster == nil {
 			where.Dial = b.Dial
@@ -81,21 +92,18 @@ func (p process) serve(ctx context.Context, s streams) error {
 			}
 			return nil
 		}
+		warnings = func() []string { return b.Health().Warnings }
 	}
 
 	rt, err := p.runtime(where, reachable(web.Addr().String()), log)
 	if err != nil {
 		stopNode()
+		_ = rest.Close() // the first error tells more
 		return errors.Join(err, running.Wait())
 	}
-	rest := &http.Server{Handler: api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Version: version}),
-		ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	running.Go(func() error {
-		if err := rest.Serve(web); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
+	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Warnings: warnings, Version: version})
+	front.wing.Store(rt)
+	front.rest.Store(&handler)
 	fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())
 
 	workerCtx, stopWorker := context.WithCancel(ctx)

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/forebayhub/forebay/core/metadata"
@@ -20,6 +22,9 @@ type Health struct {
 	// OfflineDirs are log directories that cannot be used, and why; OfflineReplicas the partitions for which they matter.
 	OfflineDirs     map[string]string `json:"offline_log_dirs,omitempty"`
 	OfflineReplicas int               `json:"offline_replicas,omitempty"`
+	OutOfSync       int               `json:"out_of_sync,omitempty"` // of Partitions: those whose replica here is not in sync
+	// Warnings say in words what somebody should look at although the node serves.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Health looks at the node now.
@@ -30,6 +35,9 @@ func (b *Broker) Health() Health {
 		for _, p := range t.Partitions {
 			if slices.Contains(p.Replicas, b.o.NodeID) {
 				h.Partitions++
+				if !slices.Contains(p.ISR, b.o.NodeID) {
+					h.OutOfSync++
+				}
 			}
 		}
 	}
@@ -48,7 +56,9 @@ func (b *Broker) Health() Health {
 		}
 	}
 	h.OfflineReplicas = len(b.replicas.Unavailable(image))
-	h.FreeBytes, _, _ = b.o.FS.Usage(b.o.DataDir) // 0 where it cannot be told
+	var total uint64
+	h.FreeBytes, total, _ = b.o.FS.Usage(b.o.DataDir) // 0 where it cannot be told
+	h.warn(b, total)
 	select {
 	case <-b.failed:
 		h.Reason = b.failure.Error()
@@ -60,9 +70,31 @@ func (b *Broker) Health() Health {
 		h.Ready = b.serving.Err() == nil
 		if !h.Ready {
 			h.Reason = "stopping"
+		} else if n := image.Nodes[b.o.NodeID]; n != nil && n.Fenced {
+			h.Ready, h.Reason = false, "fenced: the active controller does not hear this node, so others lead its partitions"
 		}
 	default:
 		h.Reason = "starting"
 	}
 	return h
+}
+
+// warn finds what the node can say of itself; how the cluster is, `forebay nodes` tells.
+func (h *Health) warn(b *Broker, total uint64) {
+	say := func(format string, args ...any) { h.Warnings = append(h.Warnings, fmt.Sprintf(format, args...)) }
+	if _, ok := b.quorum.Leader(); !ok {
+		say("nobody leads the metadata quorum: topics, leaders and in-sync replicas cannot change until most of its voters reach each other")
+	}
+	if h.OutOfSync > 0 {
+		say("%d of this node's %d replicas are not in sync", h.OutOfSync, h.Partitions)
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Offline)) {
+		say("partition %s cannot be used: %s", name, h.Offline[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.OfflineDirs)) {
+		say("log directory %s cannot be used: %s", name, h.OfflineDirs[name])
+	}
+	if total > 0 && h.FreeBytes < total/10 && h.FreeBytes < 1<<30 {
+		say("%d MiB of %d MiB are free on the disk of %s", h.FreeBytes>>20, total>>20, b.o.DataDir)
+	}
 }

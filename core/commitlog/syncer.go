@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/forebayhub/forebay/internal/metrics"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -29,6 +30,8 @@ type Syncer struct {
 	workers int
 	idle    *sync.Cond // signalled when a sync or a worker ends
 	err     error      // the first failed sync: final
+
+	syncs metrics.Latency // of whole logs: their segments, and the folder where it is new
 
 	most     int64        // mostUnsynced, less in tests
 	unsynced atomic.Int64 // bytes that its logs have written since their last syncs
@@ -89,6 +92,9 @@ func (s *Syncer) Queued() bool {
 	return len(s.queue) > 0
 }
 
+// Syncs tells how long syncs took.
+func (s *Syncer) Syncs() *metrics.Latency { return &s.syncs }
+
 // mark queues a dirty log. It never blocks for long.
 func (s *Syncer) mark(l syncable) {
 	s.mu.Lock()
@@ -132,7 +138,9 @@ func (s *Syncer) work() {
 		}
 		s.states[l] = running
 		s.mu.Unlock()
+		began := time.Now()
 		err := l.flush()
+		s.syncs.Observe(time.Since(began))
 		s.mu.Lock()
 		again := s.states[l] == runningDirty
 		delete(s.states, l)

@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"time"
 
+	"github.com/forebayhub/forebay/internal/metrics"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -52,6 +54,8 @@ type journal struct {
 	size int64 // of the file: zeros from end on
 	seq  uint64
 	err  error // the first failed sync; final
+
+	syncs *metrics.Latency
 }
 
 const journalName = "journal"
@@ -70,7 +74,7 @@ func openJournal(fsys vfs.FS, dir string, replay func(payload []byte) error) (*j
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{fs: fsys, file: f, dir: dir}
+	j := &journal{fs: fsys, file: f, dir: dir, syncs: &metrics.Latency{}}
 	if err := j.load(replay); err != nil {
 		_ = f.Close() // the first error tells more
 		return nil, err
@@ -86,7 +90,7 @@ func createJournal(fsys vfs.FS, dir string, payload []byte) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{fs: fsys, file: f, dir: dir, end: journalHeader}
+	j := &journal{fs: fsys, file: f, dir: dir, end: journalHeader, syncs: &metrics.Latency{}}
 	b := append([]byte(journalMagic), journalVersion)
 	if payload != nil {
 		b = appendFrame(b, 1, payload)
@@ -217,7 +221,10 @@ func (j *journal) append(payload []byte) error {
 		// Nothing was promised for these bytes yet: the next frame overwrites them.
 		return fmt.Errorf("write %s at %d: %w", j.file.Name(), j.end, err)
 	}
-	if err := j.file.Sync(); err != nil {
+	began := time.Now()
+	err := j.file.Sync()
+	j.syncs.Observe(time.Since(began))
+	if err != nil {
 		j.err = fmt.Errorf("sync %s: %w", j.file.Name(), err)
 		return j.err
 	}
@@ -238,6 +245,7 @@ func (j *journal) replace(payload []byte) error {
 		return err
 	}
 	_ = j.file.Close() // everything in it is in the new one, synced
+	n.syncs = j.syncs
 	*j = *n
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/forebayhub/forebay/internal/metrics"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -28,6 +29,7 @@ type store struct {
 	stable  map[string][]byte
 	halt    func(error)
 	running atomic.Bool // raft has taken over; before that, errors are returned
+	syncs   *metrics.Latency
 }
 
 // The operations in a journal's frames; part of the format.
@@ -46,7 +48,7 @@ func openStore(fsys vfs.FS, dir string, halt func(error)) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.j = j
+	s.j, s.syncs = j, j.syncs
 	return s, nil
 }
 

@@ -82,6 +82,7 @@ type Set struct {
 	followers         *followers
 	isr               *isrKeeper         // nil: the ISR stays as it is
 	marks             map[fetchKey]int64 // checkpointed before the start
+	moves             isrMoves
 	saving            sync.Mutex
 	saved             []byte // the file of watermarks; saving held
 }
@@ -301,6 +302,9 @@ func (s *Set) takeLocked(h *hosted, t *metadata.Topic, image *metadata.Image, co
 			was = nil
 		case was == p && !configs:
 			continue
+		}
+		if was != nil && p.Leader == s.o.NodeID {
+			s.moves.count(was.ISR, p.ISR)
 		}
 		settings := h.settings
 		sl.throttled.Store(h.throttledFollower.has(p.Number))

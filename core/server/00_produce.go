@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/commitlog"
@@ -34,6 +35,7 @@ type produced struct {
 	h        wire.Header
 	listener string
 	acks     int16
+	began    time.Time
 	deadline time.Time
 	throttle time.Duration // told to the client
 	topics   []producedTopic
@@ -88,26 +90,23 @@ func (p *produced) free() {
 // produce appends, and replies or lets the ackWriter do it once the acks are in.
 func (c *conn) produce(h wire.Header, body []byte, frameBytes int) error {
 	p := producedPool.Get().(*produced)
-	p.h, p.listener, p.throttle = h, c.listener(), 0
+	p.h, p.listener, p.throttle, p.began = h, c.listener(), 0, c.began
 	img := c.s.d.Controller.Image()
-	var began time.Time
-	if img.Quotas != nil {
-		began = time.Now()
-	}
 	tid, timeout, err := p.parse(h.Version, body, img)
 	if err != nil {
 		return fmt.Errorf("%w: Produce version %d from client %q: %w", wire.ErrFrame, h.Version, h.ClientID, err)
 	}
-	p.deadline = time.Now().Add(timeout)
+	p.deadline = p.began.Add(timeout)
 	who := c.asker()
 	c.s.check(p, tid, &who)
 	c.s.guardTxn(c.ctx, p, tid)
 	waits := c.s.appendAll(p)
 	if img.Quotas != nil {
-		c.throttleProduce(img.Quotas, p, frameBytes, began)
+		c.throttleProduce(img.Quotas, p, frameBytes, p.began)
 	}
 	if p.acks == 0 {
 		err := p.firstError()
+		c.s.answeredProduce(p, 0)
 		p.free()
 		if err != nil {
 			// There is no reply to say it in; a client notices a closed connection.
@@ -124,6 +123,7 @@ func (c *conn) produce(h wire.Header, body []byte, frameBytes int) error {
 	buf := wire.Get(512)
 	defer buf.Free()
 	buf.B = c.s.appendProduceResponse(buf.B[:0], p)
+	c.s.answeredProduce(p, len(buf.B))
 	p.free()
 	return c.write(buf.B)
 }
@@ -433,6 +433,17 @@ func (p *produced) firstError() error {
 		}
 	}
 	return nil
+}
+
+// answeredProduce counts a request whose reply, of so many bytes, is about to go out.
+func (s *Server) answeredProduce(p *produced, bytes int) {
+	stats := s.apis[kmsg.Produce].stats
+	for i := range p.parts {
+		if err := p.parts[i].err; err != nil {
+			stats.failed(codeOf(err))
+		}
+	}
+	stats.answered(p.began, bytes)
 }
 
 // appendProduceResponse writes a whole frame.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -78,10 +79,6 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	f := &c.fetching
 	f.throttle = 0
 	img := c.s.d.Controller.Image()
-	var began time.Time
-	if img.Quotas != nil {
-		began = time.Now()
-	}
 	err := f.parse(h, body, img)
 	frame.Release() // nothing of the request refers to it any more
 	if err != nil {
@@ -122,7 +119,7 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	f.readAll()
 	var took time.Duration
 	if metered {
-		took = time.Since(began)
+		took = time.Since(c.began)
 	}
 	if f.bytes < f.minBytes && !f.urgent && f.maxWait > 0 && len(f.parts) > 0 {
 		if err := c.await(f); err != nil {
@@ -413,7 +410,24 @@ func (c *conn) replyFetch(f *fetching, session *fetchSession, code int16) error 
 	if err != nil {
 		return err
 	}
-	return c.send(buf.B, f.cuts)
+	err = c.send(buf.B, f.cuts)
+	c.answeredFetch(f, code, len(buf.B))
+	return err
+}
+
+// answeredFetch counts a request that has been answered.
+func (c *conn) answeredFetch(f *fetching, code int16, bytes int) {
+	stats := c.s.apis[kmsg.Fetch].stats
+	stats.failed(code)
+	for i := range f.parts {
+		if err := f.parts[i].err; err != nil {
+			stats.failed(codeOf(err))
+		}
+	}
+	for _, k := range f.cuts {
+		bytes += k.slice.Len
+	}
+	stats.answered(c.began, bytes)
 }
 
 // appendFetchResponse writes the frame but for the file regions, which it leaves in f.cuts.

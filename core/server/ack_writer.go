@@ -111,6 +111,7 @@ func (w *ackWriter) run() {
 		}
 		at := len(buf.B)
 		buf.B = append(buf.B[:at], w.c.s.appendProduceResponse(buf.B[at:], p)...)
+		w.c.s.answeredProduce(p, len(buf.B)-at)
 		unsent++
 		p.free()
 		if len(buf.B) >= coalesce {

@@ -40,6 +40,7 @@ type conn struct {
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
 
+	began      time.Time // the request that is being dispatched
 	readUntil  time.Time // the read deadline that is set
 	writeUntil time.Time
 	watch      watcher
@@ -174,6 +175,9 @@ func (c *conn) end(err error) {
 	if c.acks != nil {
 		c.acks.finish()
 	}
+	if errors.Is(err, errLogin) {
+		c.s.stats.logins.Add(1)
+	}
 	switch {
 	case c.draining.Load(), errors.Is(err, io.EOF), errors.Is(err, errQuiet),
 		errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
@@ -234,6 +238,10 @@ func (c *conn) dispatch(f *wire.Frame) error {
 	var a *api
 	if h.Key >= 0 && int(h.Key) < len(c.s.apis) {
 		a = c.s.apis[h.Key]
+	}
+	if a != nil {
+		a.stats.in.Add(int64(len(f.B)))
+		c.began = time.Now()
 	}
 	switch {
 	case a == nil:
@@ -306,10 +314,6 @@ func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 		f.Detach()
 	}
 	quotas := c.s.d.Controller.Image().Quotas
-	var began time.Time
-	if quotas != nil {
-		began = time.Now()
-	}
 	r := &request{ctx: c.ctx, asker: c.asker(), clientID: h.ClientID, clientHost: c.host, listener: c.listener(), body: req}
 	c.watch.start()
 	resp := c.s.authorized(a, r)
@@ -318,7 +322,7 @@ func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 		return errQuiet
 	}
 	if quotas != nil {
-		c.throttleOther(quotas, h, resp, began)
+		c.throttleOther(quotas, h, resp, c.began)
 	}
 	if a.key == kmsg.ApiVersions {
 		if av, ok := req.(*kmsg.ApiVersionsRequest); ok && c.software == "" {
@@ -337,7 +341,10 @@ func (c *conn) reply(h wire.Header, a *api, resp kmsg.Response) error {
 	b = resp.AppendTo(b)
 	buf.B = b
 	wire.Seal(b, 0)
-	return c.write(b)
+	err := c.write(b)
+	a.stats.countErrors(resp)
+	a.stats.answered(c.began, len(b))
+	return err
 }
 
 // write sends all of b. The calling goroutine is the only writer at this time.

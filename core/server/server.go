@@ -127,6 +127,7 @@ type Server struct {
 	sessions *fetchSessions
 	quotas   *quota.Book
 	compiled atomic.Pointer[compiled]
+	stats    serverStats
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -233,6 +234,7 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, l *Listener) {
 	}
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
+	s.stats.connected.Add(1)
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, c)

@@ -24,6 +24,8 @@ type api struct {
 	// response header (never for ApiVersions: KIP-511).
 	flexibleFrom, flexibleReplyFrom int16
 	shapes                          []atomic.Pointer[shape] // by version, once needed
+
+	stats *apiStats
 }
 
 // never is a version above every version.
@@ -32,6 +34,7 @@ const never = 1<<15 - 1
 // learn fills in what kmsg knows.
 func (a *api) learn() {
 	a.flexibleFrom, a.flexibleReplyFrom = never, never
+	a.stats = &apiStats{}
 	a.shapes = make([]atomic.Pointer[shape], a.max+1)
 	req := a.key.Request()
 	for v := range req.MaxVersion() + 1 {

@@ -43,6 +43,7 @@ func (c *conn) throttleProduce(q *metadata.ClientQuotas, p *produced, bytes int,
 		wait = max(wait, c.throttleTime(q, p.h.ClientID, now.Sub(began), now))
 	}
 	p.throttle, c.mute = wait, wait
+	c.s.stats.held(wait)
 }
 
 // throttleFetch measures what a consumer is about to be sent. Over its quota it is sent nothing, and nothing counts.
@@ -57,6 +58,7 @@ func (c *conn) throttleFetch(q *metadata.ClientQuotas, f *fetching, took time.Du
 		}
 	}
 	f.throttle, c.mute = wait, wait
+	c.s.stats.held(wait)
 }
 
 // fetchable is how many bytes a consumer can be sent at all under its quota: more would be over it for ever.
@@ -85,6 +87,7 @@ func (c *conn) throttleOther(q *metadata.ClientQuotas, h wire.Header, resp kmsg.
 		t.SetThrottle(int32(wait.Milliseconds()))
 	}
 	c.mute = wait
+	c.s.stats.held(wait)
 }
 
 // betweenNodes says whether a request is one that nodes send each other, which no quota holds back.

@@ -25,8 +25,10 @@ type Options struct {
 	// Declared is where connectors are declared. nil: they come from the files of this process, and cannot be changed.
 	Declared *declared.Store
 	// Ready says why the process cannot serve yet. nil, or a nil error: it can.
-	Ready   func() error
-	Version string
+	Ready func() error
+	// Warnings say what does not keep it from serving, and somebody should look at all the same. nil: there are none.
+	Warnings func() []string
+	Version  string
 }
 
 // Workers is a worker.Worker, or several that act as one.
@@ -109,7 +111,13 @@ func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 			return
 		}
 	}
-	_, _ = w.Write([]byte("ok\n"))
+	text := "ok\n"
+	if h.o.Warnings != nil {
+		for _, warning := range h.o.Warnings() {
+			text += "warning: " + warning + "\n"
+		}
+	}
+	_, _ = w.Write([]byte(text)) // the client may have gone
 }
 
 func (h *handler) all() []worker.Status {

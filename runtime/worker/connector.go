@@ -48,6 +48,7 @@ type connector struct {
 		last    error // of the end
 		cancel  context.CancelFunc
 		splits  []string
+		retries int64
 		rate    float64
 		sampled int64
 		at      time.Time
@@ -184,6 +185,9 @@ func (c *connector) run(ctx context.Context) {
 				backoff = firstBackoff
 			}
 			c.set(Restarting, err)
+			c.mu.Lock()
+			c.mu.retries++
+			c.mu.Unlock()
 			c.logger.Warn("connector will be restarted", "error", err, "in", backoff)
 			c.await(ctx, backoff)
 			backoff = min(2*backoff, mostBackoff)
@@ -403,7 +407,7 @@ func (c *connector) status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{Name: c.cfg.Name, Type: c.cfg.Type, Sink: c.cfg.Sink, State: c.mu.state, Since: c.mu.since,
-		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load()}
+		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load(), Restarts: c.mu.retries}
 	if c.mu.err != nil {
 		s.Error = c.mu.err.Error()
 		if h := hintOf(c.mu.err); h != "" {

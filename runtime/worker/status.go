@@ -26,7 +26,9 @@ type Status struct {
 	Lag     int64   // sink: records of the log that are not committed to the target; -1: unknown
 	Error   string  // the last error; "" since a task runs well again
 	Since   time.Time
-	Tasks   []TaskStatus
+	// Restarts counts the errors after which it began anew, since the worker started.
+	Restarts int64
+	Tasks    []TaskStatus
 }
 
 // TaskStatus is a snapshot of one task.
