@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= 0.1.0-dev
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build test lint bench demo crash soak interop services services-down notices
+.PHONY: build test lint bench demo crash soak chaos interop services services-down notices
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/forebay ./cmd/forebay
@@ -41,6 +41,10 @@ crash: services
 # What is too long for CI, part by part; reports go to docs/soak. What has passed is not run again. More: go run ./tests/soak -h
 soak:
 	$(GO) run ./tests/soak
+
+# Half an hour of storms over three and five nodes, with seeds of their own; each call adds to docs/soak/chaos.md. CI runs it small.
+chaos:
+	$(GO) run ./tests/soak -parts chaos
 
 # Every client in the long form, some two hours: more of them on three nodes, nodes that restart, more kills, Flink and Spark. CI runs it small.
 interop: services

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -35,6 +36,8 @@ type Ledger struct {
 	keys  *table
 	group *readers
 	saw   *witness
+	ends  *watermarks
+	moves *movers
 
 	stop        context.CancelFunc
 	work        sync.WaitGroup
@@ -50,23 +53,26 @@ type Options struct {
 	FillBytes int
 	// Roll is the compacted topic's segment.ms; short where lives are short.
 	Roll time.Duration
+	// Session makes a member of a group that reads, writes and commits its offsets in transactions. Nil: there are none.
+	Session func(...kgo.Opt) (*kgo.GroupTransactSession, error)
 }
 
 // Start creates the topics and sets everybody to work: three idempotent and three transactional producers, a compacted topic's
-// writer, a topic that retention eats, a group of two, a clerk that commits offsets, and a witness of all that is readable.
+// writer, a topic that retention eats, a group of two, a clerk that commits offsets, and a witness of all that is readable, in both isolation levels. Topics have as many replicas as the
+// node's default says.
 func Start(t testing.TB, connect Connect, o Options) *Ledger {
 	t.Helper()
 	var err error
 	l := &Ledger{
-		t: t, connect: connect, keys: &table{}, group: &readers{acked: map[int32]int64{}}, saw: newWitness(),
-		acks: &acks{acked: map[string]map[int64]place{}, max: map[string]int64{}},
+		t: t, connect: connect, keys: &table{}, group: &readers{acked: map[int32]int64{}}, saw: newWitness(), ends: newWatermarks(), moves: &movers{acked: map[int32]int64{}},
+		acks: &acks{acked: map[string]map[int64]place{}, aborted: map[string]map[int64]bool{}, max: map[string]int64{}},
 	}
 	if l.idle, err = connect(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.idle.Close)
 	l.admin = kadm.NewClient(l.idle)
-	l.create(partitions, nil, "numbers", "txn")
+	l.create(partitions, nil, topics[:3]...)
 	l.create(1, map[string]string{"cleanup.policy": "compact", "segment.ms": strconv.FormatInt(o.Roll.Milliseconds(), 10), "delete.retention.ms": "100"}, "table")
 	l.create(1, map[string]string{"segment.bytes": "1048576", "retention.bytes": "2097152"}, "short")
 
@@ -82,6 +88,14 @@ func Start(t testing.TB, connect Connect, o Options) *Ledger {
 	l.with(func(c *kgo.Client) { fill(ctx, c, o.FillBytes) }, kgo.ProducerBatchCompression(kgo.NoCompression()))
 	l.with(func(c *kgo.Client) { l.saw.follow(ctx, c) }, kgo.ConsumeTopics("numbers", "txn", "table", "short"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())
+	l.with(func(c *kgo.Client) { l.saw.followCommitted(ctx, c) }, kgo.ConsumeTopics("txn", "moved"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())
+	l.with(func(c *kgo.Client) { l.ends.watch(ctx, c) })
+	if o.Session != nil {
+		for i := range 2 {
+			l.work.Go(func() { l.moves.run(ctx, o.Session, fmt.Sprintf("mover-%d", i)) })
+		}
+	}
 	for range 2 {
 		l.with(func(c *kgo.Client) { l.group.member(ctx, c) }, kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("txn"),
 			kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.DisableAutoCommit())
@@ -110,7 +124,7 @@ func (l *Ledger) create(partitions int32, configs map[string]string, topics ...s
 	for k, v := range configs {
 		given[k] = &v
 	}
-	all, err := l.admin.CreateTopics(context.Background(), partitions, 1, given, topics...)
+	all, err := l.admin.CreateTopics(context.Background(), partitions, -1, given, topics...)
 	if err = errors.Join(err, all.Error()); err != nil {
 		l.t.Fatal(err)
 	}
@@ -119,19 +133,34 @@ func (l *Ledger) create(partitions int32, configs map[string]string, topics ...s
 // Serves waits until something has been acknowledged that was not before, as each life of a node must.
 func (l *Ledger) Serves(within time.Duration) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	for before := l.acks.count(); l.acks.count() == before; {
-		if ctx.Err() != nil {
-			l.t.Fatalf("nothing was acknowledged for %v", within)
-		}
-		pause(ctx, 10*time.Millisecond)
+	if err := l.Advances(1, within); err != nil {
+		l.t.Fatal(err)
 	}
 }
 
+// Advances waits until so many more records have been acknowledged.
+func (l *Ledger) Advances(records int, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	for before := l.acks.count(); l.acks.count() < before+records; {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d records were acknowledged within %v, and not %d", l.acks.count()-before, within, records)
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+	return nil
+}
+
+// Topics of the load, and the groups' and transactions' own.
+func Topics() []string {
+	return append(slices.Clone(topics), "__consumer_offsets", "__transaction_state")
+}
+
+var topics = []string{"numbers", "txn", "moved", "table", "short"}
+
 // Check reads again the last so many offsets of each partition, and the group's offsets.
 func (l *Ledger) Check(last int64) error {
-	return errors.Join(l.saw.reread(l.connect, last), l.group.check(context.Background(), l.admin))
+	return errors.Join(l.saw.reread(l.connect, last), l.group.check(context.Background(), l.admin), l.moves.check(context.Background(), l.admin), l.ends.check())
 }
 
 // Everything is what Check takes for all offsets.
@@ -150,8 +179,11 @@ func (l *Ledger) Finish() {
 	if err := l.Check(Everything); err != nil {
 		l.t.Fatal(err)
 	}
+	if err := l.moves.verify(l.connect, l.admin); err != nil {
+		l.t.Fatal(err)
+	}
 	if len(l.group.acked) != partitions || l.saw.start[spot{"short", 0}] == 0 {
 		l.t.Errorf("the group committed %v, retention went to %v: too little happened", l.group.acked, l.saw.start)
 	}
-	l.t.Logf("soak: %d records acknowledged; %d offsets have their first content; group offsets %v", l.acks.count(), l.saw.count(), l.group.acked)
+	l.t.Logf("soak: %d records acknowledged; %d offsets have their first content; group offsets %v; %d high watermarks, none below an earlier one", l.acks.count(), l.saw.count(), l.group.acked, l.ends.seen)
 }

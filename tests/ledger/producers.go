@@ -2,23 +2,29 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// abortedPrefix is what the values of records begin with that are to be aborted.
+const abortedPrefix = "aborted-"
+
 func numbered(topic, producer string, n int64) *kgo.Record {
 	return &kgo.Record{Topic: topic, Partition: int32(n % partitions), Key: []byte(producer), Value: strconv.AppendInt(nil, n, 10)}
 }
 
-// produce is an idempotent producer with many records in flight.
+// produce is an idempotent producer with many records in flight. It never gives up, so it is told of no failure but one that means that the log
+// lost what was acknowledged.
 func (l *acks) produce(ctx context.Context, connect Connect, name string, burst int64) error {
-	c, err := connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(500))
+	c, err := connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(500), kgo.StopProducerOnDataLossDetected())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	var failed error
 	for n := int64(0); ctx.Err() == nil; n++ {
 		l.mu.Lock()
 		l.max[name] = n
@@ -26,6 +32,8 @@ func (l *acks) produce(ctx context.Context, connect Connect, name string, burst 
 		c.Produce(ctx, numbered("numbers", name, n), func(r *kgo.Record, err error) {
 			if err == nil {
 				l.ack(name, n, place{r.Partition, r.Offset})
+			} else if ctx.Err() == nil && failed == nil { // promises are called one after the other
+				failed = fmt.Errorf("idempotent producer %s: record %d of %s-%d failed: %w", name, n, r.Topic, r.Partition, err)
 			}
 		})
 		if n%burst == burst-1 {
@@ -35,7 +43,8 @@ func (l *acks) produce(ctx context.Context, connect Connect, name string, burst 
 	flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	_ = c.Flush(flush) // what was not acknowledged is not in the ledger
-	return nil
+	c.Close()          // no promise is called after it
+	return failed
 }
 
 // transact commits two of three transactions; records of the third must never be seen.
@@ -67,7 +76,7 @@ func (l *acks) transactWith(ctx context.Context, connect Connect, name string, n
 		for range 5 {
 			r := numbered("txn", name, *n)
 			if abort {
-				r.Value = append([]byte("aborted-"), r.Value...)
+				r.Value = append([]byte(abortedPrefix), r.Value...)
 			}
 			*n++
 			records = append(records, r)
@@ -84,6 +93,12 @@ func (l *acks) transactWith(ctx context.Context, connect Connect, name string, n
 		cancel()
 		if err != nil {
 			return err // undecided: neither in the ledger nor forbidden
+		}
+		if commit == kgo.TryAbort && !abort {
+			for _, r := range records {
+				number, _ := strconv.ParseInt(string(r.Value), 10, 64) // as numbered wrote it
+				l.gone(name, number)
+			}
 		}
 		if commit == kgo.TryCommit {
 			for _, r := range records { // produced is in the order of the acks

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type witness struct {
 }
 
 // watched are the topics; from those that are kept nothing may vanish.
-var watched = map[string]struct{ kept bool }{"numbers": {true}, "txn": {true}, "table": {}, "short": {}}
+var watched = map[string]struct{ kept bool }{"numbers": {true}, "txn": {true}, "moved": {true}, "table": {}, "short": {}}
 
 func newWitness() *witness {
 	return &witness{seen: map[spot]map[int64]uint64{}, ends: map[spot]int64{}, start: map[spot]int64{}}
@@ -66,6 +67,20 @@ func (w *witness) follow(ctx context.Context, c *kgo.Client) {
 	}
 }
 
+// followCommitted is follow for a client that reads committed transactions only.
+func (w *witness) followCommitted(ctx context.Context, c *kgo.Client) {
+	for ctx.Err() == nil {
+		c.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			w.see(r)
+			if bytes.HasPrefix(r.Value, []byte(abortedPrefix)) {
+				w.mu.Lock()
+				w.wrong = fmt.Errorf("read_committed saw %q at %s-%d@%d: it was aborted", r.Value, r.Topic, r.Partition, r.Offset)
+				w.mu.Unlock()
+			}
+		})
+	}
+}
+
 // reread reads again what was seen, the last so many offsets of each partition, and reports what is other than it was.
 func (w *witness) reread(connect Connect, last int64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -78,11 +93,11 @@ func (w *witness) reread(connect Connect, last int64) error {
 	w.mu.Lock()
 	before := maps.Clone(w.ends) // follow goes on
 	w.mu.Unlock()
-	starts, err := kadm.NewClient(c).ListStartOffsets(ctx, "numbers", "txn", "table", "short")
+	starts, err := kadm.NewClient(c).ListStartOffsets(ctx, topics...)
 	if err != nil {
 		return err
 	}
-	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, "numbers", "txn", "table", "short")
+	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, topics...)
 	if err != nil {
 		return err
 	}

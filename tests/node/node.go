@@ -29,8 +29,18 @@ type Node struct {
 	args   []string
 	env    []string
 	log    *os.File
+	within func(func() error) error // runs what starts the process
 	cmd    *exec.Cmd
+	began  time.Time   // of the last start
+	ready  chan string // its ready line
 	exited chan error
+}
+
+// Place is where a node of NewAt lives.
+type Place struct {
+	Data string                   // its data directory
+	Log  string                   // the file that takes its stderr
+	Do   func(func() error) error // runs what starts the process: in a network namespace, say
 }
 
 // New prepares `forebay up ARGS` on fixed free ports, so that clients find it again after a kill.
@@ -60,13 +70,30 @@ func NewCluster(tb testing.TB, count int, args ...string) []*Node {
 	return nodes
 }
 
+// NewAt prepares `forebay ARGS` at a place.
+func NewAt(tb testing.TB, at Place, args ...string) *Node {
+	tb.Helper()
+	log, err := os.Create(at.Log)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n := prepareWith(tb, log, args)
+	n.Data, n.within = at.Data, at.Do
+	return n
+}
+
 func prepare(tb testing.TB, args []string) *Node {
 	tb.Helper()
 	log, err := os.CreateTemp(tb.TempDir(), "forebay-*.log")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n := &Node{tb: tb, binary: testenv.Binary(tb), log: log, args: args}
+	return prepareWith(tb, log, args)
+}
+
+func prepareWith(tb testing.TB, log *os.File, args []string) *Node {
+	tb.Helper()
+	n := &Node{tb: tb, binary: testenv.Binary(tb), log: log, args: args, within: func(fn func() error) error { return fn() }}
 	tb.Cleanup(func() {
 		n.Kill()
 		if tb.Failed() {
@@ -106,6 +133,14 @@ func StartAll(tb testing.TB, nodes []*Node) {
 
 // TryStart is Start with an error for what the process said instead of being ready.
 func (n *Node) TryStart() error {
+	if err := n.Launch(); err != nil {
+		return err
+	}
+	return n.Ready(60 * time.Second)
+}
+
+// Launch runs the process and waits for nothing.
+func (n *Node) Launch() error {
 	cmd := exec.Command(n.binary, n.args...)
 	cmd.Env = append(os.Environ(), n.env...)
 	cmd.Stderr = n.log
@@ -115,11 +150,12 @@ func (n *Node) TryStart() error {
 		return err
 	}
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	if err := n.within(cmd.Start); err != nil {
 		return err
 	}
 	n.cmd, n.exited = cmd, make(chan error, 1)
-	ready := make(chan string, 1)
+	ready, exited := make(chan string, 1), n.exited
+	n.ready = ready
 	go func() {
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
@@ -129,11 +165,17 @@ func (n *Node) TryStart() error {
 			}
 		}
 		_, _ = io.Copy(io.Discard, out) // until the process ends
-		n.exited <- cmd.Wait()
+		exited <- cmd.Wait()
 	}()
+	n.began = began
+	return nil
+}
+
+// Ready waits for the ready line of a process that was launched, once; one that does not say it is killed.
+func (n *Node) Ready(timeout time.Duration) error {
 	select {
-	case line := <-ready:
-		n.ReadyAfter = time.Since(began)
+	case line := <-n.ready:
+		n.ReadyAfter = time.Since(n.began)
 		for _, f := range strings.Fields(line)[1:] {
 			k, v, _ := strings.Cut(f, "=")
 			switch k {
@@ -148,9 +190,9 @@ func (n *Node) TryStart() error {
 		n.exited <- err
 		n.cmd = nil
 		return fmt.Errorf("forebay ended before it was ready: %w", err)
-	case <-time.After(60 * time.Second):
+	case <-time.After(timeout):
 		n.Kill()
-		return fmt.Errorf("forebay was not ready within 60 s")
+		return fmt.Errorf("forebay was not ready within %v", timeout)
 	}
 }
 
@@ -188,6 +230,9 @@ func (n *Node) end(sig syscall.Signal) error {
 		return fmt.Errorf("forebay did not end within 60 s of %v", sig)
 	}
 }
+
+// Ended says whether a process that was launched has ended without being told to.
+func (n *Node) Ended() bool { return n.cmd != nil && len(n.exited) > 0 }
 
 // Exited delivers when the process has ended without being told to.
 func (n *Node) Exited() <-chan error { return n.exited }

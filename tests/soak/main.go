@@ -52,6 +52,8 @@ func soak() error {
 	flag.IntVar(&o.workers, "fuzzworkers", 2, "processes of a fuzzer")
 	flag.DurationVar(&o.load, "load", time.Hour, "time of the mixed load")
 	flag.IntVar(&o.rate, "rate", 2000, "records per second of the mixed load")
+	flag.DurationVar(&o.chaos, "chaos", 30*time.Minute, "time of storms over a cluster, in all")
+	flag.DurationVar(&o.storms, "storms", 5*time.Minute, "time of storms of one run")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -74,7 +76,7 @@ func soak() error {
 			if !strings.Contains(r.name, *only) {
 				continue
 			}
-			done, err := stands(name, r)
+			done, err := stands(name, r) // of a part that adds, every run is new
 			if err != nil {
 				return err
 			}
@@ -96,7 +98,7 @@ func soak() error {
 			if row.verdict != passed {
 				failed++
 			}
-			if err := write(name, p.about, row, runs); err != nil {
+			if err := write(name, p, row, runs); err != nil {
 				return err
 			}
 		}

@@ -17,11 +17,14 @@ type options struct {
 	fuzz          time.Duration
 	workers, rate int
 	load          time.Duration
+	chaos, storms time.Duration // in all, and of one run
 }
 
 type part struct {
 	about string // what a reader of the report must know
 	runs  func(options) ([]run, error)
+	// adds: each call of the command makes new runs, and those of earlier commits stand: hours accumulate.
+	adds bool
 }
 
 var parts = map[string]part{
@@ -75,6 +78,14 @@ var parts = map[string]part{
 			return []run{test(fmt.Sprintf("%v at %d records/s", o.load, o.rate), "./tests/load", "TestMixedLoad", o.load+10*time.Minute, "-for="+o.load.String(), "-rate="+strconv.Itoa(o.rate))}, nil
 		},
 	},
+	"chaos": {
+		about: "Storms over real nodes in network namespaces of their own, three replicas, min.insync.replicas 2 (tests/chaos): SIGKILL of some and of all at once, SIGSTOP, SIGTERM, cuts both ways and one " +
+			"way, isolation, delay and loss, full disks, elections, reassignments; under idempotent and transactional producers, groups that commit, and members that read, write and commit in transactions. After each storm " +
+			"all is healed, and held against what was promised: nothing acknowledged is lost, nothing is there twice or out of order, no transaction is torn or seen although it was aborted, no offset has two contents, on " +
+			"the replicas' disks neither, no committed offset and no high watermark steps back, and the cluster answers again within 15 s.",
+		runs: chaosRuns,
+		adds: true,
+	},
 	"fuzz": {
 		about: "Every fuzzer of the repository, one after the other, each for the time in its name.",
 		runs:  fuzzers,
@@ -82,7 +93,7 @@ var parts = map[string]part{
 }
 
 // partNames in the order in which they run: the short ones first.
-func partNames() []string { return []string{"disk", "uses", "kills", "cuts", "load", "fuzz"} }
+func partNames() []string { return []string{"disk", "uses", "kills", "cuts", "chaos", "load", "fuzz"} }
 
 // goFiles is what a test of the whole node depends on.
 var goFiles = []string{"*.go", "go.mod"}
@@ -94,6 +105,20 @@ func test(name, pkg, pattern string, timeout time.Duration, args ...string) run 
 		name: name, watches: goFiles, seed: seed, figure: logged,
 		args: append([]string{"test", pkg, "-run", pattern, "-count=1", "-v", "-timeout", timeout.String(), "-args", "-seed=" + seed}, args...),
 	}
+}
+
+// chaosRuns go on counting where the report ends: three and five nodes, both durabilities, in turn.
+func chaosRuns(o options) (runs []run, err error) {
+	rows, err := read("chaos")
+	if err != nil {
+		return nil, err
+	}
+	for n := len(rows); time.Duration(n-len(rows))*o.storms < o.chaos; n++ {
+		nodes, durability := []int{3, 5}[n%2], []string{"power-safe", "relaxed"}[n/2%2]
+		runs = append(runs, test(fmt.Sprintf("run %d: %d nodes, %s, %v of storms", n+1, nodes, durability, o.storms), "./tests/chaos", "TestChaos", o.storms*4+10*time.Minute,
+			"-nodes="+strconv.Itoa(nodes), "-durability="+durability, "-for="+o.storms.String()))
+	}
+	return runs, nil
 }
 
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)

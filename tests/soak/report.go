@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 const passed = "passed"
@@ -49,7 +50,7 @@ func read(part string) ([]row, error) {
 }
 
 // write puts the row in its place: a run has one row, of the last time. Runs that have none are named.
-func write(part, about string, r row, all []run) error {
+func write(part string, p part, r row, all []run) error {
 	rows, err := read(part)
 	if err != nil {
 		return err
@@ -60,11 +61,15 @@ func write(part, about string, r row, all []run) error {
 		rows = append(rows, r)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Soak: %s\n\n%s\n\nWritten by `go run ./tests/soak -parts %s`; a row is a run, and only a run writes one.\n\n%s\n%s\n", part, about, part, columns, strings.Repeat("|---", 8)+"|")
+	fmt.Fprintf(&b, "# Soak: %s\n\n%s\n\nWritten by `go run ./tests/soak -parts %s`; a row is a run, and only a run writes one.\n\n%s\n%s\n", part, p.about, part, columns, strings.Repeat("|---", 8)+"|")
 	for _, r := range rows {
 		fmt.Fprintln(&b, r)
 	}
 	var never []string
+	if p.adds {
+		all = nil
+		fmt.Fprintf(&b, "\n%s\n", sum(rows))
+	}
 	for _, a := range all {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.run == a.name }) {
 			never = append(never, a.name)
@@ -77,6 +82,20 @@ func write(part, about string, r row, all []run) error {
 		return err
 	}
 	return os.WriteFile(path(part), b.Bytes(), 0o644)
+}
+
+// sum is the time of all runs together.
+func sum(rows []row) string {
+	var all time.Duration
+	good := 0
+	for _, r := range rows {
+		took, _ := time.ParseDuration(r.took) // as perform wrote it
+		all += took
+		if r.verdict == passed {
+			good++
+		}
+	}
+	return fmt.Sprintf("Together: %.1f hours; %d of %d runs passed.", all.Hours(), good, len(rows))
 }
 
 // stands says whether the run has passed and what it watches is as it was then.
