@@ -344,8 +344,12 @@ func (b *Broker) registerAlone(ctx context.Context) error {
 			&metadata.SetClusterID{ID: b.dir.meta.ClusterID},
 			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2}})
 	}
+	if image.Features[metadata.FeatureELR] == 0 {
+		commands = append(commands, &metadata.SetFeatures{Levels: map[string]int16{metadata.FeatureELR: 1}})
+	}
 	commands = append(commands, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID, Endpoints: endpoints, Offline: b.replicas.Unavailable(image),
+		MinISR: b.control.MinISR(),
 		// Only a killed process keeps its page cache (invariant 4).
 		TailLost: before != nil && !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID,
 	})

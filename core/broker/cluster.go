@@ -122,6 +122,7 @@ func (b *Broker) candidates() (list []consensus.Candidate) {
 func (b *Broker) joinCluster(ctx context.Context) error {
 	b.active = controller.NewActive(controller.ActiveOptions{
 		Group: b.quorum, Node: b.o.NodeID, Nodes: b.candidates, Changed: b.members.Changed(), NewClusterID: newClusterID, Logger: b.loggers.Logger("controller"),
+		Unclean: b.control.Unclean,
 		Rebalance: controller.Rebalance{
 			Off: !b.control.Bool("auto.leader.rebalance.enable"), Every: time.Duration(b.control.Int("leader.imbalance.check.interval.seconds")) * time.Second,
 			Percent: int(b.control.Int("leader.imbalance.per.broker.percentage")),
@@ -191,7 +192,7 @@ func (b *Broker) announce(ctx context.Context, tailLost bool) error {
 	host, port, endpoints := b.reached()
 	r, err := b.quorum.Propose(ctx, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost, Endpoints: endpoints,
-		Offline: b.replicas.Unavailable(b.quorum.Image()),
+		Offline: b.replicas.Unavailable(b.quorum.Image()), MinISR: b.control.MinISR(), Empty: tailLost && b.dir.fresh,
 	})
 	if err == nil {
 		err = r.Err

@@ -21,6 +21,7 @@ const (
 	SessionTimeout = time.Second
 	HeartbeatEvery = 200 * time.Millisecond
 	StepEvery      = 50 * time.Millisecond // of the active controller
+	uncleanEvery   = time.Second           // between two looks for partitions that an unclean election could help
 	callHeartbeat  = "heartbeat"
 )
 
@@ -45,6 +46,10 @@ type Active struct {
 	// Of Step alone.
 	last, admitted, balanced time.Time
 	look                     bool // the nodes are to be looked at
+	looked                   struct {
+		index uint64
+		at    time.Time
+	} // for partitions that an unclean election could help
 }
 
 type lease struct {
@@ -74,8 +79,10 @@ type ActiveOptions struct {
 	// NewClusterID names a cluster that has no name yet.
 	NewClusterID func() string
 	Rebalance    Rebalance
-	Now          func() time.Time // nil: time.Now
-	Logger       *slog.Logger     // nil: silent
+	// Unclean says whether a topic's partitions may be led by anybody when there is nobody else. Nil: none.
+	Unclean func(image *metadata.Image, topic string) bool
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: silent
 }
 
 // NewActive makes an Active.
@@ -130,8 +137,13 @@ func (a *Active) Step(ctx context.Context) {
 		a.look, a.admitted = false, now
 		a.last = a.now() // a slow admission is no hold-up of others
 		a.extend(a.last.Sub(now))
+		a.keepELR(ctx)
 	}
 	a.fence(ctx)
+	if index := a.o.Group.Image().Index; a.o.Unclean != nil && index != a.looked.index && now.Sub(a.looked.at) > uncleanEvery {
+		a.looked.index, a.looked.at = index, now
+		a.electUnclean(ctx)
+	}
 	if !a.o.Rebalance.Off && !now.Before(a.balanced) {
 		a.balanced = now.Add(a.o.Rebalance.Every)
 		if a.o.Rebalance.balance(ctx, a.o.Group) {
@@ -161,7 +173,7 @@ func (a *Active) lead(ctx context.Context) bool {
 	if a.o.Group.Image().ClusterID == "" {
 		for _, c := range []metadata.Command{
 			&metadata.SetClusterID{ID: a.o.NewClusterID()},
-			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2}},
+			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2, metadata.FeatureELR: 1}},
 		} {
 			if _, err := a.o.Group.Propose(ready, c); err != nil {
 				return false

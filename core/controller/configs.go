@@ -317,10 +317,21 @@ func (c *Controller) ReplicationRates(image *metadata.Image) (leader, follower i
 	return rate("leader.replication.throttled.rate"), rate("follower.replication.throttled.rate")
 }
 
+// MinISR is this node's own default of min.insync.replicas: what nobody can change while it runs.
+func (c *Controller) MinISR() int32 {
+	d := brokerByName["min.insync.replicas"]
+	v, ok := c.static[d.name]
+	if !ok {
+		v = d.value
+	}
+	return int32(whole(strings.TrimSpace(v)))
+}
+
 // TopicSettings is a topic's configuration as log and partition use it.
 type TopicSettings struct {
 	Log       commitlog.Config
 	MinInSync int
+	Unclean   bool // see Controller.Unclean
 	// LeaderThrottled and FollowerThrottled are the replicas whose copying is throttled (KIP-73), in Kafka's notation.
 	LeaderThrottled, FollowerThrottled string
 }
@@ -345,6 +356,7 @@ func (c *Controller) Settings(image *metadata.Image, topic string) TopicSettings
 	}
 	return TopicSettings{
 		MinInSync:       int(number("min.insync.replicas")),
+		Unclean:         strings.EqualFold(value("unclean.leader.election.enable"), "true"),
 		LeaderThrottled: value("leader.replication.throttled.replicas"), FollowerThrottled: value("follower.replication.throttled.replicas"),
 		Log: commitlog.Config{
 			SegmentBytes: number("segment.bytes"), SegmentAge: millis(number("segment.ms")),

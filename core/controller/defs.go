@@ -201,7 +201,7 @@ var topicDefs = []*def{
 	{name: "segment.ms", typ: long, value: "604800000", lo: 1, hi: maxLong, broker: "log.roll.ms",
 		doc: "Age at which a segment is closed and a new one begun."},
 	{name: "unclean.leader.election.enable", typ: boolean, value: "false", broker: "unclean.leader.election.enable",
-		doc: "Whether a replica that is out of sync may lead. Forebay never lets it (invariant 4)." + without},
+		doc: "Whether a replica that is out of sync may lead when nobody is left who has all that was acknowledged: the partition serves on, and records may be lost."},
 }
 
 // groupDefs are the configs of groups that have a meaning here (KIP-848).
@@ -306,7 +306,7 @@ var brokerDefs = []*def{
 	{name: "compression.zstd.level", typ: integer, value: "3", lo: -131072, hi: 22, dynamic: true, doc: "Default of the topic's compression.zstd.level."},
 	{name: "log.message.timestamp.before.max.ms", typ: long, value: "9223372036854775807", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.before.max.ms."},
 	{name: "log.message.timestamp.after.max.ms", typ: long, value: "3600000", lo: 0, hi: maxLong, dynamic: true, doc: "Default of message.timestamp.after.max.ms."},
-	{name: "unclean.leader.election.enable", typ: boolean, value: "false", dynamic: true, doc: "Default of unclean.leader.election.enable." + without},
+	{name: "unclean.leader.election.enable", typ: boolean, value: "false", dynamic: true, doc: "Default of unclean.leader.election.enable."},
 	{name: "listener.security.protocol.map", typ: text, value: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", doc: "What each listener asks for, as NAME:PROTOCOL."},
 	{name: "inter.broker.listener.name", typ: text, null: true, doc: "The listener by which nodes reach each other; the first of listeners unless it is set."},
 	{name: "sasl.mechanism.inter.broker.protocol", typ: text, null: true, enum: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, doc: "The mechanism by which nodes authenticate to each other, with the username and password of its sasl.jaas.config."},

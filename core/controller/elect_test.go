@@ -1,10 +1,14 @@
 package controller
 
 import (
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/forebayhub/forebay/core/consensus"
 	"github.com/forebayhub/forebay/core/metadata"
 )
 
@@ -42,12 +46,88 @@ func TestElect(t *testing.T) {
 		t.Errorf("after the election: %+v", p())
 	}
 	set(-1, 3)
-	elect(true, kerr.EligibleLeadersNotAvailable) // never unclean
 	elect(false, kerr.PreferredLeaderNotAvailable)
+	for _, n := range []metadata.NodeID{1, 2} {
+		fence(t, c, n)
+	}
+	fence(t, c, 3)
+	elect(true, kerr.EligibleLeadersNotAvailable) // nobody is alive
+	register(t, c, 2)
+	elect(true, nil) // who is not in sync leads only when an operator wishes it
+	if p().Leader != 2 || !slices.Equal(p().ISR, []metadata.NodeID{2}) {
+		t.Errorf("after the unclean election: %+v", p())
+	}
+	elect(true, kerr.ElectionNotNeeded)
 	if got := code(c.Elect(t.Context(), "none", 0, false)); got != kerr.UnknownTopicOrPartition.Code {
 		t.Error(got)
 	}
 	if got := code(c.Elect(t.Context(), "t", 7, false)); got != kerr.UnknownTopicOrPartition.Code {
 		t.Error(got)
+	}
+}
+
+func fence(t *testing.T, c *Controller, n metadata.NodeID) {
+	t.Helper()
+	if _, err := c.propose(t.Context(), &metadata.FenceNode{ID: n, Epoch: c.Image().Nodes[n].Epoch}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func register(t *testing.T, c *Controller, n metadata.NodeID) {
+	t.Helper()
+	if _, err := c.propose(t.Context(), &metadata.RegisterNode{ID: n}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A topic that would rather lose records than wait is given a leader by the active controller; no other is.
+func TestUncleanByConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2, 3)
+		id := metadata.TopicID{1}
+		two := metadata.TopicID{2}
+		_, _ = g.Propose(t.Context(), &metadata.CreateTopics{Topics: []metadata.TopicSpec{
+			{Name: "any", ID: id, Assignment: [][]metadata.NodeID{{3, 1}}, Configs: map[string]string{"unclean.leader.election.enable": "true"}},
+			{Name: "wait", ID: two, Assignment: [][]metadata.NodeID{{3, 1}}},
+		}})
+		for _, topic := range []metadata.TopicID{id, two} {
+			_, _ = g.Propose(t.Context(), &metadata.ChangePartition{Topic: topic, Leader: 3, ISR: []metadata.NodeID{3}})
+		}
+		c := New(Options{Quorum: g, NodeID: 1})
+		a := NewActive(ActiveOptions{
+			Group: g, Node: 1, Unclean: c.Unclean, Nodes: func() []consensus.Candidate { return nil }, NewClusterID: func() string { return "named" },
+		})
+		g.lead(1)
+		for range 4 * SessionTimeout / StepEvery { // node 3 sends no heartbeat
+			a.Step(t.Context())
+			for _, n := range []metadata.NodeID{1, 2} {
+				if err := a.Heartbeat(n, g.Image().Nodes[n].Epoch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			<-time.After(StepEvery)
+		}
+		image := g.Image()
+		if p := image.Partition("any", 0); p.Leader != 1 || !slices.Equal(p.ISR, []metadata.NodeID{1}) {
+			t.Errorf("any: %+v", p)
+		}
+		if p := image.Partition("wait", 0); p.Leader != -1 || !slices.Equal(p.ELR, []metadata.NodeID{3}) {
+			t.Errorf("wait: %+v", p)
+		}
+	})
+}
+
+// A cluster from before there were eligible leader replicas keeps them as soon as all its nodes know of them.
+func TestELRIsKeptOnceAllKnowOfIt(t *testing.T) {
+	g := newFakeGroup(1, 2)
+	a := NewActive(ActiveOptions{Group: g, Node: 1})
+	for n, want := range []int16{0, 0, 1} {
+		if n > 0 {
+			_, _ = g.Propose(t.Context(), &metadata.RegisterNode{ID: metadata.NodeID(n), MinISR: 1})
+		}
+		a.keepELR(t.Context())
+		if got := g.Image().Features[metadata.FeatureELR]; got != want {
+			t.Errorf("%d nodes know of it: level %d", n, got)
+		}
 	}
 }

@@ -17,7 +17,7 @@ func TestTopicConfigsAreReal(t *testing.T) {
 	other := map[string]string{
 		"leader.replication.throttled.replicas": "0:1,5:2", "follower.replication.throttled.replicas": "*",
 		"cleanup.policy": "compact", "compression.type": "lz4", "message.timestamp.type": "LogAppendTime", "min.cleanable.dirty.ratio": "0.25",
-		"forebay.append.condition": "true",
+		"forebay.append.condition": "true", "unclean.leader.election.enable": "true",
 	}
 	needs := map[string]string{"compression.gzip.level": "gzip", "compression.lz4.level": "lz4", "compression.zstd.level": "zstd"}
 	set := func(name, value string) ConfigOp { return ConfigOp{Name: name, Value: &value} }

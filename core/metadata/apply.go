@@ -83,17 +83,20 @@ func (i *Image) registerNode(c *RegisterNode) Result {
 		return Result{Err: fmt.Errorf("%w: node id %d", ErrInvalidCommand, c.ID)}
 	}
 	epoch := int64(i.Index)
-	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID, Endpoints: slices.Clone(c.Endpoints)})
+	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID, Endpoints: slices.Clone(c.Endpoints), MinISR: c.MinISR})
 	off := partitionSet(c.Offline)
 	i.eachPartition(func(p *Partition) *Partition {
 		was, is := slices.Contains(p.Offline, c.ID), off[p.ID()] && slices.Contains(p.Replicas, c.ID)
 		switch {
 		case is && !was:
-			return i.withoutNode(p.offline(c.ID), c.ID)
+			return i.thinned(i.withoutNode(p.offline(c.ID), c.ID, true))
 		case is:
-			return i.withoutNode(p, c.ID)
+			return i.thinned(i.withoutNode(p, c.ID, true))
 		case was:
 			p = p.online(c.ID)
+		}
+		if i.keepsELR() {
+			return i.thinned(i.returned(p, c))
 		}
 		return i.restarted(p, c.ID, c.TailLost)
 	})
@@ -144,7 +147,7 @@ func (i *Image) setPartition(p *Partition) {
 func (i *Image) restarted(p *Partition, node NodeID, tailLost bool) *Partition {
 	q := *p
 	if tailLost && len(p.ISR) > 1 && slices.Contains(p.ISR, node) {
-		return i.withoutNode(p, node)
+		return i.withoutNode(p, node, true)
 	}
 	switch {
 	case p.Leader == node:
@@ -296,11 +299,17 @@ func (i *Image) changePartition(c *ChangePartition) error {
 		return fmt.Errorf("%w: leader %d of %s-%d is not in the ISR", ErrInvalidCommand, c.Leader, p.Topic, p.Number)
 	}
 	p.ISR, p.Offline = slices.Clone(c.ISR), among(p.Offline, p.Replicas)
+	if i.keepELR(was, &p, -1); c.Leader >= 0 && !slices.Contains(was.ISR, c.Leader) && !slices.Contains(was.ELR, c.Leader) {
+		p.ELR = nil // an unclean election: who was eligible is to follow it
+	}
 	if c.NewEpoch || c.Leader != p.Leader {
 		p.LeaderEpoch++
 	}
 	p.Leader = c.Leader
 	p.PartitionEpoch++
+	if i.keepsELR() {
+		i.keepLastLeader(was, &p)
+	}
 
 	i.setPartition(&p)
 	return nil
@@ -314,6 +323,14 @@ func (i *Image) alterConfigs(c *AlterConfigs) error {
 		return fmt.Errorf("%w: %s", ErrUnknownTopic, c.Name)
 	}
 	*all = altered(*all, c.Name, c.Set, c.Delete)
+	if _, set := c.Set[minISRConfig]; set || slices.Contains(c.Delete, minISRConfig) {
+		i.eachPartition(func(p *Partition) *Partition {
+			if !c.Broker && p.Topic != c.Name {
+				return p
+			}
+			return i.thinned(p)
+		})
+	}
 	return nil
 }
 

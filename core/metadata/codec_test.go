@@ -85,6 +85,7 @@ func FuzzDecode(f *testing.F) {
 		&SetClusterID{ID: "c"},
 		&AlterQuotas{Changes: []QuotaChange{{Entity: QuotaEntity{User: QuotaName{true, "u"}}, Key: "producer_byte_rate", Value: 1024}}},
 		&RegisterNode{ID: 1, Offline: partitionIDs("t:0")},
+		&RegisterNode{ID: 1, MinISR: 2, Empty: true},
 		&SetOffline{Node: 1, NodeEpoch: 1, Offline: partitionIDs("t:0,t:1"), Online: partitionIDs("u:2")},
 		&RegisterNode{ID: 2, Endpoints: []Endpoint{{"EXTERNAL", "h", 9094}}},
 		&AlterACLs{Add: acls("User:a/t"), Remove: acls("User:b/u")},
@@ -121,6 +122,9 @@ func FuzzDecodeImage(f *testing.F) {
 	image, _ = Apply(image, 7, &RegisterNode{ID: 2})
 	image, _ = Apply(image, 8, &ReassignPartitions{Changes: []Reassignment{{Topic: testID("t"), Replicas: []NodeID{2}}}})
 	f.Add(EncodeImage(image))
+	image, _ = Apply(image, 9, &SetFeatures{Levels: map[string]int16{FeatureELR: 1}})
+	image, _ = Apply(image, 10, &FenceNode{ID: 1, Epoch: 1})
+	f.Add(EncodeImage(image))
 	f.Add(EncodeImage(NewImage()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		i, err := DecodeImage(b)
@@ -137,8 +141,9 @@ func FuzzDecodeImage(f *testing.F) {
 func TestDecodeReadsWhatIsOlder(t *testing.T) {
 	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
 	b := EncodeImage(image)
-	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas; reassignments.
-	for version, more := range map[byte]int{1: 9, 2: 8, 3: 3, 4: 2, 5: 1} {
+	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas; reassignments;
+	// one node's min.insync.replicas, eligible leaders.
+	for version, more := range map[byte]int{1: 12, 2: 11, 3: 6, 4: 5, 5: 4, 6: 3} {
 		older := append([]byte(imageMagic), version)
 		again, err := DecodeImage(append(older, b[len(imageMagic)+1:len(b)-more]...))
 		if err != nil || show(again) != show(image) {
@@ -146,7 +151,7 @@ func TestDecodeReadsWhatIsOlder(t *testing.T) {
 		}
 	}
 	c := Encode(&RegisterNode{ID: 1, Host: "h", Port: 1})
-	for _, less := range []int{1, 2} {
+	for _, less := range []int{2, 3, 4} {
 		if _, err := Decode(c[:len(c)-less]); err != nil {
 			t.Error(less, err)
 		}

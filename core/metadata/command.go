@@ -51,6 +51,10 @@ type RegisterNode struct {
 	Endpoints []Endpoint
 	// Offline are its replicas whose log directory cannot be used: these and no others. See SetOffline.
 	Offline []PartitionID
+	// MinISR is its default of min.insync.replicas, from its own properties.
+	MinISR int32
+	// Empty says that its data directory was made by this start: beyond TailLost, there is nothing.
+	Empty bool
 }
 
 // TopicSpec is a topic to create, with everything planned.
@@ -214,6 +218,8 @@ func (c *RegisterNode) encode(e *encoder) {
 	e.bool(c.TailLost)
 	encodeList(e, c.Endpoints, e.endpoint)
 	encodeList(e, c.Offline, e.partition)
+	e.int(int64(c.MinISR))
+	e.bool(c.Empty)
 }
 
 func (c *RegisterNode) decode(d *decoder) {
@@ -224,6 +230,9 @@ func (c *RegisterNode) decode(d *decoder) {
 	}
 	if len(d.b) > 0 { // and those of nodes that had one log directory here
 		c.Offline = decodeList(d, d.partition)
+	}
+	if len(d.b) > 0 { // and those of nodes that knew of no eligible leader replicas here
+		c.MinISR, c.Empty = d.int32(), d.bool()
 	}
 }
 

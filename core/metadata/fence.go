@@ -14,14 +14,25 @@ func (i *Image) fenceNode(c *FenceNode) error {
 	fenced := *n
 	fenced.Fenced = true
 	i.setNode(&fenced)
-	i.eachPartition(func(p *Partition) *Partition { return i.withoutNode(p, c.ID) })
+	i.eachPartition(func(p *Partition) *Partition { return i.withoutNode(p, c.ID, false) })
 	return nil
 }
 
-// withoutNode is p once node is fenced. The ISR alone gives leaders (invariant 4): the last member of it
-// stays in it, without leading, because nobody else has what it has.
-func (i *Image) withoutNode(p *Partition, node NodeID) *Partition {
+// withoutNode is p once node is fenced, or its log cannot be used; then it may have lost its tail. Who has all that was acknowledged gives
+// leaders, and nobody else (invariant 4). Where there is no ELR the last member of an ISR stays in it, without leading.
+func (i *Image) withoutNode(p *Partition, node NodeID, lost bool) *Partition {
 	member := slices.Contains(p.ISR, node)
+	if i.keepsELR() {
+		if p.Leader != node && !member && !(lost && slices.Contains(p.ELR, node)) {
+			return p
+		}
+		q := *p
+		q.ISR = less(p.ISR, []NodeID{node})
+		if !lost {
+			return i.settled(p, &q)
+		}
+		return i.settledWithout(p, &q, node)
+	}
 	if p.Leader != node && (!member || len(p.ISR) == 1) {
 		return p
 	}

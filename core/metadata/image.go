@@ -51,6 +51,8 @@ type Node struct {
 	Fenced bool
 	// Endpoints are its listeners by name; empty when there is the one of Host and Port.
 	Endpoints []Endpoint
+	// MinISR is its own default of min.insync.replicas; 0: it registered when that was not told.
+	MinISR int32
 }
 
 // Endpoint is where clients of a listener reach a node.
@@ -90,6 +92,11 @@ type Partition struct {
 	Leader         NodeID // -1: none
 	LeaderEpoch    Epoch
 	PartitionEpoch Epoch // rises with every change of this struct
+	// ELR are the eligible leader replicas (KIP-966), in the order of Replicas: not in the ISR, but they have all that was ever acknowledged, because
+	// there are fewer in sync than min.insync.replicas. One of them leads when the ISR is empty.
+	ELR []NodeID
+	// LastKnownELR is who led last, while there is nobody in the ISR. As Kafka, which has this one in a list of that name.
+	LastKnownELR []NodeID
 	// Offline are the replicas whose log directory cannot be used: they lead nothing and join no ISR (KIP-858).
 	Offline []NodeID
 }

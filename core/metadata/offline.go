@@ -10,7 +10,7 @@ type PartitionID struct {
 
 // SetOffline says which replicas of a node lie on a log directory that cannot be used, and which can be used again. One that is
 // offline is as if its node were fenced, for this partition: it leaves an ISR that has others, leads nothing, and does not come in again
-// before it is back. Kafka tells it by directory (AssignReplicasToDirs and the broker's heartbeat, KIP-858).
+// before it is back. It is not eligible either: a disk that fails may forget. Kafka tells it by directory (AssignReplicasToDirs and the broker's heartbeat, KIP-858).
 type SetOffline struct {
 	Node      NodeID
 	NodeEpoch int64 // its registration
@@ -64,9 +64,12 @@ func (i *Image) setOffline(c *SetOffline) error {
 	i.eachPartition(func(p *Partition) *Partition {
 		switch {
 		case off[p.ID()] && !slices.Contains(p.Offline, c.Node) && slices.Contains(p.Replicas, c.Node):
-			return i.withoutNode(p.offline(c.Node), c.Node)
+			return i.withoutNode(p.offline(c.Node), c.Node, true)
 		case on[p.ID()] && slices.Contains(p.Offline, c.Node):
 			q := p.online(c.Node)
+			if i.keepsELR() {
+				return i.elected(q)
+			}
 			if q.Leader == -1 && i.alive(c.Node) && slices.Contains(q.ISR, c.Node) {
 				q.Leader = c.Node
 				q.LeaderEpoch++

@@ -124,7 +124,7 @@ func (p *Partition) revert() error {
 		return fmt.Errorf("%w: %s-%d", ErrNoReassignment, p.Topic, p.Number)
 	}
 	isr := less(p.ISR, p.Adding)
-	if len(isr) == 0 {
+	if len(isr) == 0 && len(less(p.ELR, p.Adding)) == 0 {
 		return fmt.Errorf("%w: %s-%d, ISR %v", ErrUncleanRevert, p.Topic, p.Number, p.ISR)
 	}
 	p.Replicas, p.ISR, p.Adding, p.Removing = p.Origin(), isr, nil, nil
@@ -136,19 +136,4 @@ func (p *Partition) complete() {
 	if target := p.Target(); p.Reassigning() && holds(p.ISR, target) {
 		p.Replicas, p.ISR, p.Adding, p.Removing = target, less(p.ISR, p.Removing), nil, nil
 	}
-}
-
-// settled is q, which was made of p by a change of replicas or ISR: its reassignment is ended if it can be, a leader that may
-// not lead any more has a successor, and the epochs rise. Like Kafka's PartitionChangeBuilder.
-func (i *Image) settled(p, q *Partition) *Partition {
-	q.complete()
-	q.Offline = among(q.Offline, q.Replicas)
-	if !slices.Contains(q.ISR, q.Leader) || !i.Usable(q, q.Leader) {
-		q.Leader = i.preferred(q)
-	}
-	if q.Leader != p.Leader || !holds(q.Replicas, p.Replicas) {
-		q.LeaderEpoch++
-	}
-	q.PartitionEpoch++
-	return q
 }

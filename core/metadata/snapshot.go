@@ -7,9 +7,9 @@ import (
 )
 
 // ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
-// credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas, version 6 reassignments; older ones are
-// read.
-const ImageVersion = 6
+// credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas, version 6 reassignments, version 7
+// eligible leader replicas; older ones are read.
+const ImageVersion = 7
 
 const imageMagic = "FBIM"
 
@@ -59,6 +59,12 @@ func EncodeImage(i *Image) []byte {
 		e.partition(p.ID())
 		e.nodes(p.Adding)
 		e.nodes(p.Removing)
+	})
+	encodeList(e, sortedValues(i.Nodes), func(n *Node) { e.int(int64(n.MinISR)) })
+	encodeList(e, i.partitions(func(p *Partition) bool { return len(p.ELR)+len(p.LastKnownELR) > 0 }), func(p *Partition) {
+		e.partition(p.ID())
+		e.nodes(p.ELR)
+		e.nodes(p.LastKnownELR)
 	})
 	return e.b
 }
@@ -123,6 +129,20 @@ func DecodeImage(b []byte) (*Image, error) {
 			p.Adding, p.Removing = d.nodes(), d.nodes()
 			if !p.Reassigning() || !holds(p.Replicas, p.Adding) || !holds(p.Replicas, p.Removing) {
 				d.fail("reassignment of others than the replicas")
+			}
+		})
+	}
+	if version >= 7 {
+		if n := d.count(); n != len(i.Nodes) {
+			d.fail("min.insync.replicas of other nodes")
+		}
+		for _, n := range sortedValues(i.Nodes) {
+			n.MinISR = d.int32()
+		}
+		d.each(i, func(p *Partition) {
+			p.ELR, p.LastKnownELR = d.nodes(), d.nodes()
+			if !holds(p.Replicas, p.ELR) || !holds(p.Replicas, p.LastKnownELR) {
+				d.fail("eligible leaders that are no replicas")
 			}
 		})
 	}

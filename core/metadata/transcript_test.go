@@ -169,7 +169,8 @@ func pairs(s string) map[string]string {
 func (a lineArgs) command(t *testing.T, verb string) Command {
 	switch verb {
 	case "register":
-		return &RegisterNode{ID: NodeID(a.int("id")), Host: a["host"], Port: int32(a.int("port")), Rack: a["rack"], BootID: a["boot"], TailLost: a["taillost"] == "yes", Endpoints: endpoints(a["at"]), Offline: partitionIDs(a["off"])}
+		return &RegisterNode{ID: NodeID(a.int("id")), Host: a["host"], Port: int32(a.int("port")), Rack: a["rack"], BootID: a["boot"], TailLost: a["taillost"] == "yes", Endpoints: endpoints(a["at"]), Offline: partitionIDs(a["off"]),
+			MinISR: int32(a.int("min")), Empty: a["empty"] == "yes"}
 	case "create":
 		c := &CreateTopics{}
 		for _, name := range strings.Split(a["topic"], "+") {
@@ -317,6 +318,9 @@ func show(i *Image) string {
 	fmt.Fprintf(&b, "index %d cluster %q next-producer %d features %v deleted %d\n", i.Index, i.ClusterID, i.NextProducerID, i.Features, len(i.Deleted))
 	for _, n := range sortedValues(i.Nodes) {
 		fmt.Fprintf(&b, "node %d epoch %d %s:%d rack %q boot %q", n.ID, n.Epoch, n.Host, n.Port, n.Rack, n.BootID)
+		if n.MinISR > 0 {
+			fmt.Fprintf(&b, " min %d", n.MinISR)
+		}
 		if n.Fenced {
 			b.WriteString(" fenced")
 		}
@@ -332,6 +336,9 @@ func show(i *Image) string {
 		}
 		for _, p := range t.Partitions {
 			fmt.Fprintf(&b, "  %d replicas %v isr %v leader %d epoch %d/%d", p.Number, p.Replicas, p.ISR, p.Leader, p.LeaderEpoch, p.PartitionEpoch)
+			if len(p.ELR)+len(p.LastKnownELR) > 0 {
+				fmt.Fprintf(&b, " elr %v last %v", p.ELR, p.LastKnownELR)
+			}
 			if len(p.Offline) > 0 {
 				fmt.Fprintf(&b, " offline %v", p.Offline)
 			}

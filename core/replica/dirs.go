@@ -146,8 +146,8 @@ func (s *Set) lost(id string, p *metadata.Partition) bool {
 	if id == "" {
 		return s.o.Placement.Damaged() && s.degraded.Load()
 	}
-	// Others have all that was ever acknowledged: the ISR, of which this replica is not.
-	copied := p.Leader >= 0 && p.Leader != s.o.NodeID && !slices.Contains(p.ISR, s.o.NodeID)
+	// Others have all that was ever acknowledged: the ISR, of which this replica is not. Nor is it eligible, or it would be believed to have it, too.
+	copied := p.Leader >= 0 && p.Leader != s.o.NodeID && !slices.Contains(p.ISR, s.o.NodeID) && !slices.Contains(p.ELR, s.o.NodeID)
 	return !s.o.Replaced[id] || !copied
 }
 

@@ -18,9 +18,10 @@ type feature struct {
 
 // features are Kafka 4.4's, as far as we have what they stand for.
 var features = []feature{
-	{name: "group.version", min: 0, max: 1, level: 1},       // KIP-848
-	{name: "metadata.version", min: 7, max: 33, level: 33},  // 3.3-IV3 to 4.4-IV2
-	{name: "transaction.version", min: 0, max: 2, level: 2}, // KIP-890
+	{name: "eligible.leader.replicas.version", min: 0, max: 1}, // KIP-966
+	{name: "group.version", min: 0, max: 1, level: 1},          // KIP-848
+	{name: "metadata.version", min: 7, max: 33, level: 33},     // 3.3-IV3 to 4.4-IV2
+	{name: "transaction.version", min: 0, max: 2, level: 2},    // KIP-890
 }
 
 func (s *Server) apiVersions(r *request) kmsg.Response {

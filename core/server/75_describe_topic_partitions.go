@@ -100,7 +100,7 @@ func describedTopic(img *metadata.Image, t *metadata.Topic, from, to int) kmsg.D
 		part.Partition, part.LeaderEpoch = p.Number, int32(p.LeaderEpoch)
 		part.LeaderID, part.ErrorCode = leaderOf(img, p)
 		part.Replicas, part.ISR = nodeIDs(p.Replicas), nodeIDs(p.ISR)
-		part.EligibleLeaderReplicas, part.LastKnownELR = []int32{}, []int32{}
+		part.EligibleLeaderReplicas, part.LastKnownELR = nodeIDs(p.ELR), nodeIDs(p.LastKnownELR)
 		part.OfflineReplicas = offline(img, p)
 		out.Partitions = append(out.Partitions, part)
 	}
