@@ -246,6 +246,32 @@ func TestLateNodes(t *testing.T) {
 	}
 }
 
+// Invariant 11: a node whose disk is full registers, which it does whenever it starts or had lost its lease.
+func TestRegistrationOnAFullDisk(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}}
+	first, disk := w.join(t, 1, vfs.NewMemory(), ""), vfs.NewMemory()
+	if err := first.Found(ctx, 1, w.candidates); err != nil {
+		t.Fatal(err)
+	}
+	w.admitting(t, func() []*peer { return []*peer{first} })
+	second := w.join(t, 2, disk, "")
+	if err := second.Found(ctx, 9, w.candidates); err != nil { // it never founds: it is admitted
+		t.Fatal(err)
+	}
+	if err := second.Current(ctx); err != nil {
+		t.Fatal(err)
+	}
+	disk.SetCapacity(1)
+	if _, err := second.Propose(ctx, &metadata.AllocateProducerIDs{Node: 2, Count: 1}); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("another change on a full disk: %v", err)
+	}
+	if r, err := second.Propose(ctx, &metadata.RegisterNode{ID: 2, Host: "localhost", Port: 9092}); err != nil || r.Err != nil {
+		t.Errorf("a registration on a full disk: %v, %v", err, r.Err)
+	}
+}
+
 func TestNobodyGivesItsWordTwice(t *testing.T) {
 	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
 	p := w.join(t, 3, vfs.NewMemory(), "")

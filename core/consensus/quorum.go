@@ -226,8 +226,15 @@ func (q *Quorum) Ready(ctx context.Context) error {
 // Result.Err and Errs say what it came to. When ctx ends first the command may still be applied.
 func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Result, error) {
 	need := uint64(reserve)
-	if _, ok := c.(*metadata.DeleteTopics); ok {
+	switch c.(type) {
+	case *metadata.DeleteTopics:
 		need /= 4
+	case *metadata.RegisterNode:
+		// A node of several that starts, or whose lease had run out, must not end or stay away for a full disk (invariant 11). The
+		// journal has room for it; where that is used up, too, the registration waits until there is some.
+		if q.peers != nil {
+			need = 0
+		}
 	}
 	if free, err := q.free(); err == nil && free < need {
 		return metadata.Result{}, fmt.Errorf("%w: %d bytes free, metadata changes need %d", ErrDiskFull, free, need)

@@ -105,6 +105,9 @@ func run(t *testing.T, seed uint64, count int, durability string) {
 		if err := l.Check(2000); err != nil {
 			t.Fatalf("after the storm: %v", err)
 		}
+		if err := c.confessed(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	l.Finish()
 	if err := c.calm(healthyWithin); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -263,6 +264,18 @@ func (c *cluster) behind(ctx context.Context) string {
 		}
 	}
 	return strings.Join(out, "; ")
+}
+
+// confessed is what a node's log says of itself that must never be: a follower that had to take back what was readable, a panic.
+func (c *cluster) confessed() error {
+	for i, m := range c.nodes[1:] {
+		for line := range strings.Lines(m.LogTail(math.MaxInt)) {
+			if strings.Contains(line, "below the high watermark") || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
+				return fmt.Errorf("node %d: %s", i+1, line)
+			}
+		}
+	}
+	return nil
 }
 
 func (c *cluster) figures() string {
