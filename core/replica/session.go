@@ -29,7 +29,11 @@ type sentPosition struct {
 func (s *fetchSession) reset() { *s = fetchSession{} }
 
 // doubt has a partition sent again: what came of it was not taken over.
-func (s *fetchSession) doubt(k fetchKey) { s.sent[k] = sentPosition{offset: -1} }
+func (s *fetchSession) doubt(k fetchKey) {
+	if _, ok := s.sent[k]; ok { // else there is no session, and all is sent anyway
+		s.sent[k] = sentPosition{offset: -1}
+	}
+}
 
 // request makes a Fetch for what is asked.
 func (s *fetchSession) request(asked map[fetchKey]*fetched) *kmsg.FetchRequest {
