@@ -51,6 +51,13 @@ func (m *Memory) SetCapacity(n int64) {
 	m.capacity = n
 }
 
+// Used is the bytes that are written.
+func (m *Memory) Used() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.used
+}
+
 func newDir() *node {
 	return &node{dir: true, mode: fs.ModeDir | 0o755, mod: time.Now(), entries: map[string]*node{}, durable: map[string]*node{}}
 }

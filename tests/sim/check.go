@@ -1,0 +1,227 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+// checker knows what was promised.
+type checker struct {
+	w       *World
+	batches int
+	seen    map[place]int64           // what a reader was given
+	where   map[int64]place           // what a producer of acks=all was told
+	heardAt map[metadata.NodeID]heard // by the controller of this term
+	cuts    map[metadata.NodeID]bool  // power cuts since all ISRs were whole
+}
+
+type place struct {
+	number int32
+	offset int64
+}
+
+type heard struct {
+	by   int // the controller's process
+	term uint64
+	at   time.Duration
+}
+
+func newChecker(w *World) *checker {
+	return &checker{w: w, seen: map[place]int64{}, where: map[int64]place{}, heardAt: map[metadata.NodeID]heard{}, cuts: map[metadata.NodeID]bool{}}
+}
+
+func (c *checker) acked(p *producer, a commitlog.Appended) {
+	c.batches++
+	c.w.note("producer %d: %v are at %d in %d", p.id, p.batch, a.Base, p.number)
+	if p.acks != -1 {
+		return
+	}
+	for i, v := range p.batch {
+		c.where[v] = place{p.number, a.Base + int64(i)}
+	}
+}
+
+func (c *checker) read(r *reader, x entry) {
+	at := place{r.number, x.offset}
+	was, ok := c.seen[at]
+	if ok && was != x.value {
+		c.w.fail("offset %d of %d was read as %x and now, by reader %d, as %x", x.offset, r.number, was, r.id, x.value)
+	}
+	if !ok {
+		c.w.note("reader %d: %x at %d in %d", r.id, x.value, x.offset, r.number)
+	}
+	c.seen[at] = x.value
+}
+
+// metadata looks at a change of the agreed state.
+func (c *checker) metadata(before, now *metadata.Image) {
+	for n := range c.w.partitions {
+		p, was := now.Partition(topicName, n), before.Partition(topicName, n)
+		if p == nil {
+			continue
+		}
+		switch {
+		case p.Leader >= 0 && !slices.Contains(p.ISR, p.Leader):
+			c.w.fail("leader %d of %d is not in its ISR %v", p.Leader, n, p.ISR)
+		case len(p.ISR) == 0:
+			c.w.fail("the ISR of %d is empty", n)
+		case was == nil || was == p:
+		case p.PartitionEpoch <= was.PartitionEpoch:
+			c.w.fail("partition epoch of %d: %d after %d, in a change", n, p.PartitionEpoch, was.PartitionEpoch)
+		case p.LeaderEpoch < was.LeaderEpoch, p.Leader != was.Leader && p.LeaderEpoch == was.LeaderEpoch:
+			c.w.fail("leader %d of %d in epoch %d after leader %d in epoch %d", p.Leader, n, p.LeaderEpoch, was.Leader, was.LeaderEpoch)
+		case p.Leader != was.Leader && p.Leader >= 0 && !slices.Contains(was.ISR, p.Leader):
+			c.w.fail("leader %d of %d comes from outside of the ISR %v", p.Leader, n, was.ISR)
+		}
+	}
+}
+
+// heard notes that a controller has renewed a lease.
+func (c *checker) heard(by *node, id metadata.NodeID) {
+	c.heardAt[id] = heard{by.gen, by.term, c.w.now}
+}
+
+// controller notes that a node has become the active controller: it cannot know who is silent.
+func (c *checker) controller(n *node) {
+	for _, x := range c.w.nodes {
+		c.heardAt[x.id] = heard{n.gen, n.term, c.w.now}
+	}
+}
+
+// fencing looks at a lease that is said to have run out.
+func (c *checker) fencing(by *node, f *metadata.FenceNode) {
+	h := c.heardAt[f.ID]
+	if h.by == by.gen && h.term == by.term && c.w.now-h.at < controller.SessionTimeout-controller.StepEvery {
+		c.w.fail("controller %d fences node %d, heard %v ago", by.id, f.ID, c.w.now-h.at)
+	}
+}
+
+// powerCut notes that a machine has lost what was not synced.
+func (c *checker) powerCut(n *node) { c.cuts[n.id] = true }
+
+// cutsInRelaxed lets machines lose what was not synced in Relaxed, too.
+const cutsInRelaxed = false
+
+// mayCut says whether a power cut is within what is promised: in Relaxed one machine at a time.
+func (c *checker) mayCut() bool {
+	if c.w.mode == commitlog.PowerSafe || !cutsInRelaxed {
+		return c.w.mode == commitlog.PowerSafe
+	}
+	whole := len(c.cuts) == 0
+	if !whole {
+		image := c.w.raft.image()
+		whole = true
+		for n := range c.w.partitions {
+			whole = whole && image.Partition(topicName, n) != nil && len(image.Partition(topicName, n).ISR) == nodeCount
+		}
+		for _, x := range c.w.nodes {
+			whole = whole && x.serving && !x.armed
+		}
+	}
+	if whole {
+		clear(c.cuts)
+	}
+	return whole
+}
+
+// end looks at what is there when all is whole again.
+func (c *checker) end() {
+	for n := range c.w.partitions {
+		var first []byte
+		for _, x := range c.w.nodes {
+			raw := c.log(x, n)
+			if first == nil {
+				first = raw
+			}
+			if !bytes.Equal(raw, first) {
+				c.w.fail("partition %d: nodes 1 and %d have %d and %d bytes, or other ones", n, x.id, len(first), len(raw))
+				return
+			}
+		}
+		c.history(n, entriesOf(c.w, first))
+	}
+	c.w.note("end: %d batches acknowledged, %d offsets read", c.batches, len(c.seen))
+}
+
+// history compares a log with what was told of it.
+func (c *checker) history(number int32, log []entry) {
+	at := make(map[int64]int64, len(log))
+	last := map[int64]int64{}
+	for i, x := range log {
+		if int64(i) != x.offset {
+			c.w.fail("partition %d: offset %d after %d", number, x.offset, i-1)
+			return
+		}
+		at[x.value] = x.offset
+		id := x.value >> 32
+		if c.w.clients[id].(*producer).acks != -1 {
+			continue
+		}
+		if before, ok := last[id]; ok && x.value <= before {
+			c.w.fail("partition %d: record %x at %d comes after %x", number, x.value, x.offset, before)
+			return
+		}
+		last[id] = x.value
+	}
+	for _, v := range sorted(c.where) {
+		p := c.where[v]
+		if p.number != number {
+			continue
+		}
+		if got, ok := at[v]; !ok || got != p.offset {
+			c.w.fail("partition %d: record %x was acknowledged at %d; it is there %v, at %d", number, v, p.offset, ok, got)
+			return
+		}
+	}
+	for o := range log {
+		if v, ok := c.seen[place{number, int64(o)}]; ok && v != log[o].value {
+			c.w.fail("partition %d: offset %d was read as %x, and is %x", number, o, v, log[o].value)
+			return
+		}
+	}
+	for p := range c.seen {
+		if p.number == number && p.offset >= int64(len(log)) {
+			c.w.fail("partition %d: an offset was read that is not there: the log ends at %d", number, len(log))
+			return
+		}
+	}
+}
+
+func sorted(m map[int64]place) []int64 {
+	list := make([]int64, 0, len(m))
+	for v := range m {
+		list = append(list, v)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// log is all that a node's replica has.
+func (c *checker) log(n *node, number int32) (all []byte) {
+	p, err := n.set.Partition(topicName, number)
+	if err != nil {
+		c.w.fail("partition %d of node %d: %v", number, n.id, err)
+		return nil
+	}
+	for at := p.Log().StartOffset(); at < p.Log().EndOffset(); {
+		s, err := p.Log().Read(at, p.Log().EndOffset(), 1<<20, true)
+		if err != nil {
+			c.w.fail("partition %d of node %d at %d: %v", number, n.id, at, err)
+			return nil
+		}
+		raw, err := bytesOf(s)
+		list := entriesOf(c.w, raw)
+		if err != nil || len(list) == 0 {
+			c.w.fail("partition %d of node %d at %d: nothing there, %v", number, n.id, at, err)
+			return nil
+		}
+		all = append(all, raw...)
+		at = list[len(list)-1].offset + 1
+	}
+	return all
+}
