@@ -26,8 +26,8 @@ const responseSlack = 256 << 20
 
 // fetcher copies the partitions that one other node leads and this one follows. One goroutine owns it but for take.
 //
-// A round: ask for all partitions at their ends, append what came, wait until that is durable, ask again. The next question's offsets are
-// the acknowledgement (invariant 1).
+// A round: wait until all partitions are durable up to their ends, ask for what comes after, append it. The offsets of a question are the
+// acknowledgement (invariant 1) of all that lies before them, whoever it came from: the leader before, or clients while this node led.
 type fetcher struct {
 	f    *followers
 	node metadata.NodeID
@@ -52,7 +52,9 @@ type fetched struct {
 
 	p     *partition.Partition
 	until time.Time // paused
-	end   int64     // to be durable before the next Fetch
+	// Where the next Fetch goes on; it is durable up to here.
+	offset    int64
+	lastEpoch int32
 	// caughtUp says that it has had all that could be read on the leader.
 	caughtUp bool
 }
@@ -164,6 +166,9 @@ func (x *fetcher) serve(ctx context.Context) (rounds int, err error) {
 // round asks once and does what the answer says.
 func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
 	asked, wait := x.due()
+	if err := x.settle(ctx, asked); err != nil {
+		return err
+	}
 	if len(asked) == 0 {
 		x.sleep(ctx, wait)
 		return nil
@@ -172,10 +177,7 @@ func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := x.absorb(ctx, asked, resp.(*kmsg.FetchResponse)); err != nil {
-		return err
-	}
-	return x.settle(ctx)
+	return x.absorb(ctx, asked, resp.(*kmsg.FetchResponse))
 }
 
 // due are the partitions to ask for now, and how long the answer may take, or the next look if there are none.
@@ -202,7 +204,7 @@ func (x *fetcher) due() (asked map[fetchKey]*fetched, wait time.Duration) {
 	return asked, wait
 }
 
-// request asks for partitions at their ends.
+// request asks for partitions from where they are settled.
 func (x *fetcher) request(asked map[fetchKey]*fetched, wait time.Duration) *kmsg.FetchRequest {
 	req := x.session.request(asked)
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(wait.Milliseconds()), 1, x.f.f.MaxBytes
@@ -300,9 +302,6 @@ func (x *fetcher) take1(ctx context.Context, part *fetched, rp *kmsg.FetchRespon
 		if err == nil {
 			end, _ := part.p.Position()
 			part.caughtUp = end >= rp.HighWatermark
-			if len(rp.RecordBatches) > 0 {
-				part.end = end
-			}
 		}
 	}
 	if err == nil {
@@ -365,19 +364,21 @@ func (x *fetcher) earliest(ctx context.Context, req *kmsg.ListOffsetsRequest) (i
 	return rp.Offset, kerr.ErrorForCode(rp.ErrorCode)
 }
 
-// settle waits until what was appended is durable.
-func (x *fetcher) settle(ctx context.Context) error {
+// settle waits until what is to be asked for is durable up to where it ends now, and leaves out what cannot be.
+func (x *fetcher) settle(ctx context.Context, asked map[fetchKey]*fetched) error {
 	for _, part := range x.parts {
-		if part.end == 0 {
+		key := fetchKey{part.topic, part.number}
+		if asked[key] != part {
 			continue
 		}
-		if err := part.p.AwaitDurable(ctx, part.end); err != nil {
+		part.offset, part.lastEpoch = part.p.Position()
+		if err := part.p.AwaitDurable(ctx, part.offset); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			part.until = x.f.set.o.Now().Add(broken)
+			delete(asked, key)
 		}
-		part.end = 0
 	}
 	return nil
 }

@@ -56,8 +56,7 @@ func (s *fetchSession) request(asked map[fetchKey]*fetched) *kmsg.FetchRequest {
 	})
 	for _, k := range keys {
 		part := asked[k]
-		at := sentPosition{leaderEpoch: part.epoch}
-		at.offset, at.lastEpoch = part.p.Position()
+		at := sentPosition{leaderEpoch: part.epoch, lastEpoch: part.lastEpoch, offset: part.offset}
 		if was, ok := s.sent[k]; ok && was == at && s.epoch != 0 {
 			continue
 		}

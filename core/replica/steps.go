@@ -49,12 +49,12 @@ var noWait = func() context.Context {
 // Fetch is the next question to a leader. nil: there is nothing to ask for now, or something is not durable yet.
 func (t *Steps) Fetch(leader metadata.NodeID) *kmsg.FetchRequest {
 	x := t.fetcher(leader)
-	if x == nil || x.settle(noWait) != nil {
+	if x == nil {
 		return nil
 	}
 	x.refresh()
 	asked, wait := x.due()
-	if len(asked) == 0 {
+	if x.settle(noWait, asked) != nil || len(asked) == 0 {
 		return nil
 	}
 	t.asked[leader] = asked
