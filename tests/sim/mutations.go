@@ -1,0 +1,68 @@
+package sim
+
+// Mutation is a guard that is taken out of the product: a patch of its source, put in its place by go build -overlay.
+// MUTATIONS.md tells what each is.
+type Mutation struct {
+	Name string
+	File string   // from the root of the module
+	Swap []string // what is there, what comes instead, and so on; each is there once
+	Seed uint64   // that finds it; 0: none of the first 2,000
+}
+
+// Mutations are all that can be found by what is simulated now.
+var Mutations = []Mutation{
+	{Name: "no-truncation", File: follow, Swap: []string{"p.log.TruncateTo(to)", "p.log.TruncateTo(max(to, from))"}},
+	{Name: "truncate-to-watermark", File: follow, Swap: []string{"p.log.TruncateTo(to)", "p.log.TruncateTo(to*0 + p.hw.Load())"}},
+	{Name: "no-divergence-check", File: read, Swap: []string{"latest >= 0 && (epoch", "latest < -1 && (epoch"}},
+	{Name: "watermark-before-truncation", File: follow, Swap: []string{
+		"	p.hw.Store(end)\n	return &Truncated", "	return &Truncated",
+		"min(watermark, p.log.EndOffset())", "min(watermark, p.log.EndOffset()+3)"}},
+	{Name: "watermark-beyond-log", File: follow, Swap: []string{"max(p.hw.Load(), min(watermark, p.log.EndOffset()))", "max(p.hw.Load(), watermark)"}},
+	{Name: "fetch-epoch-unchecked", File: read, Swap: []string{"p.check(r.Epoch)", "p.check(AnyEpoch)"}},
+	{Name: "append-epoch-unchecked", File: follow, Swap: []string{"case epoch != t.epoch, t.leading", "case t.leading"}},
+	{Name: "begin-without-epoch", File: state, Swap: []string{"_ = p.log.BeginEpoch(now.epoch)", ""}},
+
+	{Name: "ack-before-flush", File: watermark, Swap: []string{"hw := p.log.DurableOffset()\n	for", "hw := p.log.EndOffset()\n	for",
+		"hw = min(hw, p.endLocked(n))\n	}\n	if w", "if n != p.node {\n hw = min(hw, p.endLocked(n))\n}\n	}\n	if w"}},
+	{Name: "fetch-before-flush", File: fetcherFile, Swap: []string{"part.p.AwaitDurable(ctx, part.offset)", "part.p.AwaitDurable(ctx, 0)"}},
+	{Name: "watermark-ignores-follower", File: watermark, Swap: []string{"range p.mu.state.ISR {\n		hw", "range p.mu.state.ISR[:0] {\n		hw"}},
+	{Name: "ack-under-min-isr", File: watermark, Swap: []string{"p.mu.closed || p.underMinLocked()", "p.mu.closed"}},
+	{Name: "ack-at-append", File: acks, Swap: []string{"if p.hw.Load() > offset {\n		done(nil)", "if p.log.EndOffset() > offset {\n		done(nil)"}},
+	{Name: "waiters-kept", File: state, Swap: []string{"lost = p.mu.acks.drain()", "lost = nil"}},
+	{Name: "recovery-unsynced", File: recovery, Swap: []string{"if err := l.syncFiles(dirty, true, true); err", "if err := l.syncFiles(dirty[:0], false, false); err"}},
+
+	{Name: "isr-unchecked", File: fence, Swap: []string{"p.Leader != c.Leader || p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch ||", "p.Leader < 0 ||"}},
+	{Name: "isr-without-partition-epoch", File: fence, Swap: []string{"|| p.PartitionEpoch != c.PartitionEpoch ||", "||"}},
+	{Name: "isr-registration-unchecked", File: fence, Swap: []string{"|| i.Nodes[m.ID].Epoch != m.Epoch", ""}},
+	{Name: "join-behind", File: isr, Swap: []string{"f.end >= max(p.hw.Load(), t.start) && ", ""}},
+	{Name: "join-below-epoch-start", File: isr, Swap: []string{"max(p.hw.Load(), t.start)", "p.hw.Load()"}},
+	{Name: "not-maximal-isr", File: watermark, Swap: []string{"if w := p.mu.wished; w != nil {", "if w := p.mu.wished; w != nil && p.mu.closed {"}},
+	{Name: "fetch-offset-remembered", File: isr, Swap: []string{"delete(p.mu.followers, n)", ""}},
+	{Name: "unclean-election", File: fence, Swap: []string{"slices.Contains(p.ISR, n) && i.Usable(p, n)", "i.Usable(p, n)"}},
+	{Name: "lease-not-waited-out", File: active, Swap: []string{"until := a.now().Add(SessionTimeout)\n	a.mu", "until := a.now()\n	a.mu"}},
+
+	{Name: "recovery-point-not-lowered", File: truncation, Swap: []string{"l.saved.seq > 0 &&", "l.saved.seq > 1<<40 &&"}},
+	{Name: "truncation-not-synced", File: truncation, Swap: []string{"i):i+1], l.folderNew, true)", "i):i], false, false)"}},
+	{Name: "torn-tail-kept", File: recovery, Swap: []string{"r.step(w, w.pos >= trusted)", "r.step(w, false)"}},
+	{Name: "same-boot-always", File: recovery, Swap: []string{"r.killed = sameBoot(p.boot, l.boot)", "r.killed = true"}},
+	{Name: "producer-state-kept", File: truncation, Swap: []string{"l.epochs, l.table = epochs, table", "l.epochs, table = epochs, nil"}},
+	{Name: "producer-snapshot-kept", File: truncation, Swap: []string{"> end }); n < len(l.snaps) {", "> end }); n < 0 {"}},
+	{Name: "duplicates-appended", File: producers, Swap: []string{"if m, ok := p.duplicate(h); ok {", "if m, ok := p.duplicate(h); ok && m.first < 0 {"}},
+	{Name: "epochs-kept", File: truncation, Swap: []string{"l.epochs, l.table = epochs, table", "l.table = table"}},
+}
+
+// The files that are patched.
+const (
+	follow      = "core/partition/follow.go"
+	read        = "core/partition/read.go"
+	state       = "core/partition/partition.go"
+	watermark   = "core/partition/watermark.go"
+	acks        = "core/partition/acks.go"
+	isr         = "core/partition/isr.go"
+	fetcherFile = "core/replica/fetcher.go"
+	fence       = "core/metadata/fence.go"
+	active      = "core/controller/active.go"
+	recovery    = "core/commitlog/recover.go"
+	truncation  = "core/commitlog/truncate.go"
+	producers   = "core/commitlog/producer.go"
+)

@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var (
+	search = flag.Int("search", 0, "TestMutations looks for every mutation in so many seeds, from the first on")
+	only   = flag.String("only", "", "TestMutations takes only mutations whose name has this")
+)
+
+// TestMutations takes guards out, one at a time, and wants the seed that found it to find it again. -search N looks for all of them
+// in the first N seeds; else it is a few of them, whose turn it is by their number.
+func TestMutations(t *testing.T) {
+	for i, m := range Mutations {
+		if !strings.Contains(m.Name, *only) || *search == 0 && *only == "" && (m.Seed == 0 || i%ciEvery != 0) {
+			continue
+		}
+		t.Run(m.Name, func(t *testing.T) {
+			from, count := m.Seed, 1
+			if *search > 0 {
+				from, count = 1, *search
+			}
+			out, err := exec.Command("nice", mutant(t, m), "-test.run", "TestSeeds$", "-from", strconv.FormatUint(from, 10), "-seeds", strconv.Itoa(count)).CombinedOutput()
+			found := regexp.MustCompile(`seed (\d+): (.*)`).FindSubmatch(out)
+			switch {
+			case err == nil:
+				t.Errorf("%s is not found by %d seeds from %d on", m.Name, count, from)
+			case found == nil:
+				t.Errorf("%s: %v: %.2000s", m.Name, err, out)
+			default:
+				t.Logf("%s: seed %s: %.200s", m.Name, found[1], found[2])
+			}
+		})
+	}
+}
+
+// ciEvery has CI try one mutation of so many: each is a build.
+const ciEvery = 6
+
+// mutant builds this package's test without one guard.
+func mutant(t *testing.T, m Mutation) string {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(root, m.File)
+	source, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(source)
+	for i := 0; i < len(m.Swap); i += 2 {
+		if n := strings.Count(text, m.Swap[i]); n != 1 {
+			t.Fatalf("%s has %d times %q: mend the patch of %s", m.File, n, m.Swap[i], m.Name)
+		}
+		text = strings.Replace(text, m.Swap[i], m.Swap[i+1], 1)
+	}
+	patched, overlay, binary := filepath.Join(dir, "patched.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim.test")
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {name: patched}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, b := range map[string][]byte{patched: []byte(text), overlay: list} {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "test", "-c", "-trimpath", "-vet=off", "-overlay", overlay, "-o", binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// TestPatches sees that every mutation still fits the product.
+func TestPatches(t *testing.T) {
+	seen := map[string]bool{}
+	doc, err := os.ReadFile("MUTATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range Mutations {
+		source, err := os.ReadFile(filepath.Join("../..", m.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(m.Swap); i += 2 {
+			if n := strings.Count(string(source), m.Swap[i]); n != 1 {
+				t.Errorf("%s has %d times %q: mend the patch of %s", m.File, n, m.Swap[i], m.Name)
+			}
+		}
+		if seen[m.Name] || !strings.Contains(string(doc), "`"+m.Name+"`") {
+			t.Errorf("%s is there twice, or not in MUTATIONS.md", m.Name)
+		}
+		seen[m.Name] = true
+	}
+}
