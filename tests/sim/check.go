@@ -37,6 +37,7 @@ func newChecker(w *World) *checker {
 
 func (c *checker) acked(p *producer, a commitlog.Appended) {
 	c.batches++
+	c.w.moment(0.03, 5*time.Millisecond)
 	c.w.note("producer %d: %v are at %d in %d", p.id, p.batch, a.Base, p.number)
 	if p.acks != -1 {
 		return
@@ -71,6 +72,7 @@ func (c *checker) metadata(before, now *metadata.Image) {
 		case len(p.ISR) == 0:
 			c.w.fail("the ISR of %d is empty", n)
 		case was == nil || was == p:
+			continue
 		case p.PartitionEpoch <= was.PartitionEpoch:
 			c.w.fail("partition epoch of %d: %d after %d, in a change", n, p.PartitionEpoch, was.PartitionEpoch)
 		case p.LeaderEpoch < was.LeaderEpoch, p.Leader != was.Leader && p.LeaderEpoch == was.LeaderEpoch:
@@ -78,6 +80,7 @@ func (c *checker) metadata(before, now *metadata.Image) {
 		case p.Leader != was.Leader && p.Leader >= 0 && !slices.Contains(was.ISR, p.Leader):
 			c.w.fail("leader %d of %d comes from outside of the ISR %v", p.Leader, n, was.ISR)
 		}
+		c.w.moment(0.5, 30*time.Millisecond)
 	}
 }
 

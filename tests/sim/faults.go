@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"strconv"
 	"time"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/consensus"
 	"github.com/forebayhub/forebay/core/metadata"
 )
@@ -22,7 +24,7 @@ func (w *World) found() {
 			w.after(20*time.Millisecond, create)
 			return
 		}
-		t := metadata.TopicSpec{Name: topicName, ID: w.topic}
+		t := metadata.TopicSpec{Name: topicName, ID: w.topic, Configs: map[string]string{"min.insync.replicas": strconv.Itoa(minISR)}}
 		for n := range w.partitions {
 			var replicas []metadata.NodeID
 			for k := range nodeCount {
@@ -35,40 +37,78 @@ func (w *World) found() {
 	w.after(100*time.Millisecond, create)
 }
 
-// startFaults lets things go wrong from the first second on.
+// startFaults lets things go wrong from the first second on. Each seed has kinds of its own: what is never struck otherwise is struck harder.
 func (w *World) startFaults() {
-	rate := w.between(100*time.Millisecond, 1500*time.Millisecond)
+	w.rate = w.between(100*time.Millisecond, 1500*time.Millisecond)
+	w.eager = []float64{0, 0.1, 0.5}[w.rng.IntN(3)]
+	for _, k := range faults {
+		if w.chance(0.6) {
+			w.kinds = append(w.kinds, k)
+		}
+	}
+	if len(w.kinds) == 0 {
+		w.kinds = faults
+	}
+	for _, k := range w.kinds {
+		w.weight += k.weight
+		w.note("kind: %s", k.name)
+	}
 	var next func()
 	next = func() {
-		if w.calm {
-			return
+		if !w.calm {
+			w.fault()
+			w.after(w.between(w.rate/2, 2*w.rate), next)
 		}
-		w.fault()
-		w.after(w.between(rate/2, 2*rate), next)
 	}
 	w.after(time.Second, next)
 }
 
+// moment is when something happens that a fault may come close to.
+func (w *World) moment(p float64, soon time.Duration) {
+	if !w.calm && w.weight > 0 && w.now > time.Second && w.chance(p*w.eager) {
+		w.after(w.between(0, soon), w.fault)
+	}
+}
+
 // fault is one thing that goes wrong, for a while.
 func (w *World) fault() {
+	if w.calm {
+		return
+	}
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
 	for_ := w.between(20*time.Millisecond, 3*time.Second)
-	switch k := w.rng.IntN(100); {
-	case k < 12:
-		w.note("fault: kill %d", n.id)
-		n.crash(false)
-	case k < 22:
-		if !w.check.mayCut() || !n.up {
+	at := w.rng.IntN(w.weight)
+	for _, k := range w.kinds {
+		if at -= k.weight; at < 0 {
+			k.strike(w, n, for_)
 			return
 		}
-		w.note("fault: power cut of %d", n.id)
-		n.crash(true)
-	case k < 26 && w.mode == 0: // all at once
-		w.note("fault: power cut of all")
-		for _, x := range w.nodes {
-			x.crash(true)
+	}
+}
+
+// kind is a kind of fault, and how often it comes.
+type kind struct {
+	name   string
+	weight int
+	strike func(w *World, n *node, d time.Duration)
+}
+
+var faults = []kind{
+	{"kill", 12, func(w *World, n *node, _ time.Duration) { n.crash(false) }},
+	{"power cut", 10, func(w *World, n *node, _ time.Duration) {
+		if w.check.mayCut() {
+			n.crash(true)
 		}
-	case k < 40:
+	}},
+	{"power cut of all", 5, func(w *World, _ *node, _ time.Duration) {
+		if w.mode == commitlog.PowerSafe {
+			w.note("fault: power cut of all")
+			for _, n := range w.nodes {
+				n.crash(true)
+			}
+		}
+	}},
+	{"death in a step", 14, func(w *World, n *node, _ time.Duration) {
 		power := w.chance(0.5)
 		if power && !w.check.mayCut() || !n.up || n.armed {
 			return
@@ -79,45 +119,49 @@ func (w *World) fault() {
 		operations := w.rng.IntN(60)
 		w.note("fault: %d is to die at operation %d, power cut %v", n.id, operations, power)
 		n.arm(operations, power)
-	case k < 46:
-		n.leave()
-	case k < 58:
-		w.note("fault: %d is held up for %v", n.id, for_)
-		n.paused = max(n.paused, w.now+for_)
-	case k < 62:
+	}},
+	{"leave", 6, func(_ *World, n *node, _ time.Duration) { n.leave() }},
+	{"pause", 12, func(w *World, n *node, d time.Duration) {
+		w.note("fault: %d is held up for %v", n.id, d)
+		n.paused = max(n.paused, w.now+d)
+	}},
+	{"clock", 4, func(w *World, n *node, _ time.Duration) {
 		jump := w.between(-20*time.Second, 20*time.Second)
 		w.note("fault: the clock of %d jumps by %v", n.id, jump)
 		n.skew += jump
-	case k < 70:
+	}},
+	{"one-way cut", 8, func(w *World, n *node, d time.Duration) {
 		to := w.nodes[w.rng.IntN(len(w.nodes))].id
-		w.note("fault: %d does not reach %d for %v", n.id, to, for_)
+		w.note("fault: %d does not reach %d for %v", n.id, to, d)
 		w.net.cut[n.id][to] = true
-		w.after(for_, func() { w.net.cut[n.id][to] = false })
-	case k < 80:
-		w.note("fault: %d is alone for %v", n.id, for_)
-		for _, x := range w.nodes {
-			w.net.cut[n.id][x.id], w.net.cut[x.id][n.id] = true, true
-		}
-		w.after(for_, func() {
-			for _, x := range w.nodes {
-				w.net.cut[n.id][x.id], w.net.cut[x.id][n.id] = false, false
-			}
-		})
-	case k < 86:
+		w.after(d, func() { w.net.cut[n.id][to] = false })
+	}},
+	{"alone", 10, func(w *World, n *node, d time.Duration) {
+		w.note("fault: %d is alone for %v", n.id, d)
+		w.alone(n, true)
+		w.after(d, func() { w.alone(n, false) })
+	}},
+	{"slow link", 6, func(w *World, n *node, d time.Duration) {
 		to, by := w.nodes[w.rng.IntN(len(w.nodes))].id, w.between(5*time.Millisecond, 300*time.Millisecond)
-		w.note("fault: %d to %d takes %v longer for %v", n.id, to, by, for_)
+		w.note("fault: %d to %d takes %v longer for %v", n.id, to, by, d)
 		w.net.slow[n.id][to] = by
-		w.after(for_, func() { w.net.slow[n.id][to] = 0 })
-	case k < 94:
+		w.after(d, func() { w.net.slow[n.id][to] = 0 })
+	}},
+	{"slow disk", 8, func(w *World, n *node, d time.Duration) {
 		n.slow = w.between(5*time.Millisecond, 500*time.Millisecond)
-		w.note("fault: syncs of %d take %v longer for %v", n.id, n.slow, for_)
-		w.after(for_, func() { n.slow = 0 })
-	default:
-		_, total, err := n.disk.Usage(root)
-		if err != nil || total < 1<<40 {
-			return
+		w.note("fault: syncs of %d take %v longer for %v", n.id, n.slow, d)
+		w.after(d, func() { n.slow = 0 })
+	}},
+	{"full disk", 6, func(w *World, n *node, d time.Duration) {
+		if _, total, err := n.disk.Usage(root); err == nil && total >= 1<<40 {
+			w.full(n, d)
 		}
-		w.full(n, for_)
+	}},
+}
+
+func (w *World) alone(n *node, cut bool) {
+	for _, x := range w.nodes {
+		w.net.cut[n.id][x.id], w.net.cut[x.id][n.id] = cut, cut
 	}
 }
 

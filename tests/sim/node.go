@@ -106,7 +106,7 @@ func (n *node) now(fn func()) {
 	}
 	if n.up && n.syncer != nil && n.syncer.Queued() && !n.syncing {
 		n.syncing = true
-		n.later(n.w.between(100*time.Microsecond, 4*time.Millisecond)+n.slow, func() {
+		n.later(n.w.between(100*time.Microsecond, n.w.sync)+n.slow, func() {
 			n.syncing = false
 			n.syncer.Step()
 		})
@@ -158,7 +158,11 @@ func (n *node) crash(power bool) {
 		n.disk = n.disk.Crashed(torn)
 		n.w.check.powerCut(n)
 	}
-	n.w.after(n.w.between(100*time.Millisecond, 4*time.Second), n.start)
+	down := n.w.between(time.Millisecond, 200*time.Millisecond)
+	if n.w.chance(0.6) {
+		down *= 20
+	}
+	n.w.after(down, n.start)
 }
 
 func (n *node) end() {

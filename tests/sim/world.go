@@ -46,6 +46,11 @@ type World struct {
 	clients []client
 	check   *checker
 	calm    bool // no fault happens any more
+	kinds   []kind
+	weight  int           // the sum of theirs
+	rate    time.Duration // between faults
+	eager   float64       // how often a fault comes close to what is worth it
+	sync    time.Duration // the longest sync of a disk
 	failure error
 }
 
@@ -71,6 +76,7 @@ func New(o Options) *World {
 	if w.chance(0.35) {
 		w.mode = commitlog.Relaxed
 	}
+	w.sync = []time.Duration{2, 20, 100}[w.rng.IntN(3)] * time.Millisecond
 	w.check = newChecker(w)
 	for id := metadata.NodeID(1); id <= nodeCount; id++ {
 		w.nodes = append(w.nodes, newNode(w, id))
