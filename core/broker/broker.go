@@ -200,7 +200,7 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	b.quorum, err = consensus.Open(consensus.Options{
 		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.loggers.Logger("consensus"),
-		Failed: func(err error) { b.fail(fmt.Errorf("metadata: %w", err)) },
+		Failed: func(err error) { b.fail(metadataProblem(b.dir.path("raft"), fmt.Errorf("metadata: %w", err))) },
 	})
 	if err != nil {
 		return metadataProblem(b.dir.path("raft"), err)
@@ -293,7 +293,7 @@ func metadataProblem(dir string, err error) error {
 			Hint: "start the newer version of forebay that wrote it",
 		}
 	}
-	return fmt.Errorf("open %s: %w", dir, err)
+	return fmt.Errorf("%s: %w", dir, err)
 }
 
 // static are the broker properties with what the flags say.
@@ -349,7 +349,7 @@ func (b *Broker) registerAlone(ctx context.Context) error {
 	}
 	commands = append(commands, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID, Endpoints: endpoints, Offline: b.replicas.Unavailable(image),
-		MinISR: b.control.MinISR(),
+		MinISR: b.control.MinISR(), Level: metadata.Level,
 		// Only a killed process keeps its page cache (invariant 4).
 		TailLost: before != nil && !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID,
 	})
@@ -364,10 +364,19 @@ func (b *Broker) registerAlone(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("register node %d: %w", b.o.NodeID, err)
+			return b.registerProblem(err)
 		}
 	}
 	return nil
+}
+
+// registerProblem says why this node is not taken in.
+func (b *Broker) registerProblem(err error) error {
+	if errors.Is(err, metadata.ErrLevel) {
+		return &problem.Error{Code: "older-than-cluster", Class: problem.Environment, Where: fmt.Sprintf("node %d", b.o.NodeID), What: err.Error(), Err: err,
+			Hint: "start here the version that the other nodes run, or a newer one; docs/operations.md has the rule"}
+	}
+	return fmt.Errorf("register node %d: %w", b.o.NodeID, err)
 }
 
 // fail ends Run with err; the first one counts.

@@ -172,7 +172,7 @@ func (b *Broker) register(ctx context.Context) error {
 	// Only a killed process keeps its page cache; an empty directory has lost everything (invariant 4).
 	lost := before != nil && (b.dir.fresh || !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID)
 	if err := b.announce(ctx, lost); err != nil {
-		return fmt.Errorf("register node %d: %w", b.o.NodeID, err)
+		return b.registerProblem(err)
 	}
 	b.early.Go(func() error { b.keepLease(b.serving); return nil })
 	if before != nil {
@@ -193,6 +193,7 @@ func (b *Broker) announce(ctx context.Context, tailLost bool) error {
 	r, err := b.quorum.Propose(ctx, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost, Endpoints: endpoints,
 		Offline: b.replicas.Unavailable(b.quorum.Image()), MinISR: b.control.MinISR(), Empty: tailLost && b.dir.fresh,
+		Level: metadata.Level,
 	})
 	if err == nil {
 		err = r.Err

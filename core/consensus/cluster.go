@@ -103,10 +103,11 @@ func (q *Quorum) answerPropose(ctx context.Context, b []byte) ([]byte, error) {
 	if err := json.Unmarshal(b, &p); err != nil {
 		return nil, err
 	}
-	if _, err := metadata.Decode(p.Command); err != nil {
+	c, err := metadata.Decode(p.Command)
+	if err != nil {
 		return nil, err // what this node cannot understand must not get into the log
 	}
-	index, r, err := q.apply(ctx, p.Command)
+	index, r, err := q.apply(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func (q *Quorum) answerPropose(ctx context.Context, b []byte) ([]byte, error) {
 
 // proposeAnywhere finds the leader, and tries again while there is none: an election takes about a second. A
 // command whose leader died meanwhile is proposed again, so it may be applied twice; every command bears that.
-func (q *Quorum) proposeAnywhere(ctx context.Context, command []byte) (metadata.Result, error) {
+func (q *Quorum) proposeAnywhere(ctx context.Context, command metadata.Command) (metadata.Result, error) {
 	for {
 		index, r, err := q.proposeOnce(ctx, command)
 		if err == nil {
@@ -139,7 +140,7 @@ func (q *Quorum) proposeAnywhere(ctx context.Context, command []byte) (metadata.
 	}
 }
 
-func (q *Quorum) proposeOnce(ctx context.Context, command []byte) (uint64, metadata.Result, error) {
+func (q *Quorum) proposeOnce(ctx context.Context, command metadata.Command) (uint64, metadata.Result, error) {
 	if q.Leads() {
 		return q.apply(ctx, command)
 	}
@@ -154,7 +155,7 @@ func (q *Quorum) proposeOnce(ctx context.Context, command []byte) (uint64, metad
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var d decision
-	if err := q.peers.Call(ctx, string(addr), callPropose, proposal{Command: command}, &d); err != nil {
+	if err := q.peers.Call(ctx, string(addr), callPropose, proposal{Command: metadata.Encode(command)}, &d); err != nil {
 		return 0, metadata.Result{}, err
 	}
 	r := metadata.Result{Err: d.Err.decode(), First: d.First, Epoch: d.Epoch}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -381,4 +382,50 @@ func FuzzPeer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNewCommandsWaitForTheLastNode: what one node of the cluster does not understand gets into the log of none, whoever asks.
+func TestNewCommandsWaitForTheLastNode(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
+	var nodes []*peer
+	for id := metadata.NodeID(1); id <= 3; id++ {
+		nodes = append(nodes, w.join(t, id, vfs.NewMemory(), ""))
+	}
+	w.admitting(t, func() []*peer { return nodes })
+	var founding sync.WaitGroup
+	for _, p := range nodes {
+		founding.Go(func() {
+			if err := p.Found(ctx, 3, w.candidates); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	founding.Wait()
+	register := func(node metadata.NodeID, level int16) {
+		t.Helper()
+		if r, err := nodes[0].Propose(ctx, &metadata.RegisterNode{ID: node, Level: level}); err != nil || r.Err != nil {
+			t.Fatal(err, r.Err)
+		}
+	}
+	register(2, 0)
+	register(1, 1)
+	register(3, 1)
+	newer := &metadata.SetFeatures{Levels: map[string]int16{metadata.LevelFeature: 1}}
+	for _, n := range nodes {
+		before := n.raft.LastIndex()
+		if _, err := n.Propose(ctx, newer); !errors.Is(err, metadata.ErrLevel) || !strings.Contains(err.Error(), "node 2 knows 0") {
+			t.Errorf("node %d: %v", n.id, err)
+		}
+		if after := n.raft.LastIndex(); after != before {
+			t.Errorf("node %d: its log went from %d to %d", n.id, before, after)
+		}
+	}
+	register(2, 1)
+	for _, n := range nodes {
+		if r, err := n.Propose(ctx, newer); err != nil || r.Err != nil {
+			t.Errorf("node %d, once all know it: %v %v", n.id, err, r.Err)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -79,7 +80,11 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	}
 	image, err := metadata.DecodeImage(b)
 	if err != nil {
-		return fmt.Errorf("metadata snapshot: %w", err)
+		err = fmt.Errorf("metadata snapshot: %w", err)
+		if errors.Is(err, metadata.ErrVersion) { // raft would be sent it again and again
+			m.halt(err)
+		}
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -240,15 +240,18 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Resu
 		return metadata.Result{}, fmt.Errorf("%w: %d bytes free, metadata changes need %d", ErrDiskFull, free, need)
 	}
 	if q.peers != nil {
-		return q.proposeAnywhere(ctx, metadata.Encode(c))
+		return q.proposeAnywhere(ctx, c)
 	}
-	_, r, err := q.apply(ctx, metadata.Encode(c))
+	_, r, err := q.apply(ctx, c)
 	return r, err
 }
 
-// apply is the leader's part of Propose.
-func (q *Quorum) apply(ctx context.Context, command []byte) (uint64, metadata.Result, error) {
-	f := q.raft.Apply(command, 0)
+// apply is the leader's part of Propose. What a node of the cluster would not understand does not get into the log: it would stop there.
+func (q *Quorum) apply(ctx context.Context, c metadata.Command) (uint64, metadata.Result, error) {
+	if err := q.Image().Admits(c); err != nil {
+		return 0, metadata.Result{}, err
+	}
+	f := q.raft.Apply(metadata.Encode(c), 0)
 	if err := wait(ctx, q.closing, f); err != nil {
 		return 0, metadata.Result{}, err
 	}

@@ -94,6 +94,7 @@ func kafkaError(err error) error {
 		{metadata.ErrUnknownNode, kerr.InvalidReplicaAssignment},
 		{metadata.ErrInvalidCommand, kerr.InvalidRequest},
 		{metadata.ErrStale, kerr.InvalidUpdateVersion},
+		{metadata.ErrLevel, kerr.UnsupportedVersion},
 		{consensus.ErrNotLeader, kerr.NotController},
 		{consensus.ErrDiskFull, kerr.KafkaStorageError},
 		{consensus.ErrClosed, kerr.NotController},

@@ -82,8 +82,12 @@ func (i *Image) registerNode(c *RegisterNode) Result {
 	if c.ID < 0 {
 		return Result{Err: fmt.Errorf("%w: node id %d", ErrInvalidCommand, c.ID)}
 	}
+	if c.Level < i.Level() {
+		return Result{Err: fmt.Errorf("%w: node %d knows metadata level %d and the cluster is at %d: start a newer version of forebay on it", ErrLevel, c.ID, c.Level, i.Level())}
+	}
 	epoch := int64(i.Index)
-	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID, Endpoints: slices.Clone(c.Endpoints), MinISR: c.MinISR})
+	i.setNode(&Node{ID: c.ID, Epoch: epoch, Host: c.Host, Port: c.Port, Rack: c.Rack, BootID: c.BootID, Endpoints: slices.Clone(c.Endpoints), MinISR: c.MinISR, Level: c.Level})
+	i.raiseLevel()
 	off := partitionSet(c.Offline)
 	i.eachPartition(func(p *Partition) *Partition {
 		was, is := slices.Contains(p.Offline, c.ID), off[p.ID()] && slices.Contains(p.Replicas, c.ID)
@@ -362,6 +366,9 @@ func (i *Image) allocateProducerIDs(c *AllocateProducerIDs) Result {
 }
 
 func (i *Image) setFeatures(c *SetFeatures) error {
+	if level, named := c.Levels[LevelFeature]; named && level != i.Level() {
+		return fmt.Errorf("%w: %s follows from the nodes", ErrInvalidCommand, LevelFeature)
+	}
 	i.Features = maps.Clone(i.Features)
 	for name, level := range c.Levels {
 		if level == 0 {

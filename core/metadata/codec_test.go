@@ -87,7 +87,7 @@ func FuzzDecode(f *testing.F) {
 		&RegisterNode{ID: 1, Offline: partitionIDs("t:0")},
 		&RegisterNode{ID: 1, MinISR: 2, Empty: true},
 		&SetOffline{Node: 1, NodeEpoch: 1, Offline: partitionIDs("t:0,t:1"), Online: partitionIDs("u:2")},
-		&RegisterNode{ID: 2, Endpoints: []Endpoint{{"EXTERNAL", "h", 9094}}},
+		&RegisterNode{ID: 2, Endpoints: []Endpoint{{"EXTERNAL", "h", 9094}}, Level: 1},
 		&AlterACLs{Add: acls("User:a/t"), Remove: acls("User:b/u")},
 		&AlterScram{Set: map[ScramUser]ScramCredential{{"a", 1}: {Salt: []byte("s"), Iterations: 4096}}, Remove: []ScramUser{{"b", 2}}},
 	} {
@@ -142,8 +142,8 @@ func TestDecodeReadsWhatIsOlder(t *testing.T) {
 	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
 	b := EncodeImage(image)
 	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas; reassignments;
-	// one node's min.insync.replicas, eligible leaders.
-	for version, more := range map[byte]int{1: 12, 2: 11, 3: 6, 4: 5, 5: 4, 6: 3} {
+	// one node's min.insync.replicas, eligible leaders, level.
+	for version, more := range map[byte]int{1: 14, 2: 13, 3: 8, 4: 7, 5: 6, 6: 5, 7: 2} {
 		older := append([]byte(imageMagic), version)
 		again, err := DecodeImage(append(older, b[len(imageMagic)+1:len(b)-more]...))
 		if err != nil || show(again) != show(image) {
@@ -151,7 +151,7 @@ func TestDecodeReadsWhatIsOlder(t *testing.T) {
 		}
 	}
 	c := Encode(&RegisterNode{ID: 1, Host: "h", Port: 1})
-	for _, less := range []int{2, 3, 4} {
+	for _, less := range []int{1, 3, 4, 5} {
 		if _, err := Decode(c[:len(c)-less]); err != nil {
 			t.Error(less, err)
 		}

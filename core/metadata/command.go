@@ -55,6 +55,8 @@ type RegisterNode struct {
 	MinISR int32
 	// Empty says that its data directory was made by this start: beyond TailLost, there is nothing.
 	Empty bool
+	// Level is the highest metadata level that the node knows.
+	Level int16
 }
 
 // TopicSpec is a topic to create, with everything planned.
@@ -220,6 +222,7 @@ func (c *RegisterNode) encode(e *encoder) {
 	encodeList(e, c.Offline, e.partition)
 	e.int(int64(c.MinISR))
 	e.bool(c.Empty)
+	e.int(int64(c.Level))
 }
 
 func (c *RegisterNode) decode(d *decoder) {
@@ -233,6 +236,9 @@ func (c *RegisterNode) decode(d *decoder) {
 	}
 	if len(d.b) > 0 { // and those of nodes that knew of no eligible leader replicas here
 		c.MinISR, c.Empty = d.int32(), d.bool()
+	}
+	if len(d.b) > 0 { // and those of nodes that knew no levels here
+		c.Level = d.int16()
 	}
 }
 

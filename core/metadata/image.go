@@ -49,6 +49,7 @@ type Node struct {
 	Rack   string
 	BootID string // of the machine: tells a killed process from a lost page cache
 	Fenced bool
+	Level  int16 // the highest metadata level that it knows
 	// Endpoints are its listeners by name; empty when there is the one of Host and Port.
 	Endpoints []Endpoint
 	// MinISR is its own default of min.insync.replicas; 0: it registered when that was not told.

@@ -8,15 +8,15 @@ import (
 
 // ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
 // credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas, version 6 reassignments, version 7
-// eligible leader replicas; older ones are read.
-const ImageVersion = 7
+// eligible leader replicas, version 8 the levels of nodes; older ones are read.
+const ImageVersion = 8
 
 const imageMagic = "FBIM"
 
 // EncodeImage gives the bytes of an Image; equal images give equal bytes.
 func EncodeImage(i *Image) []byte {
 	e := &encoder{b: []byte(imageMagic)}
-	e.uint(ImageVersion)
+	e.uint(imageVersions[min(i.Level(), Level)])
 	e.uint(i.Index)
 	e.string(i.ClusterID)
 	encodeList(e, sortedValues(i.Nodes), func(n *Node) {
@@ -66,6 +66,7 @@ func EncodeImage(i *Image) []byte {
 		e.nodes(p.ELR)
 		e.nodes(p.LastKnownELR)
 	})
+	encodeList(e, sortedValues(i.Nodes), func(n *Node) { e.int(int64(n.Level)) })
 	return e.b
 }
 
@@ -145,6 +146,17 @@ func DecodeImage(b []byte) (*Image, error) {
 				d.fail("eligible leaders that are no replicas")
 			}
 		})
+	}
+	if version >= 8 {
+		if n := d.count(); n != len(i.Nodes) {
+			d.fail("levels of other nodes")
+		}
+		for _, n := range sortedValues(i.Nodes) {
+			n.Level = d.int16()
+		}
+	}
+	if i.Level() < 0 || i.Level() > Level {
+		return nil, fmt.Errorf("%w: metadata level %d, this node knows up to %d", ErrVersion, i.Level(), Level)
 	}
 	if err := d.finish(); err != nil {
 		return nil, err
