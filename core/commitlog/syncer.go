@@ -39,14 +39,14 @@ type Syncer struct {
 	space space
 }
 
-// mostUnsynced is how much the logs of a directory in Relaxed leave to the kernel: a twentieth of the memory. From a tenth on, by its defaults,
+// mostUnsynced is how much the logs of a directory in Relaxed leave to the kernel: a thirteenth of the memory. From a tenth on, by its defaults,
 // the kernel writes all the time, and soon it makes writers wait.
 var mostUnsynced = sync.OnceValue(func() int64 {
 	text, _ := os.ReadFile("/proc/meminfo") // elsewhere than on Linux: 16 GiB
 	_, rest, _ := strings.Cut(string(text), "MemTotal:")
 	kib := int64(16 << 20)
 	_, _ = fmt.Sscan(rest, &kib)
-	return kib << 10 / 20
+	return kib << 10 / 13
 })
 
 // syncable is what the Syncer syncs: a Log.
