@@ -29,7 +29,7 @@ var (
 	seed       = flag.Uint64("seed", 0, "seed of one run; 0: the short ones of CI")
 	count      = flag.Int("nodes", 3, "how many nodes, with -seed")
 	durability = flag.String("durability", "power-safe", "power-safe or relaxed, with -seed")
-	period     = flag.Duration("for", 12*time.Second, "how long there are storms")
+	period     = flag.Duration("for", 10*time.Second, "how long there are storms")
 	keep       = flag.String("keep", "", "where data directories and logs of a failed run go; default bin/chaos in the repository")
 )
 

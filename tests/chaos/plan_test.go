@@ -64,7 +64,11 @@ func plan(random *rand.Rand, nodes int, length time.Duration) (storm []fault) {
 	between := func(low, high time.Duration) time.Duration {
 		return low + time.Duration(random.Int64N(int64(high-low)))
 	}
-	for at := between(0, time.Second); at < length; at += between(50*time.Millisecond, 1500*time.Millisecond) {
+	gap := 1500 * time.Millisecond
+	if random.IntN(3) == 0 {
+		gap /= 3 // a hard one
+	}
+	for at := between(0, time.Second); at < length; at += between(50*time.Millisecond, gap) {
 		f := fault{at: at, kind: draw(random), pick: random.Uint64(), lasts: between(100*time.Millisecond, 2*time.Second)}
 		if random.IntN(5) == 0 {
 			f.lasts = between(2*time.Second, 7*time.Second)

@@ -94,10 +94,9 @@ func (l *acks) transactWith(ctx context.Context, connect Connect, name string, n
 		if err != nil {
 			return err // undecided: neither in the ledger nor forbidden
 		}
-		if commit == kgo.TryAbort && !abort {
-			for _, r := range records {
-				number, _ := strconv.ParseInt(string(r.Value), 10, 64) // as numbered wrote it
-				l.gone(name, number)
+		if commit == kgo.TryAbort {
+			for i := range records {
+				l.gone(name, first+int64(i))
 			}
 		}
 		if commit == kgo.TryCommit {
