@@ -92,7 +92,8 @@ func (m *movers) offsets(ctx context.Context, admin *kadm.Client) (kadm.OffsetRe
 	if !on {
 		return nil, nil
 	}
-	got, err := admin.FetchOffsets(ctx, moversGroup)
+	// A commit is answered before its marker is in the group's partition: only a stable answer has it for certain (KIP-447).
+	got, err := admin.FetchOffsets(kadm.RequireStable(ctx), moversGroup)
 	if err != nil {
 		return nil, err
 	}
