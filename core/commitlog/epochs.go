@@ -60,17 +60,24 @@ func (l *Log) BeginEpoch(epoch int32) error {
 	return nil
 }
 
-// assignEpochLocked notes that epoch starts at offset, if it is newer than all. An
-// epoch without records gives way to the next one at the same offset.
+// assignEpochLocked notes that epoch starts at offset, if it is newer than all that have records. Epochs
+// without records give way, to newer ones and to older: of such an epoch nobody has anything, so a batch of an older one goes on with that one.
 func (l *Log) assignEpochLocked(epoch int32, offset int64) {
 	n := len(l.epochs)
-	if epoch < 0 || n > 0 && epoch <= l.epochs[n-1].epoch {
+	if epoch < 0 || n > 0 && epoch == l.epochs[n-1].epoch {
 		return
 	}
 	for n > 0 && l.epochs[n-1].start >= offset {
 		n--
 	}
-	l.epochs = append(l.epochs[:n:n], epochEntry{epoch, offset})
+	newer := n == 0 || epoch > l.epochs[n-1].epoch
+	if !newer && n == len(l.epochs) {
+		return
+	}
+	l.epochs = l.epochs[:n:n]
+	if newer {
+		l.epochs = append(l.epochs, epochEntry{epoch, offset})
+	}
 	l.epochsDirty = true
 }
 
