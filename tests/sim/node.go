@@ -261,7 +261,7 @@ func (w *World) settings() controller.TopicSettings {
 // register announces the process.
 func (n *node) register(tailLost bool) {
 	n.joining = true
-	c := &metadata.RegisterNode{ID: n.id, Host: "localhost", Port: 9092, BootID: n.bootID(), TailLost: tailLost}
+	c := &metadata.RegisterNode{ID: n.id, Host: "localhost", Port: 9092, BootID: n.bootID(), TailLost: tailLost, MinISR: 1}
 	n.w.raft.proposeFrom(n, c, func(r metadata.Result, err error) {
 		n.joining = false
 		switch {

@@ -195,7 +195,7 @@ func (w *World) state() string {
 	image := w.raft.image()
 	for n := range w.partitions {
 		p := image.Partition(topicName, n)
-		fmt.Fprintf(&b, "\n  %s-%d leader %d epoch %d/%d isr %v", p.Topic, p.Number, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.ISR)
+		fmt.Fprintf(&b, "\n  %s-%d leader %d epoch %d/%d isr %v elr %v", p.Topic, p.Number, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.ISR, p.ELR)
 	}
 	for _, n := range w.nodes {
 		fmt.Fprintf(&b, "\n  node %d up %v serving %v registered %d fenced %v applied %d", n.id, n.up, n.serving, n.epoch, image.Nodes[n.id] == nil || image.Nodes[n.id].Fenced, n.applied)
