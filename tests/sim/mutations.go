@@ -21,7 +21,7 @@ var Mutations = []Mutation{
 	{Name: "fetch-epoch-unchecked", File: read, Swap: []string{"p.check(r.Epoch)", "p.check(AnyEpoch)"}},
 	{Name: "append-epoch-unchecked", File: follow, Swap: []string{"case epoch != t.epoch, t.leading", "case t.leading"}},
 	{Name: "begin-without-epoch", File: state, Swap: []string{"_ = p.log.BeginEpoch(now.epoch)", ""}},
-	{Name: "older-epoch-refused", File: epochs, Swap: []string{"epoch == l.epochs[n-1].epoch {", "epoch <= l.epochs[n-1].epoch {"}},
+	{Name: "older-epoch-refused", File: epochs, Swap: []string{"epoch < 0 || n > 0 && epoch == l.epochs[n-1].epoch {", "epoch < 0 || n > 0 && epoch <= l.epochs[n-1].epoch {"}},
 
 	{Name: "ack-before-flush", File: watermark, Swap: []string{"hw := p.log.DurableOffset()\n	for", "hw := p.log.EndOffset()\n	for",
 		"hw = min(hw, p.endLocked(n))\n	}\n	if w", "if n != p.node {\n hw = min(hw, p.endLocked(n))\n}\n	}\n	if w"}},
