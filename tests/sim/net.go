@@ -27,7 +27,7 @@ func (n *network) both(a, b metadata.NodeID) bool { return n.up(a, b) && n.up(b,
 // delay is how long a message takes; while there are faults some are late.
 func (n *network) delay(from, to metadata.NodeID) time.Duration {
 	d := n.w.between(200*time.Microsecond, 2*time.Millisecond) + n.slow[from][to]
-	if !n.w.calm && n.w.chance(0.01) {
+	if !n.w.calm && n.w.chance(n.w.late) {
 		d += n.w.between(10*time.Millisecond, 1500*time.Millisecond)
 	}
 	return d
@@ -54,7 +54,7 @@ func (n *network) send(from, to metadata.NodeID, twice bool, fn func(again bool)
 		return // lost with its connection
 	}
 	deliver(n.delay(from, to), false)
-	if twice && !n.w.calm && n.w.chance(0.01) {
+	if twice && !n.w.calm && n.w.chance(n.w.twice) {
 		deliver(n.w.between(time.Millisecond, 2*time.Second), true)
 	}
 }

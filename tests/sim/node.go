@@ -281,6 +281,7 @@ func (n *node) register(tailLost bool) {
 // serve begins to follow the agreed state and to answer.
 func (n *node) serve() {
 	n.serving = true
+	n.w.moment(0.5, 200*time.Millisecond)
 	n.set.Update(n.image())
 	n.every(controller.HeartbeatEvery, n.heartbeat)
 	n.every(checkpoint, n.steps.Checkpoint)

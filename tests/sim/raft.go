@@ -120,7 +120,7 @@ func (r *raft) commit(c metadata.Command) metadata.Result {
 // tell lets a node learn of what was agreed, in its time.
 func (r *raft) tell(n *node) {
 	d := r.w.between(200*time.Microsecond, 5*time.Millisecond)
-	if !r.w.calm && r.w.chance(0.05) {
+	if !r.w.calm && r.w.chance(r.w.behind) {
 		d = r.w.between(5*time.Millisecond, 800*time.Millisecond)
 	}
 	if r.leader > 0 {

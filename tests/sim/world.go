@@ -51,6 +51,9 @@ type World struct {
 	rate    time.Duration // between faults
 	eager   float64       // how often a fault comes close to what is worth it
 	sync    time.Duration // the longest sync of a disk
+	late    float64       // messages that take long
+	twice   float64       // messages that come once more
+	behind  float64       // nodes that learn late of what was agreed
 	failure error
 }
 
@@ -77,6 +80,9 @@ func New(o Options) *World {
 		w.mode = commitlog.Relaxed
 	}
 	w.sync = []time.Duration{2, 20, 100}[w.rng.IntN(3)] * time.Millisecond
+	w.late = []float64{0.002, 0.01, 0.1}[w.rng.IntN(3)]
+	w.twice = []float64{0, 0.02, 0.2}[w.rng.IntN(3)]
+	w.behind = []float64{0, 0.05, 0.3}[w.rng.IntN(3)]
 	w.check = newChecker(w)
 	for id := metadata.NodeID(1); id <= nodeCount; id++ {
 		w.nodes = append(w.nodes, newNode(w, id))
