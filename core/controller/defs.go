@@ -132,6 +132,12 @@ const (
 	maxArray = math.MaxInt32 - 8 // what a JVM makes an array of
 )
 
+// The classes of replica.selector.class: Kafka's names for what is built in here.
+const (
+	LeaderSelector    = "org.apache.kafka.common.replica.LeaderSelector"
+	RackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+)
+
 // without is said of a config that is kept and shown, because tools set it, but changes nothing here.
 const without = " Accepted so that tools can set it; it changes nothing in Forebay."
 
@@ -216,6 +222,8 @@ var groupDefs = []*def{
 var brokerDefs = []*def{
 	{name: "node.id", typ: integer, null: true, lo: 0, hi: maxInt, doc: "This node's id; --id."},
 	{name: "broker.id", typ: integer, value: "-1", lo: -1, hi: maxInt, doc: "The old name of node.id."},
+	{name: "replica.selector.class", typ: text, null: true, enum: []string{LeaderSelector, RackAwareSelector},
+		doc: "Whom consumers are to read from: the leader, unless it is " + RackAwareSelector + ": then a replica in sync in the consumer's rack (client.rack), as broker.rack tells where nodes stand (KIP-392)."},
 	{name: "broker.rack", typ: text, null: true, doc: "The rack that this node stands in."},
 	{name: "listeners", typ: list, value: "PLAINTEXT://127.0.0.1:9092", doc: "Where this node listens; --kafka."},
 	{name: "advertised.listeners", typ: list, null: true, doc: "The address that clients are told, when it is not that of listeners."},

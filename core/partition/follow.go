@@ -53,7 +53,8 @@ func (p *Partition) AppendFetched(b []byte, epoch int32) error {
 // The caller has cut off what diverges before (invariant 3).
 func (p *Partition) Learn(epoch int32, watermark, start int64) error {
 	return p.follow(epoch, func() error {
-		hw := p.raise(watermark)
+		hw, waiters := p.raise(watermark)
+		p.tell(nil, waiters)
 		if start = min(start, hw); start > p.log.StartOffset() {
 			return p.log.DeleteBefore(start)
 		}
@@ -61,12 +62,17 @@ func (p *Partition) Learn(epoch int32, watermark, start int64) error {
 	})
 }
 
-func (p *Partition) raise(watermark int64) int64 {
+// raise lifts a follower's watermark and gives who waits for that: consumers that read here (KIP-392).
+func (p *Partition) raise(watermark int64) (hw int64, waiters []*Waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	hw := max(p.hw.Load(), min(watermark, p.log.EndOffset()))
+	before := p.hw.Load()
+	hw = max(before, min(watermark, p.log.EndOffset()))
 	p.hw.Store(hw)
-	return hw
+	if hw > before {
+		waiters = p.waitersLocked()
+	}
+	return hw, waiters
 }
 
 // Truncated is a cut that has taken what was readable once: only a cluster that has lost acknowledged records asks for it.
@@ -99,12 +105,13 @@ func (p *Partition) Restart(epoch int32, offset int64) error {
 		if err := p.log.StartAt(offset); err != nil {
 			return err
 		}
-		p.raise(offset)
+		_, waiters := p.raise(offset)
+		p.tell(nil, waiters)
 		return nil
 	})
 }
 
-// lowered brings the watermark down to a log that was cut below it. As a follower nobody has read by it.
+// lowered brings the watermark down to a log that was cut below it: only where acknowledged records are lost.
 func (p *Partition) lowered(from int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

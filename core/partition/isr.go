@@ -11,6 +11,7 @@ import (
 // follower is what the leader knows of a replica in its epoch: the fetch offset is the acknowledgement.
 type follower struct {
 	end   int64 // it has everything below, as durably as the topic promises; -1: it has not fetched yet
+	start int64 // of its log
 	epoch int64 // the registration under which it fetched; -1: not told
 
 	// As Kafka's replica.lag.time.max.ms counts: caughtUp is when it last had all that the leader had.
@@ -90,7 +91,7 @@ func (p *Partition) fetched(r *ReadRequest) {
 	case !f.fetchedAt.IsZero() && r.Offset >= f.leaderEnd:
 		f.caughtUp = f.fetchedAt
 	}
-	f.end, f.epoch, f.fetchedAt, f.leaderEnd = r.Offset, r.NodeEpoch, now, end
+	f.end, f.start, f.epoch, f.fetchedAt, f.leaderEnd = r.Offset, r.LogStart, r.NodeEpoch, now, end
 	before := p.hw.Load()
 	acked := p.liftLocked()
 	var waiters []*Waiter
@@ -103,6 +104,28 @@ func (p *Partition) fetched(r *ReadRequest) {
 	if joins {
 		p.wish(p)
 	}
+}
+
+// preferred is the replica that a consumer near to it is to read from, if that is another one than this leader: in sync, and with that
+// offset in its log; of several the one that has most. Like Kafka's RackAwareReplicaSelector (KIP-392).
+func (p *Partition) preferred(offset int64, near func(metadata.NodeID) bool) (best metadata.NodeID, ok bool) {
+	if !p.term.Load().leading || near(p.node) {
+		return -1, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	best = -1
+	var has *follower
+	for _, n := range p.mu.state.ISR {
+		f := p.mu.followers[n]
+		if f == nil || f.end < offset || f.start > offset || !near(n) {
+			continue
+		}
+		if has == nil || f.end > has.end || f.end == has.end && f.caughtUp.After(has.caughtUp) {
+			best, has = n, f
+		}
+	}
+	return best, has != nil
 }
 
 // joinsLocked says that a replica may come into the ISR: it has all that may be read, and

@@ -56,6 +56,7 @@ type Partition struct {
 type term struct {
 	leading bool
 	epoch   int32
+	closed  bool
 	start   int64 // a leader's log end when the epoch began: everything that was ever acknowledged lies below
 }
 
@@ -173,7 +174,7 @@ func (p *Partition) Close() {
 	defer p.appending.Unlock()
 	p.mu.Lock()
 	p.mu.closed = true
-	p.term.Store(&term{epoch: int32(p.mu.state.LeaderEpoch)})
+	p.term.Store(&term{epoch: int32(p.mu.state.LeaderEpoch), closed: true})
 	lost, waiters := p.mu.acks.drain(), slices.Concat(p.mu.waiters, p.mu.tails, p.mu.synced)
 	p.mu.Unlock()
 	finish(lost, ErrNotLeader)

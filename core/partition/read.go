@@ -2,6 +2,7 @@ package partition
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/forebayhub/forebay/core/commitlog"
@@ -18,6 +19,11 @@ type ReadRequest struct {
 	Committed bool            // read_committed
 	Replica   metadata.NodeID // -1: a consumer
 	NodeEpoch int64           // the replica's registration (KIP-903); -1: not told
+	LogStart  int64           // of the replica's log
+	// Follower lets a replica that does not lead answer a consumer, up to the watermark that it knows (KIP-392).
+	Follower bool
+	// Near says which nodes a consumer would rather read from. Nil: it does not matter.
+	Near func(metadata.NodeID) bool
 }
 
 // ReadResult is a Slice with the bounds that go into a Fetch response.
@@ -28,6 +34,8 @@ type ReadResult struct {
 	LogStart      int64
 	Aborted       []commitlog.AbortedTxn // set when Committed
 	Diverging     *Diverging             // set instead of a Slice: cut back to here
+	Elsewhere     bool                   // set instead of a Slice: read from Preferred
+	Preferred     metadata.NodeID
 }
 
 // Diverging tells a reader where its log and ours part.
@@ -36,10 +44,10 @@ type Diverging struct {
 	EndOffset int64
 }
 
-// Read reads as the leader. Release the Slice. Beside the errors of this package it gives
+// Read reads as the leader, or as a follower that may answer. Release the Slice. Beside the errors of this package it gives
 // commitlog.ErrOffsetOutOfRange, with the bounds set.
 func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
-	if _, err := p.check(r.Epoch); err != nil {
+	if t, err := p.check(r.Epoch); err != nil && (!errors.Is(err, ErrNotLeader) || !r.Follower || r.Replica >= 0 || t.closed) {
 		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
 	}
 	if r.Replica >= 0 && !p.replicates(r.Replica) {
@@ -55,6 +63,11 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	out := ReadResult{LogStart: p.log.StartOffset(), HighWatermark: p.hw.Load()}
 	out.LastStable = p.log.LastStable(out.HighWatermark)
 
+	if r.Near != nil && r.Replica < 0 {
+		if out.Preferred, out.Elsewhere = p.preferred(r.Offset, r.Near); out.Elsewhere {
+			return out, nil
+		}
+	}
 	if r.LastEpoch >= 0 {
 		// KIP-595: the reader's last record must lie in our history, else it cuts back.
 		epoch, end := p.log.EpochEnd(r.LastEpoch)

@@ -23,7 +23,7 @@ type fetchSession struct {
 
 type sentPosition struct {
 	leaderEpoch, lastEpoch int32
-	offset                 int64
+	offset, start          int64
 }
 
 func (s *fetchSession) reset() { *s = fetchSession{} }
@@ -57,13 +57,14 @@ func (s *fetchSession) request(asked map[fetchKey]*fetched) *kmsg.FetchRequest {
 	for _, k := range keys {
 		part := asked[k]
 		at := sentPosition{leaderEpoch: part.epoch, lastEpoch: part.lastEpoch, offset: part.offset}
+		at.start = part.p.Log().StartOffset() // what readers may be sent here for (KIP-392)
 		if was, ok := s.sent[k]; ok && was == at && s.epoch != 0 {
 			continue
 		}
 		s.sent[k] = at
 		rp := kmsg.NewFetchRequestTopicPartition()
 		rp.Partition, rp.CurrentLeaderEpoch, rp.FetchOffset, rp.LastFetchedEpoch = k.number, at.leaderEpoch, at.offset, at.lastEpoch
-		rp.LogStartOffset = part.p.Log().StartOffset()
+		rp.LogStartOffset = at.start
 		if n := len(req.Topics); n > 0 && req.Topics[n-1].TopicID == k.topic {
 			req.Topics[n-1].Partitions = append(req.Topics[n-1].Partitions, rp)
 			continue

@@ -17,7 +17,7 @@ import (
 )
 
 // Fetch (key 1), versions 4–18. v7 sessions (KIP-227), v9 leader epochs
-// (KIP-320), v11 rack (KIP-392: we name no other replica), v12 flexible and
+// (KIP-320), v11 rack (KIP-392), v12 flexible and
 // diverging epochs (KIP-595), v13 topic ids (KIP-516), v15 replica state
 // (KIP-903), v16 node endpoints (KIP-951), v17 directory ids, v18 the follower's watermark.
 
@@ -30,6 +30,8 @@ type fetching struct {
 	minBytes  int
 	maxBytes  int
 	isolation int8 // 0 uncommitted, 1 committed; others are refused
+	rack      string
+	near      func(metadata.NodeID) bool // who stands in rack; nil: it does not matter
 	sessionID int32
 	epoch     int32 // of the session
 	targets   []fetchTarget
@@ -61,6 +63,7 @@ type fetchTarget struct {
 	leaderEpoch int32
 	offset      int64
 	lastEpoch   int32
+	logStart    int64 // a follower's
 	maxBytes    int32
 }
 
@@ -112,6 +115,9 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 			session.spared()
 		}
 		return c.replyFetch(f, nil, kerr.UnknownServerError.Code)
+	}
+	if f.near = nil; c.s.rackAware && f.rack != "" && !follows {
+		f.near = func(n metadata.NodeID) bool { return img.Nodes[n] != nil && img.Nodes[n].Rack == f.rack }
 	}
 	if f.held = nil; follows && c.s.d.Replicas.Throttles() {
 		f.held = c.s.d.Replicas
@@ -178,11 +184,12 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 			}
 		}
 	}
-	if v >= 11 { // the client's rack
+	f.rack = ""
+	if v >= 11 {
 		if flexible {
-			_ = r.UnsafeCompactString()
+			f.rack = r.CompactString()
 		} else {
-			_ = r.UnsafeString()
+			f.rack = r.String()
 		}
 	}
 	if flexible {
@@ -237,7 +244,7 @@ func fetchPartition(r *kbin.Reader, v int16, key fetchKey) fetchTarget {
 		t.lastEpoch = r.Int32()
 	}
 	if v >= 5 {
-		_ = r.Int64() // a follower's log start
+		t.logStart = r.Int64()
 	}
 	t.maxBytes = r.Int32()
 	if v >= 12 {
@@ -313,9 +320,12 @@ func (f *fetching) readAll() {
 			Committed: f.isolation == readCommitted,
 			Replica:   f.replica,
 			NodeEpoch: f.nodeEpoch,
+			LogStart:  part.want.logStart,
+			Follower:  f.near != nil,
+			Near:      f.near,
 		})
 		f.bytes += part.res.Slice.Len
-		f.urgent = f.urgent || part.err != nil || part.res.Diverging != nil
+		f.urgent = f.urgent || part.err != nil || part.res.Diverging != nil || part.res.Elsewhere
 	}
 }
 
@@ -561,7 +571,11 @@ func (c *conn) appendFetchPart(dst []byte, f *fetching, part *fetchPart, leader 
 		}
 	}
 	if v >= 11 {
-		dst = kbin.AppendInt32(dst, -1) // no preferred read replica
+		preferred := metadata.NodeID(-1)
+		if res.Elsewhere {
+			preferred = res.Preferred
+		}
+		dst = kbin.AppendInt32(dst, int32(preferred))
 	}
 	n := res.Slice.Len
 	if flexible {

@@ -214,7 +214,7 @@ func (s *fetchSession) settle(f *fetching) (id int32) {
 	for i := range f.parts {
 		part := &f.parts[i]
 		p, res := part.cached, &part.res
-		part.tell = s.full || part.err != nil || res.Slice.Len > 0 || res.Diverging != nil ||
+		part.tell = s.full || part.err != nil || res.Slice.Len > 0 || res.Diverging != nil || res.Elsewhere ||
 			res.HighWatermark != p.watermark || res.LogStart != p.logStart
 		if part.err != nil {
 			p.watermark, p.logStart = -1, -1 // tell again once it is well

@@ -128,6 +128,8 @@ type Server struct {
 	quotas   *quota.Book
 	compiled atomic.Pointer[compiled]
 	stats    serverStats
+	// rackAware says that consumers are sent to replicas in their racks.
+	rackAware bool
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -146,6 +148,8 @@ func New(d Deps) *Server {
 		quotas:   quota.New(d.QuotaWindow, d.MutationWindow),
 		conns:    map[*conn]struct{}{},
 		drained:  make(chan struct{}),
+
+		rackAware: d.Controller != nil && d.Controller.Value("replica.selector.class") == controller.RackAwareSelector,
 	}
 	for i := range table {
 		a := table[i]
