@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebayhub/forebay/core/broker"
+	"github.com/forebayhub/forebay/core/membership"
 	"github.com/forebayhub/forebay/core/metadata"
 )
 
@@ -45,7 +46,7 @@ func serverCommand(s streams) *cobra.Command {
 	f.Int32Var(&o.id, "id", 1, "this node's id in the cluster, for good")
 	f.StringVar(&o.peer, "peer", defaultPeer, "`HOST:PORT` for the other nodes; port 0 picks one")
 	f.StringVar(&o.gossip, "gossip", defaultGossip, "`HOST:PORT` where nodes find each other; port 0 picks one")
-	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, `HOST:PORT,…`")
+	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, `HOST:PORT,…`; all addresses of a name are tried, and file:PATH has one on a line")
 	f.IntVar(&o.expect, "expect", 1, "how many nodes wait for each other before they found a cluster")
 	f.StringVar(&o.rack, "rack", "", "the rack that this node stands in: replicas are spread over racks")
 	f.StringVar(&o.roles, "roles", "log,worker", "what this node does: log, worker or both")
@@ -98,6 +99,11 @@ func (o *serverOptions) cluster() (metadata.NodeID, *broker.Cluster, error) {
 	}
 	if !strings.Contains(o.roles, "log") {
 		return 0, nil, badInput("--roles "+o.roles, "a node without a log is a worker", "start it with `forebay worker --bootstrap HOST:PORT`")
+	}
+	for _, seed := range o.join {
+		if err := membership.CheckSeed(seed); err != nil {
+			return 0, nil, badInput("--join "+seed, err.Error(), "write HOST:PORT, or file:PATH with one on a line")
+		}
 	}
 	for flag, addr := range map[string]string{"--peer": o.peer, "--gossip": o.gossip} {
 		if err := loopbackOnly(flag, addr, o.insecure); err != nil {

@@ -36,10 +36,14 @@ type Member struct {
 
 // Options make a List.
 type Options struct {
-	Self  Member
-	Bind  string   // host:port of the gossip listener; port 0 picks one
-	Seeds []string // gossip addresses of other nodes; the rejoin loop tries them for good
-	Key   []byte   // encrypts gossip; 16, 24 or 32 bytes; nil: plain
+	Self Member
+	Bind string // host:port of the gossip listener; port 0 picks one
+	// Seeds are gossip addresses of other nodes, host:port with all addresses that the name has, or file:PATH with one such on a line. The rejoin
+	// loop tries them for good; it looks names up, and reads files, again each time.
+	Seeds []string
+	Key   []byte // encrypts gossip; 16, 24 or 32 bytes; nil: plain
+	// Removed says that a node was removed from the cluster: it is forgotten once it is silent. Nil: none is.
+	Removed func(id int32) bool
 	// Logger hears what gossip itself has to say, at debug. Nil: silent.
 	Logger *slog.Logger
 }
@@ -143,7 +147,14 @@ const (
 func (l *List) Run(ctx context.Context) error {
 	wait := firstRejoin
 	for {
-		lost := l.lost()
+		if l.o.Removed != nil {
+			l.forget(l.o.Removed)
+		}
+		seeds, err := resolve(ctx, l.o.Seeds)
+		if err != nil {
+			l.o.Logger.Debug("gossip: not all seeds could be resolved", "err", err)
+		}
+		lost := l.lost(seeds)
 		if len(lost) > 0 {
 			if n, err := l.list.Join(lost); err != nil {
 				l.o.Logger.Debug("gossip: not all seeds could be joined", "joined", n, "of", len(lost), "err", err)
@@ -160,8 +171,19 @@ func (l *List) Run(ctx context.Context) error {
 	}
 }
 
+// forget drops the silent nodes that are so.
+func (l *List) forget(so func(id int32) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.known {
+		if !l.alive[id] && so(id) {
+			delete(l.known, id)
+		}
+	}
+}
+
 // lost are the seeds, and the last addresses of known nodes, that are not among the members.
-func (l *List) lost() []string {
+func (l *List) lost(seeds []string) []string {
 	there := map[string]bool{l.Addr(): true}
 	for _, m := range l.Members() {
 		there[m.Gossip] = true
@@ -175,10 +197,7 @@ func (l *List) lost() []string {
 			lost = append(lost, addr)
 		}
 	}
-	for _, s := range l.o.Seeds {
-		if a, err := net.ResolveTCPAddr("tcp", s); err == nil {
-			s = a.String()
-		}
+	for _, s := range seeds {
 		add(s)
 	}
 	for _, m := range l.known {
