@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -12,8 +13,8 @@ import (
 )
 
 func nodesCommand(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "nodes", Short: "List and describe the nodes of the cluster"}
-	c.AddCommand(nodesList(s), nodesDescribe(s))
+	c := &cobra.Command{Use: "nodes", Short: "List, describe, drain and remove the nodes of the cluster"}
+	c.AddCommand(nodesList(s), nodesDescribe(s), nodesDrain(s), nodesRemove(s))
 	return c
 }
 
@@ -22,7 +23,8 @@ type nodeRow struct {
 	ID         int32  `json:"id"`
 	Kafka      string `json:"kafka"`
 	Rack       string `json:"rack,omitempty"`
-	State      string `json:"state"`       // alive, or fenced: it keeps no lease
+	State      string `json:"state"`       // alive, draining, drained, or dead: it keeps no lease
+	Vote       string `json:"vote"`        // leader, voter or non-voter of the metadata quorum; "-": it cannot be told now
 	Leads      int    `json:"leads"`       // partitions
 	Replicas   int    `json:"replicas"`    // partitions that it hosts
 	OutOfSync  int    `json:"out_of_sync"` // of them
@@ -49,10 +51,10 @@ func nodesList(s streams) *cobra.Command {
 		var text [][]string
 		for _, r := range rows {
 			text = append(text, []string{
-				strconv.Itoa(int(r.ID)), r.State, r.Kafka, orDash(r.Rack), strconv.Itoa(r.Leads), strconv.Itoa(r.Replicas), strconv.Itoa(r.OutOfSync),
+				strconv.Itoa(int(r.ID)), r.State, r.Vote, r.Kafka, orDash(r.Rack), strconv.Itoa(r.Leads), strconv.Itoa(r.Replicas), strconv.Itoa(r.OutOfSync),
 			})
 		}
-		return table(s.out, "NODE STATE KAFKA RACK LEADS REPLICAS OUT-OF-SYNC", text)
+		return table(s.out, "NODE STATE VOTE KAFKA RACK LEADS REPLICAS OUT-OF-SYNC", text)
 	}
 	addJSON(c)
 	addBootstrap(c)
@@ -79,7 +81,7 @@ func nodesDescribe(s streams) *cobra.Command {
 				return badInput(a, "there is no such node", "see `forebay nodes list`")
 			}
 			row := all[at]
-			if row.State == "alive" {
+			if !strings.Contains(row.State, "dead") {
 				dirs, err := admin.DescribeBrokerLogDirs(c.Context(), row.ID, nil)
 				if err == nil {
 					err = dirs.Error()
@@ -95,8 +97,8 @@ func nodesDescribe(s streams) *cobra.Command {
 			return writeJSON(s.out, rows)
 		}
 		for _, r := range rows {
-			fmt.Fprintf(s.out, "node %d  %s  kafka %s  rack %s  cluster %s\n  leads %d partitions (preferred for %d), hosts %d, %d of them out of sync, %d bytes of logs\n",
-				r.ID, r.State, r.Kafka, orDash(r.Rack), r.ClusterID, r.Leads, r.LeadsFirst, r.Replicas, r.OutOfSync, r.LogBytes)
+			fmt.Fprintf(s.out, "node %d  %s  %s  kafka %s  rack %s  cluster %s\n  leads %d partitions (preferred for %d), hosts %d, %d of them out of sync, %d bytes of logs\n",
+				r.ID, r.State, r.Vote, r.Kafka, orDash(r.Rack), r.ClusterID, r.Leads, r.LeadsFirst, r.Replicas, r.OutOfSync, r.LogBytes)
 		}
 		return nil
 	}
@@ -134,12 +136,12 @@ func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
 	}
 	by := map[int32]*nodeRow{}
 	for _, b := range resp.Brokers {
-		r := &nodeRow{ID: b.NodeID, Kafka: fmt.Sprintf("%s:%d", b.Host, b.Port), State: "alive", ClusterID: resp.ClusterID}
+		r := &nodeRow{ID: b.NodeID, Kafka: fmt.Sprintf("%s:%d", b.Host, b.Port), State: "alive", Vote: "-", ClusterID: resp.ClusterID}
 		if b.Rack != nil {
 			r.Rack = *b.Rack
 		}
 		if b.IsFenced {
-			r.State = "fenced"
+			r.State = "dead"
 		}
 		by[b.NodeID] = r
 	}
@@ -147,6 +149,12 @@ func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
 		for _, p := range t.Partitions {
 			count(by, p)
 		}
+	}
+	if err := addVotes(c, client, by); err != nil {
+		return nil, err
+	}
+	if err := addDrains(c, client, by); err != nil {
+		return nil, err
 	}
 	rows := []nodeRow{}
 	for _, r := range by {

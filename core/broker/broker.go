@@ -85,6 +85,7 @@ type Broker struct {
 	clusterID text           // "" as long as the node belongs to no cluster
 	epoch     atomic.Int64   // of this node's registration
 	leaving   atomic.Bool
+	agreed    atomic.Pointer[metadata.Image] // for gossip, which begins before there is a quorum
 }
 
 // text is a string that several goroutines share.
@@ -205,6 +206,7 @@ func (b *Broker) open(ctx context.Context) error {
 	if err != nil {
 		return metadataProblem(b.dir.path("raft"), err)
 	}
+	b.quorum.Follow(b.agreed.Store)
 	b.control = controller.New(controller.Options{Quorum: b.quorum, NodeID: b.o.NodeID, Static: b.static(), Logger: b.loggers.Logger("controller")})
 	if b.o.Cluster == nil {
 		err = b.joinAlone(ctx)
@@ -372,6 +374,9 @@ func (b *Broker) registerAlone(ctx context.Context) error {
 
 // registerProblem says why this node is not taken in.
 func (b *Broker) registerProblem(err error) error {
+	if errors.Is(err, metadata.ErrRemovedNode) {
+		return b.removedProblem()
+	}
 	if errors.Is(err, metadata.ErrLevel) {
 		return &problem.Error{Code: "older-than-cluster", Class: problem.Environment, Where: fmt.Sprintf("node %d", b.o.NodeID), What: err.Error(), Err: err,
 			Hint: "start here the version that the other nodes run, or a newer one; docs/operations.md has the rule"}

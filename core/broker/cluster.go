@@ -18,9 +18,10 @@ import (
 
 // Cluster makes a node one of several. With Expect 1 and no Join it is one until others come.
 type Cluster struct {
-	Peer   string   // host:port for raft and the peers' calls; "": 127.0.0.1:9093
-	Gossip string   // host:port of memberlist; "": 127.0.0.1:7946
-	Join   []string // gossip addresses of other nodes
+	Peer   string // host:port for raft and the peers' calls; "": 127.0.0.1:9093
+	Gossip string // host:port of memberlist; "": 127.0.0.1:7946
+	// Join are gossip addresses of other nodes, host:port with all addresses of a name, or file:PATH; see membership.Options.Seeds.
+	Join []string
 	// Expect is how many nodes wait for each other before the first of them founds the cluster. 0: 1. It has no
 	// meaning once there is a cluster.
 	Expect    int
@@ -77,7 +78,7 @@ func (b *Broker) openPeers(ctx context.Context) error {
 			ID: int32(b.o.NodeID), Cluster: b.clusterID.Load(), Kafka: net.JoinHostPort(host, strconv.Itoa(int(port))), Peer: peer,
 			HTTP: c.HTTP, Rack: b.rack(), Roles: c.Roles, Version: c.Version, Expect: c.Expect,
 		},
-		Bind: c.Gossip, Seeds: c.Join, Key: c.GossipKey, Logger: b.loggers.Logger("membership"),
+		Bind: c.Gossip, Seeds: c.Join, Key: c.GossipKey, Removed: b.wasRemoved, Logger: b.loggers.Logger("membership"),
 	})
 	if err != nil {
 		return &problem.Error{Code: "gossip", Class: problem.Environment, Where: "--gossip " + c.Gossip, What: err.Error(), Hint: "take another address with --gossip; port 0 picks a free one", Err: err}
@@ -123,18 +124,27 @@ func (b *Broker) joinCluster(ctx context.Context) error {
 	b.active = controller.NewActive(controller.ActiveOptions{
 		Group: b.quorum, Node: b.o.NodeID, Nodes: b.candidates, Changed: b.members.Changed(), NewClusterID: newClusterID, Logger: b.loggers.Logger("controller"),
 		Unclean: b.control.Unclean,
+		Voters:  b.quorum, VoterDead: b.control.Duration(controller.VoterDeadConfig),
 		Rebalance: controller.Rebalance{
 			Off: !b.control.Bool("auto.leader.rebalance.enable"), Every: time.Duration(b.control.Int("leader.imbalance.check.interval.seconds")) * time.Second,
 			Percent: int(b.control.Int("leader.imbalance.per.broker.percentage")),
 		},
 	})
 	b.active.Serve(b.links)
+	ctx, stop := b.whileMember(ctx)
+	defer stop()
 	b.early.Go(func() error { return b.active.Run(b.serving) })
 	if err := b.quorum.Found(ctx, b.o.Cluster.Expect, b.candidates); err != nil {
+		if errors.Is(context.Cause(ctx), metadata.ErrRemovedNode) {
+			return b.removedProblem()
+		}
 		return &problem.Error{Code: "no-cluster", Class: problem.Environment, Where: "--join", What: "this node found no cluster: " + err.Error(),
 			Hint: "start the other nodes, with a --join that reaches one of them, and the same --expect", Err: err}
 	}
 	if err := b.quorum.Current(ctx); err != nil {
+		if errors.Is(context.Cause(ctx), metadata.ErrRemovedNode) {
+			return b.removedProblem()
+		}
 		return fmt.Errorf("wait for the metadata quorum: %w", err)
 	}
 	for b.quorum.Image().ClusterID == "" { // the first leader is about to name it
@@ -174,6 +184,11 @@ func (b *Broker) register(ctx context.Context) error {
 	if err := b.announce(ctx, lost); err != nil {
 		return b.registerProblem(err)
 	}
+	b.quorum.Follow(func(i *metadata.Image) {
+		if i.Removed(b.o.NodeID) {
+			b.fail(b.removedProblem())
+		}
+	})
 	b.early.Go(func() error { b.keepLease(b.serving); return nil })
 	if before != nil {
 		return nil
@@ -233,6 +248,10 @@ func (b *Broker) keepLease(ctx context.Context) {
 		step, cancel = context.WithTimeout(ctx, 5*time.Second)
 		err = b.announce(step, false)
 		cancel()
+		if errors.Is(err, metadata.ErrRemovedNode) {
+			b.fail(b.removedProblem())
+			return
+		}
 		b.o.Logger.Warn("this node had lost its lease and registers anew", "epoch", b.epoch.Load(), "err", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strconv"
 	"time"
 
@@ -15,9 +14,6 @@ import (
 
 	"github.com/forebayhub/forebay/core/metadata"
 )
-
-// MaxVoters is how many members vote; more follow without a vote, because every one of them would only slow agreement down.
-const MaxVoters = 5
 
 // Timers of a group with peers: a dead leader is missed after 0.5 to 1 s.
 const (
@@ -163,59 +159,6 @@ func (q *Quorum) proposeOnce(ctx context.Context, command metadata.Command) (uin
 		r.Errs = append(r.Errs, e.decode())
 	}
 	return d.Index, r, nil
-}
-
-// Members are the servers of the group, with a vote or without.
-func (q *Quorum) Members() (voters, others []Member, err error) {
-	f := q.raft.GetConfiguration()
-	if err := f.Error(); err != nil {
-		return nil, nil, err
-	}
-	for _, s := range f.Configuration().Servers {
-		n, err := nodeOf(s.ID)
-		if err != nil {
-			return nil, nil, err
-		}
-		m := Member{ID: n, Address: string(s.Address)}
-		if s.Suffrage == raft.Voter {
-			voters = append(voters, m)
-		} else {
-			others = append(others, m)
-		}
-	}
-	return voters, others, nil
-}
-
-// Admit adds a node to the group; the leader's part. It votes while there are fewer than MaxVoters. It is called for one node
-// at a time.
-//
-// A member that has moved keeps the address that it was admitted with: peers are found by what gossip says now, the
-// old address is what is left where it says nothing. (raft 1.8.0 also reads a changed address without its lock.)
-func (q *Quorum) Admit(m Member) error {
-	voters, others, err := q.Members()
-	if err != nil {
-		return err
-	}
-	same := func(o Member) bool { return o.ID == m.ID }
-	if slices.ContainsFunc(voters, same) || slices.ContainsFunc(others, same) {
-		return nil
-	}
-	id, addr := raft.ServerID(strconv.Itoa(int(m.ID))), raft.ServerAddress(m.Address)
-	add := q.raft.AddVoter
-	if len(voters) >= MaxVoters {
-		add = q.raft.AddNonvoter
-	}
-	if err := add(id, addr, 0, configTimeout).Error(); err != nil {
-		return fmt.Errorf("add node %d at %s to the metadata quorum: %w", m.ID, m.Address, err)
-	}
-	return nil
-}
-
-// HandOver gives the lead away before this node stops, if it has it and somebody can take it.
-func (q *Quorum) HandOver() {
-	if q.Leads() {
-		_ = q.raft.LeadershipTransfer().Error() // else an election does it
-	}
 }
 
 // gate keeps a node that remembers nothing from voting: it may have voted, and agreed to commands, before its disk

@@ -207,7 +207,7 @@ func TestThreeFoundOneGroup(t *testing.T) {
 	}
 }
 
-// A node that comes late is given a snapshot; the sixth follows without a vote, and proposes like any other.
+// A node that comes late is given a snapshot; the fourth and later ones follow without a vote, and propose like any other, until they are given one.
 func TestLateNodes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -225,9 +225,11 @@ func TestLateNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.admitting(t, func() []*peer { return []*peer{first} })
-	var last *peer
+	var second, last *peer
 	for id := metadata.NodeID(2); id <= MaxVoters+1; id++ {
-		last = w.join(t, id, vfs.NewMemory(), "")
+		if last = w.join(t, id, vfs.NewMemory(), ""); id == 2 {
+			second = last
+		}
 		if err := last.Found(ctx, 9, w.candidates); err != nil { // it never founds: it is admitted
 			t.Fatal(err)
 		}
@@ -238,10 +240,46 @@ func TestLateNodes(t *testing.T) {
 			t.Fatalf("node %d: next producer id %d", id, n)
 		}
 	}
-	until(t, "five voters and one other", func() bool {
-		v, o, err := first.Members()
-		return err == nil && len(v) == MaxVoters && len(o) == 1
-	})
+	count := func(voters, others int) func() bool {
+		return func() bool {
+			v, o, err := first.Members()
+			return err == nil && len(v) == voters && len(o) == others
+		}
+	}
+	until(t, "three voters and three others", count(MinVoters, MaxVoters+1-MinVoters))
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A vote is given, taken, and handed on with the lead; who is expelled is none of them.
+	fourth := Member{ID: 4, Address: w.peers[4].Address}
+	until(t, "the fourth has everything", func() bool { return first.CaughtUp(ctx, fourth) })
+	must(first.Promote(fourth))
+	must(first.Demote(2))
+	if !count(3, 3)() {
+		t.Error("a vote was not given, or not taken")
+	}
+	must(first.Expel(2))
+	must(first.HandOverTo(fourth))
+	until(t, "the fourth leads", func() bool { l, ok := last.Leader(); return ok && l == 4 })
+	if first.CaughtUp(ctx, Member{ID: 77, Address: "127.0.0.1:1"}) {
+		t.Error("nobody has caught up")
+	}
+	// The expelled one hears nothing more from the leader; the others tell it, once it is agreed on.
+	r, err := last.Propose(ctx, &metadata.RegisterNode{ID: 2, Level: metadata.Level})
+	must(err)
+	_, err = last.Propose(ctx, &metadata.FenceNode{ID: 2, Epoch: r.Epoch})
+	must(err)
+	_, err = last.Propose(ctx, &metadata.UnregisterNode{ID: 2})
+	must(err)
+	if removed, err := second.RemovedSays(ctx, first.peers.Addr()); err != nil || !removed {
+		t.Errorf("the removed node is told %v, %v", removed, err)
+	}
+	if removed, err := first.RemovedSays(ctx, last.peers.Addr()); err != nil || removed {
+		t.Errorf("another one is told %v, %v", removed, err)
+	}
 	if r, err := last.Propose(ctx, &metadata.AllocateProducerIDs{Node: last.id, Count: 7}); err != nil || r.First != 1300 {
 		t.Errorf("%+v %v", r, err)
 	}

@@ -18,6 +18,7 @@ var sentinels = map[int]error{
 	1: ErrNotLeader, 2: ErrDiskFull, 3: ErrClosed, 4: ErrOtherCluster,
 	10: metadata.ErrTopicExists, 11: metadata.ErrUnknownTopic, 12: metadata.ErrUnknownNode, 13: metadata.ErrStale,
 	14: metadata.ErrIneligible, 15: metadata.ErrInvalidTopic, 16: metadata.ErrInvalidCommand, 17: metadata.ErrLevel,
+	18: metadata.ErrNodeInUse, 19: metadata.ErrRemovedNode,
 	20: context.DeadlineExceeded, 21: context.Canceled,
 }
 

@@ -175,6 +175,7 @@ func open(o Options, st *store) (*Quorum, error) {
 		o.Peers.Handle(callGrant, q.answerGrant)
 		o.Peers.Handle(callDescribe, q.answerDescribe)
 		o.Peers.Handle(callProgress, q.answerProgress)
+		o.Peers.Handle(callStanding, q.answerStanding)
 	}
 	return q, nil
 }

@@ -45,7 +45,9 @@ type Active struct {
 
 	// Of Step alone.
 	last, admitted, balanced time.Time
-	look                     bool // the nodes are to be looked at
+	drained                  time.Time
+	watch                    watch // on the members' lives, of this term
+	look                     bool  // the nodes are to be looked at
 	looked                   struct {
 		index uint64
 		at    time.Time
@@ -68,6 +70,15 @@ type Group interface {
 	Status(ctx context.Context, addr string) (consensus.Status, error)
 }
 
+// Voters change who votes in the metadata quorum.
+type Voters interface {
+	Promote(consensus.Member) error
+	Demote(metadata.NodeID) error
+	Expel(metadata.NodeID) error
+	HandOverTo(consensus.Member) error
+	CaughtUp(context.Context, consensus.Member) bool
+}
+
 // ActiveOptions make an Active.
 type ActiveOptions struct {
 	Group Group
@@ -81,14 +92,21 @@ type ActiveOptions struct {
 	Rebalance    Rebalance
 	// Unclean says whether a topic's partitions may be led by anybody when there is nobody else. Nil: none.
 	Unclean func(image *metadata.Image, topic string) bool
-	Now     func() time.Time // nil: time.Now
-	Logger  *slog.Logger     // nil: silent
+	// Voters keep 3 to 5 living nodes with a vote. Nil: nobody's vote changes, and nobody is expelled.
+	Voters Voters
+	// VoterDead is how long a voter is dead before another node votes in its place. 0: 5 minutes.
+	VoterDead time.Duration
+	Now       func() time.Time // nil: time.Now
+	Logger    *slog.Logger     // nil: silent
 }
 
 // NewActive makes an Active.
 func NewActive(o ActiveOptions) *Active {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.VoterDead == 0 {
+		o.VoterDead = 5 * time.Minute
 	}
 	if o.Rebalance.Every == 0 {
 		o.Rebalance.Every = 10 * time.Second
@@ -98,7 +116,7 @@ func NewActive(o ActiveOptions) *Active {
 	}
 	return &Active{
 		o: o, logger: o.Logger, now: o.Now, look: true,
-		leases: map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{},
+		leases: map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{}, watch: watch{},
 	}
 }
 
@@ -135,11 +153,16 @@ func (a *Active) Step(ctx context.Context) {
 	if a.look || now.Sub(a.admitted) > time.Second {
 		a.admit(ctx)
 		a.look, a.admitted = false, now
+		a.tendVoters(ctx)
 		a.last = a.now() // a slow admission is no hold-up of others
 		a.extend(a.last.Sub(now))
 		a.keepELR(ctx)
 	}
 	a.fence(ctx)
+	if now.Sub(a.drained) >= drainEvery {
+		a.drained = now
+		a.drain(ctx)
+	}
 	if index := a.o.Group.Image().Index; a.o.Unclean != nil && index != a.looked.index && now.Sub(a.looked.at) > uncleanEvery {
 		a.looked.index, a.looked.at = index, now
 		a.electUnclean(ctx)
@@ -184,6 +207,7 @@ func (a *Active) lead(ctx context.Context) bool {
 	a.mu.Lock()
 	a.term = term
 	clear(a.leases)
+	clear(a.watch) // what an earlier leader saw is not known
 	for id, n := range a.o.Group.Image().Nodes {
 		a.leases[id] = lease{n.Epoch, until}
 	}
@@ -193,6 +217,7 @@ func (a *Active) lead(ctx context.Context) bool {
 }
 
 func (a *Active) extend(by time.Duration) {
+	a.watch.shift(by)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for id, l := range a.leases {
@@ -312,7 +337,12 @@ func (a *Active) admit(ctx context.Context) {
 			continue
 		}
 		known := func(m consensus.Member) bool { return m.ID == c.ID }
-		if !slices.ContainsFunc(voters, known) && !slices.ContainsFunc(others, known) {
+		removed := a.o.Group.Image().Removed(c.ID)
+		if removed && c.Cluster != "" {
+			a.refuseOnce(c.ID, removedHint)
+			continue
+		}
+		if removed || !slices.ContainsFunc(voters, known) && !slices.ContainsFunc(others, known) {
 			asked, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 			s, err := a.o.Group.Status(asked, c.Address)
 			cancel()
@@ -323,12 +353,33 @@ func (a *Active) admit(ctx context.Context) {
 				a.refuseOnce(c.ID, "it has founded or joined another cluster: give it an empty data directory")
 				continue
 			}
+			if removed && !a.readmit(ctx, c.ID, s) {
+				continue
+			}
 		}
 		if err := a.o.Group.Admit(c.Member); err != nil {
 			a.logger.Debug("a node could not be admitted", "node", c.ID, "err", err)
 			return
 		}
 	}
+}
+
+const removedHint = "it was removed from the cluster, and its data directory is from before: give it an empty one"
+
+// readmit lets a removed node come back that has come with nothing, once its old self is out of the quorum.
+func (a *Active) readmit(ctx context.Context, node metadata.NodeID, s consensus.Status) bool {
+	if s.HasState {
+		a.refuseOnce(node, removedHint)
+		return false
+	}
+	voters, others, err := a.o.Group.Members()
+	if err != nil || slices.ContainsFunc(slices.Concat(voters, others), func(m consensus.Member) bool { return m.ID == node }) {
+		return false // tried again
+	}
+	step, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err = a.o.Group.Propose(step, &metadata.ReadmitNode{ID: node})
+	return err == nil
 }
 
 func (a *Active) refuseOnce(id metadata.NodeID, why string) {

@@ -3,6 +3,9 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,6 +22,10 @@ type fakeGroup struct {
 	term     uint64
 	status   map[string]consensus.Status
 	admitted []metadata.NodeID
+	voters   []metadata.NodeID // beside 1
+	others   []metadata.NodeID
+	behind   map[metadata.NodeID]bool // not caught up
+	changes  []string
 }
 
 func newFakeGroup(nodes ...metadata.NodeID) *fakeGroup {
@@ -58,7 +65,63 @@ func (g *fakeGroup) lead(term uint64) {
 func (g *fakeGroup) Barrier(context.Context) error   { return nil }
 func (g *fakeGroup) Leader() (metadata.NodeID, bool) { return 1, true }
 func (g *fakeGroup) Members() (voters, others []consensus.Member, err error) {
-	return []consensus.Member{{ID: 1, Address: "a1"}}, nil, nil
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return members(append([]metadata.NodeID{1}, g.voters...)), members(g.others), nil
+}
+
+func members(ids []metadata.NodeID) (list []consensus.Member) {
+	for _, id := range ids {
+		list = append(list, consensus.Member{ID: id, Address: fmt.Sprint("a", id)})
+	}
+	return list
+}
+
+// change makes a change of the quorum, if it can be.
+func (g *fakeGroup) change(what string, from, to *[]metadata.NodeID, id metadata.NodeID) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.changes = append(g.changes, fmt.Sprint(what, " ", id))
+	at := slices.Index(*from, id)
+	if at < 0 {
+		return errors.New("not there")
+	}
+	*from = slices.Delete(*from, at, at+1)
+	if to != nil {
+		*to = append(*to, id)
+	}
+	return nil
+}
+
+func (g *fakeGroup) Promote(m consensus.Member) error {
+	return g.change("promote", &g.others, &g.voters, m.ID)
+}
+func (g *fakeGroup) Demote(id metadata.NodeID) error {
+	return g.change("demote", &g.voters, &g.others, id)
+}
+func (g *fakeGroup) HandOverTo(m consensus.Member) error {
+	return g.change("hand over to", &g.voters, &g.voters, m.ID)
+}
+func (g *fakeGroup) Expel(id metadata.NodeID) error {
+	g.mu.Lock()
+	votes := slices.Contains(g.voters, id)
+	g.mu.Unlock()
+	if votes {
+		return g.change("expel", &g.voters, nil, id)
+	}
+	return g.change("expel", &g.others, nil, id)
+}
+func (g *fakeGroup) CaughtUp(_ context.Context, m consensus.Member) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.behind[m.ID]
+}
+
+// made are the changes of the quorum up to now.
+func (g *fakeGroup) made() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return strings.Join(g.changes, ", ")
 }
 
 func (g *fakeGroup) Admit(m consensus.Member) error {
@@ -69,6 +132,8 @@ func (g *fakeGroup) Admit(m consensus.Member) error {
 }
 
 func (g *fakeGroup) Status(_ context.Context, addr string) (consensus.Status, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	return g.status[addr], nil
 }
 
@@ -76,7 +141,7 @@ func (g *fakeGroup) fenced(n metadata.NodeID) bool { return g.Image().Nodes[n].F
 
 func runActive(t *testing.T, g *fakeGroup, r Rebalance, nodes ...consensus.Candidate) *Active {
 	t.Helper()
-	a := NewActive(ActiveOptions{Group: g, Node: 1, Rebalance: r, Nodes: func() []consensus.Candidate { return nodes }, NewClusterID: func() string { return "named" }})
+	a := NewActive(ActiveOptions{Group: g, Voters: g, Node: 1, Rebalance: r, Nodes: func() []consensus.Candidate { return nodes }, NewClusterID: func() string { return "named" }})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- a.Run(ctx) }()

@@ -97,6 +97,11 @@ func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []
 			return refuse(kerr.InvalidRequest, "%s", err)
 		}
 	}
+	if v, ok := cmd.Set[metadata.DrainConfig]; ok {
+		if err := checkDrain(image, node, v); err != nil {
+			return err
+		}
+	}
 	return c.alter(ctx, cmd, validateOnly)
 }
 

@@ -93,6 +93,8 @@ func kafkaError(err error) error {
 		{metadata.ErrInvalidTopic, kerr.InvalidTopicException},
 		{metadata.ErrUnknownNode, kerr.InvalidReplicaAssignment},
 		{metadata.ErrInvalidCommand, kerr.InvalidRequest},
+		{metadata.ErrNodeInUse, kerr.InvalidRequest},
+		{metadata.ErrRemovedNode, kerr.InvalidRequest},
 		{metadata.ErrStale, kerr.InvalidUpdateVersion},
 		{metadata.ErrLevel, kerr.UnsupportedVersion},
 		{consensus.ErrNotLeader, kerr.NotController},

@@ -7,7 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/forebayhub/forebay/core/metadata"
 )
+
+// VoterDeadConfig is how long a voter is dead before it is replaced, in milliseconds.
+const VoterDeadConfig = "controller.quorum.voter.dead.timeout.ms"
 
 // typ is a config's type, by kmsg.ConfigType's numbers.
 type typ int8
@@ -344,6 +349,8 @@ var brokerDefs = []*def{
 	{name: "leader.imbalance.check.interval.seconds", typ: long, value: "10", lo: 1, hi: maxInt, doc: "How often the controller looks for partitions that their preferred leaders could lead. Kafka's default is 300."},
 	{name: "leader.imbalance.per.broker.percentage", typ: integer, value: "0", lo: 0, hi: 100,
 		doc: "How many percent of the partitions that a node is preferred for others may lead before any is moved. Kafka had it, at 10, until KRaft came."},
+	{name: metadata.DrainConfig, typ: boolean, value: "false", dynamic: true, doc: "Whether this node is being emptied: its partitions move to others, and it is given none. For one node, by `forebay nodes drain`. As Kafka's cordoned.log.dirs, and the moving with it."},
+	{name: VoterDeadConfig, typ: long, value: "300000", lo: 1000, hi: maxLong, doc: "How long a node that votes on the metadata is dead before another one votes in its place."},
 	{name: "num.io.threads", typ: integer, value: "8", lo: 1, hi: maxInt, dynamic: true, doc: "Go schedules its own." + without},
 	{name: "num.network.threads", typ: integer, value: "3", lo: 1, hi: maxInt, dynamic: true, doc: "Go schedules its own." + without},
 }

@@ -55,7 +55,7 @@ func (r Rebalance) imbalanced(image *metadata.Image) (list []*metadata.Partition
 				continue
 			}
 			c.elsewhere++
-			if p.Leader != -1 && image.Usable(p, first) && slices.Contains(p.ISR, first) {
+			if p.Leader != -1 && image.Usable(p, first) && !image.Draining(first) && slices.Contains(p.ISR, first) {
 				list = append(list, p)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
 )
 
@@ -62,6 +63,9 @@ func CheckStatic(set map[string]string) error {
 				p.Hint = "that is a topic's config; its default for all topics is " + t.broker
 			}
 			return p
+		}
+		if name == metadata.DrainConfig {
+			return &problem.Error{Code: "bad-property", Class: problem.Input, Where: "--set " + name, What: "a node is not drained by its own start", Hint: "use `forebay nodes drain ID`"}
 		}
 		if err := d.check(set[name]); err != nil {
 			return &problem.Error{Code: "bad-property", Class: problem.Input, Where: "--set " + name, What: err.Error()}

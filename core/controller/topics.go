@@ -215,7 +215,7 @@ func (c *Controller) spread(image *metadata.Image, t NewTopic) ([][]metadata.Nod
 // defaultFactor is the replicas of a topic that is created without a number. Kafka's defaults of 3 would refuse to
 // work on fewer nodes.
 func (c *Controller) defaultFactor(image *metadata.Image, topic string) int64 {
-	nodes := int64(len(image.Nodes))
+	nodes := int64(staying(image))
 	switch topic {
 	case OffsetsTopic:
 		return min(c.number("offsets.topic.replication.factor"), nodes)

@@ -66,6 +66,10 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 		r.Err = next.setOffline(c)
 	case *ReassignPartitions:
 		r = next.reassignPartitions(c)
+	case *UnregisterNode:
+		r.Err = next.unregisterNode(c)
+	case *ReadmitNode:
+		next.readmitNode(c)
 	case *AlterQuotas:
 		r.Err = next.alterQuotas(c)
 	case *AlterACLs:
@@ -81,6 +85,9 @@ func Apply(image *Image, index uint64, c Command) (*Image, Result) {
 func (i *Image) registerNode(c *RegisterNode) Result {
 	if c.ID < 0 {
 		return Result{Err: fmt.Errorf("%w: node id %d", ErrInvalidCommand, c.ID)}
+	}
+	if i.Removed(c.ID) {
+		return Result{Err: fmt.Errorf("%w: %d", ErrRemovedNode, c.ID)}
 	}
 	if c.Level < i.Level() {
 		return Result{Err: fmt.Errorf("%w: node %d knows metadata level %d and the cluster is at %d: start a newer version of forebay on it", ErrLevel, c.ID, c.Level, i.Level())}

@@ -88,6 +88,8 @@ func FuzzDecode(f *testing.F) {
 		&RegisterNode{ID: 1, MinISR: 2, Empty: true},
 		&SetOffline{Node: 1, NodeEpoch: 1, Offline: partitionIDs("t:0,t:1"), Online: partitionIDs("u:2")},
 		&RegisterNode{ID: 2, Endpoints: []Endpoint{{"EXTERNAL", "h", 9094}}, Level: 1},
+		&UnregisterNode{ID: 1},
+		&ReadmitNode{ID: 1},
 		&AlterACLs{Add: acls("User:a/t"), Remove: acls("User:b/u")},
 		&AlterScram{Set: map[ScramUser]ScramCredential{{"a", 1}: {Salt: []byte("s"), Iterations: 4096}}, Remove: []ScramUser{{"b", 2}}},
 	} {
@@ -125,6 +127,10 @@ func FuzzDecodeImage(f *testing.F) {
 	image, _ = Apply(image, 9, &SetFeatures{Levels: map[string]int16{FeatureELR: 1}})
 	image, _ = Apply(image, 10, &FenceNode{ID: 1, Epoch: 1})
 	f.Add(EncodeImage(image))
+	image, _ = Apply(image, 11, &RegisterNode{ID: 3})
+	image, _ = Apply(image, 12, &FenceNode{ID: 3, Epoch: 11})
+	image, _ = Apply(image, 13, &UnregisterNode{ID: 3})
+	f.Add(EncodeImage(image))
 	f.Add(EncodeImage(NewImage()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		i, err := DecodeImage(b)
@@ -142,8 +148,8 @@ func TestDecodeReadsWhatIsOlder(t *testing.T) {
 	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
 	b := EncodeImage(image)
 	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas; reassignments;
-	// one node's min.insync.replicas, eligible leaders, level.
-	for version, more := range map[byte]int{1: 14, 2: 13, 3: 8, 4: 7, 5: 6, 6: 5, 7: 2} {
+	// one node's min.insync.replicas, eligible leaders, level; removed nodes.
+	for version, more := range map[byte]int{1: 15, 2: 14, 3: 9, 4: 8, 5: 7, 6: 6, 7: 3, 8: 1} {
 		older := append([]byte(imageMagic), version)
 		again, err := DecodeImage(append(older, b[len(imageMagic)+1:len(b)-more]...))
 		if err != nil || show(again) != show(image) {

@@ -33,6 +33,8 @@ const (
 	kindAlterGroupConfigs
 	kindSetOffline
 	kindReassignPartitions
+	kindUnregisterNode
+	kindReadmitNode
 )
 
 // RegisterNode announces a node that has just started. Every partition that it
@@ -207,6 +209,10 @@ func newCommand(kind byte) Command {
 		return &SetOffline{}
 	case kindReassignPartitions:
 		return &ReassignPartitions{}
+	case kindUnregisterNode:
+		return &UnregisterNode{}
+	case kindReadmitNode:
+		return &ReadmitNode{}
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ type Image struct {
 	ACLs     []ACL
 	ACLIndex uint64
 	Scram    map[ScramUser]ScramCredential
+	// RemovedNodes are the ids of the nodes removed last, oldest first, at most MaxRemoved: none of them registers.
+	RemovedNodes []NodeID
 }
 
 // Node is a registered node.

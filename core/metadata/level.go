@@ -28,6 +28,7 @@ var kindLevels = map[byte]int16{
 	kindRegisterNode: 0, kindCreateTopics: 0, kindDeleteTopics: 0, kindCreatePartitions: 0, kindChangePartition: 0, kindAlterConfigs: 0,
 	kindAllocateProducerIDs: 0, kindSetFeatures: 0, kindSetClusterID: 0, kindFenceNode: 0, kindAlterPartition: 0, kindAlterQuotas: 0,
 	kindAlterACLs: 0, kindAlterScram: 0, kindAlterGroupConfigs: 0, kindSetOffline: 0, kindReassignPartitions: 0,
+	kindUnregisterNode: 1, kindReadmitNode: 1,
 }
 
 // imageVersions are the versions that an Image of each level is written in. Nodes of level 0 are not run beside others (docs/operations.md).

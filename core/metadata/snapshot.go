@@ -8,8 +8,9 @@ import (
 
 // ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
 // credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas, version 6 reassignments, version 7
-// eligible leader replicas, version 8 the levels of nodes; older ones are read.
-const ImageVersion = 8
+// eligible leader replicas, version 8 the levels of nodes, version 9
+// removed nodes; older ones are read.
+const ImageVersion = 9
 
 const imageMagic = "FBIM"
 
@@ -67,6 +68,7 @@ func EncodeImage(i *Image) []byte {
 		e.nodes(p.LastKnownELR)
 	})
 	encodeList(e, sortedValues(i.Nodes), func(n *Node) { e.int(int64(n.Level)) })
+	e.nodes(i.RemovedNodes)
 	return e.b
 }
 
@@ -154,6 +156,9 @@ func DecodeImage(b []byte) (*Image, error) {
 		for _, n := range sortedValues(i.Nodes) {
 			n.Level = d.int16()
 		}
+	}
+	if version >= 9 {
+		i.RemovedNodes = d.nodes()
 	}
 	if i.Level() < 0 || i.Level() > Level {
 		return nil, fmt.Errorf("%w: metadata level %d, this node knows up to %d", ErrVersion, i.Level(), Level)

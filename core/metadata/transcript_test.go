@@ -220,6 +220,10 @@ func (a lineArgs) command(t *testing.T, verb string) Command {
 		return c
 	case "fence":
 		return &FenceNode{ID: NodeID(a.int("id")), Epoch: int64(a.int("epoch"))}
+	case "unregister":
+		return &UnregisterNode{ID: NodeID(a.int("id"))}
+	case "readmit":
+		return &ReadmitNode{ID: NodeID(a.int("id"))}
 	case "offline": // offline node=1 epoch=3 off=a:0,a:1 on=b:2
 		return &SetOffline{Node: NodeID(a.int("node")), NodeEpoch: int64(a.int("epoch")), Offline: partitionIDs(a["off"]), Online: partitionIDs(a["on"])}
 	case "isr": // isr id=a n=0 leader=1@3 epoch=0/1 isr=1@3,2@4
@@ -347,6 +351,9 @@ func show(i *Image) string {
 			}
 			b.WriteString("\n")
 		}
+	}
+	if len(i.RemovedNodes) > 0 {
+		fmt.Fprintf(&b, "removed nodes %v\n", i.RemovedNodes)
 	}
 	for _, name := range slices.Sorted(maps.Keys(i.BrokerConfigs)) {
 		fmt.Fprintf(&b, "broker %q configs %v\n", name, i.BrokerConfigs[name])

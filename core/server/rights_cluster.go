@@ -39,6 +39,10 @@ func refusedWhole(body kmsg.Request) kmsg.Response {
 			r.Topics = append(r.Topics, out)
 		}
 		return r
+	case *kmsg.UnregisterBrokerRequest:
+		r := kmsg.NewPtrUnregisterBrokerResponse()
+		r.ErrorCode, r.ErrorMessage = code, text
+		return r
 	case *kmsg.ListPartitionReassignmentsRequest:
 		r := kmsg.NewPtrListPartitionReassignmentsResponse()
 		r.ErrorCode, r.ErrorMessage = code, text
