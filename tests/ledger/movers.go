@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -92,8 +93,7 @@ func (m *movers) offsets(ctx context.Context, admin *kadm.Client) (kadm.OffsetRe
 	if !on {
 		return nil, nil
 	}
-	// A commit is answered before its marker is in the group's partition: only a stable answer has it for certain (KIP-447).
-	got, err := admin.FetchOffsets(kadm.RequireStable(ctx), moversGroup)
+	got, err := stableOffsets(ctx, admin)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +103,23 @@ func (m *movers) offsets(ctx context.Context, admin *kadm.Client) (kadm.OffsetRe
 		}
 	}
 	return got, nil
+}
+
+// stableOffsets waits until no transaction holds an offset of the group open. A commit is answered before its marker is in the group's partition: only
+// a stable answer has it for certain (KIP-447).
+func stableOffsets(ctx context.Context, admin *kadm.Client) (kadm.OffsetResponses, error) {
+	ctx, cancel := context.WithTimeout(kadm.RequireStable(ctx), 40*time.Second) // beyond a transaction's timeout, and what its abort takes
+	defer cancel()
+	for {
+		got, err := admin.FetchOffsets(ctx, moversGroup)
+		if err = errors.Join(err, got.Error()); !errors.Is(err, kerr.UnstableOffsetCommit) {
+			return got, err
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("the offsets of group movers do not become stable: %w", err)
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
 }
 
 // verify reads "moved" when all transactions are decided.
