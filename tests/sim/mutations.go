@@ -6,7 +6,9 @@ type Mutation struct {
 	Name string
 	File string   // from the root of the module
 	Swap []string // what is there, what comes instead, and so on; each is there once
-	Seed uint64   // that finds it; 0: none of the first 2,000
+	// Seed is the first that finds it, as of the last search; 0: none of those tried. A change of the simulator, or of the order in which
+	// the product does things, gives other histories under the same numbers.
+	Seed uint64
 }
 
 // Mutations are all that can be found by what is simulated now.
