@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"time"
 
@@ -101,6 +102,71 @@ func (c *checker) fencing(by *node, f *metadata.FenceNode) {
 	h := c.heardAt[f.ID]
 	if h.by == by.gen && h.term == by.term && c.w.now-h.at < controller.SessionTimeout-controller.StepEvery {
 		c.w.fail("controller %d fences node %d, heard %v ago", by.id, f.ID, c.w.now-h.at)
+	}
+}
+
+// told looks at a promise as it is made: a leader acknowledges to acks=all what ends at last.
+func (c *checker) told(n *node, number int32, last int64) {
+	if c.w.mode != commitlog.PowerSafe {
+		return
+	}
+	p := c.w.raft.image().Partition(topicName, number)
+	q, err := n.find(number)
+	if err != nil {
+		return
+	}
+	if leading, epoch := q.Leader(); p.Leader != n.id || !leading || epoch != int32(p.LeaderEpoch) {
+		return // deposed, and does not know: its ISR is not the one that was agreed on
+	}
+	for _, id := range p.ISR {
+		x := c.w.node(id)
+		if q, err := x.find(number); err == nil && !x.dying && q.Log().DurableOffset() <= last {
+			c.w.fail("node %d acknowledges offset %d of %d, which node %d of the ISR %v has up to %d on its disk", n.id, last, number, id, p.ISR, q.Log().DurableOffset())
+		}
+	}
+	if c.w.chance(0.01) {
+		c.disk(c.w.nodes[c.w.rng.IntN(nodeCount)], false)
+	}
+}
+
+// step looks at a node after each of its steps: a log that was cut is cut on the disk, too.
+func (c *checker) step(n *node) {
+	for number := range c.w.partitions {
+		q, err := n.set.Partition(topicName, number)
+		if err != nil {
+			continue
+		}
+		end := q.Log().EndOffset()
+		if end < n.ends[number] {
+			c.disk(n, true)
+		}
+		n.ends[number] = end
+	}
+}
+
+// disk looks at what a power cut would leave of a node's logs now: all that they call durable; and, where one was just cut, nothing behind that. A process
+// that is killed in the midst of a cut may leave more: nobody has counted on that cut yet.
+func (c *checker) disk(n *node, cut bool) {
+	if c.w.mode != commitlog.PowerSafe || !n.serving || n.dying {
+		return
+	}
+	disk := n.disk.Crashed(nil)
+	for number := range c.w.partitions {
+		q, err := n.set.Partition(topicName, number)
+		if err != nil {
+			continue
+		}
+		l, err := commitlog.Open(commitlog.Options{
+			FS: disk, Dir: fmt.Sprintf("%s/log/%s-%d", root, topicName, number), Config: c.w.settings().Log,
+			Syncer: commitlog.NewSteppedSyncer(nil), Now: n.clock, BootID: "next",
+		})
+		if err != nil {
+			c.w.fail("node %d could not open %d after a power cut: %v", n.id, number, err)
+			return
+		}
+		if durable, end := q.Log().DurableOffset(), q.Log().EndOffset(); l.EndOffset() < durable || cut && l.EndOffset() > end {
+			c.w.fail("node %d has %d durable up to %d, of %d; a power cut would leave %d", n.id, number, durable, end, l.EndOffset())
+		}
 	}
 }
 

@@ -169,6 +169,9 @@ func (n *node) produce(number int32, raw []byte, acks int16, done func(commitlog
 	gen := n.gen
 	p.WhenAcked(a.Last, func(err error) {
 		if n.gen == gen && !n.dying {
+			if err == nil {
+				n.w.check.told(n, number, a.Last)
+			}
 			done(a, err)
 		}
 	})

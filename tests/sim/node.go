@@ -47,8 +47,9 @@ type node struct {
 	steps   *replica.Steps
 	active  *controller.Active
 	links   map[metadata.NodeID]*link
-	asking  bool // for ISR changes
-	joining bool // a registration is under way
+	ends    map[int32]int64 // of its logs, after the last step
+	asking  bool            // for ISR changes
+	joining bool            // a registration is under way
 	leaving bool
 	epoch   int64
 	applied uint64
@@ -103,6 +104,9 @@ func (n *node) now(fn func()) {
 	if n.dying {
 		n.crash(n.power)
 		return
+	}
+	if n.serving {
+		n.w.check.step(n)
 	}
 	if n.up && n.syncer != nil && n.syncer.Queued() && !n.syncing {
 		n.syncing = true
@@ -179,7 +183,7 @@ func (n *node) start() {
 	}
 	n.gen++
 	n.up = true
-	n.links = map[metadata.NodeID]*link{}
+	n.links, n.ends = map[metadata.NodeID]*link{}, map[int32]int64{}
 	n.fault = vfs.NewFault(n.disk)
 	n.fault.Hook(func(vfs.Op, string) {
 		if n.armed {
@@ -283,6 +287,7 @@ func (n *node) serve() {
 	n.serving = true
 	n.w.moment(0.5, 200*time.Millisecond)
 	n.set.Update(n.image())
+	n.w.check.disk(n, false)
 	n.every(controller.HeartbeatEvery, n.heartbeat)
 	n.every(checkpoint, n.steps.Checkpoint)
 	n.every(isrTick, func() { n.wishes(true) })

@@ -159,6 +159,7 @@ func (r *raft) propose(id metadata.NodeID, c metadata.Command) (metadata.Result,
 // proposal is one made by any node, wherever the leader is.
 type proposal struct {
 	n     *node
+	gen   int
 	c     metadata.Command
 	until time.Duration
 	over  bool
@@ -167,7 +168,7 @@ type proposal struct {
 
 // proposeFrom proposes until somebody has agreed, for 5 s; a command may be agreed to more than once. done is called once.
 func (r *raft) proposeFrom(n *node, c metadata.Command, done func(metadata.Result, error)) {
-	p := &proposal{n: n, c: c, until: r.w.now + 5*time.Second, done: done}
+	p := &proposal{n: n, gen: n.gen, c: c, until: r.w.now + 5*time.Second, done: done}
 	p.try()
 }
 
@@ -198,9 +199,8 @@ func (p *proposal) try() {
 			return // who asked finds out by asking again
 		}
 		index := w.raft.last()
-		gen := p.n.gen
 		w.net.send(leader, p.n.id, false, func(bool) {
-			if p.n.gen == gen {
+			if p.n.gen == p.gen {
 				p.n.apply(index)
 				p.finish(result, nil)
 			}
