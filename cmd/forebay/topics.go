@@ -34,6 +34,7 @@ type partitionRow struct {
 	Start       int64   `json:"start_offset"`
 	End         int64   `json:"end_offset"`
 	LastStable  int64   `json:"last_stable_offset"`
+	Trouble     string  `json:"trouble,omitempty"` // in words; "": it is well
 }
 
 type configRow struct {
@@ -110,6 +111,11 @@ func topicsDescribe(s streams) *cobra.Command {
 			if err := table(s.out, "  PARTITION LEADER EPOCH REPLICAS ISR START END LAST-STABLE", indent(text)); err != nil {
 				return err
 			}
+			for _, p := range t.Detail {
+				if p.Trouble != "" {
+					fmt.Fprintf(s.out, "  partition %d: %s\n", p.Partition, p.Trouble)
+				}
+			}
 		}
 		return nil
 	}
@@ -147,6 +153,10 @@ func describeTopics(c *cobra.Command, admin *kadm.Client, names []string) ([]top
 	if err != nil {
 		return nil, refused("", err)
 	}
+	nodes, err := nodeStates(c)
+	if err != nil {
+		return nil, err
+	}
 	var rows []topicRow
 	for _, t := range meta.Sorted() {
 		if t.Err != nil {
@@ -169,6 +179,9 @@ func describeTopics(c *cobra.Command, admin *kadm.Client, names []string) ([]top
 				row.Configs = append(row.Configs, configRow{Name: e.Key, Value: e.MaybeValue(), Source: e.Source.String()})
 			}
 			sort.Slice(row.Configs, func(i, j int) bool { return row.Configs[i].Name < row.Configs[j].Name })
+		}
+		for i, p := range t.Partitions.Sorted() {
+			row.Detail[i].Trouble = trouble(p, nodes, row.config("min.insync.replicas"))
 		}
 		rows = append(rows, row)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,6 +107,14 @@ func prepareWith(tb testing.TB, log *os.File, args []string) *Node {
 
 // Setenv adds VAR=value to the process's environment.
 func (n *Node) Setenv(pairs ...string) { n.env = append(n.env, pairs...) }
+
+// Flag is the value of one of the arguments, before the process has said where it listens.
+func (n *Node) Flag(name string) string {
+	if i := slices.Index(n.args, name); i >= 0 && i+1 < len(n.args) {
+		return n.args[i+1]
+	}
+	return ""
+}
 
 // Start runs the process and waits for its ready line.
 func (n *Node) Start() {

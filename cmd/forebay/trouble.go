@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// nodeStates says of each registered node whether it is fenced (KIP-1073).
+func nodeStates(c *cobra.Command) (map[int32]bool, error) {
+	client, err := dial(c)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	req := kmsg.NewPtrDescribeClusterRequest()
+	req.EndpointType, req.IncludeFencedBrokers = 1, true
+	resp, err := req.RequestWith(c.Context(), client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return nil, refused("", err)
+	}
+	fenced := map[int32]bool{}
+	for _, b := range resp.Brokers {
+		fenced[b.NodeID] = b.IsFenced
+	}
+	return fenced, nil
+}
+
+// trouble says in words what is wrong with a partition, and with which node; "" if nothing is.
+func trouble(p kadm.PartitionDetail, fenced map[int32]bool, minISR string) string {
+	var out []string
+	if p.Leader < 0 {
+		out = append(out, fmt.Sprintf("nobody leads it, so it is neither read nor written; it waits for one of the nodes in sync: %s", ids(p.ISR)))
+	}
+	for _, n := range p.Replicas {
+		state, registered := fenced[n]
+		switch in := slices.Contains(p.ISR, n); {
+		case !registered:
+			out = append(out, fmt.Sprintf("node %d is not registered", n))
+		case state:
+			out = append(out, fmt.Sprintf("node %d is fenced: the active controller does not hear it", n))
+		case slices.Contains(p.OfflineReplicas, n):
+			out = append(out, fmt.Sprintf("node %d cannot use the log directory of its replica", n))
+		case !in:
+			out = append(out, fmt.Sprintf("node %d is not in sync: it is copying what it lacks", n))
+		}
+	}
+	if least, err := strconv.Atoi(minISR); err == nil && p.Leader >= 0 && len(p.ISR) < min(least, len(p.Replicas)) {
+		out = append(out, fmt.Sprintf("%d in sync are fewer than min.insync.replicas=%d: producers with acks=all are refused", len(p.ISR), least))
+	}
+	return strings.Join(out, "; ")
+}
+
+func ids(list []int32) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	var text []string
+	for _, n := range list {
+		text = append(text, strconv.Itoa(int(n)))
+	}
+	return strings.Join(text, ", ")
+}
+
+// config is a topic's config by its name.
+func (t *topicRow) config(name string) string {
+	for _, c := range t.Configs {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+func TestTroubleInWords(t *testing.T) {
+	all := []int32{1, 2, 3}
+	fine := map[int32]bool{1: false, 2: false, 3: false}
+	for _, c := range []struct {
+		p      kadm.PartitionDetail
+		fenced map[int32]bool
+		min    string
+		want   string
+	}{
+		{kadm.PartitionDetail{Leader: 1, Replicas: all, ISR: all}, fine, "2", ""},
+		{kadm.PartitionDetail{Leader: 1, Replicas: all[:1], ISR: all[:1]}, fine, "2", ""}, // one replica is all that it can have
+		{kadm.PartitionDetail{Leader: 1, Replicas: all, ISR: []int32{1, 3}}, fine, "2", "node 2 is not in sync: it is copying what it lacks"},
+		{kadm.PartitionDetail{Leader: 1, Replicas: all, ISR: []int32{1}}, map[int32]bool{1: false, 2: true}, "2",
+			"node 2 is fenced: the active controller does not hear it; node 3 is not registered; 1 in sync are fewer than min.insync.replicas=2: producers with acks=all are refused"},
+		{kadm.PartitionDetail{Leader: -1, Replicas: all[:1], ISR: all[:1]}, map[int32]bool{1: true}, "1",
+			"nobody leads it, so it is neither read nor written; it waits for one of the nodes in sync: 1; node 1 is fenced: the active controller does not hear it"},
+		{kadm.PartitionDetail{Leader: 1, Replicas: all, ISR: []int32{1, 2}, OfflineReplicas: []int32{3}}, fine, "", "node 3 cannot use the log directory of its replica"},
+		{kadm.PartitionDetail{Leader: -1, Replicas: all[:1]}, fine, "1",
+			"nobody leads it, so it is neither read nor written; it waits for one of the nodes in sync: none; node 1 is not in sync: it is copying what it lacks"},
+	} {
+		if got := trouble(c.p, c.fenced, c.min); got != c.want {
+			t.Errorf("%+v:\n got %s\nwant %s", c.p, got, c.want)
+		}
+	}
+}
