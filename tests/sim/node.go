@@ -93,7 +93,10 @@ func (n *node) image() *metadata.Image { return n.w.raft.images[n.applied] }
 
 // now does a step of the process, as soon as it is not held up.
 func (n *node) now(fn func()) {
-	if !n.up || n.dying {
+	if n.dying { // somebody else has looked at its disk
+		n.crash(n.power)
+	}
+	if !n.up {
 		return
 	}
 	if n.w.now < n.paused {
