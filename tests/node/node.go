@@ -24,6 +24,7 @@ type Node struct {
 	Kafka, HTTP string        // addresses of the last start
 	ReadyAfter  time.Duration // from exec to the ready line, of the last start
 	Data        string        // the data directory, of a node of NewCluster
+	Gossip      string        // where others find it, of a node of NewCluster
 
 	tb     testing.TB
 	binary string
@@ -65,10 +66,22 @@ func NewCluster(tb testing.TB, count int, args ...string) []*Node {
 			"--gossip", gossip[i], "--join", strings.Join(gossip, ","), "--expect", strconv.Itoa(count),
 		}
 		n := prepare(tb, append(own, args...))
-		n.Data = data
+		n.Data, n.Gossip = data, gossip[i]
 		nodes = append(nodes, n)
 	}
 	return nodes
+}
+
+// Join prepares one more node for the cluster that the first one of nodes is in.
+func Join(tb testing.TB, nodes []*Node, args ...string) *Node {
+	tb.Helper()
+	data, gossip := tb.TempDir(), testenv.FreeAddr(tb)
+	n := prepare(tb, append([]string{
+		"server", "--id", strconv.Itoa(len(nodes) + 1), "--data", data, "--kafka", testenv.FreeAddr(tb), "--http", testenv.FreeAddr(tb), "--peer", testenv.FreeAddr(tb),
+		"--gossip", gossip, "--join", nodes[0].Gossip, "--expect", strconv.Itoa(len(nodes)),
+	}, args...))
+	n.Data, n.Gossip = data, gossip
+	return n
 }
 
 // NewAt prepares `forebay ARGS` at a place.
@@ -245,6 +258,17 @@ func (n *Node) Ended() bool { return n.cmd != nil && len(n.exited) > 0 }
 
 // Exited delivers when the process has ended without being told to.
 func (n *Node) Exited() <-chan error { return n.exited }
+
+// EndsWithin waits until the process has ended by itself, and says whether it has; it can be started again then.
+func (n *Node) EndsWithin(d time.Duration) bool {
+	select {
+	case <-n.exited:
+		n.cmd = nil
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
 
 // LogTail is the last lines of stderr of all starts.
 func (n *Node) LogTail(lines int) string {
