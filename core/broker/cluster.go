@@ -181,6 +181,10 @@ func (b *Broker) register(ctx context.Context) error {
 	before := b.quorum.Image().Nodes[b.o.NodeID]
 	// Only a killed process keeps its page cache; an empty directory has lost everything (invariant 4).
 	lost := before != nil && (b.dir.fresh || !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID)
+	host, port, _ := b.reached()
+	if err := b.waitForPredecessor(ctx, b.o.NodeID, host, port); err != nil {
+		return err
+	}
 	if err := b.announce(ctx, lost); err != nil {
 		return b.registerProblem(err)
 	}
@@ -201,6 +205,36 @@ func (b *Broker) register(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// predecessorTimeout is longer than a lease, a lost leader of the quorum, and the lease that its successor gives.
+const predecessorTimeout = 5 * time.Second
+
+// waitForPredecessor returns once nobody else has a lease under this id. Whoever starts with a copy of a living node's data directory, or with its
+// id, at another address must not take its place: the copy may be older than what the node has acknowledged since (invariant 4).
+func (b *Broker) waitForPredecessor(ctx context.Context, id metadata.NodeID, host string, port int32) error {
+	wait, cancel := context.WithTimeout(ctx, predecessorTimeout)
+	defer cancel()
+	for {
+		image := b.quorum.Image()
+		n := image.Nodes[id]
+		if n == nil || n.Fenced || n.Host == host && n.Port == port {
+			return nil
+		}
+		if b.quorum.WaitIndex(wait, image.Index+1) == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		c, err := b.dialAddr(ctx, n.Host, n.Port)
+		if err != nil {
+			return nil // it is gone; that it is not fenced may be for want of a leader
+		}
+		_ = c.Close() // it was there
+		return &problem.Error{Code: "node-id-in-use", Class: problem.Environment, Where: fmt.Sprintf("--id %d", id),
+			What: fmt.Sprintf("node %d lives, at %s:%d", id, n.Host, n.Port), Hint: "give each node its own --id and its own data directory; a copy of one is no second node"}
+	}
 }
 
 func (b *Broker) announce(ctx context.Context, tailLost bool) error {

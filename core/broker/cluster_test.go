@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -133,6 +134,43 @@ func TestThreeNodes(t *testing.T) {
 	ends.Each(func(o kadm.ListedOffset) { total += o.Offset })
 	if total != 900 {
 		t.Errorf("%d records, 900 were acknowledged", total)
+	}
+}
+
+// A copy of a living node's data directory neither takes its place nor its vote.
+func TestCopiedDataDirectory(t *testing.T) {
+	options := three(t)
+	nodes := startAll(t, options)
+	copied := options[2]
+	copied.DataDir, copied.KafkaAddr = filepath.Join(t.TempDir(), "copy"), testenv.FreeAddr(t)
+	if err := os.CopyFS(copied.DataDir, os.DirFS(options[2].DataDir)); err != nil {
+		t.Fatal(err)
+	}
+	c := *copied.Cluster
+	c.Peer, c.Gossip = testenv.FreeAddr(t), testenv.FreeAddr(t)
+	copied.Cluster = &c
+	epoch := nodes[0].quorum.Image().Nodes[3].Epoch
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+	defer cancel()
+	if b, err := Open(ctx, copied); err == nil {
+		_ = b.Close() // the error is the point
+		t.Fatal("a copy is in the cluster")
+	}
+	if n := nodes[0].quorum.Image().Nodes[3]; n.Epoch != epoch || n.Fenced {
+		t.Errorf("the copy has cost the node its registration: %+v", n)
+	}
+	// Where gossip does not keep it away, the registration does.
+	var p *problem.Error
+	if err := nodes[0].waitForPredecessor(t.Context(), 3, "127.0.0.1", 1); !errors.As(err, &p) || p.Code != "node-id-in-use" {
+		t.Errorf("beside a living node of the same id: %v", err)
+	}
+	nodes[2].end(t)
+	if err := nodes[0].waitForPredecessor(t.Context(), 3, "127.0.0.1", 1); err != nil {
+		t.Errorf("after a node of the same id: %v", err)
+	}
+	back := startAll(t, options[2:])
+	if n := back[0].quorum.Image().Nodes[3]; n.Epoch == epoch || n.Fenced {
+		t.Errorf("the node itself does not come back: %+v", n)
 	}
 }
 
