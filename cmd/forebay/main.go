@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		upCommand(s), serverCommand(s), workerCommand(s), applyCommand(s), lintCommand(s), previewCommand(s), auditCommand(s),
 		topicsCommand(s), groupsCommand(s), connectorsCommand(s), nodesCommand(s),
 		produceCommand(s), consumeCommand(s),
-		fieldsCommand(s), logCommand(s), doctorCommand(s), versionCommand(s),
+		fieldsCommand(s), logCommand(s), doctorCommand(s), tlsCommand(s), versionCommand(s),
 	)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
