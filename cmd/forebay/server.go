@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/base64"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +9,7 @@ import (
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/core/membership"
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/tlsdir"
 )
 
 const (
@@ -50,7 +49,7 @@ func serverCommand(s streams) *cobra.Command {
 	f.IntVar(&o.expect, "expect", 1, "how many nodes wait for each other before they found a cluster")
 	f.StringVar(&o.rack, "rack", "", "the rack that this node stands in: replicas are spread over racks")
 	f.StringVar(&o.roles, "roles", "log,worker", "what this node does: log, worker or both")
-	f.StringVar(&o.gossipKey, "gossip-key", "", "`FILE` with 16, 24 or 32 bytes in base64 that encrypt gossip; the same on every node")
+	f.StringVar(&o.gossipKey, "gossip-key", "", "`FILE` with keys that encrypt gossip, one a line: 16, 24 or 32 bytes in base64; the first encrypts, all decrypt")
 	return c
 }
 
@@ -68,13 +67,15 @@ func runServer(c *cobra.Command, s streams, o *serverOptions) error {
 			return err
 		}
 	}
-	node, err := o.broker()
+	id, cluster, err := o.cluster()
 	if err != nil {
 		return err
 	}
-	if node.NodeID, node.Cluster, err = o.cluster(); err != nil {
+	node, err := o.broker(cluster)
+	if err != nil {
 		return err
 	}
+	node.NodeID = id
 	ctx, stop := untilSignal(c.Context(), s)
 	defer stop()
 	return process{http: o.http, node: &node, group: defaultGroup, idle: !strings.Contains(o.roles, "worker")}.serve(ctx, s)
@@ -82,7 +83,7 @@ func runServer(c *cobra.Command, s streams, o *serverOptions) error {
 
 // cluster translates the flags that `up` does not have.
 func (o *serverOptions) cluster() (metadata.NodeID, *broker.Cluster, error) {
-	c := &broker.Cluster{Peer: o.peer, Gossip: o.gossip, Join: o.join, Expect: o.expect, Rack: o.rack, Roles: o.roles, HTTP: o.http, Version: version}
+	c := &broker.Cluster{Peer: o.peer, Gossip: o.gossip, Join: o.join, Expect: o.expect, Rack: o.rack, Roles: o.roles, HTTP: o.http, Version: version, GossipKey: o.gossipKey}
 	if o.id < 0 {
 		return 0, nil, badInput("--id", "a node's id is 0 or more", "")
 	}
@@ -106,18 +107,16 @@ func (o *serverOptions) cluster() (metadata.NodeID, *broker.Cluster, error) {
 		}
 	}
 	for flag, addr := range map[string]string{"--peer": o.peer, "--gossip": o.gossip} {
-		if err := loopbackOnly(flag, addr, o.insecure); err != nil {
+		if err := loopbackOnly(flag, addr, o.insecure || o.tlsDir != ""); err != nil {
 			return 0, nil, err
 		}
 	}
 	if o.gossipKey != "" {
-		text, err := os.ReadFile(o.gossipKey)
-		if err != nil {
-			return 0, nil, badInput("--gossip-key "+o.gossipKey, rootCause(err), "")
+		if o.tlsDir != "" {
+			return 0, nil, badInput("--gossip-key "+o.gossipKey, "contradicts --tls-dir", "the keys of gossip are in "+tlsdir.KeysPath(o.tlsDir))
 		}
-		c.GossipKey, err = base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-		if n := len(c.GossipKey); err != nil || n != 16 && n != 24 && n != 32 {
-			return 0, nil, badInput("--gossip-key "+o.gossipKey, "not 16, 24 or 32 bytes in base64", "make one with `head -c 32 /dev/urandom | base64`")
+		if _, err := tlsdir.LoadKeys(o.gossipKey); err != nil {
+			return 0, nil, err
 		}
 	}
 	return metadata.NodeID(o.id), c, nil

@@ -29,6 +29,7 @@ const defaultKafka = "127.0.0.1:9092"
 // upOptions are the flags of `up`.
 type upOptions struct {
 	data, kafka, http, durability string
+	tlsDir                        string
 	set                           []string
 	insecure                      bool
 }
@@ -53,6 +54,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.http, "http", "127.0.0.1:8080", "`HOST:PORT` for the REST API; port 0 picks one")
 	f.StringVar(&o.durability, "durability", "power-safe", "power-safe: an acknowledged record survives a power cut; relaxed: the end of the process")
 	f.StringArrayVar(&o.set, "set", nil, "a Kafka broker property, `key=value`; repeatable")
+	f.StringVar(&o.tlsDir, "tls-dir", "", "the `FOLDER` that `forebay tls init` made for this node: clients and other nodes come by TLS, and are known by their certificates")
 	f.BoolVar(&o.insecure, "insecure", false, "allow listeners that are not on loopback, although anybody who reaches them may do anything")
 }
 
@@ -67,7 +69,7 @@ func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 			return err
 		}
 	}
-	node, err := o.broker()
+	node, err := o.broker(nil)
 	if err != nil {
 		return err
 	}
@@ -130,8 +132,8 @@ func coreFlags(c *cobra.Command, config *configs.Config, known ...string) error 
 }
 
 // broker translates the flags.
-func (o upOptions) broker() (broker.Options, error) {
-	b := broker.Options{DataDir: o.data, KafkaAddr: o.kafka, Set: map[string]string{}}
+func (o upOptions) broker(cluster *broker.Cluster) (broker.Options, error) {
+	b := broker.Options{DataDir: o.data, KafkaAddr: o.kafka, Set: map[string]string{}, TLSDir: o.tlsDir, Cluster: cluster}
 	switch o.durability {
 	case "power-safe":
 		b.Durability = commitlog.PowerSafe
@@ -164,7 +166,7 @@ func (o upOptions) broker() (broker.Options, error) {
 			return b, badInput("--kafka "+b.KafkaAddr, "not an address", "write host:port, as in 127.0.0.1:9092")
 		}
 	}
-	exposed, err := broker.Exposed(b.KafkaAddr, b.Set)
+	exposed, err := broker.Exposed(b)
 	if err != nil {
 		return b, err
 	}

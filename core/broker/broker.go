@@ -26,6 +26,7 @@ import (
 	"github.com/forebayhub/forebay/core/txn"
 	"github.com/forebayhub/forebay/internal/loglevel"
 	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/tlsdir"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -41,6 +42,9 @@ type Options struct {
 	// BootID names the run of the machine: it tells a killed process from a lost page cache (invariant 4).
 	// "": /proc/sys/kernel/random/boot_id.
 	BootID string
+	// TLSDir is the folder of this node's certificate (internal/tlsdir). With it the peers' port and gossip are closed to who has none, and
+	// listeners for clients have it where they have no other. "": there is none.
+	TLSDir string
 	// Cluster makes this node one of several. Nil: it is alone.
 	Cluster *Cluster
 }
@@ -51,7 +55,8 @@ type Broker struct {
 	loggers *loglevel.Loggers // of the rooms
 	// listeners are those of Kafka clients; the first is also the other nodes'.
 	listeners []*listener
-	approach  approach // to the other nodes
+	approach  approach    // to the other nodes
+	secrets   *tlsdir.Dir // nil: Options.TLSDir is ""
 	dir       *dataDir
 	logDirs   *logDirs
 	quorum    *consensus.Quorum
@@ -104,9 +109,18 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	var secrets *tlsdir.Dir
+	if o.TLSDir != "" {
+		if secrets, err = tlsdir.Open(o.TLSDir, o.Logger); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range listeners {
+		l.secrets, l.logger = secrets, o.Logger
+	}
 	loggers := loglevel.New(o.Logger, "server", "group", "txn", "replica", "controller", "consensus", "membership")
 	o.Logger = loggers.Logger(loglevel.Root)
-	b := &Broker{o: o, loggers: loggers, listeners: listeners, ready: make(chan struct{}), failed: make(chan struct{})}
+	b := &Broker{o: o, loggers: loggers, listeners: listeners, secrets: secrets, ready: make(chan struct{}), failed: make(chan struct{})}
 	b.serving, b.stopDial = context.WithCancel(context.Background())
 	if err := b.open(ctx); err != nil {
 		if cerr := b.close(false); cerr != nil {
@@ -148,13 +162,14 @@ func (o Options) resolve() (Options, []*listener, error) {
 	if o.Cluster != nil {
 		o.Cluster = o.Cluster.withDefaults()
 	}
+	o.Set = o.withSecrets()
 	if dirs := o.logDirs(); o.DataDir == "" && len(dirs) > 0 {
 		o.DataDir = dirs[0] // as Kafka's metadata.log.dir
 	}
 	if o.DataDir == "" {
 		return o, nil, &problem.Error{Code: "no-data-directory", Class: problem.Input, What: "no data directory", Hint: "give one with --data"}
 	}
-	listeners, err := resolveListeners(o.KafkaAddr, o.Set)
+	listeners, err := o.listeners()
 	return o, listeners, err
 }
 
@@ -188,6 +203,9 @@ func (b *Broker) open(ctx context.Context) error {
 	// Bound early, so that a port in use is told before anything is recovered; served only once all is.
 	if err := b.listen(ctx); err != nil {
 		return err
+	}
+	if b.secrets != nil {
+		b.early.Go(func() error { b.tellExpiry(b.serving); return nil })
 	}
 	if b.o.Cluster != nil {
 		if b.approach, err = b.listeners[0].approach(); err != nil {

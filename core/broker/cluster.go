@@ -29,7 +29,7 @@ type Cluster struct {
 	Roles     string // told to others: log,worker
 	HTTP      string // told to others
 	Version   string // told to others
-	GossipKey []byte // encrypts gossip: 16, 24 or 32 bytes
+	GossipKey string // path of a file of keys that encrypt gossip, as tlsdir.ParseKeys takes it. "": that of TLSDir; without it gossip is plain
 }
 
 const (
@@ -67,10 +67,19 @@ func (b *Broker) openPeers(ctx context.Context) error {
 		}
 		return err
 	}
+	keys, err := b.gossipKeys()
+	if err != nil {
+		_ = l.Close() // the first error tells more
+		return err
+	}
+	var secure *consensus.PeersTLS
+	if b.secrets != nil {
+		secure = &consensus.PeersTLS{Server: b.secrets.Server(), Client: b.secrets.Client}
+	}
 	host, port := at.advertise(l.Addr())
 	peer := net.JoinHostPort(host, strconv.Itoa(int(port)))
 	b.links = consensus.NewPeers(consensus.PeersOptions{
-		Listener: l, Advertise: peer, Logger: b.loggers.Logger("consensus"), ClusterID: b.clusterID.Load, Lookup: b.peerAddress,
+		Listener: l, Advertise: peer, Logger: b.loggers.Logger("consensus"), ClusterID: b.clusterID.Load, Lookup: b.peerAddress, TLS: secure,
 	})
 	host, port, _ = b.reached()
 	b.members, err = membership.Open(membership.Options{
@@ -78,12 +87,15 @@ func (b *Broker) openPeers(ctx context.Context) error {
 			ID: int32(b.o.NodeID), Cluster: b.clusterID.Load(), Kafka: net.JoinHostPort(host, strconv.Itoa(int(port))), Peer: peer,
 			HTTP: c.HTTP, Rack: b.rack(), Roles: c.Roles, Version: c.Version, Expect: c.Expect,
 		},
-		Bind: c.Gossip, Seeds: c.Join, Key: c.GossipKey, Removed: b.wasRemoved, Logger: b.loggers.Logger("membership"),
+		Bind: c.Gossip, Seeds: c.Join, Keys: keys(), Removed: b.wasRemoved, Logger: b.loggers.Logger("membership"),
 	})
 	if err != nil {
 		return &problem.Error{Code: "gossip", Class: problem.Environment, Where: "--gossip " + c.Gossip, What: err.Error(), Hint: "take another address with --gossip; port 0 picks a free one", Err: err}
 	}
 	b.early.Go(func() error { return b.members.Run(b.serving) })
+	if keys() != nil {
+		b.early.Go(func() error { b.keepKeys(b.serving, keys); return nil })
+	}
 	return nil
 }
 

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/tlsdir"
 )
 
 // defaultAddr is where a node listens unless it is told otherwise.
@@ -29,6 +33,8 @@ type listener struct {
 	protocol protocol
 	set      map[string]string // all broker properties
 	l        net.Listener      // once it is bound
+	secrets  *tlsdir.Dir       // nil: there are none
+	logger   *slog.Logger
 }
 
 // protocol is what a listener asks for, by Kafka's names.
@@ -45,15 +51,18 @@ func (p protocol) encrypted() bool     { return p == ssl || p == saslSSL }
 func (p protocol) authenticated() bool { return p == saslPlaintext || p == saslSSL }
 
 // resolveListeners joins --kafka with listeners, advertised.listeners and listener.security.protocol.map. The first is the one
-// by which nodes reach each other.
-func resolveListeners(flag string, set map[string]string) ([]*listener, error) {
+// by which nodes reach each other. An address alone is called by its protocol: otherwise, unless the map names PLAINTEXT.
+func resolveListeners(flag string, set map[string]string, otherwise protocol) ([]*listener, error) {
 	protocols, err := protocolsOf(set)
 	if err != nil {
 		return nil, err
 	}
 	text, given := set["listeners"]
 	if !given {
-		text = string(plaintext) + "://" + orDefault(flag, defaultAddr)
+		if protocols[string(plaintext)] != plaintext {
+			otherwise = plaintext
+		}
+		text = string(otherwise) + "://" + orDefault(flag, defaultAddr)
 	}
 	where := "--set listeners"
 	if !given {
@@ -288,15 +297,54 @@ func Loopback(hostport string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// listeners are the node's, as its options say.
+func (o Options) listeners() ([]*listener, error) {
+	if o.TLSDir == "" {
+		return resolveListeners(o.KafkaAddr, o.Set, plaintext)
+	}
+	list, err := resolveListeners(o.KafkaAddr, o.Set, ssl)
+	if err == nil && o.Cluster != nil && !list[0].protocol.encrypted() {
+		return nil, badListener("listener "+list[0].name, "is the one between nodes, and --tls-dir has nothing between nodes go in the clear",
+			"name another with inter.broker.listener.name, or have it SSL or SASL_SSL by listener.security.protocol.map")
+	}
+	return list, err
+}
+
+// withSecrets are the properties with what --tls-dir means to listeners: it is their certificate and authority unless they have others, and
+// clients have to show a certificate unless something else is said.
+func (o Options) withSecrets() map[string]string {
+	if o.TLSDir == "" {
+		return o.Set
+	}
+	set := maps.Clone(o.Set)
+	if set == nil {
+		set = map[string]string{}
+	}
+	given := func(keys ...string) bool {
+		return slices.ContainsFunc(keys, func(k string) bool { _, ok := set[k]; return ok })
+	}
+	if !given("ssl.keystore.location", "ssl.keystore.key", "ssl.keystore.certificate.chain") {
+		set["ssl.keystore.location"] = tlsdir.NodePath(o.TLSDir)
+	}
+	if !given("ssl.truststore.location", "ssl.truststore.certificates") {
+		set["ssl.truststore.location"] = tlsdir.CAPath(o.TLSDir)
+	}
+	if !given("ssl.client.auth") {
+		set["ssl.client.auth"] = "required"
+	}
+	return set
+}
+
 // Exposed finds a listener that others can reach and that does not ask them who they are; "": there is none. The error is that of
 // properties which contradict each other.
-func Exposed(kafkaAddr string, set map[string]string) (addr string, err error) {
-	list, err := resolveListeners(kafkaAddr, set)
+func Exposed(o Options) (addr string, err error) {
+	o.Set = o.withSecrets()
+	list, err := o.listeners()
 	if err != nil {
 		return "", err
 	}
 	for _, l := range list {
-		asks := l.protocol.authenticated() || l.protocol.encrypted() && l.prop("ssl.client.auth") == "required"
+		asks := l.protocol.authenticated() || l.protocol.encrypted() && l.clientAuth() == "required"
 		if !Loopback(l.bind) && !asks {
 			return l.bind, nil
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/forebayhub/forebay/core/server"
 	"github.com/forebayhub/forebay/core/wire"
 	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/reload"
 )
 
 // prop is a property of a listener: its own, or that of all.
@@ -49,6 +50,9 @@ func (l *listener) server(lookup func(mechanism, user string) (auth.Credential, 
 		}
 		if s.Principal, err = principalRules(l.prop("ssl.principal.mapping.rules")); err != nil {
 			return s, l.bad("ssl.principal.mapping.rules", err.Error(), "as in RULE:^CN=(.*?),.*$/$1/L,DEFAULT")
+		}
+		if l.secrets != nil {
+			s.IsNode = l.secrets.IsNode
 		}
 	}
 	if l.protocol.authenticated() {
@@ -113,8 +117,43 @@ func (l *listener) login(mechanism string) (auth.Login, error) {
 	return login, nil
 }
 
+// clientAuth says whether clients have to show a certificate. Where they log in they do not, unless it is asked of this listener by
+// its name (KIP-684).
+func (l *listener) clientAuth() string {
+	if l.protocol == saslSSL {
+		return orDefault(l.set["listener.name."+strings.ToLower(l.name)+".ssl.client.auth"], "none")
+	}
+	return l.prop("ssl.client.auth")
+}
+
+// stores are the files that the listener's certificates are in.
+func (l *listener) stores() (paths []string) {
+	for _, key := range []string{"ssl.keystore.location", "ssl.truststore.location"} {
+		if path := l.prop(key); path != "" {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// kept makes a configuration that is made again when the files of certificates change.
+func (l *listener) kept(load func() (*tls.Config, error)) (func() *tls.Config, error) {
+	v, err := reload.New(l.stores(), load, func(err error) {
+		l.logger.Warn("a changed certificate is not taken over; what was there before goes on to count", "listener", l.name, "err", err)
+	})
+	return v.Get, err
+}
+
 // serverTLS is the listener's side of TLS.
 func (l *listener) serverTLS() (*tls.Config, error) {
+	current, err := l.kept(l.loadServerTLS)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current(), nil }}, nil
+}
+
+func (l *listener) loadServerTLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	cert, err := l.certificate()
 	if err != nil {
@@ -124,7 +163,7 @@ func (l *listener) serverTLS() (*tls.Config, error) {
 		return nil, l.bad("ssl.keystore.location", "there is no certificate", "give a PEM file with the private key and its certificate chain")
 	}
 	c.Certificates = []tls.Certificate{*cert}
-	switch l.prop("ssl.client.auth") {
+	switch l.clientAuth() {
 	case "required":
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 	case "requested":
@@ -138,8 +177,20 @@ func (l *listener) serverTLS() (*tls.Config, error) {
 	return c, nil
 }
 
-// clientTLS is how this node reaches other nodes' listeners of this name.
-func (l *listener) clientTLS() (*tls.Config, error) {
+// ownSecrets says whether the listener's certificates are those of --tls-dir.
+func (l *listener) ownSecrets() bool {
+	return l.secrets != nil && l.secrets.Owns(l.prop("ssl.keystore.location"), l.prop("ssl.truststore.location"))
+}
+
+// clientTLS is how this node reaches other nodes' listeners of this name. With --tls-dir a node is known by its certificate, wherever it is.
+func (l *listener) clientTLS() (func() *tls.Config, error) {
+	if l.ownSecrets() {
+		return l.secrets.Client, nil
+	}
+	return l.kept(l.loadClientTLS)
+}
+
+func (l *listener) loadClientTLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	cert, err := l.certificate()
 	if err != nil {
@@ -211,7 +262,7 @@ func (l *listener) trusted() (*x509.CertPool, error) {
 
 // approach is how this node comes to others over the listener for nodes: nil where they ask for nothing.
 type approach struct {
-	tls  *tls.Config
+	tls  func() *tls.Config // asked for each connection: certificates are replaced
 	sasl sasl.Mechanism
 }
 
@@ -250,8 +301,11 @@ func (l *listener) approach() (a approach, err error) {
 // meet makes a fresh connection one that may be used.
 func (a approach) meet(ctx context.Context, nc net.Conn, host string) (net.Conn, error) {
 	if a.tls != nil {
-		c := a.tls.Clone()
-		c.ServerName = host
+		c := a.tls()
+		if c.ServerName == "" { // --tls-dir has its own
+			c = c.Clone()
+			c.ServerName = host
+		}
 		t := tls.Client(nc, c)
 		if err := t.HandshakeContext(ctx); err != nil {
 			return nil, fmt.Errorf("TLS handshake: %w", err)

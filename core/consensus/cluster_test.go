@@ -19,6 +19,7 @@ type town struct {
 	mu     sync.Mutex
 	expect int
 	peers  map[metadata.NodeID]Candidate
+	tls    *PeersTLS // of every node; nil: none
 }
 
 func (w *town) candidates() (list []Candidate) {
@@ -53,7 +54,7 @@ func (w *town) join(t *testing.T, id metadata.NodeID, fsys vfs.FS, cluster strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	ps := NewPeers(PeersOptions{Listener: l, ClusterID: func() string { return cluster }, Lookup: w.lookup})
+	ps := NewPeers(PeersOptions{Listener: l, ClusterID: func() string { return cluster }, Lookup: w.lookup, TLS: w.tls})
 	q, err := Open(Options{FS: fsys, Dir: "/data/raft", NodeID: id, Peers: ps})
 	if err != nil {
 		t.Fatal(err)
@@ -407,7 +408,7 @@ func FuzzPeer(f *testing.F) {
 			_ = c.Close()
 		}()
 		defer func() { _ = s.Close() }()
-		if kind, err := ps.greeted(s); err != nil || kind != kindCall {
+		if _, kind, err := ps.greeted(s); err != nil || kind != kindCall {
 			return
 		}
 		for {

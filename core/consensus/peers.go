@@ -3,6 +3,7 @@ package consensus
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +20,8 @@ import (
 	"github.com/forebayhub/forebay/core/metadata"
 )
 
-// One listener serves raft and the peers' calls. A connection begins with
+// One listener serves raft and the peers' calls. Where there are certificates, TLS comes first, and who does not get
+// through it has had nothing but its handshake. A connection begins with
 //
 //	kind(1) 'R' or 'P'   length(1)   cluster id of the caller, "" when it has none yet
 //
@@ -31,8 +34,13 @@ const (
 	maxCall = 64 << 20
 	// maxPeerConns bounds the connections that are served; one more is closed at once.
 	maxPeerConns = 1024
+	// maxStrangers bounds the connections that have not said yet who they are. The oldest gives way to one more: a node shakes
+	// hands in milliseconds, and whoever holds his hand out for longer is none.
+	maxStrangers = 128
 	helloTimeout = 5 * time.Second
 	idleConns    = 4 // kept for each peer
+	// refusalsEvery is how often refusals are told.
+	refusalsEvery = 10 * time.Second
 )
 
 // Handler answers one kind of call. An error reaches the caller with its text, and as what it is
@@ -51,8 +59,11 @@ type Peers struct {
 	mu       sync.Mutex
 	handlers map[string]Handler
 	conns    map[net.Conn]struct{} // being served
+	unknown  []net.Conn            // those of them that have not said who they are, the oldest first
 	idle     map[string][]net.Conn // by address
 	closed   bool
+	told     time.Time // when a refusal was
+	turned   int       // those since then
 }
 
 // PeersOptions make Peers.
@@ -64,7 +75,14 @@ type PeersOptions struct {
 	Lookup func(metadata.NodeID) (addr string, ok bool)
 	// Advertise is the address that others reach this node at. "": the listener's.
 	Advertise string
+	TLS       *PeersTLS    // nil: whoever reaches the port is believed
 	Logger    *slog.Logger // nil: silent
+}
+
+// PeersTLS is how nodes prove to each other that they are some.
+type PeersTLS struct {
+	Server *tls.Config
+	Client func() *tls.Config // asked for each connection: certificates are replaced
 }
 
 // NewPeers begins to serve; raft's part waits for Open, calls for Handle.
@@ -133,32 +151,44 @@ func (p *Peers) accept() {
 			continue
 		}
 		p.mu.Lock()
-		if p.closed || len(p.conns) >= maxPeerConns {
+		if p.closed || len(p.conns)-len(p.unknown) >= maxPeerConns {
 			p.mu.Unlock()
 			_ = c.Close() // the caller tries again
 			continue
 		}
+		if len(p.unknown) >= maxStrangers {
+			_ = p.unknown[0].Close() // whoever waits for its handshake hears so
+			p.unknown = p.unknown[1:]
+		}
 		p.conns[c] = struct{}{}
+		p.unknown = append(p.unknown, c)
 		p.mu.Unlock()
 		p.wg.Go(func() { p.serve(c) })
 	}
 }
 
-func (p *Peers) serve(c net.Conn) {
-	forget := func() {
+func (p *Peers) serve(raw net.Conn) {
+	known := func() {
 		p.mu.Lock()
-		delete(p.conns, c)
+		p.unknown = slices.DeleteFunc(p.unknown, func(c net.Conn) bool { return c == raw })
 		p.mu.Unlock()
 	}
-	kind, err := p.greeted(c)
+	forget := func() {
+		known()
+		p.mu.Lock()
+		delete(p.conns, raw)
+		p.mu.Unlock()
+	}
+	c, kind, err := p.greeted(raw)
 	if err != nil {
 		forget()
-		_ = c.Close() // the error tells more
-		if !errors.Is(err, io.EOF) {
-			p.o.Logger.Warn("a peer's connection was refused", "from", c.RemoteAddr(), "err", err)
+		_ = raw.Close() // the error tells more
+		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			p.refused(raw.RemoteAddr(), err)
 		}
 		return
 	}
+	known()
 	if kind == kindRaft {
 		forget() // raft's from here on
 		select {
@@ -181,26 +211,47 @@ func (p *Peers) serve(c net.Conn) {
 	}
 }
 
-// greeted reads the first bytes of a connection.
-func (p *Peers) greeted(c net.Conn) (kind byte, err error) {
-	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return 0, err
+// refused tells of a stranger, and of the next ones for a while only how many there were: the log is no place that they could fill.
+func (p *Peers) refused(from net.Addr, err error) {
+	p.mu.Lock()
+	p.turned++
+	n, due := p.turned, time.Since(p.told) > refusalsEvery
+	if due {
+		p.turned, p.told = 0, time.Now()
+	}
+	p.mu.Unlock()
+	if due {
+		p.o.Logger.Warn("a peer's connection was refused", "from", from, "err", err, "refused", n)
+	}
+}
+
+// greeted shakes hands where there is TLS, and reads the first bytes of a connection.
+func (p *Peers) greeted(c net.Conn) (net.Conn, byte, error) {
+	if err := c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return nil, 0, err
+	}
+	if p.o.TLS != nil {
+		t := tls.Server(c, p.o.TLS.Server)
+		if err := t.HandshakeContext(p.ctx); err != nil {
+			return nil, 0, fmt.Errorf("TLS handshake: %w", err)
+		}
+		c = t
 	}
 	var head [2]byte
 	if _, err := io.ReadFull(c, head[:]); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	id := make([]byte, head[1])
 	if _, err := io.ReadFull(c, id); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if ours := p.o.ClusterID(); ours != "" && len(id) > 0 && string(id) != ours {
-		return 0, fmt.Errorf("%w: it is of %q, this node of %q", ErrOtherCluster, id, ours)
+		return nil, 0, fmt.Errorf("%w: it is of %q, this node of %q", ErrOtherCluster, id, ours)
 	}
 	if head[0] != kindRaft && head[0] != kindCall {
-		return 0, fmt.Errorf("unknown kind of connection %q", head[0])
+		return nil, 0, fmt.Errorf("unknown kind of connection %q", head[0])
 	}
-	return head[0], c.SetReadDeadline(time.Time{})
+	return c, head[0], c.SetDeadline(time.Time{})
 }
 
 func (p *Peers) dial(ctx context.Context, addr string, kind byte) (net.Conn, error) {
@@ -208,6 +259,14 @@ func (p *Peers) dial(ctx context.Context, addr string, kind byte) (net.Conn, err
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
+	}
+	if p.o.TLS != nil {
+		t := tls.Client(c, p.o.TLS.Client())
+		if err := t.HandshakeContext(ctx); err != nil {
+			_ = c.Close() // the first error tells more
+			return nil, fmt.Errorf("TLS handshake: %w", err)
+		}
+		c = t
 	}
 	id := p.o.ClusterID()
 	if len(id) > 255 {

@@ -4,6 +4,7 @@
 package membership
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,7 +42,8 @@ type Options struct {
 	// Seeds are gossip addresses of other nodes, host:port with all addresses that the name has, or file:PATH with one such on a line. The rejoin
 	// loop tries them for good; it looks names up, and reads files, again each time.
 	Seeds []string
-	Key   []byte // encrypts gossip; 16, 24 or 32 bytes; nil: plain
+	// Keys are of 16, 24 or 32 bytes: the first encrypts, any of them decrypts, and who has none of them is not heard. Nil: gossip is plain, for good.
+	Keys [][]byte
 	// Removed says that a node was removed from the cluster: it is forgotten once it is silent. Nil: none is.
 	Removed func(id int32) bool
 	// Logger hears what gossip itself has to say, at debug. Nil: silent.
@@ -52,6 +54,7 @@ type Options struct {
 type List struct {
 	o       Options
 	list    *memberlist.Memberlist
+	ring    *memberlist.Keyring // nil: plain
 	addr    string
 	changed chan struct{} // room for one
 
@@ -86,7 +89,12 @@ func Open(o Options) (*List, error) {
 	conf.PushPullInterval = 10 * time.Second
 	// A node that comes back at another address takes its name over from its dead self.
 	conf.DeadNodeReclaimTime = time.Second
-	conf.SecretKey = o.Key
+	if len(o.Keys) > 0 {
+		if l.ring, err = memberlist.NewKeyring(o.Keys, o.Keys[0]); err != nil {
+			return nil, fmt.Errorf("the keys of gossip: %w", err)
+		}
+		conf.Keyring = l.ring
+	}
 	conf.Delegate, conf.Events = (*delegate)(l), (*delegate)(l)
 	conf.LogOutput = nil
 	conf.Logger = log.New(lines{o.Logger}, "", 0)
@@ -135,6 +143,50 @@ func (l *List) SetCluster(id string) error {
 		return nil
 	}
 	return l.list.UpdateNode(time.Second)
+}
+
+// Keys are those that there are, the first encrypts. Nil: gossip is plain.
+func (l *List) Keys() [][]byte {
+	if l.ring == nil {
+		return nil
+	}
+	return l.ring.GetKeys()
+}
+
+// SetKeys takes other keys in place of those that there are. One that is in both goes on to decrypt all the while.
+func (l *List) SetKeys(keys [][]byte) error {
+	if l.ring == nil || len(keys) == 0 {
+		return errors.New("gossip that is plain stays plain, and what is encrypted needs a key")
+	}
+	for _, k := range keys {
+		if err := l.ring.AddKey(k); err != nil {
+			return err
+		}
+	}
+	if err := l.ring.UseKey(keys[0]); err != nil {
+		return err
+	}
+	kept := func(k []byte) bool {
+		return slices.ContainsFunc(keys, func(o []byte) bool { return bytes.Equal(o, k) })
+	}
+	// Those that go have to be the last: from the midst memberlist removes them under the eyes of who reads the ring.
+	for ring := l.ring.GetKeys(); ; ring = l.ring.GetKeys() {
+		last := slices.IndexFunc(ring, func(k []byte) bool { return !kept(k) })
+		switch {
+		case last < 0:
+			return nil
+		case !slices.ContainsFunc(ring[last:], kept):
+			if err := l.ring.RemoveKey(ring[len(ring)-1]); err != nil {
+				return err
+			}
+		default:
+			for _, k := range slices.Backward(keys) {
+				if err := l.ring.UseKey(k); err != nil {
+					return err
+				}
+			}
+		}
+	}
 }
 
 const (

@@ -24,6 +24,8 @@ type Listener struct {
 	MaxReauth time.Duration
 	// Principal names who has a certificate, by its distinguished name. Nil: User:<name>. Like ssl.principal.mapping.rules.
 	Principal func(name string) string
+	// IsNode says of the chain that a client has shown whether it is a node's: that is auth.Node, who may do anything, whatever its name. Nil: nobody is.
+	IsNode func(chain []*x509.Certificate) bool
 }
 
 // loginTimeout bounds the time from a connection to its principal: TLS's handshake and SASL's.
@@ -53,6 +55,9 @@ func (c *conn) encrypt() error {
 	}
 	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 && !c.login.pending {
 		c.principal = auth.User(c.door.name(certs[0]))
+		if c.door.IsNode != nil && c.door.IsNode(certs) {
+			c.principal = auth.Node
+		}
 	}
 	if !c.login.pending {
 		c.login.until = time.Time{}
