@@ -55,7 +55,7 @@ func applyCommand(s streams) *cobra.Command {
 		for _, w := range config.Warnings {
 			fmt.Fprintln(s.err, w)
 		}
-		if slices.ContainsFunc(configs.CoreSpec.Fields, func(f spec.Field) bool { return config.Core.Given(f.Name) }) {
+		if slices.ContainsFunc(configs.CoreSpec.Fields, func(f spec.Field) bool { return configs.Given(config.Core, f) }) {
 			fmt.Fprintln(s.err, "forebay: `core` is left out: the cluster is the one that --http reaches")
 		}
 		want := declaredConnectors(config)

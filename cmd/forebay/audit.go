@@ -43,8 +43,12 @@ func auditCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		sec, err := security(c)
+		if err != nil {
+			return err
+		}
 		o := audit.Options{
-			Log: hublog.Options{Bootstrap: bootstrap, ClientID: "forebay-audit"}, Group: defaultGroup, Registry: builtin.Registry(),
+			Log: hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-audit"}, Group: defaultGroup, Registry: builtin.Registry(),
 			Connectors: workerConfigs(config), Name: args[len(args)-1], Wait: *wait, List: *limit,
 			Flush: func(_ context.Context, sink string) error {
 				return call(c, http.MethodPost, "/connectors/"+url.PathEscape(sink)+"/flush", nil)

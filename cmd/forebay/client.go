@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/problem"
 )
 
@@ -21,6 +25,54 @@ const clientTimeout = 15 * time.Second
 
 func addBootstrap(c *cobra.Command) {
 	c.Flags().StringSlice("bootstrap", []string{"127.0.0.1:9092"}, "`HOST:PORT` of one or more nodes")
+	addCommandConfig(c)
+}
+
+// addCommandConfig is Kafka's flag of its console tools. A command that has two sides has it once.
+func addCommandConfig(c *cobra.Command) {
+	if c.Flags().Lookup("command-config") == nil {
+		c.Flags().String("command-config", "", "`FILE` with Kafka's properties of a client: security.protocol, sasl.*, ssl.*")
+	}
+}
+
+// security is what --command-config says.
+func security(c *cobra.Command) (kafkaclient.Security, error) {
+	path, err := c.Flags().GetString("command-config")
+	if err != nil || path == "" {
+		return kafkaclient.Security{}, err
+	}
+	text, err := readSmall("--command-config", path)
+	if err != nil {
+		return kafkaclient.Security{}, err
+	}
+	p, err := kafkaclient.ParseProperties(text)
+	if err != nil {
+		return kafkaclient.Security{}, badInput(path, err.Error(), "")
+	}
+	sec, err := kafkaclient.FromProperties(p)
+	if err != nil {
+		return sec, badInput(path, err.Error(), "")
+	}
+	return sec, nil
+}
+
+// maxSmall bounds the files that flags name.
+const maxSmall = 1 << 20
+
+func readSmall(flag, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", badInput(flag+" "+path, rootCause(err), "")
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
+	if err != nil {
+		return "", badInput(flag+" "+path, rootCause(err), "")
+	}
+	if len(text) > maxSmall {
+		return "", badInput(flag+" "+path, "the file is too long", "")
+	}
+	return string(text), nil
 }
 
 // dial makes a client and checks that somebody answers, so that a wrong address
@@ -35,7 +87,15 @@ func dial(c *cobra.Command, opts ...kgo.Opt) (*kgo.Client, error) {
 			return nil, badInput("--bootstrap "+s, "not an address", "write host:port, as in 127.0.0.1:9092")
 		}
 	}
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("forebay-cli")}, opts...)...)
+	sec, err := security(c)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := sec.Options()
+	if err != nil {
+		return nil, badInput("--command-config", err.Error(), "")
+	}
+	client, err := kgo.NewClient(slices.Concat([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("forebay-cli")}, secure, opts)...)
 	if err != nil {
 		return nil, badInput("", err.Error(), "")
 	}
@@ -43,8 +103,13 @@ func dial(c *cobra.Command, opts ...kgo.Opt) (*kgo.Client, error) {
 	defer cancel()
 	if err := client.Ping(ctx); err != nil {
 		client.Close()
+		var k *kerr.Error
+		if errors.As(err, &k) && errors.Is(k, kerr.SaslAuthenticationFailed) {
+			return nil, &problem.Error{Code: "not-authenticated", Class: problem.Runtime, Where: strings.Join(seeds, ","), What: "the node does not believe who this is: " + err.Error(),
+				Hint: "look at --command-config", Err: err}
+		}
 		return nil, &problem.Error{Code: "unreachable", Class: problem.Environment, Where: strings.Join(seeds, ","),
-			What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --bootstrap HOST:PORT", Err: err}
+			What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --bootstrap HOST:PORT; a secured one wants --command-config FILE", Err: err}
 	}
 	return client, nil
 }

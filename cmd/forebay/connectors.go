@@ -32,7 +32,9 @@ func connectorsCommand(s streams) *cobra.Command {
 }
 
 func addHTTP(c *cobra.Command) {
-	c.Flags().String("http", "127.0.0.1:8080", "`HOST:PORT` of the node's REST API")
+	c.Flags().String("http", "127.0.0.1:8080", "`HOST:PORT` of the node's REST API; it is spoken to over TLS when --command-config says SSL or SASL_SSL, or with https:// before it")
+	c.Flags().String("http-token", "", "`FILE` with the token that the REST API asks for")
+	addCommandConfig(c)
 }
 
 // connectorState is Kafka Connect's body of GET /connectors/NAME/status.
@@ -73,18 +75,36 @@ func send(c *cobra.Command, method, path string, in, out any) error {
 		}
 		content = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, content)
+	client, base, err := webClient(c, addr)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, content)
 	if err != nil {
 		return badInput("--http "+addr, "not an address", "write host:port, as in 127.0.0.1:8080")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	path, err = c.Flags().GetString("http-token")
 	if err != nil {
-		return &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --http HOST:PORT", Err: err}
+		return err
+	}
+	token, err := httpToken(path)
+	if err != nil {
+		return err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --http HOST:PORT; a secured one wants --command-config FILE", Err: err}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
 	if err != nil {
 		return err
+	}
+	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTPS server")) { // net/http's words to who speaks plainly
+		return &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "the node speaks TLS there", Hint: "give --command-config FILE, or --http https://HOST:PORT"}
 	}
 	if resp.StatusCode >= 300 {
 		var p struct{ Title, Detail, Message string }

@@ -214,7 +214,11 @@ func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
 	if err != nil {
 		return err
 	}
-	log, err := hublog.Open(hublog.Options{Bootstrap: bootstrap, ClientID: "forebay-preview"})
+	sec, err := security(c)
+	if err != nil {
+		return err
+	}
+	log, err := hublog.Open(hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-preview"})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +16,9 @@ import (
 
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/core/broker"
+	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/tlsdir"
 	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/api"
 	"github.com/forebayhub/forebay/runtime/crew"
@@ -29,9 +32,12 @@ type process struct {
 	http      string
 	node      *broker.Options // nil: the log is at bootstrap
 	bootstrap []string
-	group     string          // of workers
-	config    *configs.Config // nil: the connectors are those that the group declares
-	idle      bool            // runs no connectors, though it takes declarations
+	security  kafkaclient.Security // at bootstrap
+	tlsDir    string               // "": the REST API speaks plainly
+	token     string               // that the REST API asks for; "": none
+	group     string               // of workers
+	config    *configs.Config      // nil: the connectors are those that the group declares
+	idle      bool                 // runs no connectors, though it takes declarations
 }
 
 // serve runs it until ctx ends, and closes from the outside in: first the connectors, which still need the log, then the log.
@@ -43,7 +49,17 @@ func (p process) serve(ctx context.Context, s streams) error {
 	}
 	defer web.Close()
 	front := newFront()
-	rest := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	guard := &guard{token: p.token, next: front}
+	hand := http.DefaultClient
+	if p.tlsDir != "" {
+		secrets, err := tlsdir.Open(p.tlsDir, log)
+		if err != nil {
+			return err
+		}
+		guard.allowed = front.allowed(secrets)
+		web, hand = tls.NewListener(web, secrets.Web()), secrets.HTTP()
+	}
+	rest := &http.Server{Handler: guard, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	defer rest.Close()
 	var running errgroup.Group
 	running.Go(func() error {
@@ -53,7 +69,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 		return nil
 	})
 
-	where := hublog.Options{ClientID: "forebay", Logger: log, Bootstrap: p.bootstrap}
+	where := hublog.Options{ClientID: "forebay", Logger: log, Bootstrap: p.bootstrap, Security: p.security}
 	kafka := strings.Join(p.bootstrap, ",")
 	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopNode()
@@ -101,7 +117,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 		_ = rest.Close() // the first error tells more
 		return errors.Join(err, running.Wait())
 	}
-	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Warnings: warnings, Version: version})
+	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Warnings: warnings, Version: version, Client: hand})
 	front.wing.Store(rt)
 	front.rest.Store(&handler)
 	fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())

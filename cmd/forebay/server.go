@@ -78,7 +78,11 @@ func runServer(c *cobra.Command, s streams, o *serverOptions) error {
 	node.NodeID = id
 	ctx, stop := untilSignal(c.Context(), s)
 	defer stop()
-	return process{http: o.http, node: &node, group: defaultGroup, idle: !strings.Contains(o.roles, "worker")}.serve(ctx, s)
+	token, err := httpToken(o.httpToken)
+	if err != nil {
+		return err
+	}
+	return process{http: o.http, tlsDir: o.tlsDir, token: token, node: &node, group: defaultGroup, idle: !strings.Contains(o.roles, "worker")}.serve(ctx, s)
 }
 
 // cluster translates the flags that `up` does not have.

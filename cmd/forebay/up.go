@@ -21,6 +21,7 @@ import (
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/problem"
 )
 
@@ -29,7 +30,7 @@ const defaultKafka = "127.0.0.1:9092"
 // upOptions are the flags of `up`.
 type upOptions struct {
 	data, kafka, http, durability string
-	tlsDir                        string
+	tlsDir, httpToken             string
 	set                           []string
 	insecure                      bool
 }
@@ -54,7 +55,8 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.http, "http", "127.0.0.1:8080", "`HOST:PORT` for the REST API; port 0 picks one")
 	f.StringVar(&o.durability, "durability", "power-safe", "power-safe: an acknowledged record survives a power cut; relaxed: the end of the process")
 	f.StringArrayVar(&o.set, "set", nil, "a Kafka broker property, `key=value`; repeatable")
-	f.StringVar(&o.tlsDir, "tls-dir", "", "the `FOLDER` that `forebay tls init` made for this node: clients and other nodes come by TLS, and are known by their certificates")
+	f.StringVar(&o.httpToken, "http-token", "", "`FILE` with the token that the REST API asks for")
+	f.StringVar(&o.tlsDir, "tls-dir", "", "the `FOLDER` that `forebay tls init` made for this node: every port speaks TLS, and knows nodes and clients by their certificates")
 	f.BoolVar(&o.insecure, "insecure", false, "allow listeners that are not on loopback, although anybody who reaches them may do anything")
 }
 
@@ -65,7 +67,7 @@ func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 		if config, err = loadConfig(s, files); err != nil {
 			return err
 		}
-		if err := coreFlags(c, config, "bootstrap"); err != nil {
+		if err := coreFlags(c, config, "bootstrap", "tls", "sasl"); err != nil {
 			return err
 		}
 	}
@@ -75,11 +77,20 @@ func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 	}
 	ctx, stop := untilSignal(c.Context(), s)
 	defer stop()
-	r := process{http: o.http, group: defaultGroup, config: config}
+	r := process{http: o.http, tlsDir: o.tlsDir, group: defaultGroup, config: config}
+	if r.token, err = httpToken(o.httpToken); err != nil {
+		return err
+	}
 	if config != nil {
 		r.bootstrap = config.Core.Strings("bootstrap")
+		if r.security, err = configs.Security(config.Core); err != nil {
+			return err
+		}
 	}
 	if len(r.bootstrap) == 0 {
+		if r.security != (kafkaclient.Security{}) {
+			return badInput("core.tls, core.sasl", "there is no core.bootstrap that they would be for", "this node itself is secured by --tls-dir and --set")
+		}
 		r.node = &node
 	}
 	return r.serve(ctx, s)
@@ -101,7 +112,7 @@ func loadConfig(s streams, files []string) (*configs.Config, error) {
 // are dealt with elsewhere; any other that is no flag of the command is an error.
 func coreFlags(c *cobra.Command, config *configs.Config, known ...string) error {
 	for _, f := range configs.CoreSpec.Fields {
-		if !config.Core.Given(f.Name) || slices.Contains(known, f.Name) {
+		if !configs.Given(config.Core, f) || slices.Contains(known, f.Name) {
 			continue
 		}
 		flag := c.Flags().Lookup(f.Name)
@@ -155,7 +166,7 @@ func (o upOptions) broker(cluster *broker.Cluster) (broker.Options, error) {
 		}
 		b.Set[name] = value
 	}
-	if err := loopbackOnly("--http", o.http, o.insecure); err != nil {
+	if err := loopbackOnly("--http", o.http, o.insecure || o.tlsDir != "" || o.httpToken != ""); err != nil {
 		return b, err
 	}
 	if _, ok := b.Set["listeners"]; !ok && b.KafkaAddr == "" {
@@ -185,7 +196,11 @@ func loopbackOnly(flag, addr string, insecure bool) error {
 	if insecure || broker.Loopback(addr) {
 		return nil
 	}
-	return badInput(flag+" "+addr, "is not on loopback, and nothing secures it", "give --insecure if everybody who reaches it may do anything")
+	hint := "secure it with --tls-dir, or give --insecure if everybody who reaches it may do anything"
+	if flag == "--http" {
+		hint = "secure it with --tls-dir or --http-token, or give --insecure if everybody who reaches it may do anything"
+	}
+	return badInput(flag+" "+addr, "is not on loopback, and nothing secures it", hint)
 }
 
 // untilSignal ends the context at the first SIGTERM or ^C, and the process at the second.

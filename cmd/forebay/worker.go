@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/forebayhub/forebay/configs"
 )
 
 func workerCommand(s streams) *cobra.Command {
@@ -17,6 +19,7 @@ func workerCommand(s streams) *cobra.Command {
 	addBootstrap(c)
 	group := c.Flags().String("group", defaultGroup, "the workers' group: part of every transactional id")
 	http := c.Flags().String("http", "127.0.0.1:8080", "`HOST:PORT` for the REST API; port 0 picks one")
+	token := c.Flags().String("http-token", "", "`FILE` with the token that the REST API asks for")
 	insecure := c.Flags().Bool("insecure", false, "allow a listener that is not on loopback, although anybody who reaches it may do anything")
 	c.RunE = func(c *cobra.Command, files []string) error {
 		p := process{}
@@ -25,18 +28,29 @@ func workerCommand(s streams) *cobra.Command {
 			if p.config, err = loadConfig(s, files); err != nil {
 				return err
 			}
-			if err := coreFlags(c, p.config); err != nil {
+			if err := coreFlags(c, p.config, "tls", "sasl"); err != nil {
+				return err
+			}
+			if p.security, err = configs.Security(p.config.Core); err != nil {
 				return err
 			}
 		}
 		var err error
+		if c.Flags().Changed("command-config") {
+			if p.security, err = security(c); err != nil {
+				return err
+			}
+		}
+		if p.token, err = httpToken(*token); err != nil {
+			return err
+		}
 		if p.bootstrap, err = c.Flags().GetStringSlice("bootstrap"); err != nil {
 			return err
 		}
 		if p.http, p.group = *http, *group; strings.TrimSpace(p.group) == "" {
 			return badInput("--group", "is empty", "")
 		}
-		if err := loopbackOnly("--http", p.http, *insecure); err != nil {
+		if err := loopbackOnly("--http", p.http, *insecure || p.token != ""); err != nil {
 			return err
 		}
 		ctx, stop := untilSignal(c.Context(), s)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -124,23 +123,6 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-func TestJAAS(t *testing.T) {
-	l, err := ParseJAAS(`org.apache.kafka.common.security.plain.PlainLoginModule required
-		username="admin" password='a"b' user_admin="a\"b"  user_bob = plain ;`)
-	want := map[string]string{"username": "admin", "password": `a"b`, "user_admin": `a"b`, "user_bob": "plain"}
-	if err != nil || l.Module != "org.apache.kafka.common.security.plain.PlainLoginModule" || !reflect.DeepEqual(l.Options, want) {
-		t.Errorf("%+v %v", l, err)
-	}
-	if p := l.Passwords(); len(p) != 2 || p["bob"] != "plain" {
-		t.Error(p)
-	}
-	for _, s := range []string{"", ";", "a required", "a sometimes b=c;", "a required b;", "a required b=;", "a required b=c d;", `a required b="c;`, "a required b=hush; more"} {
-		if _, err := ParseJAAS(s); !errors.Is(err, ErrJAAS) || strings.Contains(err.Error(), "hush") {
-			t.Errorf("%q: %v", s, err)
-		}
-	}
-}
-
 func TestCredentialsPrintAsStars(t *testing.T) {
 	c := NewCredential(ScramSHA256, []byte("salt"), []byte("salted"), 4096)
 	if s := fmt.Sprintf("%v %+v %#v %s", c, c, c, c); s != "*** *** *** ***" {
@@ -165,16 +147,6 @@ func FuzzScram(f *testing.F) {
 		told, user, err = s.Step([]byte(strings.ReplaceAll(last, "%s", nonce)))
 		if err == nil || user != "" || told != nil {
 			t.Fatalf("%q is a proof", last)
-		}
-	})
-}
-
-func FuzzJAAS(f *testing.F) {
-	f.Add(`a.b required user_x="y" password='\'';`)
-	f.Fuzz(func(t *testing.T, s string) {
-		l, err := ParseJAAS(s)
-		if err == nil && l.Module == "" && len(l.Options) > len(s) {
-			t.Fatal(l)
 		}
 	})
 }

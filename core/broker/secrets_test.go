@@ -376,7 +376,7 @@ func TestSecretsAndListeners(t *testing.T) {
 	}
 	// Alice logs in and has no certificate to show.
 	n := start(t, Options{DataDir: t.TempDir(), TLSDir: folder, Set: map[string]string{
-		"listener.security.protocol.map": "PLAINTEXT:SASL_SSL", "sasl.enabled.mechanisms": "PLAIN", "listener.name.plaintext.plain.sasl.jaas.config": jaas,
+		"listener.security.protocol.map": "PLAINTEXT:SASL_SSL", "sasl.enabled.mechanisms": "PLAIN", "listener.name.plaintext.plain.sasl.jaas.config": plainUsers,
 	}})
 	cl, err := kgo.NewClient(kgo.SeedBrokers(n.KafkaAddr()), kgo.SASL(plain.Auth{User: "alice", Pass: "alice-secret"}.AsMechanism()), kgo.DialTLSConfig(clientTLS(t, filepath.Join(dir, "ca.pem"), "")))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/server"
 	"github.com/forebayhub/forebay/core/wire"
+	"github.com/forebayhub/forebay/internal/jaas"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/reload"
 )
@@ -96,23 +98,23 @@ func (l *listener) sasl(lookup func(mechanism, user string) (auth.Credential, bo
 }
 
 // login reads a mechanism's sasl.jaas.config.
-func (l *listener) login(mechanism string) (auth.Login, error) {
+func (l *listener) login(mechanism string) (jaas.Login, error) {
 	key := strings.ToLower(mechanism) + ".sasl.jaas.config"
 	full := "listener.name." + strings.ToLower(l.name) + "." + key
 	text := l.prop(key)
 	if text == "" {
-		return auth.Login{}, l.bad(key, "is not set", "--set '"+full+`=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="…";'`)
+		return jaas.Login{}, l.bad(key, "is not set", "--set '"+full+`=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="…";'`)
 	}
-	login, err := auth.ParseJAAS(text)
+	login, err := jaas.Parse(text)
 	if err != nil {
-		return auth.Login{}, l.bad(key, err.Error(), "")
+		return jaas.Login{}, l.bad(key, err.Error(), "")
 	}
 	want := "PlainLoginModule"
 	if mechanism != auth.Plain {
 		want = "ScramLoginModule"
 	}
 	if !strings.HasSuffix(login.Module, want) {
-		return auth.Login{}, l.bad(key, "the module is not "+want, "")
+		return jaas.Login{}, l.bad(key, "the module is not "+want, "")
 	}
 	return login, nil
 }
@@ -345,6 +347,20 @@ func (a approach) meet(ctx context.Context, nc net.Conn, host string) (net.Conn,
 		}
 	}
 	return nil, fmt.Errorf("authenticate as a node: %w", err)
+}
+
+// Allows says whether who has shown a chain of certificates may do everything: a node, a super user, or anybody where there are no ACLs. The chain has been
+// verified.
+func (b *Broker) Allows(chain []*x509.Certificate) bool {
+	p, err := policy(b.control)
+	if err != nil || len(chain) == 0 {
+		return false
+	}
+	if p == nil {
+		return true
+	}
+	who := b.doors[0].Who(chain)
+	return who == auth.Node || slices.Contains(p.Supers, who)
 }
 
 // policy is what ACLs are judged with; nil: everybody may do everything.

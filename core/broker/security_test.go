@@ -19,7 +19,7 @@ import (
 	"github.com/forebayhub/forebay/internal/testenv"
 )
 
-const jaas = `org.apache.kafka.common.security.plain.PlainLoginModule required username="node" password="node-secret" user_node="node-secret" user_alice="alice-secret";`
+const plainUsers = `org.apache.kafka.common.security.plain.PlainLoginModule required username="node" password="node-secret" user_node="node-secret" user_alice="alice-secret";`
 
 // clientTLS trusts an authority, and shows a keystore unless it is "".
 func clientTLS(t *testing.T, ca, keystore string) *tls.Config {
@@ -49,7 +49,7 @@ func TestListeners(t *testing.T) {
 		"ssl.keystore.location":                           ca.Keystore(pkix.Name{CommonName: "node"}),
 		"ssl.truststore.location":                         ca.Path,
 		"sasl.enabled.mechanisms":                         "PLAIN",
-		"listener.name.outside.plain.sasl.jaas.config":    jaas,
+		"listener.name.outside.plain.sasl.jaas.config":    plainUsers,
 		"listener.name.certs.ssl.client.auth":             "required",
 		"listener.name.certs.ssl.principal.mapping.rules": "RULE:^CN=([^,]+),.*$/$1/U,DEFAULT",
 		"listener.name.outside.connections.max.reauth.ms": "3600000",
@@ -126,7 +126,7 @@ func TestClusterBehindSASLAndTLS(t *testing.T) {
 	set := map[string]string{
 		"listener.security.protocol.map": "PLAINTEXT:SASL_SSL", "ssl.keystore.location": ca.Keystore(pkix.Name{CommonName: "node"}),
 		"ssl.truststore.location": ca.Path, "sasl.enabled.mechanisms": "PLAIN", "sasl.mechanism.inter.broker.protocol": "PLAIN",
-		"listener.name.plaintext.plain.sasl.jaas.config": jaas,
+		"listener.name.plaintext.plain.sasl.jaas.config": plainUsers,
 	}
 	options := three(t)
 	for i := range options {

@@ -54,15 +54,20 @@ func (c *conn) encrypt() error {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
 	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 && !c.login.pending {
-		c.principal = auth.User(c.door.name(certs[0]))
-		if c.door.IsNode != nil && c.door.IsNode(certs) {
-			c.principal = auth.Node
-		}
+		c.principal = c.door.Who(certs)
 	}
 	if !c.login.pending {
 		c.login.until = time.Time{}
 	}
 	return nil
+}
+
+// Who is whoever has shown a chain of certificates, which has been verified.
+func (l *Listener) Who(chain []*x509.Certificate) auth.Principal {
+	if l.IsNode != nil && l.IsNode(chain) {
+		return auth.Node
+	}
+	return auth.User(l.name(chain[0]))
 }
 
 // name is a certificate's subject as RFC 2253 writes it, which is what Java calls it.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,7 +95,7 @@ auto.create.topics.enable=false
 log.cleaner.dedupe.buffer.size=16777216
 log.segment.delete.delay.ms=1000
 %[4]s
-`, k.port, k.controller, filepath.Join(k.dir, "data"), strings.Join(settings, "\n"))
+`, k.port, k.controller, filepath.Join(k.dir, "data"), strings.NewReplacer("{port}", strconv.Itoa(k.port), "{controller}", strconv.Itoa(k.controller)).Replace(strings.Join(settings, "\n")))
 }
 
 func (k *kafkaInstance) bootstrap() string { return fmt.Sprintf("127.0.0.1:%d", k.port) }
@@ -166,7 +167,8 @@ func Kafka(tb testing.TB) (bootstrap string) {
 	return s.Addresses["bootstrap"]
 }
 
-// NewKafka starts a broker of the test's own. settings are lines of server.properties and win over the defaults.
+// NewKafka starts a broker of the test's own. settings are lines of server.properties and win over the defaults; {port} and {controller} in them
+// are its ports.
 func NewKafka(tb testing.TB, settings ...string) *KafkaServer {
 	tb.Helper()
 	e, ctx := forTest(tb)

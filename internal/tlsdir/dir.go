@@ -10,11 +10,14 @@
 package tlsdir
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -120,7 +123,7 @@ func (d *Dir) load() (*certs, error) {
 	}
 	c.web = &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{own}, ClientCAs: c.authority, ClientAuth: tls.VerifyClientCertIfGiven,
-		NextProtos: []string{"h2", "http/1.1"},
+		NextProtos: []string{"http/1.1"},
 	}
 	return c, nil
 }
@@ -157,6 +160,16 @@ func (d *Dir) Client() *tls.Config {
 // Web is the side of TLS that people and tools come to: one who shows a certificate has one of the authority's.
 func (d *Dir) Web() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return d.certs.Get().web, nil }}
+}
+
+// HTTP is how this node asks others' Web: by http:// addresses, as one without secrets would, and never but over TLS.
+func (d *Dir) HTTP() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return (&tls.Dialer{Config: d.Client()}).DialContext(ctx, network, addr)
+		},
+		MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
+	}}
 }
 
 func read(path string) ([]byte, error) {

@@ -29,6 +29,8 @@ type Options struct {
 	// Warnings say what does not keep it from serving, and somebody should look at all the same. nil: there are none.
 	Warnings func() []string
 	Version  string
+	// Client asks the group's other workers; it knows how they are spoken to. Nil: plainly.
+	Client *http.Client
 }
 
 // Workers is a worker.Worker, or several that act as one.
@@ -48,6 +50,9 @@ type Workers interface {
 
 // New makes the handler. It may be mounted at the root beside others.
 func New(o Options) http.Handler {
+	if o.Client == nil {
+		o.Client = http.DefaultClient
+	}
 	h := &handler{o: o}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })

@@ -47,7 +47,7 @@ func (h *handler) elsewhere(w http.ResponseWriter, r *http.Request, name string)
 		workers[0], workers[at] = workers[at], workers[0]
 	}
 	for _, addr := range workers {
-		resp, err := h.hand(r.Context(), r.Method, addr, r.URL.RequestURI())
+		resp, err := h.hand(r.Context(), r, r.Method, addr, r.URL.RequestURI())
 		if err != nil {
 			continue // it may have died a moment ago
 		}
@@ -107,7 +107,7 @@ func (h *handler) askOthers(r *http.Request, others []declared.Place, workers, e
 	var wg sync.WaitGroup
 	for _, addr := range workers {
 		wg.Go(func() {
-			resp, err := h.hand(ctx, http.MethodGet, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
+			resp, err := h.hand(ctx, r, http.MethodGet, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
 			if err != nil {
 				return
 			}
@@ -130,13 +130,16 @@ func (h *handler) askOthers(r *http.Request, others []declared.Place, workers, e
 }
 
 // hand hands a request on.
-func (h *handler) hand(ctx context.Context, method, addr, uri string) (*http.Response, error) {
+func (h *handler) hand(ctx context.Context, r *http.Request, method, addr, uri string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+uri, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set(handedOn, "1")
-	resp, err := http.DefaultClient.Do(req)
+	if said := r.Header.Get("Authorization"); said != "" { // all of a group ask for the same
+		req.Header.Set("Authorization", said)
+	}
+	resp, err := h.o.Client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the worker at %s: %w", addr, err)
 	}

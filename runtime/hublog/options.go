@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/kafkaclient"
 )
 
 // Options say where the log is.
@@ -24,6 +26,8 @@ type Options struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	// DialAddr, if set, connects to the node at an address: broker.DialAddr of an embedded node that is one of several.
 	DialAddr func(ctx context.Context, addr string) (net.Conn, error)
+	// Security is how this process comes in at Bootstrap. With Dial or DialAddr nobody is asked.
+	Security kafkaclient.Security
 	// ClientID names this process to the log, like client.id. "": forebay.
 	ClientID string
 	// Logger takes what the Kafka client has to say at warn and above. nil: silent.
@@ -50,6 +54,13 @@ func (o Options) client(more ...kgo.Opt) (*kgo.Client, error) {
 		if len(seeds) == 0 {
 			seeds = []string{"embedded:9092"} // never resolved: Dial knows the way
 		}
+	}
+	if o.Dial == nil && o.DialAddr == nil {
+		secure, err := o.Security.Options()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, secure...)
 	}
 	if o.DialAddr != nil {
 		dial := o.DialAddr

@@ -74,6 +74,13 @@ func TestSecurity(t *testing.T) {
 		t.Errorf("alice sees the topics %q", got)
 	}
 
+	if got, code := node.Run(t, nil, "topics", "list", "--bootstrap", bootstrap, "--command-config", alice); code != 0 || !strings.Contains(got, "orders") || strings.Contains(got, "secret") {
+		t.Errorf("forebay topics list as alice: exit code %d, %s", code, got)
+	}
+	if got, code := node.Run(t, nil, "topics", "list", "--bootstrap", bootstrap, "--command-config", client("alice", "PLAIN", "plain.PlainLoginModule")); code != 1 || !strings.Contains(got, "does not believe who this is") {
+		t.Errorf("forebay topics list with a wrong password: exit code %d, %s", code, got)
+	}
+
 	franz(t, addrs, trust)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

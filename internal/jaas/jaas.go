@@ -1,4 +1,5 @@
-package auth
+// Package jaas reads sasl.jaas.config as Kafka's nodes and clients have it.
+package jaas
 
 import (
 	"errors"
@@ -14,42 +15,42 @@ type Login struct {
 	Options map[string]string
 }
 
-// ErrJAAS is a configuration that cannot be read. It never has the configuration's text, which has passwords in it.
-var ErrJAAS = errors.New("not a JAAS configuration")
+// Err is a configuration that cannot be read. It never has the configuration's text, which has passwords in it.
+var Err = errors.New("not a JAAS configuration")
 
-// ParseJAAS reads a configuration of one module.
-func ParseJAAS(s string) (Login, error) {
-	words, err := jaasWords(s)
+// Parse reads a configuration of one module.
+func Parse(s string) (Login, error) {
+	list, err := words(s)
 	if err != nil {
 		return Login{}, err
 	}
-	if len(words) < 3 || words[len(words)-1] != ";" {
-		return Login{}, fmt.Errorf("%w: it is a module, a control flag and options, with ; at the end", ErrJAAS)
+	if len(list) < 3 || list[len(list)-1] != ";" {
+		return Login{}, fmt.Errorf("%w: it is a module, a control flag and options, with ; at the end", Err)
 	}
-	l := Login{Module: words[0], Options: map[string]string{}}
-	switch strings.ToLower(words[1]) {
+	l := Login{Module: list[0], Options: map[string]string{}}
+	switch strings.ToLower(list[1]) {
 	case "required", "requisite", "sufficient", "optional":
 	default:
-		return Login{}, fmt.Errorf("%w: the word behind the module is required, requisite, sufficient or optional", ErrJAAS)
+		return Login{}, fmt.Errorf("%w: the word behind the module is required, requisite, sufficient or optional", Err)
 	}
-	for rest := words[2 : len(words)-1]; len(rest) > 0; rest = rest[3:] {
+	for rest := list[2 : len(list)-1]; len(rest) > 0; rest = rest[3:] {
 		if len(rest) < 3 || rest[1] != "=" || rest[0] == ";" || rest[2] == ";" || rest[0] == "=" {
-			return Login{}, fmt.Errorf("%w: an option is name=\"value\"", ErrJAAS)
+			return Login{}, fmt.Errorf("%w: an option is name=\"value\"", Err)
 		}
 		l.Options[rest[0]] = rest[2]
 	}
 	return l, nil
 }
 
-// jaasWords cuts into words, the signs = and ;, and what stands in quotes. A value that is a sign is only possible in quotes,
+// words cuts into words, the signs = and ;, and what stands in quotes. A value that is a sign is only possible in quotes,
 // and then nobody needs it.
-func jaasWords(s string) (words []string, err error) {
+func words(s string) (list []string, err error) {
 	for s != "" {
 		switch c := s[0]; {
 		case strings.IndexByte(" \t\r\n", c) >= 0:
 			s = s[1:]
 		case c == '=' || c == ';':
-			words, s = append(words, s[:1]), s[1:]
+			list, s = append(list, s[:1]), s[1:]
 		case c == '"' || c == '\'':
 			var b strings.Builder
 			i := 1
@@ -60,18 +61,18 @@ func jaasWords(s string) (words []string, err error) {
 				b.WriteByte(s[i])
 			}
 			if i >= len(s) {
-				return nil, fmt.Errorf("%w: a quote is not closed", ErrJAAS)
+				return nil, fmt.Errorf("%w: a quote is not closed", Err)
 			}
-			words, s = append(words, b.String()), s[i+1:]
+			list, s = append(list, b.String()), s[i+1:]
 		default:
 			n := strings.IndexAny(s, " \t\r\n=;\"'")
 			if n < 0 {
 				n = len(s)
 			}
-			words, s = append(words, s[:n]), s[n:]
+			list, s = append(list, s[:n]), s[n:]
 		}
 	}
-	return words, nil
+	return list, nil
 }
 
 // Passwords are the users of a PlainLoginModule on the server's side: user_NAME="PASSWORD".
