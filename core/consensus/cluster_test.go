@@ -468,3 +468,41 @@ func TestNewCommandsWaitForTheLastNode(t *testing.T) {
 		}
 	}
 }
+
+// A node that was heard of and cannot be told anything gets no vote: a leader that counted on it would never lead again, for who
+// remembers nothing does not vote either.
+func TestAdmitsNobodyWhoIsNotThere(t *testing.T) {
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}}
+	a := w.join(t, 1, vfs.NewMemory(), "")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := a.Found(ctx, 1, w.candidates); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Propose(ctx, &metadata.SetClusterID{ID: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and answers nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	gone := Member{ID: 2, Address: silent.Addr().String()}
+	w.mu.Lock()
+	w.peers[2] = Candidate{Member: gone}
+	w.mu.Unlock()
+	_ = a.Admit(gone) // it may follow, once it is there
+	for range 3 {     // for longer than a leader's lease
+		short, stop := context.WithTimeout(ctx, 5*time.Second)
+		_, err := a.Propose(short, &metadata.RegisterNode{ID: 1})
+		stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = a.Admit(gone)
+	}
+	voters, others, err := a.Members()
+	if err != nil || len(voters) != 1 || len(others) != 1 {
+		t.Errorf("%v %v %v", voters, others, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -45,8 +46,9 @@ func (q *Quorum) Members() (voters, others []Member, err error) {
 // The changes of members are the leader's part; they are made one at a time, and raft refuses a second one while the first is not agreed
 // on. Each returns once it is.
 
-// Admit adds a node to the group. It votes at once while there are fewer than MinVoters: a group that is being founded is not safe before;
-// later the vote is Promote's.
+// Admit adds a node to the group. First it follows. While there are fewer than MinVoters, since a group that is being founded is not safe before, it
+// votes once it says that it was told something: who remembers nothing does not vote, and a leader that counted on him before would never lead
+// again if it lost its lead then. Who is not told anything soon, or comes later, gets his vote by Promote.
 //
 // A member that has moved keeps the address that it was admitted with: peers are found by what gossip says now, the
 // old address is what is left where it says nothing. (raft 1.8.0 also reads a changed address without its lock.)
@@ -59,14 +61,34 @@ func (q *Quorum) Admit(m Member) error {
 	if slices.ContainsFunc(voters, same) || slices.ContainsFunc(others, same) {
 		return nil
 	}
-	add := q.raft.AddVoter
-	if len(voters) >= MinVoters {
-		add = q.raft.AddNonvoter
-	}
-	if err := add(serverID(m.ID), raft.ServerAddress(m.Address), 0, configTimeout).Error(); err != nil {
+	if err := q.raft.AddNonvoter(serverID(m.ID), raft.ServerAddress(m.Address), 0, configTimeout).Error(); err != nil {
 		return fmt.Errorf("add node %d at %s to the metadata quorum: %w", m.ID, m.Address, err)
 	}
-	return nil
+	if len(voters) >= MinVoters || !q.told(m) {
+		return nil
+	}
+	return q.Promote(m)
+}
+
+// toldTimeout bounds the wait for a new member to be told something. It takes milliseconds when it is there.
+const toldTimeout = time.Second
+
+// told waits until a member remembers something.
+func (q *Quorum) told(m Member) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), toldTimeout)
+	defer cancel()
+	for {
+		if s, err := q.Status(ctx, m.Address); err == nil && s.ID == m.ID && s.HasState {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-q.closing:
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // Promote gives a member a vote.
