@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/forebayhub/forebay/core/commitlog"
@@ -119,6 +121,23 @@ func (b *Broker) peerAddress(id metadata.NodeID) (string, bool) {
 	return m.Peer, true
 }
 
+// refused says that nothing listens any more where another node took its peers' calls. A name is not asked: it may mean several machines.
+func (b *Broker) refused(ctx context.Context, id metadata.NodeID) bool {
+	addr, ok := b.peerAddress(id)
+	if !ok {
+		return false
+	}
+	if _, err := netip.ParseAddrPort(addr); err != nil {
+		return false
+	}
+	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err == nil {
+		_ = nc.Close() // it is there
+		return false
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
 // candidates are the nodes that gossip tells of.
 func (b *Broker) candidates() (list []consensus.Candidate) {
 	for _, m := range b.members.Members() {
@@ -135,8 +154,8 @@ func (b *Broker) candidates() (list []consensus.Candidate) {
 func (b *Broker) joinCluster(ctx context.Context) error {
 	b.active = controller.NewActive(controller.ActiveOptions{
 		Group: b.quorum, Node: b.o.NodeID, Nodes: b.candidates, Changed: b.members.Changed(), NewClusterID: newClusterID, Logger: b.loggers.Logger("controller"),
-		Unclean: b.control.Unclean,
-		Voters:  b.quorum, VoterDead: b.control.Duration(controller.VoterDeadConfig),
+		Unclean: b.control.Unclean, Refused: b.refused,
+		Voters: b.quorum, VoterDead: b.control.Duration(controller.VoterDeadConfig),
 		Rebalance: controller.Rebalance{
 			Off: !b.control.Bool("auto.leader.rebalance.enable"), Every: time.Duration(b.control.Int("leader.imbalance.check.interval.seconds")) * time.Second,
 			Percent: int(b.control.Int("leader.imbalance.per.broker.percentage")),

@@ -20,8 +20,10 @@ import (
 const (
 	SessionTimeout = time.Second
 	HeartbeatEvery = 200 * time.Millisecond
-	StepEvery      = 50 * time.Millisecond // of the active controller
-	uncleanEvery   = time.Second           // between two looks for partitions that an unclean election could help
+	StepEvery      = 50 * time.Millisecond  // of the active controller
+	uncleanEvery   = time.Second            // between two looks for partitions that an unclean election could help
+	silence        = 3 * HeartbeatEvery / 2 // after which it is looked whether a node's process is gone
+	refusals       = 2                      // in a row, by which it is
 	callHeartbeat  = "heartbeat"
 )
 
@@ -46,8 +48,9 @@ type Active struct {
 	// Of Step alone.
 	last, admitted, balanced time.Time
 	drained                  time.Time
-	watch                    watch // on the members' lives, of this term
-	look                     bool  // the nodes are to be looked at
+	watch                    watch                   // on the members' lives, of this term
+	look                     bool                    // the nodes are to be looked at
+	refused                  map[metadata.NodeID]int // how often in a row, while it is silent
 	looked                   struct {
 		index uint64
 		at    time.Time
@@ -96,8 +99,11 @@ type ActiveOptions struct {
 	Voters Voters
 	// VoterDead is how long a voter is dead before another node votes in its place. 0: 5 minutes.
 	VoterDead time.Duration
-	Now       func() time.Time // nil: time.Now
-	Logger    *slog.Logger     // nil: silent
+	// Refused says that a node's machine is there, and that no process listens where the node did; it may be called for several nodes at a time.
+	// Nil: that is not known of anybody.
+	Refused func(context.Context, metadata.NodeID) bool
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: silent
 }
 
 // NewActive makes an Active.
@@ -116,7 +122,8 @@ func NewActive(o ActiveOptions) *Active {
 	}
 	return &Active{
 		o: o, logger: o.Logger, now: o.Now, look: true,
-		leases: map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{}, watch: watch{},
+		refused: map[metadata.NodeID]int{},
+		leases:  map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{}, watch: watch{},
 	}
 }
 
@@ -229,6 +236,7 @@ func (a *Active) extend(by time.Duration) {
 // fence ends the registrations that have no lease. They are ended one after the other: the first gives
 // its partitions to nodes whose leases hold.
 func (a *Active) fence(ctx context.Context) {
+	a.probe(ctx)
 	now := a.now()
 	nodes := a.o.Group.Image().Nodes
 	for _, id := range slices.Sorted(maps.Keys(nodes)) {
@@ -243,16 +251,59 @@ func (a *Active) fence(ctx context.Context) {
 			a.leases[id] = l
 		}
 		a.mu.Unlock()
-		if now.Before(l.until) {
+		switch {
+		case !now.Before(l.until):
+			a.logger.Warn("a node has lost its lease: it is fenced", "node", id, "epoch", n.Epoch)
+		case a.refused[id] >= refusals:
+			a.logger.Warn("a node's process is gone: it is fenced", "node", id, "epoch", n.Epoch)
+		default:
 			continue
 		}
-		a.logger.Warn("a node has lost its lease: it is fenced", "node", id, "epoch", n.Epoch)
 		step, cancel := context.WithTimeout(ctx, time.Second)
 		_, err := a.o.Group.Propose(step, &metadata.FenceNode{ID: id, Epoch: n.Epoch})
 		cancel()
 		if err != nil {
 			a.logger.Warn("a node could not be fenced", "node", id, "err", err)
 			return
+		}
+	}
+}
+
+// probe looks whether the processes of silent nodes are gone. One that hangs, or a machine that is busy, still takes connections in its kernel, and one
+// that cannot be reached does not answer; only where nobody listens is a connection refused. A node that is fenced by mistake registers
+// anew: leases are there so that this is rare, not for safety, which epochs and the ISR give.
+func (a *Active) probe(ctx context.Context) {
+	if a.o.Refused == nil {
+		return
+	}
+	now := a.now()
+	var silent []metadata.NodeID
+	a.mu.Lock()
+	for id, n := range a.o.Group.Image().Nodes {
+		l, ok := a.leases[id]
+		if ok && l.epoch == n.Epoch && !n.Fenced && id != a.o.Node && l.until.Sub(now) <= SessionTimeout-silence {
+			silent = append(silent, id)
+		} else {
+			delete(a.refused, id)
+		}
+	}
+	a.mu.Unlock()
+	if len(silent) == 0 {
+		return
+	}
+	asking, cancel := context.WithTimeout(ctx, StepEvery)
+	defer cancel()
+	gone := make([]bool, len(silent))
+	var wg sync.WaitGroup
+	for k, id := range silent {
+		wg.Go(func() { gone[k] = a.o.Refused(asking, id) })
+	}
+	wg.Wait()
+	for k, id := range silent {
+		if gone[k] {
+			a.refused[id]++
+		} else {
+			delete(a.refused, id)
 		}
 	}
 }

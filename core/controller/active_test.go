@@ -297,3 +297,97 @@ func TestPlacement(t *testing.T) {
 		t.Error("six replicas on five nodes")
 	}
 }
+
+// A node that is silent and whose process is gone is fenced before its lease ends; one that is only silent is not.
+func TestAProcessThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2, 3, 4)
+		asked := map[metadata.NodeID]int{}
+		var mu sync.Mutex
+		gone := false
+		a := NewActive(ActiveOptions{
+			Group: g, Node: 1, Nodes: func() []consensus.Candidate { return nil }, NewClusterID: func() string { return "named" },
+			Refused: func(_ context.Context, n metadata.NodeID) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				asked[n]++
+				return n == 3 && (gone || asked[n]%2 == 1)
+			},
+		})
+		run := func(d time.Duration, alive ...metadata.NodeID) {
+			for i := range d / StepEvery {
+				a.Step(t.Context())
+				for _, n := range alive {
+					if err := a.Heartbeat(n, g.Image().Nodes[n].Epoch); i%4 == 0 && err != nil {
+						t.Fatal(err)
+					}
+				}
+				<-time.After(StepEvery)
+			}
+		}
+		g.lead(1)
+		run(SessionTimeout, 1, 2, 3, 4)
+		if len(asked) > 0 {
+			t.Errorf("nobody is silent, and %v were asked", asked)
+		}
+		run(SessionTimeout/2, 1, 2)
+		if g.fenced(3) || g.fenced(4) || asked[3] < 2 || asked[4] < 2 || asked[2] > 0 || asked[1] > 0 {
+			t.Fatalf("refused once, and taken the next time: %v", asked)
+		}
+		gone = true
+		run(3*StepEvery, 1, 2)
+		if !g.fenced(3) || g.fenced(4) {
+			t.Errorf("node 3 is gone: fenced %v; node 4 may hang: fenced %v", g.fenced(3), g.fenced(4))
+		}
+		run(SessionTimeout, 1, 2)
+		if !g.fenced(4) || g.fenced(1) || g.fenced(2) {
+			t.Error("only who has a lease stays")
+		}
+	})
+}
+
+// Replicas lie on as many racks as there are, whatever the racks' sizes; leaders and replicas are spread over all nodes where racks are even.
+func TestPlaceOnRacks(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		racks  []string // of node 1, 2, …
+		factor int
+		spread int // racks of each partition
+		even   bool
+	}{
+		{"three racks of two", []string{"a", "a", "b", "b", "c", "c"}, 3, 3, true},
+		{"one large rack", []string{"a", "a", "a", "a", "b", "c"}, 3, 3, false},
+		{"fewer racks than replicas", []string{"a", "a", "b", "b"}, 3, 2, true},
+		{"two of a large one", []string{"a", "a", "a", "b"}, 2, 2, false},
+		{"no racks", []string{"", "", ""}, 3, 1, true},
+	} {
+		image := metadata.NewImage()
+		for n, rack := range c.racks {
+			image, _ = metadata.Apply(image, image.Index+1, &metadata.RegisterNode{ID: metadata.NodeID(n + 1), Rack: rack})
+		}
+		list, err := place(image, 60, c.factor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leads, has := map[metadata.NodeID]int{}, map[metadata.NodeID]int{}
+		for n, replicas := range list {
+			on := map[string]bool{}
+			for _, r := range replicas {
+				on[image.Nodes[r].Rack] = true
+				has[r]++
+			}
+			leads[replicas[0]]++
+			if len(on) != c.spread || len(replicas) != c.factor {
+				t.Errorf("%s: partition %d on %v", c.name, n, replicas)
+			}
+		}
+		for n := range image.Nodes {
+			if leads[n] != 60/len(c.racks) {
+				t.Errorf("%s: node %d leads %d of 60", c.name, n, leads[n])
+			}
+			if want := 60 * c.factor / len(c.racks); c.even && has[n] != want {
+				t.Errorf("%s: node %d has %d replicas, an even share is %d", c.name, n, has[n], want)
+			}
+		}
+	}
+}
