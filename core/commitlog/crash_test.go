@@ -249,6 +249,50 @@ func TestDiskFull(t *testing.T) {
 	waitDurable(t, l)
 }
 
+// TestCutOnAFullDisk is invariant 11 for a follower: a cut for which there is no room leaves the log as it was, and is made when there is some.
+func TestCutOnAFullDisk(t *testing.T) {
+	for name, cut := range map[string]struct {
+		make func(*Log) error
+		left int
+	}{
+		"truncate": {func(l *Log) error { return l.TruncateTo(1) }, 1},
+		"start at": {func(l *Log) error { return l.StartAt(7) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fault := vfs.NewFault(vfs.NewMemory())
+			o, ck := memoryLog(t, Config{})
+			o.FS = fault
+			l := mustOpen(t, o)
+			for epoch, value := range []string{"one", "two"} {
+				if _, err := l.Append(batch(t, ck.ms, []string{value}), int32(epoch+1), FromClient); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waitDurable(t, l)
+			remove := fault.Inject(vfs.Rule{Op: vfs.OpWrite, Path: epochsName, Err: syscall.ENOSPC})
+			if err := cut.make(l); !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrFailed) {
+				t.Fatal(err)
+			}
+			if got := readAll(t, l); len(got) != 2 || l.LatestEpoch() != 2 || l.Failed() != nil {
+				t.Fatal(got, l.LatestEpoch(), l.Failed())
+			}
+			remove()
+			if err := cut.make(l); err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(t, l); len(got) != cut.left || l.LatestEpoch() == 2 {
+				t.Fatal(got, l.LatestEpoch())
+			}
+			mustAppend(t, l, batch(t, ck.ms, []string{"three"}))
+			waitDurable(t, l)
+			l = mustOpen(t, o)
+			if got := readAll(t, l); len(got) != cut.left+1 {
+				t.Fatal(got)
+			}
+		})
+	}
+}
+
 // TestPartialWrite: a write that fails half way leaves nothing that a later recovery could find.
 func TestPartialWrite(t *testing.T) {
 	fault := vfs.NewFault(vfs.NewMemory())

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"sort"
+	"syscall"
 
 	"github.com/forebayhub/forebay/internal/vfs"
 )
@@ -50,9 +51,26 @@ func (l *Log) TruncateTo(offset int64) error {
 	l.saving.Lock()
 	defer l.saving.Unlock()
 	if err := l.cutBack(i, pos, end, h); err != nil {
-		return l.fail(fmt.Errorf("truncate to %d: %w", offset, err))
+		return l.undone(fmt.Errorf("truncate to %d: %w", offset, err))
 	}
 	return nil
+}
+
+// undone is the answer for a cut that did not come to its end. ErrDiskFull says that nothing has been cut yet: the log goes on as it was, and the cut
+// is tried again when there is room (invariant 11). Anything else is final.
+func (l *Log) undone(err error) error {
+	if errors.Is(err, ErrDiskFull) {
+		return fmt.Errorf("%s: %w", l.o.Name, err)
+	}
+	return l.fail(err)
+}
+
+// roomless marks an error for want of room as ErrDiskFull.
+func roomless(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
 }
 
 // cutBack makes end the log's end, at pos in segment i; w and saving are held.
@@ -99,13 +117,14 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	return nil
 }
 
-// lower brings the recovery point down, durably, and drops what tells of offsets from end on.
+// lower brings the recovery point down, durably, and drops what tells of offsets from end on. With ErrDiskFull the log can go on as it was: it
+// vouches for less than it has, and a snapshot that is gone is made up from the one before.
 func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
 	if p := (point{seq: l.saved.seq + 1, boot: l.boot, synced: to, written: to}); l.saved.seq > 0 && l.saved.written.offset > to.offset {
 		// Both slots: else a torn write of the next would leave the high one.
 		for range 2 {
 			if err := writePoint(l.fs, l.dir, p, true); err != nil {
-				return err
+				return roomless(err)
 			}
 			p.seq++
 		}
@@ -127,7 +146,7 @@ func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
 	}
 	if len(epochs) != len(l.epochs) {
 		if err := vfs.WriteFile(l.fs, path.Join(l.dir, epochsName), encodeEpochs(epochs), true); err != nil {
-			return err
+			return roomless(err)
 		}
 	}
 	kept := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= end })
@@ -239,7 +258,7 @@ func (l *Log) restart(offset int64) error {
 	defer l.saving.Unlock()
 	if l.made {
 		if err := l.wipe(offset); err != nil {
-			return l.fail(fmt.Errorf("start at %d: %w", offset, err))
+			return l.undone(fmt.Errorf("start at %d: %w", offset, err))
 		}
 	}
 	l.mu.Lock()

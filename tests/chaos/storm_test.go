@@ -232,10 +232,14 @@ func (c *cluster) calm(within time.Duration) error {
 			m.waiting = false
 		}
 	}
+	behind := ""
 	for {
-		behind := c.behind(ctx)
-		if behind == "" {
+		now := c.behind(ctx)
+		if now == "" {
 			return nil
+		}
+		if ctx.Err() == nil || behind == "" { // the end of the time is no reason
+			behind = now
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("not every replica was in sync within %v: %s", within, behind)
