@@ -41,7 +41,9 @@ var Mutations = []Mutation{
 	{Name: "join-below-epoch-start", File: isr, Swap: []string{"max(p.hw.Load(), t.start)", "p.hw.Load()"}},
 	{Name: "not-maximal-isr", File: watermark, Swap: []string{"if w := p.mu.wished; w != nil {", "if w := p.mu.wished; w != nil && p.mu.closed {"}},
 	{Name: "fetch-offset-remembered", File: isr, Swap: []string{"delete(p.mu.followers, n)", ""}},
-	{Name: "unclean-election", File: fence, Swap: []string{"slices.Contains(p.ISR, n) && i.Usable(p, n)", "i.Usable(p, n)"}},
+	{Name: "unclean-election", File: eligible, Swap: []string{"(slices.Contains(p.ISR, n) || len(p.ISR) == 0 && slices.Contains(p.ELR, n)) && ", ""}},
+	{Name: "tail-lost-not-heeded", File: eligible, Swap: []string{"case c.TailLost && (", "case c.TailLost && c.ID < 0 && ("}},
+	{Name: "eligible-without-tail", File: eligible, Swap: []string{"n != lost && ", ""}},
 	{Name: "lease-not-waited-out", File: active, Swap: []string{"until := a.now().Add(SessionTimeout)\n	a.mu", "until := a.now()\n	a.mu"}},
 
 	{Name: "recovery-point-not-lowered", File: truncation, Swap: []string{"l.saved.seq > 0 &&", "l.saved.seq > 1<<40 &&"}},
@@ -64,6 +66,7 @@ const (
 	isr         = "core/partition/isr.go"
 	fetcherFile = "core/replica/fetcher.go"
 	fence       = "core/metadata/fence.go"
+	eligible    = "core/metadata/eligible.go"
 	active      = "core/controller/active.go"
 	recovery    = "core/commitlog/recover.go"
 	truncation  = "core/commitlog/truncate.go"
