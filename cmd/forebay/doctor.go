@@ -41,6 +41,13 @@ func doctorCommand(s streams) *cobra.Command {
 			}
 			verdicts = append(verdicts, more...)
 		}
+		if c.Flags().Changed("bootstrap") {
+			more, err := clusterVerdicts(c)
+			if err != nil {
+				return err
+			}
+			verdicts = append(verdicts, more...)
+		}
 		bad := 0
 		for _, v := range verdicts {
 			if v.State == "bad" {
@@ -65,6 +72,9 @@ func doctorCommand(s streams) *cobra.Command {
 		return nil
 	}
 	addJSON(c)
+	addBootstrap(c)
+	c.Flags().Lookup("bootstrap").Usage = "`HOST:PORT` of a cluster that is looked at, too"
+	c.Flags().Lookup("bootstrap").DefValue = ""
 	return c
 }
 
