@@ -30,7 +30,7 @@ func (m *movers) run(ctx context.Context, session func(...kgo.Opt) (*kgo.GroupTr
 	m.mu.Unlock()
 	for ctx.Err() == nil {
 		s, err := session(kgo.TransactionalID(id), kgo.TransactionTimeout(10*time.Second), kgo.ConsumerGroup(moversGroup), kgo.ConsumeTopics("numbers"),
-			kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+			kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 		if err == nil {
 			err = m.work(ctx, s)
 			s.Close()

@@ -262,7 +262,7 @@ func (n *Node) Exited() <-chan error { return n.exited }
 // EndsWithin waits until the process has ended by itself, and says whether it has; it can be started again then.
 func (n *Node) EndsWithin(d time.Duration) bool {
 	select {
-	case <-n.exited:
+	case <-n.exited: //nolint:errcheck // how it ended is in its log
 		n.cmd = nil
 		return true
 	case <-time.After(d):
