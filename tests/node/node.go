@@ -246,9 +246,13 @@ func (n *Node) end(sig syscall.Signal) error {
 		n.cmd = nil
 		return err
 	case <-time.After(60 * time.Second):
-		_ = n.cmd.Process.Kill() // the test fails anyway
-		<-n.exited               //nolint:errcheck // how it ended does not matter any more
-		n.cmd = nil
+		// The test fails anyway. The stacks say what the process waits for.
+		_ = n.cmd.Process.Signal(syscall.SIGQUIT)
+		if !n.EndsWithin(10 * time.Second) {
+			_ = n.cmd.Process.Kill()
+			<-n.exited //nolint:errcheck // how it ended does not matter any more
+			n.cmd = nil
+		}
 		return fmt.Errorf("forebay did not end within 60 s of %v", sig)
 	}
 }
