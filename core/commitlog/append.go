@@ -154,7 +154,7 @@ func (l *Log) appendLocked(b []byte, heads []record.Header, leaderEpoch int32, o
 	if err := l.patch(b, heads, origin); err != nil {
 		return a, fmt.Errorf("append to %s: %w", l.o.Name, err)
 	}
-	if !l.syncer.space.room(l.fs, path.Dir(l.dir), int64(len(b)), origin == FromCoordinator, now) {
+	if !l.syncer.space.room(l.fs, path.Dir(l.dir), int64(len(b)), origin == FromCoordinator || origin == FromBump, now) {
 		return a, fmt.Errorf("append to %s: %w: %s", l.o.Name, ErrDiskFull, l.dir)
 	}
 	newest := record.NoTimestamp
@@ -186,7 +186,7 @@ func (l *Log) patch(b []byte, heads []record.Header, origin Origin) error {
 		if h.Attributes.Control() && h.HasProducer() {
 			m, ok, err := record.ParseMarker(h, batch)
 			if err == nil && ok {
-				err = l.table.checkMarker(h, m)
+				err = l.table.checkMarker(h, m, origin == FromBump)
 			}
 			if err != nil {
 				return err

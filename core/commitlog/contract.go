@@ -13,6 +13,9 @@ const (
 	FromClient      Origin = iota // checked in full: sequence, size, magic, offsets assigned here
 	FromCoordinator               // our own: control batches and coordinator records; no sequence check
 	FromLeader                    // a follower's append: offsets and epochs are already in the batches
+	// FromBump is FromCoordinator, of the marker of a transaction whose end has raised the producer's epoch (KIP-890): when the epoch has an open
+	// transaction already, it is the next one's, and the marker comes late, for a second time (KIP-1228).
+	FromBump
 )
 
 // Appended says where a set of batches lies.

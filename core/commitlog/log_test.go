@@ -112,6 +112,38 @@ func TestIdempotence(t *testing.T) {
 	}
 }
 
+// TestLateMarkerIsRefused is a marker that comes again when the producer has begun its next transaction with the epoch that the end of the
+// last one gave it: it would end that one, half written (KIP-1228).
+func TestLateMarkerIsRefused(t *testing.T) {
+	o, ck := memoryLog(t, Config{})
+	l := mustOpen(t, o)
+	marker := func(epoch int16, origin Origin) error {
+		_, err := l.Append(record.EndTxn(1, epoch, record.Marker{Type: record.Commit, CoordinatorEpoch: 3}, ck.ms), 1, origin)
+		return err
+	}
+	mustAppend(t, l, batch(t, ck.ms, []string{"a"}, producerOf(1, 0, 0), inTxn)) // 0
+	for range 2 {                                                                // 1, and again at 2: nothing is open
+		if err := marker(1, FromBump); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustAppend(t, l, batch(t, ck.ms, []string{"b"}, producerOf(1, 1, 0), inTxn)) // 3
+	if err := marker(1, FromBump); !errors.Is(err, ErrProducerFenced) {
+		t.Fatalf("the marker of the transaction before: %v", err)
+	}
+	if p, ok := l.ProducerState(1); !ok || p.TxnStart != 3 {
+		t.Fatalf("the next transaction is not open any more: %+v", p)
+	}
+	if err := marker(2, FromBump); err != nil {
+		t.Fatal(err)
+	}
+	// Without a new epoch (clients before KIP-890, and operators' tools) the two cannot be told apart.
+	mustAppend(t, l, batch(t, ck.ms, []string{"c"}, producerOf(1, 2, 0), inTxn))
+	if err := marker(2, FromCoordinator); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestLastStableWithinTheLog is a transaction whose first record DeleteRecords has deleted: what read_committed is told
 // to start from must be an offset that can be fetched.
 func TestLastStableWithinTheLog(t *testing.T) {

@@ -131,14 +131,17 @@ func nextSequence(last int32) int32 {
 	return record.AddSequence(last, 1)
 }
 
-// checkMarker says whether a marker may be appended.
-func (t *table) checkMarker(h *record.Header, m record.Marker) error {
+// checkMarker says whether a marker may be appended. bumped: see FromBump.
+func (t *table) checkMarker(h *record.Header, m record.Marker, bumped bool) error {
 	p := t.byID[h.ProducerID]
 	if p == nil {
 		return nil
 	}
 	if h.ProducerEpoch < p.epoch {
 		return fmt.Errorf("%w: producer %d has epoch %d, the marker %d", ErrProducerFenced, p.id, p.epoch, h.ProducerEpoch)
+	}
+	if bumped && h.ProducerEpoch == p.epoch && p.txnStart >= 0 {
+		return fmt.Errorf("%w: producer %d has begun its next transaction with epoch %d, which the marker came with", ErrProducerFenced, p.id, p.epoch)
 	}
 	if m.CoordinatorEpoch < p.coord {
 		return fmt.Errorf("%w: producer %d was decided by coordinator epoch %d, the marker has %d", ErrCoordinatorFenced, p.id, p.coord, m.CoordinatorEpoch)

@@ -28,6 +28,8 @@ type Batch struct {
 type Producer struct {
 	ID    int64
 	Epoch int16
+	// Bumped says of a marker that the end of the transaction has raised the epoch: its records have an older one (KIP-890).
+	Bumped bool
 }
 
 // NoProducer is the Producer of what coordinators write for themselves.

@@ -47,7 +47,7 @@ func (s *Shard) Append(p Producer, records []Record, apply func(offset int64, er
 	if err != nil {
 		return err
 	}
-	return s.append(batch, apply)
+	return s.append(func() (int64, error) { return s.store.Append(batch, s.Epoch) }, apply)
 }
 
 // Settled calls fn, with Mu held, once everything that has been appended so far is durable: at once when it is. So an
@@ -65,14 +65,16 @@ func (s *Shard) Settled(fn func(err error)) {
 
 // AppendMarker is Append for the control batch that ends a transaction.
 func (s *Shard) AppendMarker(p Producer, coordinatorEpoch int32, commit bool, apply func(offset int64, err error)) error {
-	return s.append(EncodeMarker(s.keeper.now().UnixMilli(), p, coordinatorEpoch, commit), apply)
+	return s.append(func() (int64, error) {
+		return s.store.AppendMarker(EncodeMarker(s.keeper.now().UnixMilli(), p, coordinatorEpoch, commit), s.Epoch, p)
+	}, apply)
 }
 
-func (s *Shard) append(batch []byte, apply func(int64, error)) error {
+func (s *Shard) append(write func() (last int64, err error), apply func(int64, error)) error {
 	if s.dead {
 		return ErrNotCoordinator
 	}
-	last, err := s.store.Append(batch, s.Epoch)
+	last, err := write()
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 type Store interface {
 	// Append writes a batch as the leader of epoch and gives the offset of its last record.
 	Append(batch []byte, epoch int32) (last int64, err error)
+	// AppendMarker is Append for the marker of a transaction of p.
+	AppendMarker(batch []byte, epoch int32, p Producer) (last int64, err error)
 	// WhenAcked is partition.WhenAcked.
 	WhenAcked(offset int64, done func(error)) (cancel func())
 	// Bounds are the first offset and the next one to be assigned.
@@ -30,6 +32,15 @@ func StoreOf(p *partition.Partition) Store { return store{p} }
 
 func (s store) Append(batch []byte, epoch int32) (int64, error) {
 	a, err := s.p.Append(batch, epoch, commitlog.FromCoordinator, true)
+	return a.Last, err
+}
+
+func (s store) AppendMarker(batch []byte, epoch int32, p Producer) (int64, error) {
+	origin := commitlog.FromCoordinator
+	if p.Bumped {
+		origin = commitlog.FromBump
+	}
+	a, err := s.p.Append(batch, epoch, origin, true)
 	return a.Last, err
 }
 

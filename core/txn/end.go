@@ -217,7 +217,8 @@ func (t *txn) timedOut() {
 // finish writes the markers of the decision that cur is, in the background. The shard is locked.
 func (t *txn) finish() {
 	c, s, m := t.state.c, t.state, t.cur
-	p := statelog.Producer{ID: m.producer, Epoch: m.epoch}
+	// The highest epoch is the one that fence cannot raise.
+	p := statelog.Producer{ID: m.producer, Epoch: m.epoch, Bumped: m.version >= 2 && m.epoch < math.MaxInt16}
 	number, coordinatorEpoch := s.shard.Number, s.shard.Epoch
 	c.spawn(func() {
 		if !c.mark(p, coordinatorEpoch, m.phase == prepareCommit, m.sorted(), func() bool { return s.gone() }) {

@@ -131,7 +131,7 @@ func (c *Coordinator) markOne(ctx context.Context, tp TopicPartition, p statelog
 		outcome <- err
 		return
 	}
-	last, err := st.Append(statelog.EncodeMarker(c.keeper.Now().UnixMilli(), p, coordinatorEpoch, commit), anyEpoch)
+	last, err := st.AppendMarker(statelog.EncodeMarker(c.keeper.Now().UnixMilli(), p, coordinatorEpoch, commit), anyEpoch, p)
 	if err != nil {
 		outcome <- err
 		return
@@ -143,9 +143,12 @@ func (c *Coordinator) markOne(ctx context.Context, tp TopicPartition, p statelog
 func (c *Coordinator) markRemote(ctx context.Context, node metadata.NodeID, p statelog.Producer, coordinatorEpoch int32, commit bool,
 	parts []TopicPartition, indexes []int, outcomes []chan error) {
 	req := kmsg.NewPtrWriteTxnMarkersRequest()
-	req.Version = 1
+	req.Version = 2
 	m := kmsg.NewWriteTxnMarkersRequestMarker()
 	m.ProducerID, m.ProducerEpoch, m.Committed, m.CoordinatorEpoch = p.ID, p.Epoch, commit, coordinatorEpoch
+	if p.Bumped {
+		m.TransactionVersion = 2
+	}
 	for _, i := range indexes {
 		t := kmsg.NewWriteTxnMarkersRequestMarkerTopic()
 		t.Topic, t.Partitions = parts[i].Topic, []int32{parts[i].Partition}
@@ -202,7 +205,7 @@ func (c *Coordinator) WriteTxnMarkers(ctx context.Context, req *kmsg.WriteTxnMar
 					outcome <- replica.ErrUnknown
 					continue
 				}
-				c.markOne(ctx, TopicPartition{t.Topic, n}, statelog.Producer{ID: m.ProducerID, Epoch: m.ProducerEpoch}, m.CoordinatorEpoch, m.Committed, outcome)
+				c.markOne(ctx, TopicPartition{t.Topic, n}, statelog.Producer{ID: m.ProducerID, Epoch: m.ProducerEpoch, Bumped: m.TransactionVersion >= 2}, m.CoordinatorEpoch, m.Committed, outcome)
 			}
 			rm.Topics = append(rm.Topics, rt)
 		}

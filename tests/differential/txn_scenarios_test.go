@@ -303,6 +303,10 @@ func markersScenario(s *side) {
 		ask("unknown topic", p.pid, p.epoch, 0, s.n("nope"), 0)
 		ask("unknown partition", p.pid, p.epoch, 0, t, 4)
 		ask("old epoch", p.pid, p.epoch-1, 0, t, 0)
+		if v >= 2 { // of a transaction that the epoch was raised for: this one is the next
+			s.do("late, old epoch", kmsg.WriteTxnMarkers, v, M{"Markers": L{M{"ProducerID": p.pid, "ProducerEpoch": p.epoch, "TransactionVersion": 2,
+				"Topics": L{M{"Topic": t, "Partitions": []int32{0}}}}}})
+		}
 		ask("abort", p.pid, p.epoch, 0, t, 0)
 		s.do("level 1", kmsg.Fetch, 12, with(s.get(t, 0, 0), M{"IsolationLevel": 1}))
 		s.do("none", kmsg.WriteTxnMarkers, v, M{})
