@@ -275,6 +275,7 @@ func TestLateNodes(t *testing.T) {
 	must(err)
 	_, err = last.Propose(ctx, &metadata.UnregisterNode{ID: 2})
 	must(err)
+	must(first.Current(ctx)) // what is agreed on reaches it a little later
 	if removed, err := second.RemovedSays(ctx, first.peers.Addr()); err != nil || !removed {
 		t.Errorf("the removed node is told %v, %v", removed, err)
 	}
