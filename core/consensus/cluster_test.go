@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/vfs"
@@ -505,5 +508,71 @@ func TestAdmitsNobodyWhoIsNotThere(t *testing.T) {
 	voters, others, err := a.Members()
 	if err != nil || len(voters) != 1 || len(others) != 1 {
 		t.Errorf("%v %v %v", voters, others, err)
+	}
+}
+
+// A leader that loses its lead while it tells the others of changes must still be able to end, and a follower that was refused something must be
+// told the rest.
+func TestEndsAfterChangesOfLeaders(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
+	var all []*peer
+	for id := metadata.NodeID(1); id <= 3; id++ {
+		all = append(all, w.join(t, id, vfs.NewMemory(), ""))
+	}
+	w.admitting(t, func() []*peer { return all })
+	var founding sync.WaitGroup
+	for _, p := range all {
+		founding.Go(func() {
+			if err := p.Found(ctx, 3, w.candidates); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	founding.Wait()
+	until(t, "three vote", func() bool { v, _, err := all[0].Members(); return err == nil && len(v) == 3 })
+	proposing, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	for _, p := range all {
+		for range 3 {
+			group.Go(func() {
+				for proposing.Err() == nil {
+					if _, err := p.Propose(proposing, &metadata.AllocateProducerIDs{Node: 1, Count: 1}); err != nil {
+						continue // nobody leads now
+					}
+				}
+			})
+		}
+	}
+	for range 40 {
+		var was metadata.NodeID
+		until(t, "somebody leads", func() bool {
+			for _, p := range all {
+				if p.Leads() {
+					was = p.id
+					return true
+				}
+			}
+			return false
+		})
+		all[was-1].HandOver()
+	}
+	stop()
+	group.Wait()
+	if _, err := all[0].peers.raft.AppendEntriesPipeline("2", raft.ServerAddress(all[1].peers.Addr())); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
+		t.Errorf("a pipeline, which may hang: %v", err)
+	}
+	var closing sync.WaitGroup
+	for _, p := range all {
+		closing.Go(p.end)
+	}
+	ended := make(chan struct{})
+	go func() { closing.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("not ended within 20 s:\n%s", buf[:runtime.Stack(buf, true)])
 	}
 }

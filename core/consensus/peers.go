@@ -97,6 +97,9 @@ func NewPeers(o PeersOptions) *Peers {
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.raft = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses{p}, Stream: (*stream)(p), MaxPool: 3, Timeout: 5 * time.Second, Logger: &bridge{l: o.Logger},
+		// No pipelining. In raft 1.8.0 who reads a pipeline's answers leaves at the first that is a refusal or of a newer term; when the sender has one more on
+		// its way then, it waits for good to hand it over: the follower is told nothing more, and the process cannot end.
+		MaxRPCsInFlight: 1,
 	})
 	p.wg.Go(p.accept)
 	return p
