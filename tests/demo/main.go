@@ -141,13 +141,28 @@ func clean(ctx context.Context, admin string) error {
 		return err
 	}
 	defer conn.Close(ctx) //nolint:errcheck // the statements' own errors count
-	rows, err := conn.Query(ctx, "SELECT datname FROM pg_database WHERE datname ~ '^shop_[0-9]{14}$'")
+	// One whose DROP DATABASE was interrupted (datconnlimit -2) lets nobody in; it has no slot any more.
+	rows, err := conn.Query(ctx, "SELECT datname, datconnlimit = -2 FROM pg_database WHERE datname ~ '^shop_[0-9]{14}$'")
 	if err != nil {
 		return err
 	}
-	old, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
+	var old, broken []string
+	var name string
+	var invalid bool
+	if _, err := pgx.ForEachRow(rows, []any{&name, &invalid}, func() error {
+		if invalid {
+			broken = append(broken, name)
+		} else {
+			old = append(old, name)
+		}
+		return nil
+	}); err != nil {
 		return err
+	}
+	for _, name := range broken {
+		if _, err := conn.Exec(ctx, "DROP DATABASE "+name); err != nil {
+			return err
+		}
 	}
 	for _, name := range old {
 		u, err := url.Parse(admin)
