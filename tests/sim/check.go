@@ -125,7 +125,7 @@ func (c *checker) told(n *node, number int32, last int64) {
 		}
 	}
 	if c.w.chance(0.01) {
-		c.disk(c.w.nodes[c.w.rng.IntN(nodeCount)], false)
+		c.disk(c.w.nodes[c.w.rng.IntN(nodeCount)], noCut)
 	}
 }
 
@@ -138,15 +138,17 @@ func (c *checker) step(n *node) {
 		}
 		end := q.Log().EndOffset()
 		if end < n.ends[number] {
-			c.disk(n, true)
+			c.disk(n, number)
 		}
 		n.ends[number] = end
 	}
 }
 
-// disk looks at what a power cut would leave of a node's logs now: all that they call durable; and, where one was just cut, nothing behind that. A process
-// that is killed in the midst of a cut may leave more: nobody has counted on that cut yet.
-func (c *checker) disk(n *node, cut bool) {
+const noCut = -1
+
+// disk looks at what a power cut would leave of a node's logs now: all that they call durable; and of the one that was just cut nothing behind that. A process
+// that is killed in the midst of a cut may leave more, until its next sync: nobody has counted on that cut yet.
+func (c *checker) disk(n *node, cut int32) {
 	if c.w.mode != commitlog.PowerSafe || !n.serving || n.dying {
 		return
 	}
@@ -164,7 +166,7 @@ func (c *checker) disk(n *node, cut bool) {
 			c.w.fail("node %d could not open %d after a power cut: %v", n.id, number, err)
 			return
 		}
-		if durable, end := q.Log().DurableOffset(), q.Log().EndOffset(); l.EndOffset() < durable || cut && l.EndOffset() > end {
+		if durable, end := q.Log().DurableOffset(), q.Log().EndOffset(); l.EndOffset() < durable || number == cut && l.EndOffset() > end {
 			c.w.fail("node %d has %d durable up to %d, of %d; a power cut would leave %d", n.id, number, durable, end, l.EndOffset())
 		}
 	}

@@ -290,7 +290,7 @@ func (n *node) serve() {
 	n.serving = true
 	n.w.moment(0.5, 200*time.Millisecond)
 	n.set.Update(n.image())
-	n.w.check.disk(n, false)
+	n.w.check.disk(n, noCut)
 	n.every(controller.HeartbeatEvery, n.heartbeat)
 	n.every(checkpoint, n.steps.Checkpoint)
 	n.every(isrTick, func() { n.wishes(true) })
