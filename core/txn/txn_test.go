@@ -132,7 +132,7 @@ func TestCommitAheadOfItsRecords(t *testing.T) {
 		wantCode(t, "produce", p.produce(0), 0)
 		wantCode(t, "commit", p.end(true), 0)
 		synctest.Wait()
-		time.Sleep(time.Second) // of the bubble
+		<-time.After(overtakenFor * time.Millisecond) // by the bubble's clock
 		wantCode(t, "commit of nothing, and nothing came", p.end(true), kerr.InvalidTxnState.Code)
 		wantLog(t, n, 0, "rCrC")
 	})

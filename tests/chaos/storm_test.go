@@ -57,7 +57,7 @@ func (c *cluster) weather(storm []fault) error {
 	var mu sync.Mutex
 	var wrong error
 	for _, f := range storm {
-		sleep(f.at - time.Since(began))
+		pass(f.at - time.Since(began))
 		under.Go(func() {
 			c.t.Logf("%v %v", time.Since(c.began).Round(time.Millisecond), f)
 			c.mu.Lock()
@@ -74,8 +74,8 @@ func (c *cluster) weather(storm []fault) error {
 	return wrong
 }
 
-// sleep is the time that a fault lasts; nothing else depends on it.
-func sleep(d time.Duration) { time.Sleep(max(0, d)) }
+// pass lets the time go by that the plan says: until the next fault, or until a fault ends. Nothing is awaited that could be asked for.
+func pass(d time.Duration) { <-time.After(max(0, d)) }
 
 func (c *cluster) meet(f fault) error {
 	switch f.kind {
@@ -100,7 +100,7 @@ func (c *cluster) meet(f fault) error {
 	for _, pair := range c.links(f) {
 		c.net.Set(pair[0], pair[1], f.link)
 	}
-	sleep(f.lasts)
+	pass(f.lasts)
 	for _, pair := range c.links(f) {
 		c.net.Set(pair[0], pair[1], network.Link{})
 	}
@@ -114,7 +114,7 @@ func (c *cluster) meetNode(f fault, m *member) error {
 	switch f.kind {
 	case kill, killAll:
 		m.Kill()
-		sleep(f.lasts)
+		pass(f.lasts)
 		return m.launch()
 	case term:
 		err := m.Stop()
@@ -124,19 +124,19 @@ func (c *cluster) meetNode(f fault, m *member) error {
 		if err != nil {
 			return fmt.Errorf("SIGTERM: %w\n%s", err, m.LogTail(30))
 		}
-		sleep(f.lasts)
+		pass(f.lasts)
 		return m.launch()
 	case pause:
 		if err := m.Pause(); err != nil {
 			return err
 		}
-		sleep(f.lasts)
+		pass(f.lasts)
 		return m.Resume()
 	}
 	if err := shrink(m.Data); err != nil {
 		return err
 	}
-	sleep(f.lasts)
+	pass(f.lasts)
 	return resize(m.Data, diskBytes)
 }
 
@@ -244,7 +244,7 @@ func (c *cluster) calm(within time.Duration) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("not every replica was in sync within %v: %s", within, behind)
 		}
-		sleep(50 * time.Millisecond)
+		pass(50 * time.Millisecond) // a cluster tells nobody when it is well: it is asked again
 	}
 }
 

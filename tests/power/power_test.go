@@ -27,6 +27,9 @@ var (
 	seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the moments and of what the disk keeps")
 )
 
+// untilEnd bounds how many records are acknowledged between two power cuts; how many it is to be is drawn from the seed. They take up to some 300 ms.
+const untilEnd = 500
+
 // cutsPerDisk bounds what a disk in memory grows to.
 const cutsPerDisk = 25
 
@@ -135,8 +138,9 @@ func TestPowerSafe(t *testing.T) {
 		m := boot(t, commitlog.PowerSafe)
 		l := ledger.Start(t, m.connect, ledger.Options{Seed: *seed, Burst: 20, FillBytes: 50 << 10, Roll: 30 * time.Millisecond})
 		for k := range min(cutsPerDisk, *cuts-done) {
-			l.Serves(30 * time.Second)
-			time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // a random moment; nothing depends on it
+			if err := l.Advances(1+random.IntN(untilEnd), 30*time.Second); err != nil {
+				t.Fatal(err)
+			}
 			m.cut(kept(random))
 			last := int64(500)
 			if k%10 == 9 {
