@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -117,11 +118,9 @@ func (c *cluster) meetNode(f fault, m *member) error {
 		pass(f.lasts)
 		return m.launch()
 	case term:
+		begun := !m.waiting || m.Said()
 		err := m.Stop()
-		if m.waiting && err != nil {
-			err = nil // it was told to stop before it had begun
-		}
-		if err != nil {
+		if exit := (*exec.ExitError)(nil); err != nil && (begun || !errors.As(err, &exit)) { // told to stop before it had begun it may say so by its exit code
 			return fmt.Errorf("SIGTERM: %w\n%s", err, m.LogTail(30))
 		}
 		pass(f.lasts)

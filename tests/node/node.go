@@ -257,6 +257,9 @@ func (n *Node) end(sig syscall.Signal) error {
 	}
 }
 
+// Said says whether a process that was launched has written its ready line, which Ready takes.
+func (n *Node) Said() bool { return len(n.ready) > 0 }
+
 // Ended says whether a process that was launched has ended without being told to.
 func (n *Node) Ended() bool { return n.cmd != nil && len(n.exited) > 0 }
 
