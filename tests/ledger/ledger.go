@@ -78,7 +78,7 @@ func Start(t testing.TB, connect Connect, o Options) *Ledger {
 
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
-	t.Cleanup(stop)
+	t.Cleanup(l.abandon)
 	for i := range producers {
 		l.work.Go(func() { l.note(l.acks.produce(ctx, connect, fmt.Sprintf("p%d", i), o.Burst)) })
 		l.work.Go(func() { l.acks.transact(ctx, connect, fmt.Sprintf("t%d", i)) })
@@ -101,6 +101,21 @@ func Start(t testing.TB, connect Connect, o Options) *Ledger {
 			kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.DisableAutoCommit())
 	}
 	return l
+}
+
+// abandon ends the load of a test that failed before Finish. Who has something to say of it has said it within a minute; a client that waits for a node
+// that is gone for good has nothing to say.
+func (l *Ledger) abandon() {
+	l.stop()
+	ended := make(chan struct{})
+	go func() {
+		l.work.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+	}
 }
 
 func (l *Ledger) note(err error) {
