@@ -410,10 +410,10 @@ func decided(ctx context.Context, t *testing.T, admin *kadm.Client) map[string]i
 		if open == "" {
 			return left
 		}
+		pause(ctx, 100*time.Millisecond)
 		if ctx.Err() != nil {
 			t.Fatalf("a transaction hangs: %s", open)
 		}
-		pause(ctx, 100*time.Millisecond)
 	}
 }
 

@@ -115,10 +115,10 @@ func stableOffsets(ctx context.Context, admin *kadm.Client) (kadm.OffsetResponse
 		if err = errors.Join(err, got.Error()); !errors.Is(err, kerr.UnstableOffsetCommit) {
 			return got, err
 		}
+		pause(ctx, 10*time.Millisecond)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("the offsets of group movers do not become stable: %w", err)
 		}
-		pause(ctx, 10*time.Millisecond)
 	}
 }
 
@@ -225,9 +225,9 @@ func decided(ctx context.Context, admin *kadm.Client, topics ...string) error {
 		if open == "" {
 			return nil
 		}
+		pause(ctx, 100*time.Millisecond)
 		if ctx.Err() != nil {
 			return errors.New("a transaction hangs: " + open)
 		}
-		pause(ctx, 100*time.Millisecond)
 	}
 }
