@@ -1,8 +1,9 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -60,11 +61,13 @@ func (l *acks) countAborted() (n int) {
 	return n
 }
 
-// verify reads everything twice, in both isolation levels, and holds it against the ledger.
-func (l *acks) verify(t testing.TB, connect Connect) {
+// verify reads all that is committed twice, and holds it against the ledger.
+func (l *acks) verify(t testing.TB, connect Connect, admin *kadm.Client) {
 	t.Helper()
-	committed := readAll(t, connect, kgo.ReadCommitted())
-	again := readAll(t, connect, kgo.ReadCommitted())
+	committed, again := readAll(t, connect, admin), readAll(t, connect, admin)
+	if len(again) != len(committed) {
+		t.Errorf("%d records were read, and then %d", len(committed), len(again))
+	}
 	found := map[string]map[int64]place{}
 	last := map[string]map[int32]int64{} // producer -> partition -> last number
 	for i, r := range committed {
@@ -127,70 +130,22 @@ func (l *acks) verify(t testing.TB, connect Connect) {
 	t.Logf("soak: %d records read back, %d aborted ones are not among them", len(committed), l.countAborted())
 }
 
-func readAll(t testing.TB, connect Connect, level kgo.IsolationLevel) []*kgo.Record {
+// readAll reads what is committed, partition by partition.
+func readAll(t testing.TB, connect Connect, admin *kadm.Client) (all []*kgo.Record) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	offsets := map[string]map[int32]kgo.Offset{}
-	idle, err := connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer idle.Close()
-	admin := kadm.NewClient(idle)
 	// The last records may belong to transactions that were left open.
 	if err := decided(ctx, admin, "numbers", "txn"); err != nil {
 		t.Fatal(err)
 	}
-	ends, err := admin.ListCommittedOffsets(ctx, "numbers", "txn")
-	if err = errors.Join(err, ends.Error()); err != nil {
-		t.Fatal(err)
-	}
-	left := map[string]map[int32]int64{}
-	ends.Each(func(e kadm.ListedOffset) {
-		if offsets[e.Topic] == nil {
-			offsets[e.Topic], left[e.Topic] = map[int32]kgo.Offset{}, map[int32]int64{}
-		}
-		offsets[e.Topic][e.Partition] = kgo.NewOffset().At(0)
-		left[e.Topic][e.Partition] = e.Offset
-	})
-	c, err := connect(kgo.ConsumePartitions(offsets), kgo.FetchIsolationLevel(level), kgo.KeepControlRecords())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	byPartition := map[place][]*kgo.Record{}
-	open := 0
-	for _, ps := range left {
-		for p, end := range ps {
-			if end > 0 {
-				open++
-			} else {
-				delete(ps, p)
-			}
-		}
-	}
-	for open > 0 {
-		fetches := c.PollFetches(ctx)
-		if errors.Is(fetches.Err0(), context.DeadlineExceeded) {
-			t.Fatalf("not everything could be read: %v left", left)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if !r.Attrs.IsControl() {
-				key := place{partition: r.Partition, offset: int64(len(r.Topic))}
-				byPartition[key] = append(byPartition[key], r)
-			}
-			if end, ok := left[r.Topic][r.Partition]; ok && r.Offset >= end-1 {
-				delete(left[r.Topic], r.Partition)
-				open--
-			}
-		})
-	}
-	var all []*kgo.Record
 	for _, topic := range []string{"numbers", "txn"} {
-		for p := range int32(partitions) {
-			all = append(all, byPartition[place{partition: p, offset: int64(len(topic))}]...)
+		records, err := readTopic(ctx, connect, topic)
+		if err != nil {
+			t.Fatal(err)
 		}
+		slices.SortStableFunc(records, func(a, b *kgo.Record) int { return cmp.Compare(a.Partition, b.Partition) })
+		all = append(all, records...)
 	}
 	return all
 }

@@ -189,7 +189,7 @@ func (l *Ledger) Finish() {
 	if l.steppedBack != nil {
 		l.t.Fatal(l.steppedBack)
 	}
-	l.acks.verify(l.t, l.connect)
+	l.acks.verify(l.t, l.connect, l.admin)
 	l.keys.verify(l.t, l.connect)
 	if err := l.Check(Everything); err != nil {
 		l.t.Fatal(err)
