@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -283,15 +281,7 @@ func TestAnEmptiedNode(t *testing.T) {
 	nodes, admin, l, stop := load(t)
 	for _, at := range []int{1, 0} {
 		nodes[at].Kill()
-		entries, err := os.ReadDir(nodes[at].Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range entries {
-			if err := os.RemoveAll(filepath.Join(nodes[at].Data, e.Name())); err != nil {
-				t.Fatal(err)
-			}
-		}
+		empty(t, nodes[at])
 		nodes[at].Start()
 		within(t, 40*time.Second, "three replicas in sync again", func() bool { return inSync(admin, "numbers", 3) && inSync(admin, "txn", 3) })
 		before := l.count()

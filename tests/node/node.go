@@ -60,14 +60,7 @@ func NewCluster(tb testing.TB, count int, args ...string) []*Node {
 	}
 	var nodes []*Node
 	for i := range count {
-		data := tb.TempDir()
-		own := []string{
-			"server", "--id", strconv.Itoa(i + 1), "--data", data, "--kafka", testenv.FreeAddr(tb), "--http", testenv.FreeAddr(tb), "--peer", testenv.FreeAddr(tb),
-			"--gossip", gossip[i], "--join", strings.Join(gossip, ","), "--expect", strconv.Itoa(count),
-		}
-		n := prepare(tb, append(own, args...))
-		n.Data, n.Gossip = data, gossip[i]
-		nodes = append(nodes, n)
+		nodes = append(nodes, server(tb, i+1, gossip[i], strings.Join(gossip, ","), count, args))
 	}
 	return nodes
 }
@@ -75,10 +68,15 @@ func NewCluster(tb testing.TB, count int, args ...string) []*Node {
 // Join prepares one more node for the cluster that the first one of nodes is in.
 func Join(tb testing.TB, nodes []*Node, args ...string) *Node {
 	tb.Helper()
-	data, gossip := tb.TempDir(), testenv.FreeAddr(tb)
+	return server(tb, len(nodes)+1, testenv.FreeAddr(tb), nodes[0].Gossip, len(nodes), args)
+}
+
+func server(tb testing.TB, id int, gossip, join string, expect int, args []string) *Node {
+	tb.Helper()
+	data := tb.TempDir()
 	n := prepare(tb, append([]string{
-		"server", "--id", strconv.Itoa(len(nodes) + 1), "--data", data, "--kafka", testenv.FreeAddr(tb), "--http", testenv.FreeAddr(tb), "--peer", testenv.FreeAddr(tb),
-		"--gossip", gossip, "--join", nodes[0].Gossip, "--expect", strconv.Itoa(len(nodes)),
+		"server", "--id", strconv.Itoa(id), "--data", data, "--kafka", testenv.FreeAddr(tb), "--http", testenv.FreeAddr(tb), "--peer", testenv.FreeAddr(tb),
+		"--gossip", gossip, "--join", join, "--expect", strconv.Itoa(expect),
 	}, args...))
 	n.Data, n.Gossip = data, gossip
 	return n
