@@ -124,9 +124,10 @@ func TestThePage(t *testing.T) {
 		n.Start()
 		eventually(t, fmt.Sprintf("node %d is ready and nothing is out of sync", i+1), func() (bool, string) {
 			out, err := run(n, take("forebay nodes list"))
-			inSync := err == nil
-			for _, row := range strings.Split(strings.TrimSpace(out), "\n")[1:] {
-				inSync = inSync && strings.Contains(row, "alive") && regexp.MustCompile(`\s0$|\s0\s`).MatchString(row)
+			rows := strings.Split(strings.TrimSpace(out), "\n")[1:]
+			inSync := err == nil && len(rows) == len(nodes)
+			for _, row := range rows { // it ends with how many replicas are out of sync
+				inSync = inSync && strings.Contains(row, "alive") && strings.HasSuffix(strings.TrimSpace(row), " 0")
 			}
 			ready, err := run(nil, dir("curl -fsS http://HTTP/readyz", n))
 			return inSync && err == nil && ready == "ok\n", out + ready
