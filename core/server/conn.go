@@ -277,6 +277,7 @@ func (c *conn) dispatch(f *wire.Frame) error {
 			f.Release()
 			return err
 		}
+		c.began = time.Now() // Kafka would not have read it before
 	}
 	if a.key == kmsg.Fetch {
 		return c.guarded(a, h, func() error { return c.fetch(h, body, f) })

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/quota"
 )
@@ -178,6 +179,28 @@ func TestRequestPercentageKIP124(t *testing.T) {
 	// Any time at all is far too much: a sample's time is the most that is waited.
 	if got.ThrottleMillis != 1000 {
 		t.Errorf("throttled for %d ms", got.ThrottleMillis)
+	}
+}
+
+// What a request waits for the replies before it on its connection is not its own time.
+func TestWaitingForAcksDoesNotCount(t *testing.T) {
+	disk := newGatedFS()
+	n := newNode(t, nodeOptions{fs: disk, dir: "/data", durability: commitlog.PowerSafe})
+	topic := n.topic("t", 1)
+	c := n.dial()
+	produce := produceRequest(9, topic, 0, -1, batch(t, "v"))
+	call[*kmsg.ProduceResponse](c, produce)
+	n.quota("client-id", "test", controller.RequestPercentage, 1) // a window takes 100 ms
+	metadata := kmsg.NewPtrMetadataRequest()
+	metadata.Version = metadata.MaxVersion()
+	for range 10 {
+		disk.shut()
+		time.AfterFunc(30*time.Millisecond, disk.open)
+		first, second := c.send(produce), c.send(metadata)
+		c.receive(produce, first)
+		if got := c.receive(metadata, second).(*kmsg.MetadataResponse); got.ThrottleMillis != 0 {
+			t.Fatalf("throttled for %d ms", got.ThrottleMillis)
+		}
 	}
 }
 
