@@ -24,17 +24,13 @@ func clusterVerdicts(c *cobra.Command) ([]verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	fenced, err := nodeStates(c)
-	if err != nil {
-		return nil, err
-	}
 	topics, err := admin.ListTopicsWithInternal(c.Context())
 	if err != nil {
 		return nil, refused("", err)
 	}
 	var out []verdict
 	for _, r := range rows {
-		out = append(out, nodeVerdict(c.Context(), fmt.Sprintf("node %d", r.ID), r.Kafka, fenced[r.ID]))
+		out = append(out, nodeVerdict(c.Context(), fmt.Sprintf("node %d", r.ID), r.Kafka, r.dead))
 	}
 	return append(out, partitionVerdict(topics)), nil
 }

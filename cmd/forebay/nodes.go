@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -31,6 +31,8 @@ type nodeRow struct {
 	LeadsFirst int    `json:"preferred"`   // partitions that it should lead
 	ClusterID  string `json:"cluster_id"`
 	LogBytes   int64  `json:"log_bytes,omitempty"` // describe only
+
+	dead bool // fenced, whatever else State says
 }
 
 func nodesList(s streams) *cobra.Command {
@@ -81,7 +83,7 @@ func nodesDescribe(s streams) *cobra.Command {
 				return badInput(a, "there is no such node", "see `forebay nodes list`")
 			}
 			row := all[at]
-			if !strings.Contains(row.State, "dead") {
+			if !row.dead {
 				dirs, err := admin.DescribeBrokerLogDirs(c.Context(), row.ID, nil)
 				if err == nil {
 					err = dirs.Error()
@@ -114,13 +116,8 @@ func orDash(s string) string {
 	return s
 }
 
-// nodeRows asks for all nodes, fenced ones too (KIP-1073), and counts what they hold; by id.
-func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
-	client, err := dial(c)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
+// registered asks for all nodes, fenced ones too (KIP-1073).
+func registered(c *cobra.Command, client *kgo.Client) (*kmsg.DescribeClusterResponse, error) {
 	req := kmsg.NewPtrDescribeClusterRequest()
 	req.EndpointType, req.IncludeFencedBrokers = 1, true
 	resp, err := req.RequestWith(c.Context(), client)
@@ -129,6 +126,20 @@ func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
 	}
 	if err != nil {
 		return nil, refused("", err)
+	}
+	return resp, nil
+}
+
+// nodeRows gives all nodes by id, and counts what they hold.
+func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
+	client, err := dial(c)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	resp, err := registered(c, client)
+	if err != nil {
+		return nil, err
 	}
 	topics, err := admin.ListTopicsWithInternal(c.Context())
 	if err != nil {
@@ -141,7 +152,7 @@ func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
 			r.Rack = *b.Rack
 		}
 		if b.IsFenced {
-			r.State = "dead"
+			r.State, r.dead = "dead", true
 		}
 		by[b.NodeID] = r
 	}

@@ -264,7 +264,7 @@ func addDrains(c *cobra.Command, client *kgo.Client, by map[int32]*nodeRow) erro
 		if row.Replicas == 0 {
 			state = "drained"
 		}
-		if row.State == "dead" {
+		if row.dead {
 			state = "dead, " + state
 		}
 		row.State = state

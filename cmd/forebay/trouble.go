@@ -8,25 +8,18 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// nodeStates says of each registered node whether it is fenced (KIP-1073).
+// nodeStates says of each registered node whether it is fenced.
 func nodeStates(c *cobra.Command) (map[int32]bool, error) {
 	client, err := dial(c)
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	req := kmsg.NewPtrDescribeClusterRequest()
-	req.EndpointType, req.IncludeFencedBrokers = 1, true
-	resp, err := req.RequestWith(c.Context(), client)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.ErrorCode)
-	}
+	resp, err := registered(c, client)
 	if err != nil {
-		return nil, refused("", err)
+		return nil, err
 	}
 	fenced := map[int32]bool{}
 	for _, b := range resp.Brokers {
