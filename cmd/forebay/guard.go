@@ -5,13 +5,13 @@ import (
 	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/forebayhub/forebay/internal/tlsdir"
+	"github.com/forebayhub/forebay/runtime/api"
 )
 
 // guard stands before --http. Who asks has the token, or a certificate that may do everything: what the REST API does it does as the node. Without
@@ -31,13 +31,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("WWW-Authenticate", "Bearer")
 		w.Header().Add("WWW-Authenticate", `Basic realm="forebay"`) // browsers ask for it
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(http.StatusUnauthorized)
-	detail := "a certificate of a node or a super user is needed, or the token"
-	_ = json.NewEncoder(w).Encode(map[string]any{ // the client may have gone
-		"type": "about:blank", "title": http.StatusText(http.StatusUnauthorized), "status": http.StatusUnauthorized, "detail": detail,
-		"error_code": http.StatusUnauthorized, "message": detail,
-	})
+	api.Problem(w, http.StatusUnauthorized, "a certificate of a node or a super user is needed, or the token")
 }
 
 func (g *guard) known(r *http.Request) bool {

@@ -90,7 +90,7 @@ func reply(w http.ResponseWriter, code int, body any) {
 
 // fail writes err as problem+json.
 func fail(w http.ResponseWriter, err error) {
-	code, kind := http.StatusInternalServerError, "about:blank"
+	code := http.StatusInternalServerError
 	switch {
 	case errors.Is(err, worker.ErrUnknown), errors.Is(err, declared.ErrUnknown):
 		code = http.StatusNotFound
@@ -100,10 +100,15 @@ func fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, errSource), errors.Is(err, errBody), errors.Is(err, declared.ErrInvalid):
 		code = http.StatusBadRequest
 	}
+	Problem(w, code, err.Error())
+}
+
+// Problem refuses a request with problem+json, which has Kafka Connect's fields beside its own.
+func Problem(w http.ResponseWriter, code int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(map[string]any{ // the client may have gone
-		"type": kind, "title": http.StatusText(code), "status": code, "detail": err.Error(), "error_code": code, "message": err.Error(),
+		"type": "about:blank", "title": http.StatusText(code), "status": code, "detail": detail, "error_code": code, "message": detail,
 	})
 }
 
