@@ -2,7 +2,6 @@ package configs
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/internal/kafkaclient"
@@ -76,7 +75,7 @@ func Security(core spec.Values) (kafkaclient.Security, error) {
 		}
 	}
 	if given("sasl") {
-		p["security.protocol"] = strings.NewReplacer("PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL").Replace(p["security.protocol"])
+		p["security.protocol"] = "SASL_" + p["security.protocol"]
 		p["sasl.mechanism"] = map[string]string{
 			"plain": kafkaclient.Plain, "scram-sha-256": kafkaclient.ScramSHA256, "scram-sha-512": kafkaclient.ScramSHA512, "oauth": kafkaclient.OAuth,
 		}[core.String("sasl.mechanism")]

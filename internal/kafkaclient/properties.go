@@ -97,7 +97,7 @@ func unescape(s string) (string, error) {
 	return b.String(), nil
 }
 
-// unicodes reads escapes of the form \uXXXX that follow each other: two of them may be one character. n is their length in s.
+// unicodes reads escapes that follow each other, each \u and four hexadecimal digits: two of them may be one character. n is their length in s.
 func unicodes(s string) (text string, n int, err error) {
 	var units []uint16
 	for len(s) >= n+2 && s[n] == '\\' && s[n+1] == 'u' {

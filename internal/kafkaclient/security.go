@@ -3,6 +3,7 @@
 package kafkaclient
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -221,10 +222,7 @@ func tlsOf(p map[string]string) (*TLS, error) {
 }
 
 func saslOf(p map[string]string) (*SASL, error) {
-	s := &SASL{Mechanism: strings.ToUpper(p["sasl.mechanism"]), User: p["sasl.username"], Password: p["sasl.password"]}
-	if s.Mechanism == "" {
-		s.Mechanism = strings.ToUpper(p["sasl.mechanisms"])
-	}
+	s := &SASL{Mechanism: strings.ToUpper(cmp.Or(p["sasl.mechanism"], p["sasl.mechanisms"])), User: p["sasl.username"], Password: p["sasl.password"]}
 	if s.Mechanism == "" {
 		return nil, errors.New("sasl.mechanism is not set, and Kafka's default GSSAPI is not there: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")
 	}
@@ -243,19 +241,12 @@ func saslOf(p map[string]string) (*SASL, error) {
 	if s.Mechanism == OAuth {
 		s.Token = &Token{
 			URL:    p["sasl.oauthbearer.token.endpoint.url"],
-			ID:     either(p["sasl.oauthbearer.client.credentials.client.id"], options["clientId"]),
-			Secret: either(p["sasl.oauthbearer.client.credentials.client.secret"], options["clientSecret"]),
-			Scope:  either(p["sasl.oauthbearer.scope"], options["scope"]),
+			ID:     cmp.Or(p["sasl.oauthbearer.client.credentials.client.id"], options["clientId"]),
+			Secret: cmp.Or(p["sasl.oauthbearer.client.credentials.client.secret"], options["clientSecret"]),
+			Scope:  cmp.Or(p["sasl.oauthbearer.scope"], options["scope"]),
 		}
 		return s, s.Token.check()
 	}
-	s.User, s.Password = either(s.User, options["username"]), either(s.Password, options["password"])
+	s.User, s.Password = cmp.Or(s.User, options["username"]), cmp.Or(s.Password, options["password"])
 	return s, nil
-}
-
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
