@@ -73,32 +73,7 @@ func TestClusterOfCertificates(t *testing.T) {
 	nodes := startAll(t, options)
 	ctx := within(t, time.Minute)
 	cl := asAlice(t, dir, nodes, kgo.TransactionalID("tx"))
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 3, 3, nil, "orders"); err != nil {
-		t.Fatal(err)
-	}
-	for range 5 {
-		if err := cl.BeginTransaction(); err != nil {
-			t.Fatal(err)
-		}
-		for range 10 {
-			cl.Produce(ctx, &kgo.Record{Topic: "orders", Value: []byte("v")}, func(_ *kgo.Record, err error) {
-				if err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		if err := cl.Flush(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, p := range nodes[0].quorum.Image().Topics["orders"].Partitions {
-		if len(p.ISR) != 3 {
-			t.Errorf("partition %d has the ISR %v", p.Number, p.ISR)
-		}
-	}
+	replicate(ctx, t, nodes, cl, 5)
 
 	// A node with the key of gossip and a certificate of its own making, and one with nothing.
 	other := secrets(t)

@@ -140,10 +140,16 @@ func TestClusterBehindSASLAndTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
+	replicate(ctx, t, nodes, cl, 20)
+}
+
+// replicate makes transactions over a new topic "orders", and looks whether all three nodes have copied them.
+func replicate(ctx context.Context, t *testing.T, nodes []*node, cl *kgo.Client, transactions int) {
+	t.Helper()
 	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 6, 3, nil, "orders"); err != nil {
 		t.Fatal(err)
 	}
-	for range 20 {
+	for range transactions {
 		if err := cl.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
