@@ -21,6 +21,7 @@ const (
 	SessionTimeout = time.Second
 	HeartbeatEvery = 200 * time.Millisecond
 	StepEvery      = 50 * time.Millisecond  // of the active controller
+	HoldUp         = SessionTimeout / 4     // of the active controller: what takes longer is nobody else's silence
 	uncleanEvery   = time.Second            // between two looks for partitions that an unclean election could help
 	silence        = 3 * HeartbeatEvery / 2 // after which it is looked whether a node's process is gone
 	refusals       = 2                      // in a row, by which it is
@@ -154,7 +155,7 @@ func (a *Active) Step(ctx context.Context) {
 	if !a.lead(ctx) {
 		return
 	}
-	if late > SessionTimeout/4 {
+	if late > HoldUp {
 		a.extend(late) // this process was held up: who is silent is not known
 	}
 	if a.look || now.Sub(a.admitted) > time.Second {

@@ -27,9 +27,10 @@ type place struct {
 }
 
 type heard struct {
-	by   int // the controller's process
-	term uint64
-	at   time.Duration
+	by     int // the controller's process
+	term   uint64
+	at     time.Duration
+	jumped time.Duration // since then, by its clock, and too little to look like a hold-up
 }
 
 func newChecker(w *World) *checker {
@@ -87,20 +88,30 @@ func (c *checker) metadata(before, now *metadata.Image) {
 
 // heard notes that a controller has renewed a lease.
 func (c *checker) heard(by *node, id metadata.NodeID) {
-	c.heardAt[id] = heard{by.gen, by.term, c.w.now}
+	c.heardAt[id] = heard{by: by.gen, term: by.term, at: c.w.now}
 }
 
 // controller notes that a node has become the active controller: it cannot know who is silent.
 func (c *checker) controller(n *node) {
 	for _, x := range c.w.nodes {
-		c.heardAt[x.id] = heard{n.gen, n.term, c.w.now}
+		c.heardAt[x.id] = heard{by: n.gen, term: n.term, at: c.w.now}
+	}
+}
+
+// jumped notes what a clock has made leases shorter by: a controller gives back only what looks as if it had been held up.
+func (c *checker) jumped(n *node, by time.Duration) {
+	for id, h := range c.heardAt {
+		if h.by == n.gen && h.term == n.term && by > 0 && by <= controller.HoldUp {
+			h.jumped += by
+			c.heardAt[id] = h
+		}
 	}
 }
 
 // fencing looks at a lease that is said to have run out.
 func (c *checker) fencing(by *node, f *metadata.FenceNode) {
 	h := c.heardAt[f.ID]
-	if h.by == by.gen && h.term == by.term && c.w.now-h.at < controller.SessionTimeout-controller.StepEvery {
+	if h.by == by.gen && h.term == by.term && c.w.now-h.at+h.jumped < controller.SessionTimeout-controller.StepEvery {
 		c.w.fail("controller %d fences node %d, heard %v ago", by.id, f.ID, c.w.now-h.at)
 	}
 }

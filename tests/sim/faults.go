@@ -128,7 +128,7 @@ var faults = []kind{
 	{"clock", 4, func(w *World, n *node, _ time.Duration) {
 		jump := w.between(-20*time.Second, 20*time.Second)
 		w.note("fault: the clock of %d jumps by %v", n.id, jump)
-		n.skew += jump
+		n.jump(jump)
 	}},
 	{"one-way cut", 8, func(w *World, n *node, d time.Duration) {
 		to := w.nodes[w.rng.IntN(len(w.nodes))].id

@@ -87,6 +87,12 @@ func newNode(w *World, id metadata.NodeID) *node {
 // awake says that a process runs and is not held up.
 func (n *node) awake() bool { return n.up && !n.dying && n.w.now >= n.paused }
 
+// jump moves the clock.
+func (n *node) jump(by time.Duration) {
+	n.skew += by
+	n.w.check.jumped(n, by)
+}
+
 func (n *node) clock() time.Time { return epochOfTime.Add(n.w.now + n.skew) }
 
 func (n *node) image() *metadata.Image { return n.w.raft.images[n.applied] }
