@@ -1,10 +1,6 @@
 package consensus
 
-import (
-	"github.com/hashicorp/raft"
-
-	"github.com/forebayhub/forebay/internal/metrics"
-)
+import "github.com/forebayhub/forebay/internal/metrics"
 
 var (
 	raftLeader   = metrics.Gauge("forebay_raft_leader", "Id of the node that leads the metadata quorum, the active controller; -1: none is known.")
@@ -29,7 +25,7 @@ func (q *Quorum) Metrics(w *metrics.Writer) {
 	}
 	w.Count(raftLeader, leader)
 	leads := int64(0)
-	if q.raft.State() == raft.Leader {
+	if q.Leads() {
 		leads = 1
 	}
 	w.Count(raftLeads, leads)
@@ -37,14 +33,8 @@ func (q *Quorum) Metrics(w *metrics.Writer) {
 	w.Count(raftLast, int64(q.raft.LastIndex()))
 	w.Count(raftCommit, int64(q.raft.CommitIndex()))
 	w.Count(raftApplied, int64(q.raft.AppliedIndex()))
-	if f := q.raft.GetConfiguration(); f.Error() == nil {
-		voters := int64(0)
-		for _, s := range f.Configuration().Servers {
-			if s.Suffrage == raft.Voter {
-				voters++
-			}
-		}
-		w.Count(raftVoters, voters)
+	if voters, _, err := q.Members(); err == nil {
+		w.Count(raftVoters, int64(len(voters)))
 	}
 	w.Latency(raftSync, q.store.syncs)
 	if free, err := q.free(); err == nil {
