@@ -104,6 +104,25 @@ func (w *town) admitting(t *testing.T, nodes func() []*peer) {
 	t.Cleanup(func() { stop(); <-ended })
 }
 
+// three are the nodes 1 to 3, which have founded a group.
+func (w *town) three(ctx context.Context, t *testing.T) (all []*peer) {
+	t.Helper()
+	for id := metadata.NodeID(1); id <= 3; id++ {
+		all = append(all, w.join(t, id, vfs.NewMemory(), ""))
+	}
+	w.admitting(t, func() []*peer { return all })
+	var founding sync.WaitGroup
+	for _, p := range all {
+		founding.Go(func() {
+			if err := p.Found(ctx, 3, w.candidates); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	founding.Wait()
+	return all
+}
+
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); {
@@ -432,20 +451,7 @@ func TestNewCommandsWaitForTheLastNode(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
-	var nodes []*peer
-	for id := metadata.NodeID(1); id <= 3; id++ {
-		nodes = append(nodes, w.join(t, id, vfs.NewMemory(), ""))
-	}
-	w.admitting(t, func() []*peer { return nodes })
-	var founding sync.WaitGroup
-	for _, p := range nodes {
-		founding.Go(func() {
-			if err := p.Found(ctx, 3, w.candidates); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	founding.Wait()
+	nodes := w.three(ctx, t)
 	register := func(node metadata.NodeID, level int16) {
 		t.Helper()
 		if r, err := nodes[0].Propose(ctx, &metadata.RegisterNode{ID: node, Level: level}); err != nil || r.Err != nil {
@@ -517,20 +523,7 @@ func TestEndsAfterChangesOfLeaders(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
-	var all []*peer
-	for id := metadata.NodeID(1); id <= 3; id++ {
-		all = append(all, w.join(t, id, vfs.NewMemory(), ""))
-	}
-	w.admitting(t, func() []*peer { return all })
-	var founding sync.WaitGroup
-	for _, p := range all {
-		founding.Go(func() {
-			if err := p.Found(ctx, 3, w.candidates); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	founding.Wait()
+	all := w.three(ctx, t)
 	until(t, "three vote", func() bool { v, _, err := all[0].Members(); return err == nil && len(v) == 3 })
 	proposing, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup

@@ -11,7 +11,6 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -40,21 +39,7 @@ func TestThreeOverTLS(t *testing.T) {
 	defer cancel()
 	d, _ := secrets(t)
 	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}, tls: &PeersTLS{d.Server(), d.Client}}
-	var all []*peer
-	for id := metadata.NodeID(1); id <= 3; id++ {
-		all = append(all, w.join(t, id, vfs.NewMemory(), ""))
-	}
-	w.admitting(t, func() []*peer { return all })
-	var founding sync.WaitGroup
-	for _, p := range all {
-		founding.Go(func() {
-			if err := p.Found(ctx, 3, w.candidates); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	founding.Wait()
-	for _, p := range all {
+	for _, p := range w.three(ctx, t) {
 		if _, err := p.Propose(ctx, &metadata.SetClusterID{ID: "x"}); err != nil {
 			t.Errorf("node %d: %v", p.id, err)
 		}
