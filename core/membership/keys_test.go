@@ -2,7 +2,6 @@ package membership
 
 import (
 	"bytes"
-	"context"
 	"crypto/aes"
 	"slices"
 	"testing"
@@ -13,21 +12,7 @@ func key(b byte) []byte { return bytes.Repeat([]byte{b}, 2*aes.BlockSize) }
 // keyed is open with keys.
 func keyed(t *testing.T, id int32, keys [][]byte, seeds ...string) *List {
 	t.Helper()
-	l, err := Open(Options{Self: Member{ID: id, Peer: "127.0.0.1:1"}, Bind: "127.0.0.1:0", Seeds: seeds, Keys: keys})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-		<-ended
-	})
-	return l
+	return run(t, Options{Self: Member{ID: id, Peer: "127.0.0.1:1"}, Bind: "127.0.0.1:0", Seeds: seeds, Keys: keys})
 }
 
 func sees(l *List, ids ...int32) bool {

@@ -11,7 +11,13 @@ import (
 
 func open(t *testing.T, id int32, bind string, seeds ...string) *List {
 	t.Helper()
-	l, err := Open(Options{Self: Member{ID: id, Peer: "127.0.0.1:1", Rack: "r", Expect: 3}, Bind: bind, Seeds: seeds})
+	return run(t, Options{Self: Member{ID: id, Peer: "127.0.0.1:1", Rack: "r", Expect: 3}, Bind: bind, Seeds: seeds})
+}
+
+// run is a List that runs until the test ends.
+func run(t *testing.T, o Options) *List {
+	t.Helper()
+	l, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
