@@ -246,11 +246,16 @@ func TestReassignTouchesNothingElse(t *testing.T) {
 
 // What is under reassignment must be of the replicas: an image that says otherwise is corrupt.
 func TestDecodeRefusesForeignReassignments(t *testing.T) {
-	w := newWorld(t, 1, 2)
-	for _, change := range []func(*Partition){
+	refusesPartitions(t,
 		func(p *Partition) { p.Adding = []NodeID{4} },
-		func(p *Partition) { p.Removing = []NodeID{4} },
-	} {
+		func(p *Partition) { p.Removing = []NodeID{4} })
+}
+
+// refusesPartitions wants images refused whose partition on the nodes 1 and 2 was changed so.
+func refusesPartitions(t *testing.T, changes ...func(*Partition)) {
+	t.Helper()
+	w := newWorld(t, 1, 2)
+	for _, change := range changes {
 		p := *w.part()
 		change(&p)
 		image := *w.image
