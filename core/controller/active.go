@@ -172,8 +172,10 @@ func (a *Active) Step(ctx context.Context) {
 		a.drain(ctx)
 	}
 	if index := a.o.Group.Image().Index; a.o.Unclean != nil && index != a.looked.index && now.Sub(a.looked.at) > uncleanEvery {
-		a.looked.index, a.looked.at = index, now
-		a.electUnclean(ctx)
+		a.looked.at = now
+		if a.electUnclean(ctx) {
+			a.looked.index = index
+		}
 	}
 	if !a.o.Rebalance.Off && !now.Before(a.balanced) {
 		a.balanced = now.Add(a.o.Rebalance.Every)

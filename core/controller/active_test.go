@@ -26,6 +26,7 @@ type fakeGroup struct {
 	others   []metadata.NodeID
 	behind   map[metadata.NodeID]bool // not caught up
 	changes  []string
+	full     bool // its disk: it agrees to no election
 }
 
 func newFakeGroup(nodes ...metadata.NodeID) *fakeGroup {
@@ -39,9 +40,18 @@ func newFakeGroup(nodes ...metadata.NodeID) *fakeGroup {
 func (g *fakeGroup) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if _, ok := c.(*metadata.ChangePartition); ok && g.full {
+		return metadata.Result{}, consensus.ErrDiskFull
+	}
 	next, r := metadata.Apply(g.image, g.image.Index+1, c)
 	g.image = next
 	return r, nil
+}
+
+func (g *fakeGroup) refuse(full bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.full = full
 }
 
 func (g *fakeGroup) Image() *metadata.Image {

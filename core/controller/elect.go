@@ -70,8 +70,8 @@ func (c *Controller) Unclean(image *metadata.Image, topic string) bool {
 	return c.Settings(image, topic).Unclean
 }
 
-// electUnclean gives leaders to the partitions without one whose topics would rather lose records than wait.
-func (a *Active) electUnclean(ctx context.Context) {
+// electUnclean gives leaders to the partitions without one whose topics would rather lose records than wait; false: not to all of them.
+func (a *Active) electUnclean(ctx context.Context) bool {
 	image := a.o.Group.Image()
 	for _, t := range image.Topics {
 		for _, p := range t.Partitions {
@@ -89,10 +89,11 @@ func (a *Active) electUnclean(ctx context.Context) {
 			})
 			cancel()
 			if err != nil {
-				return // tried again
+				return false
 			}
 		}
 	}
+	return true
 }
 
 // keepELR has eligible leader replicas kept from now on, in a cluster that was founded before there were any, once all its nodes know of them.

@@ -117,6 +117,43 @@ func TestUncleanByConfig(t *testing.T) {
 	})
 }
 
+// An unclean election that was not agreed on is tried again although nothing else has changed.
+func TestUncleanIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2)
+		id := metadata.TopicID{1}
+		_, _ = g.Propose(t.Context(), &metadata.CreateTopics{Topics: []metadata.TopicSpec{
+			{Name: "any", ID: id, Assignment: [][]metadata.NodeID{{2, 1}}, Configs: map[string]string{"unclean.leader.election.enable": "true"}},
+		}})
+		_, _ = g.Propose(t.Context(), &metadata.ChangePartition{Topic: id, Leader: -1, ISR: []metadata.NodeID{2}})
+		_, _ = g.Propose(t.Context(), &metadata.FenceNode{ID: 2, Epoch: g.Image().Nodes[2].Epoch})
+		a := NewActive(ActiveOptions{
+			Group: g, Node: 1, Unclean: New(Options{Quorum: g, NodeID: 1}).Unclean, Nodes: func() []consensus.Candidate { return nil },
+			NewClusterID: func() string { return "named" }, Rebalance: Rebalance{Off: true},
+		})
+		g.lead(1)
+		step := func() {
+			for range 3 * uncleanEvery / StepEvery {
+				a.Step(t.Context())
+				if err := a.Heartbeat(1, g.Image().Nodes[1].Epoch); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(StepEvery)
+			}
+		}
+		g.refuse(true) // its disk is full
+		step()
+		if p := g.Image().Partition("any", 0); p.Leader != -1 {
+			t.Fatalf("%+v", p)
+		}
+		g.refuse(false)
+		step()
+		if p := g.Image().Partition("any", 0); p.Leader != 1 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
 // A cluster from before there were eligible leader replicas keeps them as soon as all its nodes know of them.
 func TestELRIsKeptOnceAllKnowOfIt(t *testing.T) {
 	g := newFakeGroup(1, 2)
