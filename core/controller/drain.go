@@ -20,7 +20,7 @@ const (
 	maxMoves = 32
 )
 
-// checkDrain refuses a drain that cannot end.
+// checkDrain refuses a drain that cannot end, or by which one that is under way could not.
 func checkDrain(image *metadata.Image, node, value string) error {
 	if node == "" {
 		return refuse(kerr.InvalidRequest, "%s is for one node, not for all.", metadata.DrainConfig)
@@ -28,9 +28,10 @@ func checkDrain(image *metadata.Image, node, value string) error {
 	if !strings.EqualFold(strings.TrimSpace(value), "true") {
 		return nil
 	}
+	leaves := func(id metadata.NodeID) bool { return image.Draining(id) || fmt.Sprint(id) == node }
 	left := 0
 	for id := range image.Nodes {
-		if !image.Draining(id) && fmt.Sprint(id) != node {
+		if !leaves(id) {
 			left++
 		}
 	}
@@ -38,7 +39,7 @@ func checkDrain(image *metadata.Image, node, value string) error {
 	for _, topic := range slices.Sorted(maps.Keys(image.Topics)) {
 		for _, p := range image.Topics[topic].Partitions {
 			target := p.Target()
-			if len(target) <= left || !slices.ContainsFunc(target, func(n metadata.NodeID) bool { return fmt.Sprint(n) == node }) {
+			if len(target) <= left || !slices.ContainsFunc(target, leaves) {
 				continue
 			}
 			if tight++; len(target) > need {

@@ -191,3 +191,25 @@ func TestDrainThatCannotEnd(t *testing.T) {
 		t.Error("two of four, with three replicas")
 	}
 }
+
+// A node that hosts nothing is kept, too, while another one's drain needs it.
+func TestDrainThatAnotherOneNeeds(t *testing.T) {
+	g := newFakeGroup(1, 2, 3)
+	c := New(Options{Quorum: g, NodeID: 1})
+	if _, errs := c.CreateTopics(t.Context(), []NewTopic{{Name: "t", Partitions: 5, Replication: 3}}, false); errs[0] != nil {
+		t.Fatal(errs)
+	}
+	_, _ = g.Propose(t.Context(), &metadata.RegisterNode{ID: 4})
+	if err := drainBy(t, g, "2", "true"); err != nil {
+		t.Fatal(err)
+	}
+	if err := drainBy(t, g, "4", "true"); err == nil || !strings.Contains(err.Error(), "t-0 has 3 replicas and only 2 other node(s)") {
+		t.Errorf("2 can give its replicas to nobody else: %v", err)
+	}
+	if err := drainBy(t, g, "2", "false"); err != nil {
+		t.Fatal(err)
+	}
+	if err := drainBy(t, g, "4", "true"); err != nil {
+		t.Errorf("2 stays: %v", err)
+	}
+}
