@@ -41,6 +41,7 @@ var (
 type facts struct {
 	Cluster string
 	Topics  map[string]string // id by name
+	Configs map[string]string // of all nodes; none in the archives of levels 0 and 1
 }
 
 const (
@@ -97,8 +98,14 @@ func fill(t *testing.T, kafka string, replication int16) (f facts) {
 	must(t, admin.CommitAllOffsets(ctx, "readers", offsets))
 	_, err := admin.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: users, Mechanism: kadm.ScramSha256, Iterations: 4096, Password: "secret"}})
 	must(t, err)
-	_, err = admin.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "log.retention.hours", Value: str("99")}})
-	must(t, err)
+	f.Configs = map[string]string{"log.retention.ms": "356400000"}
+	for name, value := range f.Configs {
+		altered, err := admin.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: str(value)}})
+		must(t, err)
+		for _, r := range altered {
+			must(t, r.Err)
+		}
+	}
 	f.Topics = map[string]string{}
 	topics, err := admin.ListTopicsWithInternal(ctx)
 	must(t, err)
@@ -153,12 +160,12 @@ func check(t *testing.T, kafka string, f facts) {
 	if got, want := read(t, kafka, "orders"), values(orders(0)); !slices.Equal(got, want) {
 		t.Errorf("orders: %q", got)
 	}
-	last := map[string]bool{}
+	rounds := map[string]int{}
 	for _, v := range read(t, kafka, "latest") {
-		last[v] = true
+		rounds[v]++
 	}
-	if !last["round 2"] {
-		t.Errorf("latest: %v", last)
+	if rounds["round 2"] != records { // of each key the last; whether older ones are there is compaction's
+		t.Errorf("latest: %v", rounds)
 	}
 	if got, want := read(t, kafka, "ledger"), values(append(entries(0), entries(2)...)); !slices.Equal(got, want) {
 		t.Errorf("ledger, committed: %q", got)
@@ -175,13 +182,21 @@ func check(t *testing.T, kafka string, f facts) {
 	if len(scram[users].CredInfos) != 1 {
 		t.Errorf("%s: %+v", users, scram[users])
 	}
-	configs, err := admin.DescribeTopicConfigs(ctx, "latest")
+	topicConfigs, err := admin.DescribeTopicConfigs(ctx, "orders", "latest")
 	must(t, err)
-	on, err := configs.On("latest", nil)
+	brokerConfigs, err := admin.DescribeBrokerConfigs(ctx, 1)
 	must(t, err)
-	for _, c := range on.Configs {
-		if c.Key == "cleanup.policy" && c.MaybeValue() != "compact" {
-			t.Errorf("%s=%s", c.Key, c.MaybeValue())
+	type config struct{ of, key, value string }
+	wanted := []config{{"orders", "retention.ms", "-1"}, {"latest", "cleanup.policy", "compact"}, {"latest", "segment.bytes", "1048576"}}
+	for key, value := range f.Configs {
+		wanted = append(wanted, config{"1", key, value})
+	}
+	for _, want := range wanted {
+		on, err := append(topicConfigs, brokerConfigs...).On(want.of, nil)
+		must(t, errors.Join(err, on.Err))
+		at := slices.IndexFunc(on.Configs, func(c kadm.Config) bool { return c.Key == want.key })
+		if at < 0 || on.Configs[at].MaybeValue() != want.value {
+			t.Errorf("%s of %s is not %s", want.key, want.of, want.value)
 		}
 	}
 	// The transactional id is known: its next transaction is of a later epoch, and everything can be appended to.
@@ -292,6 +307,7 @@ func inSync(t *testing.T, kafka string) {
 		if time.Now().After(deadline) {
 			t.Fatal(behind)
 		}
+		<-time.After(50 * time.Millisecond)
 	}
 }
 
