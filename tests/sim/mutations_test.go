@@ -20,7 +20,7 @@ var (
 // TestMutations takes guards out, one at a time, and wants each found. -search N looks for all of them in the first N seeds. Without it, it is a
 // few of those that are found soon.
 func TestMutations(t *testing.T) {
-	soon := 0
+	soon, tried := 0, 0
 	for _, m := range Mutations {
 		if !strings.Contains(m.Name, *only) {
 			continue
@@ -34,6 +34,7 @@ func TestMutations(t *testing.T) {
 				continue
 			}
 		}
+		tried++
 		t.Run(m.Name, func(t *testing.T) {
 			out, err := exec.Command(mutant(t, m), "-test.run", "TestSeeds$", "-seeds", strconv.Itoa(count)).CombinedOutput()
 			found := regexp.MustCompile(`seed (\d+): (.*)`).FindSubmatch(out)
@@ -46,6 +47,9 @@ func TestMutations(t *testing.T) {
 				t.Logf("%s: seed %s: %.200s", m.Name, found[1], found[2])
 			}
 		})
+	}
+	if tried == 0 {
+		t.Errorf("no mutation was tried; one that is not found soon needs -search")
 	}
 }
 

@@ -150,7 +150,6 @@ func (w *World) until(end time.Duration, done func() bool) {
 		w.steps++
 		e.fn()
 	}
-	w.now = max(w.now, min(end, w.now))
 	if done != nil && w.failure == nil && !done() {
 		w.fail("the cluster is not whole again %v after the last fault: %s", patience, w.state())
 	}
