@@ -74,6 +74,7 @@ func (b *Broker) openPeers(ctx context.Context) error {
 		_ = l.Close() // the first error tells more
 		return err
 	}
+	first := keys()
 	var secure *consensus.PeersTLS
 	if b.secrets != nil {
 		secure = &consensus.PeersTLS{Server: b.secrets.Server(), Client: b.secrets.Client}
@@ -89,14 +90,14 @@ func (b *Broker) openPeers(ctx context.Context) error {
 			ID: int32(b.o.NodeID), Cluster: b.clusterID.Load(), Kafka: net.JoinHostPort(host, strconv.Itoa(int(port))), Peer: peer,
 			HTTP: c.HTTP, Rack: b.rack(), Roles: c.Roles, Version: c.Version, Expect: c.Expect,
 		},
-		Bind: c.Gossip, Seeds: c.Join, Keys: keys(), Removed: b.wasRemoved, Logger: b.loggers.Logger("membership"),
+		Bind: c.Gossip, Seeds: c.Join, Keys: first, Removed: b.wasRemoved, Logger: b.loggers.Logger("membership"),
 	})
 	if err != nil {
 		return &problem.Error{Code: "gossip", Class: problem.Environment, Where: "--gossip " + c.Gossip, What: err.Error(), Hint: "take another address with --gossip; port 0 picks a free one", Err: err}
 	}
 	b.early.Go(func() error { return b.members.Run(b.serving) })
-	if keys() != nil {
-		b.early.Go(func() error { b.keepKeys(b.serving, keys); return nil })
+	if first != nil {
+		b.early.Go(func() error { b.keepKeys(b.serving, first, keys); return nil })
 	}
 	return nil
 }

@@ -28,21 +28,21 @@ func (b *Broker) gossipKeys() (func() [][]byte, error) {
 	return func() [][]byte { return nil }, nil
 }
 
-// keepKeys gives gossip the keys that its file has, whenever they change.
-func (b *Broker) keepKeys(ctx context.Context, keys func() [][]byte) {
+// keepKeys gives gossip the keys that its file has, whenever they change from those that it has.
+func (b *Broker) keepKeys(ctx context.Context, has [][]byte, keys func() [][]byte) {
 	tick := time.NewTicker(reload.Every)
 	defer tick.Stop()
-	for before := keys(); ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 		now := keys()
-		if slices.EqualFunc(before, now, bytes.Equal) {
+		if slices.EqualFunc(has, now, bytes.Equal) {
 			continue
 		}
-		before = now
+		has = now
 		if err := b.members.SetKeys(now); err != nil {
 			b.o.Logger.Error("gossip has not taken its new keys", "err", err)
 			continue

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
+	"github.com/forebayhub/forebay/core/membership"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/testenv"
@@ -240,6 +241,31 @@ func TestRotation(t *testing.T) {
 	if n := len(nodes[0].members.Members()); n != 3 {
 		t.Errorf("gossip hears %d nodes", n)
 	}
+}
+
+// Keys that were replaced after gossip had begun and before anybody looked again are taken over.
+func TestKeysReplacedAtTheStart(t *testing.T) {
+	old, fresh := make([]byte, 32), make([]byte, 32)
+	fresh[0] = 1
+	l, err := membership.Open(membership.Options{Self: membership.Member{ID: 1, Peer: "127.0.0.1:1"}, Bind: "127.0.0.1:0", Keys: [][]byte{old}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Broker{o: Options{Logger: slog.New(slog.DiscardHandler)}, members: l}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.keepKeys(ctx, [][]byte{old}, func() [][]byte { return [][]byte{fresh} })
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the fresh key", func() bool { keys := l.Keys(); return len(keys) == 1 && keys[0][0] == 1 })
 }
 
 // A listener's own certificate, of Kafka's properties, is loaded again when its file changes.
