@@ -197,8 +197,9 @@ func (l *Ledger) Finish() {
 	if err := l.moves.verify(l.connect, l.admin); err != nil {
 		l.t.Fatal(err)
 	}
-	if len(l.group.acked) != partitions || l.saw.start[spot{"short", 0}] == 0 {
-		l.t.Errorf("the group committed %v, retention went to %v: too little happened", l.group.acked, l.saw.start)
+	if len(l.group.acked) != partitions || l.saw.start[spot{"short", 0}] == 0 || l.acks.countAborted() == 0 || l.ends.seen == 0 {
+		l.t.Errorf("the group committed %v, retention went to %v, %d records were aborted, %d high watermarks seen: too little happened",
+			l.group.acked, l.saw.start, l.acks.countAborted(), l.ends.seen)
 	}
 	l.t.Logf("soak: %d records acknowledged; %d offsets have their first content; group offsets %v; %d high watermarks, none below an earlier one", l.acks.count(), l.saw.count(), l.group.acked, l.ends.seen)
 }
