@@ -155,24 +155,38 @@ func (l *ledger) count() (n int) {
 	return n
 }
 
-// produce sends numbered records until ctx ends, round the partitions, with acks=all and idempotence.
-func produce(ctx context.Context, t *testing.T, nodes []*node.Node, name string, l *ledger) {
+// produce sends numbered records until ctx ends, round the partitions, with acks=all and idempotence. The error is what the client did not get over by
+// trying again; where nodes die that may be.
+func produce(ctx context.Context, t *testing.T, nodes []*node.Node, name string, l *ledger) error {
 	c := client(t, nodes, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(300),
 		kgo.RequiredAcks(kgo.AllISRAcks()))
+	var mu sync.Mutex
+	var failed error
 	for n := int64(0); ctx.Err() == nil; n++ {
 		r := &kgo.Record{Topic: "numbers", Partition: int32(n % partitions), Key: []byte(name), Value: strconv.AppendInt(nil, n, 10)}
-		c.Produce(ctx, r, func(r *kgo.Record, err error) {
+		c.Produce(t.Context(), r, func(r *kgo.Record, err error) {
 			if err == nil {
 				l.ack(name, n, place{r.Partition, r.Offset})
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if failed == nil {
+				failed = fmt.Errorf("%s's record %d: %w", name, n, err)
 			}
 		})
 		if n%20 == 0 {
 			pause(ctx, 2*time.Millisecond)
 		}
 	}
-	flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	flush, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	_ = c.Flush(flush) // what was not acknowledged is not in the ledger
+	if err := c.Flush(flush); err != nil {
+		return err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	return failed
 }
 
 // pause waits between random events; nothing depends on its length.
@@ -203,7 +217,7 @@ func loadOn(t *testing.T, replicas int16, args ...string) (nodes []*node.Node, a
 	l = &ledger{acked: map[string]map[int64]place{}}
 	var wg sync.WaitGroup
 	for i := range 2 {
-		wg.Go(func() { produce(ctx, t, nodes, fmt.Sprintf("p%d", i), l) })
+		wg.Go(func() { _ = produce(ctx, t, nodes, fmt.Sprintf("p%d", i), l) }) // what was not acknowledged is not in the ledger
 	}
 	wg.Go(func() { transact(ctx, t, nodes, "t0", l) })
 	var steppedBack error

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,39 +16,6 @@ import (
 
 	"github.com/forebayhub/forebay/tests/node"
 )
-
-// steady is produce for a test in which nothing may fail: what the client does not get over by trying again is an error of the test.
-func steady(ctx context.Context, t *testing.T, nodes []*node.Node, name string, l *ledger) error {
-	c := client(t, nodes, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(300),
-		kgo.RequiredAcks(kgo.AllISRAcks()))
-	var mu sync.Mutex
-	var failed error
-	for n := int64(0); ctx.Err() == nil; n++ {
-		r := &kgo.Record{Topic: "numbers", Partition: int32(n % partitions), Key: []byte(name), Value: strconv.AppendInt(nil, n, 10)}
-		c.Produce(context.Background(), r, func(r *kgo.Record, err error) {
-			if err == nil {
-				l.ack(name, n, place{r.Partition, r.Offset})
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if failed == nil {
-				failed = fmt.Errorf("%s's record %d: %w", name, n, err)
-			}
-		})
-		if n%20 == 0 {
-			pause(ctx, 2*time.Millisecond)
-		}
-	}
-	flush, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := c.Flush(flush); err != nil {
-		return err
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	return failed
-}
 
 // member consumes as one of a group until ctx ends, and counts.
 func member(ctx context.Context, t *testing.T, nodes []*node.Node) (count func() int64, wrong func() error, wait func()) {
@@ -128,7 +94,7 @@ func TestANodeComesAndGoes(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make([]error, 3)
 	for i := range 2 {
-		wg.Go(func() { errs[i] = steady(ctx, t, nodes, fmt.Sprintf("p%d", i), l) })
+		wg.Go(func() { errs[i] = produce(ctx, t, nodes, fmt.Sprintf("p%d", i), l) })
 	}
 	wg.Go(func() { errs[2] = commitOffsets(ctx, t, nodes) })
 	read, wrong, wait := member(ctx, t, nodes)
