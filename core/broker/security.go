@@ -15,14 +15,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/forebayhub/forebay/core/auth"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/server"
 	"github.com/forebayhub/forebay/core/wire"
 	"github.com/forebayhub/forebay/internal/jaas"
+	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/reload"
 )
@@ -205,16 +204,7 @@ func (l *listener) loadClientTLS() (*tls.Config, error) {
 		return nil, err
 	}
 	if l.prop("ssl.endpoint.identification.algorithm") == "" {
-		// The chain is checked all the same, only not the name.
-		c.InsecureSkipVerify = true
-		c.VerifyConnection = func(s tls.ConnectionState) error {
-			o := x509.VerifyOptions{Roots: c.RootCAs, Intermediates: x509.NewCertPool()}
-			for _, cert := range s.PeerCertificates[1:] {
-				o.Intermediates.AddCert(cert)
-			}
-			_, err := s.PeerCertificates[0].Verify(o)
-			return err
-		}
+		kafkaclient.AnyName(c)
 	}
 	return c, nil
 }
@@ -289,13 +279,8 @@ func (l *listener) approach() (a approach, err error) {
 	if user == "" || password == "" {
 		return a, l.bad(strings.ToLower(mechanism)+".sasl.jaas.config", "has no username or no password, so this node cannot authenticate to others", "")
 	}
-	switch mechanism {
-	case auth.Plain:
-		a.sasl = plain.Auth{User: user, Pass: password}.AsMechanism()
-	case auth.ScramSHA256:
-		a.sasl = scram.Auth{User: user, Pass: password}.AsSha256Mechanism()
-	case auth.ScramSHA512:
-		a.sasl = scram.Auth{User: user, Pass: password}.AsSha512Mechanism()
+	if a.sasl, err = (kafkaclient.SASL{Mechanism: mechanism, User: user, Password: password}).Client(); err != nil {
+		return a, l.bad("sasl.mechanism.inter.broker.protocol", err.Error(), "")
 	}
 	return a, nil
 }
