@@ -87,10 +87,12 @@ const deleteSoon = "log.segment.delete.delay.ms=0"
 
 // deleteTopic deletes a topic and waits until its files are gone: that gigabytes leave the page cache is nothing the next measurement is to pay.
 func (b broker) deleteTopic(ctx context.Context, admin *kadm.Client, topic string) error {
-	if _, err := admin.DeleteTopics(ctx, topic); err != nil {
+	if _, err := admin.DeleteTopic(ctx, topic); err != nil {
 		return err
 	}
-	for ctx, cancel := context.WithTimeout(ctx, 2*time.Minute); ; {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
 		left := 0
 		err := filepath.WalkDir(b.data, func(_ string, e fs.DirEntry, err error) error {
 			if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), topic+"-") {
@@ -99,12 +101,10 @@ func (b broker) deleteTopic(ctx context.Context, admin *kadm.Client, topic strin
 			return nil // what goes while it is looked at is gone
 		})
 		if err != nil || left == 0 {
-			cancel()
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			cancel()
 			return fmt.Errorf("%s has %d folders of the deleted topic %s: %w", b.name, left, topic, ctx.Err())
 		case <-time.After(20 * time.Millisecond):
 		}
