@@ -17,9 +17,10 @@ func numbered(topic, producer string, n int64) *kgo.Record {
 }
 
 // produce is an idempotent producer with many records in flight. It never gives up, so it is told of no failure but one that means that the log
-// lost what was acknowledged.
+// lost what was acknowledged. A node that is killed may close a connection before its first answer: that SASL is missing is not what it means here.
 func (l *acks) produce(ctx context.Context, connect Connect, name string, burst int64) error {
-	c, err := connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(500), kgo.StopProducerOnDataLossDetected())
+	c, err := connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(500),
+		kgo.StopProducerOnDataLossDetected(), kgo.AlwaysRetryEOF())
 	if err != nil {
 		return err
 	}
