@@ -33,7 +33,7 @@ func endToEnd(ctx context.Context, b broker, rate int, d time.Duration, configs 
 	}
 	defer producer.Close()
 	admin := kadm.NewClient(producer)
-	if _, err := admin.CreateTopic(ctx, 1, 1, configs, topic); err != nil {
+	if _, err := admin.CreateTopic(ctx, 1, b.replicas, b.configs(configs), topic); err != nil {
 		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, b.deleteTopic(ctx, admin, topic)) }()
@@ -70,7 +70,7 @@ func endToEnd(ctx context.Context, b broker, rate int, d time.Duration, configs 
 			})
 		}
 	})
-	w := figures.Begin(b.pid)
+	w := figures.Begin(b.pids...)
 	var failed atomic.Int64
 	for i := range total {
 		due := time.Duration(i) * time.Second / time.Duration(rate)
@@ -126,7 +126,7 @@ func manyProducers(ctx context.Context, b broker, d time.Duration) (measure, err
 		return measure{}, err
 	}
 	value := make([]byte, 1024)
-	w := figures.Begin(b.pid)
+	w := figures.Begin(b.pids...)
 	began := time.Now()
 	for _, c := range list {
 		group.Go(func() {

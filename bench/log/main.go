@@ -1,8 +1,8 @@
 // Command log measures Forebay's log beside Apache Kafka 4.4, NATS JetStream, RabbitMQ and the machine's floor: the same kind of
 // client, the same machine, the same minute, one after the other in turns. It prints medians with their ranges, and for each promise whether it is met.
 //
-//	go run ./bench/log -forebay bin/forebay            # everything, 5 rounds: about 20 minutes
-//	go run ./bench/log -rounds 1 -d 2s                 # the short form: about 3 minutes
+//	go run ./bench/log -forebay bin/forebay            # everything, 5 rounds: about 30 minutes
+//	go run ./bench/log -rounds 1 -d 2s                 # the short form: about 4 minutes
 //	go run ./bench/log -parts floor,latency -peers kafka,nats -json
 //
 // Both leave an acknowledged record to the page cache (Forebay: --durability relaxed), but for the part "durable": there
@@ -51,6 +51,11 @@ var steps = []step{
 	{"6 partitions, 1 KiB, franz-go", 6, 1024, false}, {"6 partitions, 100 B, franz-go", 6, 100, false},
 }
 
+// replicatedSteps are those of three nodes; the pump knows one leader only.
+var replicatedSteps = []step{
+	{"6 partitions, 1 KiB", 6, 1024, false}, {"1 partition, 1 KiB", 1, 1024, false}, {"6 partitions, 100 B", 6, 100, false},
+}
+
 func main() {
 	if beOtherEnd() {
 		return
@@ -66,7 +71,7 @@ func run(ctx context.Context) error {
 	var chosen []string
 	for _, name := range strings.Split(*only, ",") {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
-			return fmt.Errorf("no part %q; there are floor, throughput, latency, durable", name)
+			return fmt.Errorf("no part %q; there are floor, throughput, latency, durable, replicated", name)
 		}
 		chosen = append(chosen, name)
 	}
@@ -77,11 +82,14 @@ func run(ctx context.Context) error {
 	defer os.RemoveAll(dir)
 	h := &house{dir: dir, r: newResults()}
 	defer h.end()
-	if err := h.start(ctx, strings.Split(*peers, ",")); err != nil {
+	if err := h.start(ctx, chosen, strings.Split(*peers, ",")); err != nil {
 		return err
 	}
 	// A JVM needs warm-up by what it is going to do; both get it.
-	if err := throughput(ctx, &house{relaxed: h.relaxed, kafka: h.kafka, r: newResults()}, 0); err != nil {
+	if err := throughput(ctx, []broker{h.relaxed, h.kafka}, steps, newResults(), 0); err != nil {
+		return fmt.Errorf("warm-up: %w", err)
+	}
+	if err := throughput(ctx, []broker{h.three, h.kafkaThree}, replicatedSteps, newResults(), 0); err != nil {
 		return fmt.Errorf("warm-up: %w", err)
 	}
 	for round := range *rounds {
@@ -95,8 +103,8 @@ func run(ctx context.Context) error {
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d done\n", round+1, *rounds)
 	}
-	for _, b := range h.turns(0, h.relaxed, h.safe, h.kafka) {
-		now, peak := figures.RSS(b.pid)
+	for _, b := range turns(0, h.relaxed, h.safe, h.kafka, h.three, h.kafkaThree) {
+		now, peak := figures.RSS(b.pids...)
 		h.r.put(b.name+" | resident MiB at the end", now)
 		h.r.put(b.name+" | resident MiB, peak", peak)
 	}
@@ -111,17 +119,20 @@ type part struct {
 
 var parts = []part{
 	{"floor", func(_ context.Context, h *house, _ int) error { return floor(h.dir, h.r) }},
-	{"throughput", throughput},
+	{"throughput", func(ctx context.Context, h *house, round int) error {
+		return throughput(ctx, []broker{h.relaxed, h.kafka}, steps, h.r, round)
+	}},
 	{"latency", latency},
 	{"durable", durable},
+	{"replicated", replicated},
 }
 
-func throughput(ctx context.Context, h *house, round int) error {
+func throughput(ctx context.Context, brokers []broker, steps []step, r *results, round int) error {
 	for _, s := range steps {
 		if !strings.Contains(s.name, *load) {
 			continue
 		}
-		for _, b := range h.turns(round, h.relaxed, h.kafka) {
+		for _, b := range turns(round, brokers...) {
 			topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixNano(), round)
 			unix.Sync() // what the run before has left to the page cache is not this one's
 			p, err := produce(ctx, b, s, topic, *seconds)
@@ -133,8 +144,8 @@ func throughput(ctx context.Context, h *house, round int) error {
 			if err != nil {
 				return fmt.Errorf("%s, consume %s: %w", b.name, s.name, err)
 			}
-			h.r.add(b.name+", produce "+s.name, p)
-			h.r.add(b.name+", consume "+s.name, c)
+			r.add(b.name+", produce "+s.name, p)
+			r.add(b.name+", consume "+s.name, c)
 		}
 	}
 	return nil
@@ -142,14 +153,8 @@ func throughput(ctx context.Context, h *house, round int) error {
 
 func latency(ctx context.Context, h *house, round int) error {
 	for _, rate := range rates {
-		for _, b := range h.turns(round, h.relaxed, h.kafka) {
-			ms, cores, err := endToEnd(ctx, b, rate, *seconds, nil)
-			if err != nil {
-				return fmt.Errorf("%s at %d/s: %w", b.name, rate, err)
-			}
-			name := fmt.Sprintf("%s, end to end %d/s", b.name, rate)
-			h.r.quantiles(name, ms)
-			h.r.put(name+" | cores", cores)
+		if err := latencyOf(ctx, []broker{h.relaxed, h.kafka}, h.r, rate, round); err != nil {
+			return err
 		}
 		if err := h.queue(ctx, h.nats, "nats", rate); err != nil {
 			return err
@@ -158,24 +163,51 @@ func latency(ctx context.Context, h *house, round int) error {
 	return nil
 }
 
+func latencyOf(ctx context.Context, brokers []broker, r *results, rate, round int) error {
+	for _, b := range turns(round, brokers...) {
+		ms, cores, err := endToEnd(ctx, b, rate, *seconds, nil)
+		if err != nil {
+			return fmt.Errorf("%s at %d/s: %w", b.name, rate, err)
+		}
+		name := fmt.Sprintf("%s, end to end %d/s", b.name, rate)
+		r.quantiles(name, ms)
+		r.put(name+" | cores", cores)
+	}
+	return nil
+}
+
+// replicated is what three nodes take with three replicas, of which two must have a record before it is acknowledged; all CPU is that of the three.
+func replicated(ctx context.Context, h *house, round int) error {
+	brokers := []broker{h.three, h.kafkaThree}
+	if err := throughput(ctx, brokers, replicatedSteps, h.r, round); err != nil {
+		return err
+	}
+	for _, rate := range rates {
+		if err := latencyOf(ctx, brokers, h.r, rate, round); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // durable is what is acknowledged only when it is on the disk.
 func durable(ctx context.Context, h *house, round int) error {
-	for _, b := range h.turns(round, h.relaxed, h.safe) {
+	for _, b := range turns(round, h.relaxed, h.safe) {
 		m, err := manyProducers(ctx, b, *seconds)
 		if err != nil {
 			return fmt.Errorf("%s, 16 producers: %w", b.name, err)
 		}
 		name := b.name
-		if b == h.relaxed {
+		if b.name == h.relaxed.name {
 			name += " relaxed"
 		}
 		h.r.add(name+", 16 producers", m)
 	}
 	each := "1"
 	for _, rate := range rates {
-		for _, b := range h.turns(round, h.safe, h.kafka) {
+		for _, b := range turns(round, h.safe, h.kafka) {
 			name, configs := b.name, map[string]*string(nil)
-			if b == h.kafka {
+			if b.name == h.kafka.name {
 				name, configs = name+" flush.messages=1", map[string]*string{"flush.messages": &each}
 			}
 			ms, _, err := endToEnd(ctx, b, rate, *seconds, configs)
@@ -206,7 +238,7 @@ func produce(ctx context.Context, b broker, s step, topic string, d time.Duratio
 		return measure{}, err
 	}
 	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(s.partitions), 1, nil, topic); err != nil {
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(s.partitions), b.replicas, b.configs(nil), topic); err != nil {
 		return measure{}, err
 	}
 	values := make([][]byte, 1024)
@@ -225,7 +257,7 @@ func produce(ctx context.Context, b broker, s step, topic string, d time.Duratio
 		return pumpInto(ctx, b, client, s, topic, values, d)
 	}
 	var acked, failed atomic.Int64
-	w := figures.Begin(b.pid)
+	w := figures.Begin(b.pids...)
 	began := time.Now()
 	for i := 0; i%256 != 0 || time.Since(began) < d; i++ {
 		client.Produce(ctx, &kgo.Record{Value: values[i%len(values)]}, func(_ *kgo.Record, err error) {
@@ -261,7 +293,7 @@ func consume(ctx context.Context, b broker, s step, topic string) (measure, erro
 	}
 	var want, got, bytes int64
 	ends.Each(func(o kadm.ListedOffset) { want += o.Offset })
-	w := figures.Begin(b.pid)
+	w := figures.Begin(b.pids...)
 	for got < want {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -28,8 +29,21 @@ import (
 type broker struct {
 	name string
 	addr string
-	pid  int
-	data string // its folder
+	pids []int
+	data string // its folder, or that of all its nodes
+
+	replicas int16 // of the topics that are measured
+}
+
+// configs are those of a topic. Of three replicas two must have a record before it is acknowledged.
+func (b broker) configs(more map[string]*string) map[string]*string {
+	if b.replicas < 3 {
+		return more
+	}
+	two, all := "2", map[string]*string{}
+	maps.Copy(all, more)
+	all["min.insync.replicas"] = &two
+	return all
 }
 
 // house is what a run works with.
@@ -37,13 +51,17 @@ type house struct {
 	dir                                string
 	r                                  *results
 	relaxed, safe, kafka, nats, rabbit broker
+	three, kafkaThree                  broker // nodes of one cluster, three replicas
 	client                             string // the program that loads queues
 	stops                              []func()
 }
 
 // turns lets each side that is there begin in every other round.
-func (h *house) turns(round int, list ...broker) []broker {
+func turns(round int, list ...broker) []broker {
 	list = slices.DeleteFunc(slices.Clone(list), func(b broker) bool { return b.addr == "" })
+	if len(list) == 0 {
+		return nil
+	}
 	k := round % len(list)
 	return append(slices.Clone(list[k:]), list[:k]...)
 }
@@ -54,11 +72,19 @@ func (h *house) end() {
 	}
 }
 
-// start starts Forebay twice and each peer that is asked for.
-func (h *house) start(ctx context.Context, peers []string) error {
+// start starts what the parts need: Forebay twice and each peer that is asked for, the clusters of three.
+func (h *house) start(ctx context.Context, parts, peers []string) error {
 	env, err := testenv.Default(func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
 	if err != nil {
 		return err
+	}
+	if slices.Contains(parts, "replicated") {
+		if err := h.startClusters(ctx, env, slices.Contains(peers, "kafka")); err != nil {
+			return err
+		}
+	}
+	if !slices.ContainsFunc(parts, func(p string) bool { return p == "throughput" || p == "latency" || p == "durable" }) {
+		return nil
 	}
 	starts := map[string]func(context.Context, *testenv.Env) error{"kafka": h.startKafka, "nats": h.startNATS, "rabbitmq": h.startRabbitMQ, "": func(context.Context, *testenv.Env) error { return nil }}
 	for _, name := range peers {
@@ -79,6 +105,41 @@ func (h *house) start(ctx context.Context, peers []string) error {
 		return err
 	}
 	h.stops = append(h.stops, stop)
+	return nil
+}
+
+// startClusters starts three nodes of Forebay and, if it is asked for, three of Kafka.
+func (h *house) startClusters(ctx context.Context, env *testenv.Env, kafka bool) error {
+	free, err := testenv.FreePorts(6)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(h.dir, "three")
+	h.three = broker{name: "Forebay, 3 nodes", data: dir, replicas: 3}
+	gossip := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", free[i]) }
+	var waits []func() (string, error)
+	for i := range 3 {
+		b, wait, stop, err := launchForebay("server", "--id", strconv.Itoa(i+1), "--data", filepath.Join(dir, strconv.Itoa(i+1)), "--durability", "relaxed",
+			"--peer", fmt.Sprintf("127.0.0.1:%d", free[3+i]), "--gossip", gossip(i), "--join", gossip(0)+","+gossip(1)+","+gossip(2), "--expect", "3")
+		if err != nil {
+			return err
+		}
+		h.stops, waits, h.three.pids = append(h.stops, stop), append(waits, wait), append(h.three.pids, b.pids...)
+	}
+	for _, wait := range waits {
+		if h.three.addr, err = wait(); err != nil {
+			return err
+		}
+	}
+	if !kafka {
+		return nil
+	}
+	dir = filepath.Join(h.dir, "kafka-three")
+	addr, pids, stop, err := env.KafkaPeers(ctx, dir, 3, deleteSoon)
+	if err != nil {
+		return err
+	}
+	h.kafkaThree, h.stops = broker{"Kafka, 3 nodes", addr, pids, dir, 3}, append(h.stops, stop)
 	return nil
 }
 
@@ -112,29 +173,45 @@ func (b broker) deleteTopic(ctx context.Context, admin *kadm.Client, topic strin
 }
 
 func startForebay(dir, durability string) (broker, func(), error) {
-	cmd := exec.Command(*program, "up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--durability", durability, "--set", deleteSoon)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
+	b, wait, stop, err := launchForebay("up", "--data", dir, "--durability", durability)
 	if err != nil {
 		return broker{}, nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return broker{}, nil, err
-	}
-	b := broker{name: "Forebay", pid: cmd.Process.Pid, data: dir}
+	b.name, b.data, b.replicas = "Forebay", dir, 1
 	if durability != "relaxed" {
 		b.name += " " + durability
 	}
-	var http string
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err == nil {
-		_, err = fmt.Sscanf(line, "ready kafka=%s http=%s", &b.addr, &http)
+	if b.addr, err = wait(); err != nil {
+		stop()
+		return broker{}, nil, err
 	}
+	return b, stop, nil
+}
+
+// launchForebay starts a node. wait gives its address when it is ready.
+func launchForebay(args ...string) (b broker, wait func() (string, error), stop func(), err error) {
+	cmd := exec.Command(*program, append(args, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set", deleteSoon)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return broker{}, nil, fmt.Errorf("forebay was not ready: %w", err)
+		return broker{}, nil, nil, err
 	}
-	go io.Copy(io.Discard, out) //nolint:errcheck // until it ends
-	return b, func() {
+	if err := cmd.Start(); err != nil {
+		return broker{}, nil, nil, err
+	}
+	wait = func() (addr string, err error) {
+		var http string
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err == nil {
+			_, err = fmt.Sscanf(line, "ready kafka=%s http=%s", &addr, &http)
+		}
+		if err != nil {
+			return "", fmt.Errorf("forebay was not ready: %w", err)
+		}
+		go io.Copy(io.Discard, out) //nolint:errcheck // until it ends
+		return addr, nil
+	}
+	return broker{pids: []int{cmd.Process.Pid}}, wait, func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		_ = cmd.Wait()                          // its data is thrown away
 	}, nil
@@ -142,11 +219,11 @@ func startForebay(dir, durability string) (broker, func(), error) {
 
 func (h *house) startKafka(ctx context.Context, env *testenv.Env) error {
 	dir := filepath.Join(h.dir, "kafka")
-	addr, pid, stop, err := env.KafkaPeer(ctx, dir, deleteSoon)
+	addr, pids, stop, err := env.KafkaPeers(ctx, dir, 1, deleteSoon)
 	if err != nil {
 		return err
 	}
-	h.kafka, h.stops = broker{"Kafka", addr, pid, dir}, append(h.stops, stop)
+	h.kafka, h.stops = broker{"Kafka", addr, pids, dir, 1}, append(h.stops, stop)
 	return nil
 }
 
@@ -218,7 +295,7 @@ func (h *house) startNATS(ctx context.Context, _ *testenv.Env) error {
 		return err
 	}
 	cmd := exec.Command(path, "-c", conf)
-	h.nats = broker{"NATS JetStream", "nats://" + addr, 0, ""}
+	h.nats = broker{name: "NATS JetStream", addr: "nats://" + addr}
 	return h.server("nats", addr, cmd)
 }
 
@@ -250,7 +327,7 @@ func (h *house) startRabbitMQ(ctx context.Context, env *testenv.Env) error {
 		kill := exec.Command("epmd", "-port", mapper, "-kill")
 		_ = kill.Run() // it may not have come to it
 	})
-	h.rabbit = broker{"RabbitMQ quorum queue", "amqp://guest:guest@" + addr + "/", 0, ""}
+	h.rabbit = broker{name: "RabbitMQ quorum queue", addr: "amqp://guest:guest@" + addr + "/"}
 	return h.server("rabbitmq", addr, cmd)
 }
 

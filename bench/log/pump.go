@@ -59,7 +59,7 @@ func pumpInto(ctx context.Context, b broker, client *kgo.Client, s step, topic s
 	sent := make(chan int32, pumpInFlight)
 	answered := make(chan error, 1)
 	go func() { answered <- p.answers(sent, room) }()
-	w := figures.Begin(b.pid)
+	w := figures.Begin(b.pids...)
 	began := time.Now()
 	var records int64
 	for err == nil && time.Since(began) < d {

@@ -85,6 +85,21 @@ func (r *results) verdicts() (list []verdict) {
 			}
 		}
 	}
+	for _, s := range replicatedSteps {
+		f, k, dd := "Forebay, 3 nodes, produce "+s.name, "Kafka, 3 nodes, produce "+s.name, "dd, page cache | MB/s"
+		if r.has(f+" | MB/s", k+" | MB/s") {
+			rate, disk := r.ratio(f+" | MB/s", k+" | MB/s"), 3*r.ratio(f+" | MB/s", dd)
+			note(rate >= 2.5 || disk >= 0.9, "3 nodes, produce "+s.name+": MB/s ≥ 2.5 × Kafka's or ≥ 0.9 × a third of dd", "%.2f × Kafka's, %.2f × a third of dd", rate, disk)
+			cpu := r.ratio(f+" | CPU-s/GB", k+" | CPU-s/GB")
+			note(cpu <= 0.25, "3 nodes, produce "+s.name+": CPU ≤ 0.25 × Kafka's", "%.2f", cpu)
+		}
+	}
+	if f, k := "Forebay, 3 nodes, end to end 1000/s | p99 ms", "Kafka, 3 nodes, end to end 1000/s | p99 ms"; r.has(f, k) {
+		note(r.ratio(f, k) <= 0.25, "3 nodes, end to end 1,000/s: p99 ≤ 0.25 × Kafka's", "%.2f", r.ratio(f, k))
+	}
+	if f, k := "Forebay, 3 nodes | resident MiB at the end", "Kafka, 3 nodes | resident MiB at the end"; r.has(f, k) {
+		note(r.ratio(f, k) <= 0.2, "3 nodes, all resident memory ≤ 0.2 × Kafka's", "%.2f", r.ratio(f, k))
+	}
 	if safe, relaxed, dd := "Forebay power-safe, 16 producers | MB/s", "Forebay relaxed, 16 producers | MB/s", "dd, oflag=dsync | MB/s"; r.has(safe, relaxed, dd) {
 		x := r.median(safe) / min(r.median(relaxed), r.median(dd))
 		note(x >= 0.7, "power-safe, 16 producers: MB/s ≥ 0.7 × min(relaxed, dd with dsync)", "%.2f", x)

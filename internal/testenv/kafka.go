@@ -101,17 +101,25 @@ log.segment.delete.delay.ms=1000
 func (k *kafkaInstance) bootstrap() string { return fmt.Sprintf("127.0.0.1:%d", k.port) }
 
 func (k *kafkaInstance) start(ctx context.Context) error {
-	var err error
-	k.server, err = command{name: "kafka", dir: k.dir, log: filepath.Join(k.dir, "kafka.log"),
-		argv: slices.Concat([]string{k.java}, k.jvm, []string{"-Djava.net.preferIPv4Stack=true", "-cp", k.classPath, "kafka.Kafka", k.properties()})}.start()
-	if err != nil {
+	if err := k.launch(); err != nil {
 		return err
 	}
-	return k.server.awaitUp(ctx, 100*time.Millisecond, func() bool { return kafkaAnswers(ctx, k.bootstrap()) })
+	return k.await(ctx, 1)
 }
 
-// kafkaAnswers says whether a broker is registered, which is when topics can be made.
-func kafkaAnswers(ctx context.Context, bootstrap string) bool {
+// launch starts the process; await waits until it tells of so many registered brokers.
+func (k *kafkaInstance) launch() (err error) {
+	k.server, err = command{name: "kafka", dir: k.dir, log: filepath.Join(k.dir, "kafka.log"),
+		argv: slices.Concat([]string{k.java}, k.jvm, []string{"-Djava.net.preferIPv4Stack=true", "-cp", k.classPath, "kafka.Kafka", k.properties()})}.start()
+	return err
+}
+
+func (k *kafkaInstance) await(ctx context.Context, brokers int) error {
+	return k.server.awaitUp(ctx, 100*time.Millisecond, func() bool { return kafkaAnswers(ctx, k.bootstrap(), brokers) })
+}
+
+// kafkaAnswers says whether so many brokers are registered, which is when topics can be made.
+func kafkaAnswers(ctx context.Context, bootstrap string, want int) bool {
 	if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", bootstrap); err != nil {
 		return false
 	} else {
@@ -125,7 +133,7 @@ func kafkaAnswers(ctx context.Context, bootstrap string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
-	return err == nil && len(brokers) > 0
+	return err == nil && len(brokers) >= want
 }
 
 func (e *Env) upKafka(ctx context.Context) (serviceState, error) {
@@ -145,17 +153,52 @@ func (e *Env) upKafka(ctx context.Context) (serviceState, error) {
 	})
 }
 
-// KafkaPeer starts a broker in dir for a benchmark, in a JVM as Kafka's own start script sets it up. stop ends it.
-func (e *Env) KafkaPeer(ctx context.Context, dir string, settings ...string) (bootstrap string, pid int, stop func(), err error) {
-	k, err := e.newKafka(ctx, dir, nil, settings)
+// KafkaPeers starts count brokers for a benchmark, all of them voters of one cluster, in folders of their own below dir and in JVMs as Kafka's own start script sets
+// them up. With three or more, Kafka's own topics have three replicas. stop ends them.
+func (e *Env) KafkaPeers(ctx context.Context, dir string, count int, settings ...string) (bootstrap string, pids []int, stop func(), err error) {
+	ports, err := FreePorts(2 * count)
 	if err != nil {
-		return "", 0, nil, err
+		return "", nil, nil, err
 	}
-	k.jvm = []string{"-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
-	if err := k.start(ctx); err != nil {
-		return "", 0, nil, err
+	var voters []string
+	for i := range count {
+		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[2*i+1]))
 	}
-	return k.bootstrap(), k.server.PID, func() { _ = k.server.stop(syscall.SIGKILL, 10*time.Second) }, nil // its data is thrown away
+	var list []*kafkaInstance
+	stop = func() {
+		for _, k := range list {
+			_ = k.server.stop(syscall.SIGKILL, 10*time.Second) // its data is thrown away
+		}
+	}
+	for i := range count {
+		own := []string{fmt.Sprintf("node.id=%d", i+1), "controller.quorum.voters=" + strings.Join(voters, ",")} // of a name that is there twice the last counts
+		if count >= 3 {
+			for _, name := range []string{"offsets.topic", "transaction.state.log", "share.coordinator.state.topic"} {
+				own = append(own, name+".replication.factor=3")
+			}
+			own = append(own, "transaction.state.log.min.isr=2", "share.coordinator.state.topic.min.isr=2")
+		}
+		k, err := e.newKafka(ctx, filepath.Join(dir, strconv.Itoa(i+1)), ports[2*i:2*i+2], append(own, settings...))
+		if err != nil {
+			return "", nil, nil, err
+		}
+		k.jvm = []string{"-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
+		list = append(list, k)
+	}
+	for _, k := range list {
+		if err := k.launch(); err != nil {
+			stop()
+			return "", nil, nil, err
+		}
+		pids = append(pids, k.server.PID)
+	}
+	for _, k := range list {
+		if err := k.await(ctx, count); err != nil {
+			stop()
+			return "", nil, nil, err
+		}
+	}
+	return list[0].bootstrap(), pids, stop, nil
 }
 
 // Kafka is the address of the shared Apache Kafka broker. Topics are not made by themselves; names are shared with other tests.
