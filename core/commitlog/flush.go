@@ -79,8 +79,8 @@ func (l *Log) flushHeld() (raised, due bool, err error) {
 		}
 	}
 	end := l.endLocked()
-	folderNew, namesNew := l.folderNew, l.namesNew
-	l.folderNew, l.namesNew = false, false
+	folderNew, namesNew := l.folderNew, l.namesNew && len(dirty) > 0 // a log that was opened and closed costs no sync
+	l.folderNew, l.namesNew = false, l.namesNew && !namesNew
 	l.mu.Unlock()
 
 	if err := l.syncFiles(dirty, folderNew, namesNew); err != nil {

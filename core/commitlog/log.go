@@ -122,7 +122,7 @@ type Log struct {
 	syncAsked   bool        // a Relaxed log is to be synced for flush.ms
 	syncTimer   *time.Timer // of flush.ms; nil: none is running
 	folderNew   bool        // the folder's own entry is not synced
-	namesNew    bool        // files were made that the folder's sync does not cover
+	namesNew    bool        // files were made or removed that the folder's sync does not cover
 	failed      error
 	closed      bool
 

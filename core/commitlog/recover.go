@@ -484,6 +484,9 @@ func (r *recovery) settle() error {
 	last.created = r.firstTime(last)
 	end := l.endLocked()
 	if l.synced == end {
+		// The process before may have been killed before it synced the folder from which it had removed segments. A power cut would bring
+		// them back, behind what is appended now.
+		l.namesNew = true
 		return nil
 	}
 	if l.o.Durability == Relaxed {
