@@ -250,6 +250,12 @@ func (l *Log) roll(now time.Time) (*segment, *handle, error) {
 		l.folderNew = true
 		l.mu.Unlock()
 	}
+	if l.bounds.cleaned > l.cleaned && l.bounds.cleaned >= l.leo {
+		// Compaction has seen records that were cut off since. A hole before this segment, of a power cut, is not to be taken for its doing.
+		if err := l.writeBounds(bounds{start: l.start, cleaned: l.cleaned}); err != nil {
+			return nil, nil, l.writeError(err)
+		}
+	}
 	s := newSegment(l.fs, l.files, l.dir, l.leo, now)
 	s.sound = true
 	l.mu.RLock()

@@ -249,47 +249,80 @@ func TestDiskFull(t *testing.T) {
 	waitDurable(t, l)
 }
 
-// TestCutOnAFullDisk is invariant 11 for a follower: a cut for which there is no room leaves the log as it was, and is made when there is some.
+// TestCutOnAFullDisk is invariant 11 for a follower: a cut for which there is no room leaves the log as it was, or empty, and is made when there is some.
+// A start in between finds the same.
 func TestCutOnAFullDisk(t *testing.T) {
+	startAt := func(offset int64) func(*Log) error { return func(l *Log) error { return l.StartAt(offset) } }
 	for name, cut := range map[string]struct {
+		full string // the file for which there is no room
 		make func(*Log) error
-		left int
+		have int // records, after it was refused
+		left int // after it was made
+		end  int64
+		err  error
 	}{
-		"truncate": {func(l *Log) error { return l.TruncateTo(1) }, 1},
-		"start at": {func(l *Log) error { return l.StartAt(7) }, 0},
+		"truncate":           {epochsName, func(l *Log) error { return l.TruncateTo(2) }, 2, 1, 2, syscall.ENOSPC},
+		"truncate, quota":    {epochsName, func(l *Log) error { return l.TruncateTo(2) }, 2, 1, 2, syscall.EDQUOT},
+		"start beyond":       {boundsName, startAt(7), 2, 0, 7, syscall.ENOSPC},
+		"start in between":   {boundsName, startAt(2), 2, 0, 2, syscall.ENOSPC},
+		"start before":       {boundsName, startAt(0), 0, 0, 0, syscall.ENOSPC},
+		"truncate to before": {boundsName, func(l *Log) error { return l.TruncateTo(0) }, 0, 0, 0, syscall.ENOSPC},
 	} {
-		t.Run(name, func(t *testing.T) {
-			fault := vfs.NewFault(vfs.NewMemory())
-			o, ck := memoryLog(t, Config{})
-			o.FS = fault
-			l := mustOpen(t, o)
-			for epoch, value := range []string{"one", "two"} {
-				if _, err := l.Append(batch(t, ck.ms, []string{value}), int32(epoch+1), FromClient); err != nil {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restarted %t", name, restarted), func(t *testing.T) {
+				fault := vfs.NewFault(vfs.NewMemory())
+				o, ck := memoryLog(t, Config{})
+				o.FS = fault
+				l := mustOpen(t, o)
+				for epoch, value := range []string{"gone", "one", "two"} {
+					opts := []batchOption{producerOf(7, 0, int32(epoch)), inTxn}
+					if epoch == 0 {
+						opts = nil
+					}
+					if _, err := l.Append(batch(t, ck.ms, []string{value}, opts...), int32(epoch+1), FromClient); err != nil {
+						t.Fatal(err)
+					}
+				}
+				waitDurable(t, l)
+				if err := l.DeleteBefore(1); err != nil {
 					t.Fatal(err)
 				}
-			}
-			waitDurable(t, l)
-			remove := fault.Inject(vfs.Rule{Op: vfs.OpWrite, Path: epochsName, Err: syscall.ENOSPC})
-			if err := cut.make(l); !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrFailed) {
-				t.Fatal(err)
-			}
-			if got := readAll(t, l); len(got) != 2 || l.LatestEpoch() != 2 || l.Failed() != nil {
-				t.Fatal(got, l.LatestEpoch(), l.Failed())
-			}
-			remove()
-			if err := cut.make(l); err != nil {
-				t.Fatal(err)
-			}
-			if got := readAll(t, l); len(got) != cut.left || l.LatestEpoch() == 2 {
-				t.Fatal(got, l.LatestEpoch())
-			}
-			mustAppend(t, l, batch(t, ck.ms, []string{"three"}))
-			waitDurable(t, l)
-			l = mustOpen(t, o)
-			if got := readAll(t, l); len(got) != cut.left+1 {
-				t.Fatal(got)
-			}
-		})
+				remove := fault.Inject(vfs.Rule{Op: vfs.OpWrite, Path: cut.full, Err: cut.err})
+				if err := cut.make(l); !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrFailed) {
+					t.Fatal(err)
+				}
+				check := func() {
+					t.Helper()
+					if got := readAll(t, l); len(got) != cut.have || l.Failed() != nil {
+						t.Fatal(got, l.Failed())
+					}
+					p, known := l.ProducerState(7)
+					if whole := cut.have > 0; whole != (l.LatestEpoch() == 3) || whole != known || known && p.TxnStart != 1 {
+						t.Fatalf("epoch %d, producer %+v", l.LatestEpoch(), p)
+					}
+				}
+				check()
+				if restarted {
+					o.Syncer = NewSyncer(4, nil)
+					l = mustOpen(t, o)
+					check()
+				}
+				remove()
+				if err := cut.make(l); err != nil {
+					t.Fatal(err)
+				}
+				if got := readAll(t, l); len(got) != cut.left || l.LatestEpoch() == 3 || l.EndOffset() != cut.end {
+					t.Fatal(got, l.LatestEpoch(), l.EndOffset())
+				}
+				mustAppend(t, l, batch(t, ck.ms, []string{"three"}))
+				waitDurable(t, l)
+				o.Syncer = NewSyncer(4, nil)
+				l = mustOpen(t, o)
+				if got := readAll(t, l); len(got) != cut.left+1 || got[cut.end] != "three" {
+					t.Fatal(got)
+				}
+			})
+		}
 	}
 }
 

@@ -96,9 +96,10 @@ type Log struct {
 	// w serialises those who change the log. What mu guards down to epochs is changed with both held, so
 	// holding either is enough to read it. What the Syncer changes (durable, and from epochsDirty on) needs mu, or flushing
 	// for synced and saving for saved.
-	w     sync.Mutex
-	made  bool    // the folder is there
-	snaps []int64 // offsets of the snapshot files
+	w      sync.Mutex
+	made   bool    // the folder is there
+	bounds bounds  // as they are on disk
+	snaps  []int64 // offsets of the snapshot files
 
 	mu          sync.RWMutex
 	cfg         Config

@@ -60,7 +60,7 @@ func (l *Log) recover() error {
 		if err != nil {
 			return err
 		}
-		l.start, l.cleaned = b.start, b.cleaned
+		l.start, l.cleaned, l.bounds = b.start, b.cleaned, b
 	}
 	if err := l.openSegments(files.segs); err != nil {
 		return err
@@ -440,6 +440,8 @@ func (r *recovery) finish() error {
 			}
 		}
 		l.start = max(l.start, l.segs[0].base)
+	} else {
+		l.start = l.leo
 	}
 	if l.start > l.leo { // the start was durable, the records before it were not
 		for k := len(l.segs) - 1; k >= 0; k-- {

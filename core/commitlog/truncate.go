@@ -6,7 +6,6 @@ import (
 	"io"
 	"path"
 	"sort"
-	"syscall"
 
 	"github.com/forebayhub/forebay/internal/vfs"
 )
@@ -56,19 +55,22 @@ func (l *Log) TruncateTo(offset int64) error {
 	return nil
 }
 
-// undone is the answer for a cut that did not come to its end. ErrDiskFull says that nothing has been cut yet: the log goes on as it was, and the cut
+// undone is the answer for a cut that did not come to its end. ErrDiskFull and ErrNoFiles say that the log is whole, as it was or empty, and goes on; the cut
 // is tried again when there is room (invariant 11). Anything else is final.
 func (l *Log) undone(err error) error {
-	if errors.Is(err, ErrDiskFull) {
+	if errors.Is(err, ErrDiskFull) || errors.Is(err, ErrNoFiles) {
 		return fmt.Errorf("%s: %w", l.o.Name, err)
 	}
 	return l.fail(err)
 }
 
-// roomless marks an error for want of room as ErrDiskFull.
-func roomless(err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
+// passing marks an error for want of room or of descriptors, which pass.
+func passing(err error) error {
+	switch {
+	case noSpace(err):
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case NoDescriptors(err):
+		return fmt.Errorf("%w: %w", ErrNoFiles, err)
 	}
 	return err
 }
@@ -120,33 +122,20 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 // lower brings the recovery point down, durably, and drops what tells of offsets from end on. With ErrDiskFull the log can go on as it was: it
 // vouches for less than it has, and a snapshot that is gone is made up from the one before.
 func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
-	if p := (point{seq: l.saved.seq + 1, boot: l.boot, synced: to, written: to}); l.saved.seq > 0 && l.saved.written.offset > to.offset {
-		// Both slots: else a torn write of the next would leave the high one.
-		for range 2 {
-			if err := writePoint(l.fs, l.dir, p, true); err != nil {
-				return roomless(err)
-			}
-			p.seq++
-		}
-		p.seq--
-		l.mu.Lock()
-		l.saved = p
-		l.mu.Unlock()
+	if err := l.lowerPoint(to); err != nil {
+		return err
 	}
 	if n := sort.Search(len(l.snaps), func(i int) bool { return l.snaps[i] > end }); n < len(l.snaps) {
-		for _, at := range l.snaps[n:] {
-			if err := l.fs.Remove(segmentName(l.dir, at, snapSuffix)); err != nil && !notExist(err) {
-				return err
-			}
+		if err := l.dropSnapshots(n); err != nil {
+			return err
 		}
-		l.snaps = l.snaps[:n]
 		if err := l.fs.SyncDir(l.dir); err != nil {
 			return err
 		}
 	}
 	if len(epochs) != len(l.epochs) {
 		if err := vfs.WriteFile(l.fs, path.Join(l.dir, epochsName), encodeEpochs(epochs), true); err != nil {
-			return roomless(err)
+			return passing(err)
 		}
 	}
 	kept := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= end })
@@ -161,6 +150,37 @@ func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
 	defer l.mu.Unlock()
 	l.aborted = l.aborted[:kept:kept]
 	l.abortedDisk = min(l.abortedDisk, end)
+	return nil
+}
+
+// lowerPoint brings the recovery point down to a position, durably.
+func (l *Log) lowerPoint(to position) error {
+	p := point{seq: l.saved.seq + 1, boot: l.boot, synced: to, written: to}
+	if l.saved.seq == 0 || l.saved.written.offset <= to.offset {
+		return nil
+	}
+	// Both slots: else a torn write of the next would leave the high one.
+	for range 2 {
+		if err := writePoint(l.fs, l.dir, p, true); err != nil {
+			return passing(err)
+		}
+		p.seq++
+	}
+	p.seq--
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.saved = p
+	return nil
+}
+
+// dropSnapshots removes the snapshots from the nth on.
+func (l *Log) dropSnapshots(n int) error {
+	for _, at := range l.snaps[n:] {
+		if err := l.fs.Remove(segmentName(l.dir, at, snapSuffix)); err != nil && !notExist(err) {
+			return err
+		}
+	}
+	l.snaps = l.snaps[:n]
 	return nil
 }
 
@@ -251,6 +271,9 @@ func (l *Log) StartAt(offset int64) error {
 }
 
 // restart is StartAt; w is held.
+//
+// What can find no room comes first, or when the log is empty already; what lies in between only removes. A start after a crash finds the old records, from
+// the new start on if that was durable, or none of them.
 func (l *Log) restart(offset int64) error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
@@ -261,6 +284,12 @@ func (l *Log) restart(offset int64) error {
 			return l.undone(fmt.Errorf("start at %d: %w", offset, err))
 		}
 	}
+	l.empty(offset)
+	return nil
+}
+
+// empty makes the log one that starts at offset and has nothing, in memory.
+func (l *Log) empty(offset int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segs, l.aborted, l.epochs, l.table = nil, nil, nil, newTable()
@@ -268,7 +297,6 @@ func (l *Log) restart(offset int64) error {
 	l.synced, l.epochsDirty = position{base: offset, offset: offset}, false
 	l.forgetUnsynced()
 	l.folderNew, l.namesNew = l.folderNew && !l.made, false
-	return nil
 }
 
 // forgetUnsynced is for what is synced otherwise, or gone; mu is held.
@@ -277,12 +305,25 @@ func (l *Log) forgetUnsynced() {
 	l.unsynced = 0
 }
 
+// wipe removes everything, and has the log start at offset. An error for which undone lets it go on leaves all, or nothing.
 func (l *Log) wipe(offset int64) error {
-	if err := l.lower(position{base: offset, offset: offset}, nil, -1); err != nil {
+	// Below all that is there, and below what will be: as long as old segments are there a start checks them all.
+	from := offset
+	if len(l.segs) > 0 {
+		from = min(from, l.segs[0].base)
+	}
+	if err := l.lowerPoint(position{base: from, offset: from}); err != nil {
 		return err
 	}
-	// From here on a start finds nothing but what lies below the start offset, and sweeps it.
-	if err := l.writeBounds(bounds{start: offset, cleaned: offset}); err != nil {
+	if offset > l.bounds.start {
+		if err := l.writeBounds(bounds{start: offset, cleaned: offset}); err != nil {
+			return passing(err)
+		}
+	}
+	if err := l.dropSnapshots(0); err != nil {
+		return err
+	}
+	if err := l.fs.Remove(path.Join(l.dir, epochsName)); err != nil && !notExist(err) {
 		return err
 	}
 	for k := len(l.segs) - 1; k >= 0; k-- {
@@ -290,9 +331,25 @@ func (l *Log) wipe(offset int64) error {
 			return err
 		}
 	}
-	return l.syncFiles(nil, l.folderNew, true)
+	if err := l.syncFiles(nil, l.folderNew, true); err != nil {
+		return err
+	}
+	if offset == l.bounds.start {
+		return nil
+	}
+	// Not before: what DeleteRecords has taken would be there again after a crash.
+	l.empty(l.bounds.start)
+	if err := l.writeBounds(bounds{start: offset, cleaned: offset}); err != nil {
+		return passing(err)
+	}
+	return nil
 }
 
+// writeBounds is durable when it returns; w is held.
 func (l *Log) writeBounds(b bounds) error {
-	return vfs.WriteFile(l.fs, path.Join(l.dir, boundsName), encodeBounds(b), true)
+	if err := vfs.WriteFile(l.fs, path.Join(l.dir, boundsName), encodeBounds(b), true); err != nil {
+		return err
+	}
+	l.bounds = b
+	return nil
 }
