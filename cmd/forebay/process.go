@@ -111,13 +111,13 @@ func (p process) serve(ctx context.Context, s streams) error {
 		warnings = func() []string { return b.Health().Warnings }
 	}
 
-	rt, err := p.runtime(where, reachable(web.Addr().String()), log)
+	rt, err := p.runtime(where, reachable(web.Addr().String()), api.Ask(hand, p.token), log)
 	if err != nil {
 		stopNode()
 		_ = rest.Close() // the first error tells more
 		return errors.Join(err, running.Wait())
 	}
-	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Warnings: warnings, Version: version, Client: hand})
+	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Warnings: warnings, Version: version, Name: rt.name, Client: hand})
 	front.wing.Store(rt)
 	front.rest.Store(&handler)
 	fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())
@@ -148,13 +148,14 @@ func (p process) serve(ctx context.Context, s streams) error {
 // connectorWing is the connectors' side of a process.
 type connectorWing struct {
 	workers api.Workers
+	name    func() string // in its group; nil: it is in none
 	run     func(context.Context) error
 	store   *declared.Store // nil: connectors come from files
 	places  func(context.Context) ([]declared.Place, []string, error)
 }
 
 // runtime makes a worker of what the files declare or, without files, a crew that follows what the group declares. It does no I/O yet.
-func (p process) runtime(where hublog.Options, http string, log *slog.Logger) (*connectorWing, error) {
+func (p process) runtime(where hublog.Options, http string, ask func(context.Context, string) (string, error), log *slog.Logger) (*connectorWing, error) {
 	o := worker.Options{Log: where, Group: p.group, Registry: builtin.Registry(), Logger: log}
 	if p.config != nil {
 		o.Connectors = workerConfigs(p.config)
@@ -164,7 +165,7 @@ func (p process) runtime(where hublog.Options, http string, log *slog.Logger) (*
 		}
 		return &connectorWing{workers: w, run: w.Run}, nil
 	}
-	c, err := crew.New(crew.Options{Worker: o, Types: declarable(), HTTP: http, Idle: p.idle, Alone: p.node != nil && p.node.Cluster == nil})
+	c, err := crew.New(crew.Options{Worker: o, Types: declarable(), HTTP: http, Idle: p.idle, Ask: ask, Alone: p.node != nil && p.node.Cluster == nil})
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +189,7 @@ func (p process) runtime(where hublog.Options, http string, log *slog.Logger) (*
 		<-followed
 		return err
 	}
-	return &connectorWing{workers: c, run: run, store: store, places: c.Places}, nil
+	return &connectorWing{workers: c, name: c.Answer, run: run, store: store, places: c.Places}, nil
 }
 
 // reachable is an address that others can dial: one that listens everywhere is known by the machine's name.

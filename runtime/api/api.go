@@ -29,6 +29,8 @@ type Options struct {
 	// Warnings say what does not keep it from serving, and somebody should look at all the same. nil: there are none.
 	Warnings func() []string
 	Version  string
+	// Name is how this worker calls itself in its group, for GET /worker. Nil: it is in none.
+	Name func() string
 	// Client asks the group's other workers; it knows how they are spoken to. Nil: plainly.
 	Client *http.Client
 }
@@ -60,6 +62,7 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]string{"version": o.Version, "commit": "", "kafka_cluster_id": ""})
 	})
+	mux.HandleFunc("GET /worker", h.worker)
 	mux.HandleFunc("GET /connectors", h.list)
 	mux.HandleFunc("POST /connectors", h.post)
 	mux.HandleFunc("POST /apply", h.apply)

@@ -1,6 +1,9 @@
-// Package crew shares the declared connectors out among the workers of a group. The log's own group protocol
-// does it: a topic's partitions stand for slots, each connector belongs to one by its name, and who has the slot runs
-// it. A connector that is bound to its host (log files) is shared out among the workers of each host instead.
+// Package crew shares the declared connectors out among the workers of a group, as a member of which each asks the
+// log's group coordinator. Who is asked to share out does it by share: incremental, sticky, level. A connector that is bound
+// to its host (log files) runs once on every host instead.
+//
+// A worker that goes keeps its connectors for a moment, so that one that is only restarted finds them again; who watches
+// it gives them on when it stays away.
 //
 // The group only says who should run what. That nobody else can write is the tasks' fencing (invariant 7), so a
 // worker that does not know yet that it was replaced does no harm.
@@ -10,8 +13,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -25,15 +28,8 @@ import (
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
-const (
-	// slotsTopic has no records, only partitions to share out.
-	slotsTopic = "_forebay.slots"
-	slots      = 16
-	// tryAgain is the wait after the log could not be asked.
-	tryAgain = time.Second
-	// lookForFenced is how often connectors are looked for that somebody has fenced.
-	lookForFenced = 5 * time.Second
-)
+// lookEvery is how often connectors are looked for that somebody has fenced, or that nobody has.
+const lookEvery = 5 * time.Second
 
 // Options make a Crew.
 type Options struct {
@@ -42,6 +38,9 @@ type Options struct {
 	HTTP   string // where this worker's REST API answers, for the others
 	Alone  bool   // no other worker can be there: no group is joined
 	Idle   bool   // runs nothing, but knows who does
+	// Ask asks who answers at the address of a worker's REST API: the worker's Name. Nil: a worker that has gone is missed when
+	// its session ends, not before.
+	Ask func(ctx context.Context, http string) (name string, err error)
 }
 
 // Crew runs this worker's share of what its group declares. Its methods may be called concurrently.
@@ -50,25 +49,23 @@ type Crew struct {
 	log *hublog.Log
 	id  string // of this worker in the group
 
-	changing sync.Mutex // held while connectors are started and stopped
-	changed  chan struct{}
+	changed chan struct{} // capacity 1
 
 	mu struct {
 		sync.Mutex
-		set     declared.Set
-		bound   map[string]bool // connectors of set that are bound to their host
-		hands   map[string]*hand
-		slots   map[scope]map[int32]bool // that this worker has
-		members map[scope]*hublog.Member
-		known   map[scope][]string // members when last heard of
-		ended   bool
+		set        declared.Set
+		bound      map[string]bool // connectors of set that are bound to their host
+		hands      map[string]*hand
+		member     *hublog.Member  // nil: has not joined
+		mine       map[string]bool // connectors that this worker was given, in generation
+		generation int32
+		watched    []string  // names of workers that it was told to watch
+		known      []string  // members when last heard of
+		orphans    []string  // that nobody had when last looked for
+		asked      time.Time // by a worker that watches this one
+		ended      bool
 	}
 }
-
-// scope is among whom slots are shared out: everybody, or one host's workers.
-type scope string
-
-const everybody scope = ""
 
 // hand is one connector at work here.
 type hand struct {
@@ -77,6 +74,7 @@ type hand struct {
 	unfit    error
 	since    time.Time
 	stop     context.CancelFunc
+	stopping bool
 	done     chan struct{}
 	err      error // after done
 }
@@ -98,9 +96,16 @@ func New(o Options) (*Crew, error) {
 		return nil, err
 	}
 	c := &Crew{o: o, log: l, id: name(o.Worker.Host, o.HTTP), changed: make(chan struct{}, 1)}
-	c.mu.bound, c.mu.hands = map[string]bool{}, map[string]*hand{}
-	c.mu.slots, c.mu.members, c.mu.known = map[scope]map[int32]bool{}, map[scope]*hublog.Member{}, map[scope][]string{}
+	c.mu.bound, c.mu.hands, c.mu.mine = map[string]bool{}, map[string]*hand{}, map[string]bool{}
 	return c, nil
+}
+
+// Answer is how this worker calls itself in its group, said to another worker that watches it.
+func (c *Crew) Answer() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.asked = time.Now()
+	return c.id
 }
 
 // name is how a worker calls itself in a group; split takes it apart.
@@ -113,19 +118,7 @@ func split(name string) (host, http string) {
 	return "", ""
 }
 
-func (c *Crew) group(s scope) string {
-	g := "forebay-workers-" + c.o.Worker.Group
-	if s != everybody {
-		g += "-host-" + string(s)
-	}
-	return g
-}
-
-func slot(name string) int32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name)) // never fails
-	return int32(h.Sum32() % slots)
-}
+func (c *Crew) group() string { return "forebay-workers-" + c.o.Worker.Group }
 
 // Declare makes the set what the group should run. Connectors that did not change go on undisturbed.
 func (c *Crew) Declare(set declared.Set) {
@@ -134,8 +127,17 @@ func (c *Crew) Declare(set declared.Set) {
 		bound[d.Name] = c.hostBound(d)
 	}
 	c.mu.Lock()
+	others := !slices.EqualFunc(c.mu.set.Connectors, set.Connectors, func(a, b declared.Connector) bool { return a.Name == b.Name })
 	c.mu.set, c.mu.bound = set, bound
+	m := c.mu.member
 	c.mu.Unlock()
+	if others && m != nil {
+		m.Rejoin()
+	}
+	c.wake()
+}
+
+func (c *Crew) wake() {
 	select {
 	case c.changed <- struct{}{}:
 	default:
@@ -163,164 +165,155 @@ func (c *Crew) hostBound(d declared.Connector) bool {
 // Run runs this worker's share until ctx ends, and lets the tasks commit what they have. It is called once.
 func (c *Crew) Run(ctx context.Context) error {
 	defer c.log.Close()
-	fenced := time.NewTicker(lookForFenced)
-	defer fenced.Stop()
+	// It is a member until its tasks have ended: others must not begin them before.
+	group, leave := context.WithCancel(context.WithoutCancel(ctx))
+	var beside sync.WaitGroup
+	beside.Go(func() { c.lookAround(group) })
 	for ctx.Err() == nil {
-		var again <-chan time.Time
-		if !c.o.Idle {
-			if err := c.join(ctx); err != nil && ctx.Err() == nil {
-				c.o.Worker.Logger.Warn("cannot join the group of workers", "error", err, "again in", tryAgain)
-				again = time.After(tryAgain)
-			}
-			c.reconcile()
+		if m := c.join(); m != nil {
+			beside.Go(func() { m.Run(group) })
+			beside.Go(func() { c.watch(group) })
 		}
+		c.reconcile()
 		select {
 		case <-ctx.Done():
 		case <-c.changed:
-		case <-again:
-		case <-fenced.C:
-			c.takeBack(ctx)
 		}
 	}
 	c.mu.Lock()
 	c.mu.ended = true
-	hands, members := c.mu.hands, c.mu.members
 	c.mu.Unlock()
 	c.reconcile()
-	for _, m := range members {
-		m.Leave()
-	}
+	c.mu.Lock()
+	hands := maps.Clone(c.mu.hands)
+	c.mu.Unlock()
 	var err error
 	for n, h := range hands {
+		<-h.done
 		if h.err != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", n, h.err))
 		}
 	}
+	leave()
+	beside.Wait()
+	c.farewell()
 	return err
 }
 
-// join joins the groups that the set needs, once each.
-func (c *Crew) join(ctx context.Context) error {
+// farewell: who is watched stays in the group, and has its connectors if it comes back soon. Who is not would keep them from others for a session.
+func (c *Crew) farewell() {
 	c.mu.Lock()
-	var need []scope
-	for _, d := range c.mu.set.Connectors {
-		s := c.scopeOf(d.Name)
-		if c.mu.members[s] == nil && c.mu.slots[s] == nil && !slices.Contains(need, s) {
-			need = append(need, s)
-		}
-	}
+	stay := c.mu.member == nil || time.Since(c.mu.asked) < 2*(askEvery+askWorker)
 	c.mu.Unlock()
-	for _, s := range need {
-		if c.o.Alone {
-			c.take(s, everySlot(), true)
-			continue
-		}
-		if _, err := c.log.EnsureTopic(ctx, connectors.TopicSpec{Name: slotsTopic, Partitions: slots}); err != nil {
-			return err
-		}
-		m, err := c.log.Join(c.group(s), slotsTopic, c.id,
-			func(ps []int32) { c.take(s, ps, true); c.reconcile() },
-			func(ps []int32) { c.take(s, ps, false); c.reconcile() })
-		if err != nil {
-			return err
-		}
-		c.mu.Lock()
-		c.mu.members[s] = m
-		c.mu.Unlock()
+	if stay {
+		return
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(context.Background(), askGroup)
+	defer cancel()
+	_ = c.log.Remove(ctx, c.group(), c.id) // else the session ends
 }
 
-func everySlot() (all []int32) {
-	for i := range int32(slots) {
-		all = append(all, i)
-	}
-	return all
-}
-
-// scopeOf is among whom a connector is shared out. c.mu is held.
-func (c *Crew) scopeOf(connector string) scope {
-	if c.mu.bound[connector] {
-		return scope(c.o.Worker.Host)
-	}
-	return everybody
-}
-
-func (c *Crew) take(s scope, ps []int32, have bool) {
+// join makes this worker a member of its group when there is something to share out for the first time. An idle node costs the log no group.
+func (c *Crew) join() *hublog.Member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.slots[s] == nil {
-		c.mu.slots[s] = map[int32]bool{}
+	if c.o.Idle || c.o.Alone || c.mu.member != nil || len(c.mu.set.Connectors) == 0 {
+		return nil
 	}
-	for _, p := range ps {
-		if have {
-			c.mu.slots[s][p] = true
-		} else {
-			delete(c.mu.slots[s], p)
-		}
+	m, err := c.log.Join(hublog.MemberOptions{Group: c.group(), Name: c.id, Metadata: c.metadata, Share: c.share, Assigned: c.assigned, Lost: c.lost, Logger: c.o.Worker.Logger})
+	if err != nil { // its options are those of c.log
+		c.o.Worker.Logger.Error("cannot join the group of workers", "error", err)
+		return nil
 	}
+	c.mu.member = m
+	return m
 }
 
-// reconcile makes what runs what should run. When it returns, nothing runs that must not.
+// reconcile makes what runs what should run. It waits for nothing: what ends here starts anew, or is given to others, when it has ended.
 func (c *Crew) reconcile() {
-	c.changing.Lock()
-	defer c.changing.Unlock()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	should := map[string]declared.Connector{}
-	if !c.mu.ended {
+	if !c.mu.ended && !c.o.Idle {
 		for _, d := range c.mu.set.Connectors {
-			if c.mu.slots[c.scopeOf(d.Name)][slot(d.Name)] {
+			if c.o.Alone || c.mu.mine[d.Name] {
 				should[d.Name] = d
 			}
 		}
 	}
-	var stop []*hand
 	for n, h := range c.mu.hands {
-		if d, ok := should[n]; ok && d.Same(h.declared) {
-			delete(should, n)
-			continue
+		if d, ok := should[n]; !ok || !d.Same(h.declared) {
+			c.end(n, h)
 		}
-		stop = append(stop, h)
-	}
-	ended := c.mu.ended
-	c.mu.Unlock()
-
-	for _, h := range stop {
-		h.stop()
-	}
-	for _, h := range stop {
-		<-h.done
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, h := range stop {
-		if !ended { // what happened at the end is told by Run
-			delete(c.mu.hands, h.declared.Name)
-		}
+		delete(should, n)
 	}
 	for n, d := range should {
 		c.mu.hands[n] = c.start(d)
 	}
 }
 
-// takeBack restarts connectors that were fenced though they are this worker's: a predecessor, which did not know yet that
-// it was replaced, has started once more after us. The group's word is asked for first, for it may be we who were replaced.
-func (c *Crew) takeBack(ctx context.Context) {
-	for _, s := range c.Status() {
-		if s.State != worker.Failed || !strings.Contains(s.Error, hublog.ErrFenced.Error()) {
-			continue
+// end stops a connector; c.mu is held.
+func (c *Crew) end(name string, h *hand) {
+	if h.stopping {
+		return
+	}
+	h.stopping = true
+	h.stop()
+	if c.mu.ended { // what happened at the end is told by Run
+		return
+	}
+	go func() {
+		<-h.done
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.mu.ended {
+			return
+		}
+		delete(c.mu.hands, name)
+		c.wake()
+		if m := c.mu.member; m != nil && !c.mu.mine[name] {
+			m.Rejoin() // others wait for it
+		}
+	}()
+}
+
+// lookAround repairs what the group's ordinary course leaves.
+func (c *Crew) lookAround(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 		c.mu.Lock()
-		where := c.scopeOf(s.Name)
+		m := c.mu.member
 		c.mu.Unlock()
-		if !c.o.Alone {
-			_, has, err := c.log.Members(ctx, c.group(where), slotsTopic)
-			if err != nil || has[slot(s.Name)] != c.id {
+		switch {
+		case c.o.Alone:
+			c.takeBack(func(string) bool { return true })
+		case m != nil:
+			has, err := c.ask(ctx)
+			if err != nil {
 				continue
 			}
+			if c.orphaned(has) {
+				m.Rejoin() // who shared out did not know of it
+			}
+			c.takeBack(func(connector string) bool { return has.has(c.id, connector) })
 		}
-		c.o.Worker.Logger.Warn("connector was fenced by a worker that has it no more: it is restarted", "connector", s.Name)
-		_ = c.Restart(s.Name) // it may be gone by now
+	}
+}
+
+// takeBack restarts connectors that were fenced though they are this worker's: a predecessor, which did not know yet that
+// it was replaced, has started once more after us. The group's word counts, for it may be we who were replaced.
+func (c *Crew) takeBack(mine func(connector string) bool) {
+	for _, s := range c.Status() {
+		if s.State == worker.Failed && strings.Contains(s.Error, hublog.ErrFenced.Error()) && mine(s.Name) {
+			c.o.Worker.Logger.Warn("connector was fenced by a worker that has it no more: it is restarted", "connector", s.Name)
+			_ = c.Restart(s.Name) // it may be gone by now
+		}
 	}
 }
 

@@ -21,52 +21,48 @@ func (c *Crew) Registry() connectors.Registry { return c.o.Worker.Registry }
 // askGroup bounds how long the group's coordinator may take: its node may have just died.
 const askGroup = 3 * time.Second
 
-// members asks who shares the slots; when nobody can say, it is who did when last heard of.
-func (c *Crew) members(ctx context.Context, s scope) (names []string, has map[int32]string) {
+// ask asks the group who has what; while it is sharing out anew, nobody has anything.
+func (c *Crew) ask(ctx context.Context) (owners, error) {
 	ctx, cancel := context.WithTimeout(ctx, askGroup)
 	defer cancel()
-	names, has, err := c.log.Members(ctx, c.group(s), slotsTopic)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	members, err := c.log.Members(ctx, c.group())
 	if err != nil {
-		return c.mu.known[s], nil
+		return owners{}, err
 	}
-	c.mu.known[s] = names
-	return names, has
+	return ownersOf(members), nil
 }
 
 // Places says of every declared connector whether it runs here, and who the other workers are that may run
 // it. Of one that is bound to its host each host has a part; here counts this host's.
 func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []string, err error) {
 	all = []declared.Place{}
+	elsewhere := false
 	c.mu.Lock()
-	scopes := map[scope]bool{}
+	bound := c.mu.bound
 	for _, d := range c.mu.set.Connectors {
 		here := c.mu.hands[d.Name] != nil
 		all = append(all, declared.Place{Connector: d, Here: here})
-		if !here {
-			scopes[c.scopeOf(d.Name)] = true
-			scopes[everybody] = true // workers on other hosts may have their part of it
-		}
+		elsewhere = elsewhere || !here
 	}
 	c.mu.Unlock()
-	if c.o.Alone {
+	if c.o.Alone || !elsewhere {
 		return all, nil, nil
 	}
-	for s := range scopes {
-		names, has := c.members(ctx, s)
-		for _, n := range names {
-			if _, http := split(n); n != c.id && http != "" && !slices.Contains(others, http) {
-				others = append(others, http)
-			}
+	has, err := c.ask(ctx)
+	c.mu.Lock()
+	if err != nil { // when nobody can say who is there, it is who was when last heard of
+		has = owners{names: c.mu.known}
+	}
+	c.mu.known = has.names
+	c.mu.Unlock()
+	for _, n := range has.names {
+		if _, http := split(n); n != c.id && http != "" {
+			others = append(others, http)
 		}
-		for i, p := range all {
-			c.mu.Lock()
-			mine := c.scopeOf(p.Name) == s
-			c.mu.Unlock()
-			if mine && !p.Here {
-				_, all[i].HTTP = split(has[slot(p.Name)])
-			}
+	}
+	for i, p := range all {
+		if !p.Here {
+			_, all[i].HTTP = split(has.of(p.Name, bound[p.Name], c.o.Worker.Host))
 		}
 	}
 	return all, others, nil
@@ -146,7 +142,9 @@ func (c *Crew) Restart(name string) error {
 		return h.w.Restart(name)
 	}
 	c.mu.Lock()
-	delete(c.mu.hands, name)
+	if c.mu.hands[name] == h {
+		delete(c.mu.hands, name)
+	}
 	c.mu.Unlock()
 	c.reconcile()
 	return nil

@@ -2,10 +2,13 @@ package runtime_test
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/forebayhub/forebay/runtime/api"
 	"github.com/forebayhub/forebay/runtime/crew"
 	"github.com/forebayhub/forebay/runtime/declared"
 	"github.com/forebayhub/forebay/runtime/hublog"
@@ -13,14 +16,20 @@ import (
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
-// startCrew runs one worker of the group that o names.
-func startCrew(t *testing.T, o worker.Options, http string, set declared.Set) (c *crew.Crew, stop func()) {
+// startCrew runs one worker of the group that o names, and its REST API.
+func startCrew(t *testing.T, o worker.Options, set declared.Set) (c *crew.Crew, stop func()) {
 	t.Helper()
-	c, err := crew.New(crew.Options{Worker: o, HTTP: http,
+	web, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err = crew.New(crew.Options{Worker: o, HTTP: web.Addr().String(), Ask: api.Ask(nil, ""),
 		Types: declared.Types{Registry: o.Registry, SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	rest := &http.Server{Handler: api.New(api.Options{Worker: c, Name: c.Answer}), ReadHeaderTimeout: time.Second}
+	go func() { _ = rest.Serve(web) }() // until it is closed
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -35,6 +44,7 @@ func startCrew(t *testing.T, o worker.Options, http string, set declared.Set) (c
 		if err := <-done; err != nil {
 			t.Error("crew:", err)
 		}
+		_ = rest.Close()
 	}
 	t.Cleanup(stop)
 	return c, stop
@@ -47,7 +57,7 @@ func TestCrewTakesBackWhatIsItsOwn(t *testing.T) {
 	o.Group = unique("g")
 	set := declared.Set{Version: 1, Connectors: []declared.Connector{{Name: "src", Kind: declared.Source, Type: "numbers", Fields: map[string]declared.Value{}}}}
 	runs := func(c *crew.Crew) bool { s := c.Status(); return len(s) == 1 && s[0].State == worker.Running }
-	c, stop := startCrew(t, o, "127.0.0.1:1", set)
+	c, stop := startCrew(t, o, set)
 	eventually(t, 30*time.Second, "it runs", func() bool { return runs(c) && src.acknowledged() == 100 })
 
 	l, err := hublog.Open(o.Log)
@@ -67,7 +77,7 @@ func TestCrewTakesBackWhatIsItsOwn(t *testing.T) {
 	})
 	eventually(t, 30*time.Second, "it runs again", func() bool { return runs(c) && src.acknowledged() == 200 })
 
-	heir, stopHeir := startCrew(t, o, "127.0.0.1:2", set)
+	heir, stopHeir := startCrew(t, o, set)
 	places, others, err := heir.Places(t.Context())
 	if err != nil || len(places) != 1 {
 		t.Fatalf("%v %v %v", places, others, err)

@@ -1,0 +1,120 @@
+package crew
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/runtime/declared"
+	"github.com/forebayhub/forebay/runtime/hublog"
+)
+
+func attendee(t *testing.T, id string, p presence) hublog.Attendee {
+	t.Helper()
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hublog.Attendee{ID: id, Metadata: text}
+}
+
+// Each is watched by two others, or by as many as there are, and never by itself.
+func TestEveryWorkerIsWatched(t *testing.T) {
+	var all []hublog.Attendee
+	names := map[string]string{}
+	for n := range 5 {
+		id := string(rune('a' + n))
+		names[id] = name("h", id)
+		all = append(all, attendee(t, id, presence{Name: names[id]}))
+		watched := map[string]int{}
+		for by, text := range give(nil, all) {
+			var o orders
+			if err := json.Unmarshal(text, &o); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range o.Watch {
+				if w == names[by] {
+					t.Errorf("of %d, %s watches itself", len(all), by)
+				}
+				watched[w]++
+			}
+		}
+		for _, a := range all {
+			if got := watched[names[a.ID]]; got != min(watchers, len(all)-1) {
+				t.Errorf("of %d, %s is watched by %d", len(all), a.ID, got)
+			}
+		}
+	}
+}
+
+func TestPipelineOfASink(t *testing.T) {
+	set := declared.Set{Connectors: []declared.Connector{
+		{Name: "shop", Kind: declared.Source}, {Name: "web", Kind: declared.Source, Fields: map[string]declared.Value{"topic": {Text: "access"}}},
+	}}
+	for glob, want := range map[string]string{"shop.public.*": "shop", "access": "web", "acc*": "web", "other": "me"} {
+		d := declared.Connector{Name: "me", Kind: declared.Sink, Fields: map[string]declared.Value{"topics": {List: []string{glob}}}}
+		if got := pipelineOf(d, set); got != want {
+			t.Errorf("a sink of %s is a part of %s, not of %s", glob, got, want)
+		}
+	}
+}
+
+// Who was never seen is not missed; one lost answer is none; a watcher that stood still itself asks again first.
+func TestMissed(t *testing.T) {
+	at := time.Now()
+	step := func(a *absent, d time.Duration) bool { at = at.Add(d); return a.missed(at.Add(-askWorker), at) }
+	never := &absent{}
+	for range 100 {
+		if step(never, time.Second) {
+			t.Fatal("one that was never seen is missed")
+		}
+	}
+	stood := &absent{seen: true}
+	if step(stood, time.Hour) {
+		t.Fatal("one question is enough")
+	}
+	away := &absent{seen: true}
+	began := at
+	for !step(away, askEvery) {
+		if at.Sub(began) > time.Minute {
+			t.Fatal("it is never missed")
+		}
+	}
+	if took := at.Sub(began); took < absence-askWorker || took > absence+askEvery {
+		t.Errorf("missed after %v", took)
+	}
+}
+
+// What members say comes from the log, and anybody may have written it.
+func FuzzGive(f *testing.F) {
+	f.Add([]byte(`{"name":"forebay-worker/h/1","set":1,"generation":3,"owned":["a","b"],"releasing":["c"]}`), []byte(`{"run":["a"],"watch":["x"]}`))
+	f.Add([]byte(`{"owned":["a","a"],"releasing":["a"]}`), []byte(`null`))
+	f.Add([]byte(`{`), []byte(`[]`))
+	jobs := []job{{name: "a", pipeline: "p"}, {name: "b", pipeline: "p"}, {name: "c", bound: true}}
+	f.Fuzz(func(t *testing.T, metadata, told []byte) {
+		mine, err := json.Marshal(presence{Name: name("h", "2"), Owned: []string{"b"}, Generation: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := give(jobs, []hublog.Attendee{{ID: "1", Metadata: metadata}, {ID: "2", Metadata: mine}})
+		runs := map[string]int{}
+		for _, text := range out {
+			var o orders
+			if err := json.Unmarshal(text, &o); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range o.Run {
+				runs[n]++
+			}
+			if !slices.IsSorted(o.Run) || len(slices.Compact(o.Run)) != len(o.Run) {
+				t.Errorf("%v", o.Run)
+			}
+		}
+		if runs["a"] > 1 || runs["b"] > 1 || runs["c"] > 2 {
+			t.Errorf("%v", runs)
+		}
+		has := ownersOf([]hublog.Told{{Name: "x", Told: told}, {Name: "x", Told: told}})
+		has.of("a", true, "h")
+	})
+}
