@@ -152,8 +152,13 @@ func (a *Active) Step(ctx context.Context) {
 	}
 	late := now.Sub(a.last) - StepEvery
 	a.last = now
-	if !a.lead(ctx) {
+	leads, newly := a.lead(ctx)
+	if !leads {
 		return
+	}
+	if newly { // the leases are from now: what it took to become the leader is not added to them
+		now, late = a.now(), 0
+		a.last = now
 	}
 	if late > HoldUp {
 		a.extend(late) // this process was held up: who is silent is not known
@@ -185,9 +190,9 @@ func (a *Active) Step(ctx context.Context) {
 	}
 }
 
-// lead says whether this node is the active controller, and makes it one: it first learns all that
+// lead says whether this node is the active controller, and makes it one, newly then: it first learns all that
 // was agreed on before.
-func (a *Active) lead(ctx context.Context) bool {
+func (a *Active) lead(ctx context.Context) (leads, newly bool) {
 	term := a.o.Group.Term()
 	a.mu.Lock()
 	same := term == a.term
@@ -196,12 +201,12 @@ func (a *Active) lead(ctx context.Context) bool {
 	}
 	a.mu.Unlock()
 	if same || term == 0 {
-		return term != 0
+		return term != 0, false
 	}
 	ready, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if err := a.o.Group.Barrier(ready); err != nil {
-		return false // tried again, if it leads still
+		return false, false // tried again, if it leads still
 	}
 	if a.o.Group.Image().ClusterID == "" {
 		for _, c := range []metadata.Command{
@@ -209,7 +214,7 @@ func (a *Active) lead(ctx context.Context) bool {
 			&metadata.SetFeatures{Levels: map[string]int16{"transaction.version": 2, metadata.FeatureELR: 1}},
 		} {
 			if _, err := a.o.Group.Propose(ready, c); err != nil {
-				return false
+				return false, false
 			}
 		}
 	}
@@ -223,7 +228,7 @@ func (a *Active) lead(ctx context.Context) bool {
 	}
 	a.mu.Unlock()
 	a.logger.Info("this node is the active controller", "term", term)
-	return true
+	return true, true
 }
 
 func (a *Active) extend(by time.Duration) {

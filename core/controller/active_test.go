@@ -26,7 +26,8 @@ type fakeGroup struct {
 	others   []metadata.NodeID
 	behind   map[metadata.NodeID]bool // not caught up
 	changes  []string
-	full     bool // its disk: it agrees to no election
+	full     bool          // its disk: it agrees to no election
+	slow     time.Duration // what it takes to learn all that was agreed on
 }
 
 func newFakeGroup(nodes ...metadata.NodeID) *fakeGroup {
@@ -72,7 +73,7 @@ func (g *fakeGroup) lead(term uint64) {
 	g.term = term
 }
 
-func (g *fakeGroup) Barrier(context.Context) error   { return nil }
+func (g *fakeGroup) Barrier(context.Context) error   { time.Sleep(g.slow); return nil } // of a bubble's clock
 func (g *fakeGroup) Leader() (metadata.NodeID, bool) { return 1, true }
 func (g *fakeGroup) Members() (voters, others []consensus.Member, err error) {
 	g.mu.Lock()
@@ -169,6 +170,28 @@ func beat(t *testing.T, a *Active, d time.Duration, nodes ...metadata.NodeID) {
 			}
 		}
 		<-time.After(HeartbeatEvery)
+	}
+}
+
+// TestLeasesOfANewLeader: a lease is one of SessionTimeout however long the new leader took to become one, and not shorter.
+func TestLeasesOfANewLeader(t *testing.T) {
+	for _, slow := range []time.Duration{0, SessionTimeout / 2, 1900 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newFakeGroup(1, 2)
+			g.slow = slow
+			a := runActive(t, g, Rebalance{})
+			<-time.After(StepEvery + time.Millisecond)
+			g.lead(7)
+			<-time.After(StepEvery + slow) // it leads since a millisecond
+			beat(t, a, 4*HeartbeatEvery, 1)
+			if g.fenced(2) {
+				t.Fatalf("after %v to become the leader it fenced within a lease", slow)
+			}
+			beat(t, a, 3*HeartbeatEvery, 1)
+			if !g.fenced(2) || g.fenced(1) {
+				t.Fatalf("after %v to become the leader: the silent node fenced %t, the other one %t", slow, g.fenced(2), g.fenced(1))
+			}
+		})
 	}
 }
 
