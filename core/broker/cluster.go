@@ -271,6 +271,7 @@ func (b *Broker) waitForPredecessor(ctx context.Context, id metadata.NodeID, hos
 
 func (b *Broker) announce(ctx context.Context, tailLost bool) error {
 	host, port, endpoints := b.reached()
+	asked := time.Now()
 	r, err := b.quorum.Propose(ctx, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost, Endpoints: endpoints,
 		Offline: b.replicas.Unavailable(b.quorum.Image()), MinISR: b.control.MinISR(), Empty: tailLost && b.dir.fresh,
@@ -281,6 +282,7 @@ func (b *Broker) announce(ctx context.Context, tailLost bool) error {
 	}
 	if err == nil {
 		b.epoch.Store(r.Epoch)
+		b.active.Registered(asked)
 	}
 	return err
 }

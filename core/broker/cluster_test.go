@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
@@ -193,5 +195,61 @@ func TestSameIDTwice(t *testing.T) {
 	var p *problem.Error
 	if !errors.As(err, &p) {
 		t.Errorf("%v tells no user what to do", err)
+	}
+}
+
+// A coordinator that has lost the others does not know whether they have put another one in its place: it answers no committed offsets, which might be old.
+func TestIsolatedCoordinatorAnswersNoOffsets(t *testing.T) {
+	nodes := startAll(t, three(t))
+	ctx := within(t, time.Minute)
+	cl := nodes[0].client(t, seeds(nodes))
+	adm := kadm.NewClient(cl)
+	topic, err := adm.CreateTopic(ctx, 1, 3, nil, "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offsets := kadm.Offsets{}
+	offsets.AddOffset("orders", 0, 7, -1)
+	if _, err := adm.CommitOffsets(ctx, "g", offsets); err != nil {
+		t.Fatal(err)
+	}
+	found := adm.FindGroupCoordinators(ctx, "g")["g"]
+	if found.Err != nil {
+		t.Fatal(found.Err)
+	}
+	ask := func() (offset int64, code int16) {
+		req := kmsg.NewPtrOffsetFetchRequest()
+		g := kmsg.NewOffsetFetchRequestGroup()
+		g.Group = "g"
+		gt := kmsg.NewOffsetFetchRequestGroupTopic()
+		gt.Topic, gt.TopicID, gt.Partitions = "orders", topic.ID, []int32{0}
+		g.Topics = append(g.Topics, gt)
+		req.Groups = append(req.Groups, g)
+		raw, err := cl.Broker(int(found.NodeID)).Request(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := raw.(*kmsg.OffsetFetchResponse).Groups[0]
+		if r.ErrorCode != 0 {
+			return -1, r.ErrorCode
+		}
+		return r.Topics[0].Partitions[0].Offset, r.Topics[0].Partitions[0].ErrorCode
+	}
+	if offset, code := ask(); offset != 7 || code != 0 {
+		t.Fatalf("before: offset %d, code %d", offset, code)
+	}
+	for _, n := range nodes {
+		if n.o.NodeID != metadata.NodeID(found.NodeID) {
+			n.end(t)
+		}
+	}
+	for {
+		offset, code := ask()
+		if code == kerr.NotCoordinator.Code {
+			return
+		}
+		if offset != 7 || code != 0 {
+			t.Fatalf("offset %d, code %d", offset, code)
+		}
 	}
 }

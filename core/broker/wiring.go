@@ -14,8 +14,12 @@ func (b *Broker) wire() error {
 	_, connections := descriptors()
 	c := b.control
 	b.peers = newPeers(b.o.NodeID, b.dialNode)
+	var lease group.Lease
+	if b.active != nil {
+		lease = b.active
+	}
 	b.groups = group.New(group.Deps{
-		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Logger: b.loggers.Logger("group"),
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Lease: lease, Logger: b.loggers.Logger("group"),
 		Options: group.Options{
 			MinSessionTimeout: c.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: c.Duration("group.max.session.timeout.ms"),
 			InitialRebalanceDelay: c.Duration("group.initial.rebalance.delay.ms"), MaxSize: int(c.Int("group.max.size")),

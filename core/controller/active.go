@@ -46,6 +46,8 @@ type Active struct {
 	now    func() time.Time
 	refuse map[metadata.NodeID]string // nodes that cannot be admitted, and why: said once
 
+	own ownLease // on every node
+
 	// Of Step alone.
 	last, admitted, balanced time.Time
 	drained                  time.Time
@@ -362,6 +364,18 @@ func (a *Active) Serve(p *consensus.Peers) {
 // SendHeartbeat renews the lease of this node's registration, wherever the controller is. Errors: as Heartbeat,
 // or that nobody was reached.
 func (a *Active) SendHeartbeat(ctx context.Context, p *consensus.Peers, address func(metadata.NodeID) (string, bool), epoch int64) error {
+	sent := a.now()
+	err := a.sendHeartbeat(ctx, p, address, epoch)
+	switch {
+	case err == nil:
+		a.own.renew(sent.Add(SessionTimeout))
+	case errors.Is(err, ErrFenced):
+		a.own.lapse()
+	}
+	return err
+}
+
+func (a *Active) sendHeartbeat(ctx context.Context, p *consensus.Peers, address func(metadata.NodeID) (string, bool), epoch int64) error {
 	leader, ok := a.o.Group.Leader()
 	if !ok {
 		return fmt.Errorf("%w: there is none now", consensus.ErrNotLeader)

@@ -33,9 +33,17 @@ type Deps struct {
 	NodeID     metadata.NodeID
 	Replicas   *replica.Set
 	Controller *controller.Controller
+	Lease      Lease            // nil: a node that is alone
 	Logger     *slog.Logger     // nil: silent
 	Now        func() time.Time // nil: time.Now
 	Options    Options
+}
+
+// Lease says whether this node's registration holds. While it does, no other node coordinates what this one does.
+type Lease interface {
+	Leased() bool
+	// AwaitLease waits until Leased, or until ctx ends.
+	AwaitLease(ctx context.Context)
 }
 
 // Options are Kafka's group settings. The zero value has Kafka's defaults, but for the rebalance delay.
@@ -130,6 +138,7 @@ type host interface {
 type Coordinator struct {
 	node   metadata.NodeID
 	host   host
+	lease  Lease // nil: always
 	keeper *statelog.Keeper
 	o      Options
 	log    *slog.Logger
@@ -143,7 +152,7 @@ func New(d Deps) *Coordinator {
 }
 
 func newCoordinator(d Deps, h host) *Coordinator {
-	c := &Coordinator{node: d.NodeID, host: h, o: d.Options.WithDefaults(), log: d.Logger, newID: uuid.NewString}
+	c := &Coordinator{node: d.NodeID, host: h, lease: d.Lease, o: d.Options.WithDefaults(), log: d.Logger, newID: uuid.NewString}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

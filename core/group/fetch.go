@@ -5,13 +5,25 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// leaseWait is how long an OffsetFetch waits for this node's lease: as long as the metadata quorum is without a leader for a moment.
+const leaseWait = 2 * time.Second
+
 // OffsetFetch answers with committed offsets; a partition without one has -1.
+//
+// A coordinator that others cannot hear any more does not know whether another one has taken over, and committed offsets since. What it has in memory is
+// answered only under a lease that still holds when it has been read; else NOT_COORDINATOR, and the client looks elsewhere. (Kafka answers, until it hears of the other one.)
 func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
+	if c.lease != nil && !c.lease.Leased() {
+		wait, cancel := context.WithTimeout(ctx, leaseWait)
+		c.lease.AwaitLease(wait)
+		cancel()
+	}
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	resp.Version = req.Version
 	if req.Version >= 8 {
@@ -60,6 +72,14 @@ func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequ
 }
 
 func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16, requireStable bool) kmsg.OffsetFetchResponseGroup {
+	resp := c.readGroup(ctx, req, version, requireStable)
+	if c.lease != nil && resp.ErrorCode == 0 && !c.lease.Leased() {
+		resp.Topics, resp.ErrorCode = nil, kerr.NotCoordinator.Code
+	}
+	return resp
+}
+
+func (c *Coordinator) readGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16, requireStable bool) kmsg.OffsetFetchResponseGroup {
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	resp.Group = req.Group
 	s, code := c.lock(ctx, req.Group)

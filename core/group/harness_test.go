@@ -26,6 +26,8 @@ type node struct {
 	c    *Coordinator
 	stop func()
 	ids  int
+
+	lease Lease // of the next start
 }
 
 func (n *node) image() *metadata.Image {
@@ -56,7 +58,7 @@ func newNode(t *testing.T, o Options) *node {
 }
 
 func (n *node) start(o Options) {
-	n.c = newCoordinator(Deps{NodeID: 1, Options: o}, n)
+	n.c = newCoordinator(Deps{NodeID: 1, Lease: n.lease, Options: o}, n)
 	n.c.newID = func() string { n.ids++; return strconv.Itoa(n.ids) }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

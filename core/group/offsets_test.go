@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"maps"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -250,6 +251,77 @@ func TestLosingLeadership(t *testing.T) {
 		n.image().Topics[Topic].Partitions[0].Leader = 1
 		n.lead(0, true, 3)
 		wantCode(t, "heartbeat", cs[0].heartbeat(), 0)
+	})
+}
+
+// fakeLease is a lease that a test gives, for so many looks at it.
+type fakeLease struct {
+	mu    sync.Mutex
+	looks int
+	given chan struct{} // closed by the next set
+}
+
+func (l *fakeLease) set(looks int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looks = looks
+	if l.given != nil {
+		close(l.given)
+		l.given = nil
+	}
+}
+
+func (l *fakeLease) Leased() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looks--
+	return l.looks >= 0
+}
+
+func (l *fakeLease) AwaitLease(ctx context.Context) {
+	given := make(chan struct{})
+	l.mu.Lock()
+	l.given = given
+	l.mu.Unlock()
+	select {
+	case <-given:
+	case <-ctx.Done():
+	}
+}
+
+// TestOffsetFetchUnderLease: who does not know whether others have taken the coordinator's place, and committed since, answers no offset (promise 1): it waits a
+// moment for its lease, then sends the client elsewhere.
+func TestOffsetFetchUnderLease(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		n.stop()
+		l := &fakeLease{}
+		n.lease = l
+		n.start(Options{})
+		l.set(1000)
+		wantCode(t, "commit", simple(n).commit(1, 5), 0)
+		if o, code := n.fetch("s", 1, false); o != 5 || code != 0 {
+			t.Fatalf("under a lease: offset %d, code %d", o, code)
+		}
+
+		l.set(0)
+		began := time.Now()
+		if o, code := n.fetch("s", 1, false); o != -1 || code != kerr.NotCoordinator.Code {
+			t.Fatalf("without a lease: offset %d, code %d", o, code)
+		}
+		if d := time.Since(began); d != leaseWait {
+			t.Fatalf("it waited %v", d)
+		}
+
+		time.AfterFunc(leaseWait/2, func() { l.set(1000) })
+		began = time.Now()
+		if o, code := n.fetch("s", 1, false); o != 5 || code != 0 || time.Since(began) != leaseWait/2 {
+			t.Fatalf("a lease that came: offset %d, code %d after %v", o, code, time.Since(began))
+		}
+
+		l.set(1) // it held when the request came, and not any more when the offset had been read
+		if o, code := n.fetch("s", 1, false); o != -1 || code != kerr.NotCoordinator.Code {
+			t.Fatalf("a lease that ran out meanwhile: offset %d, code %d", o, code)
+		}
 	})
 }
 

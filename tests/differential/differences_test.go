@@ -57,6 +57,14 @@ serves, and what takes more than one node or a lost message to see, is not compa
 ## Meant
 
 %s
+## Meant, and not compared: it takes more than one node
+
+| API | What differs | Why |
+|---|---|---|
+| Fetch | a follower answers consumers that name a rack, where replica.selector.class is set; others are NOT_LEADER_OR_FOLLOWER | Kafka's answers every consumer (KIP-392). Nobody is sent to a follower without a rack: who asks one has old metadata, and is to get new ones rather than a follower's older records |
+| OffsetFetch | NOT_COORDINATOR from a coordinator that the controller has not answered for a second | it cannot know whether others have put another one in its place; Kafka's answers what it has in memory, until it hears of that, and offsets step back for its clients |
+| Heartbeats of nodes | a node is fenced after 1 s, or at once when its process is gone | Kafka waits 9 s |
+
 ## Gaps
 
 What Kafka does and Forebay does not yet.
