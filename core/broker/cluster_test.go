@@ -253,3 +253,51 @@ func TestIsolatedCoordinatorAnswersNoOffsets(t *testing.T) {
 		}
 	}
 }
+
+// A node whose data directory was put back from a copy that is older than its last registration has lost its tail, whatever it was in sync with: it leads nothing
+// before it has copied what it lacks (invariant 4).
+func TestOlderDataDirectoryDoesNotLead(t *testing.T) {
+	options := three(t)
+	nodes := startAll(t, options)
+	ctx := within(t, time.Minute)
+	cl := nodes[0].client(t, seeds(nodes), kgo.MetadataMinAge(50*time.Millisecond))
+	two := "2"
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 1, 3, map[string]*string{"min.insync.replicas": &two}, "t"); err != nil {
+		t.Fatal(err)
+	}
+	state := func(of *node) *metadata.Partition { return of.quorum.Image().Topics["t"].Partitions[0] }
+	inSync := func(of *node, want int) func() bool {
+		return func() bool { return len(state(of).ISR) == want }
+	}
+	produce(t, cl, "t", 0, 100)
+	first := state(nodes[0]).Replicas[0]
+	at := func(k int) int { return int(state(nodes[0]).Replicas[k]) - 1 }
+	x, y, z := at(0), at(1), at(2)
+
+	nodes[x].end(t)
+	older := filepath.Join(t.TempDir(), "older")
+	if err := os.CopyFS(older, os.DirFS(options[x].DataDir)); err != nil {
+		t.Fatal(err)
+	}
+	nodes[x] = startAll(t, options[x:x+1])[0]
+	eventually(t, "all in sync", inSync(nodes[x], 3))
+	produce(t, cl, "t", 100, 200)
+	nodes[z].end(t)
+	nodes[y].end(t)
+	eventually(t, "the first replica alone in sync", inSync(nodes[x], 1))
+	if p := state(nodes[x]); p.ISR[0] != first || len(p.ELR) != 1 || p.ELR[0] != options[y].NodeID {
+		t.Fatalf("%+v", p)
+	}
+	nodes[x].end(t)
+	if err := errors.Join(os.RemoveAll(options[x].DataDir), os.CopyFS(options[x].DataDir, os.DirFS(older))); err != nil {
+		t.Fatal(err)
+	}
+	back := startAll(t, []Options{options[x], options[y]})
+	if p := state(back[1]); p.Leader == first {
+		t.Errorf("it leads: %+v", p)
+	}
+	eventually(t, "both in sync", inSync(back[1], 2))
+	if got := consume(t, back[1], "t", 200, seeds(back)); len(got) != 200 {
+		t.Errorf("%d records, 200 were acknowledged", len(got))
+	}
+}

@@ -63,6 +63,8 @@ type Quorum struct {
 	node    metadata.NodeID
 	peers   *Peers // nil: alone
 
+	remembered uint64 // the last index on disk at Open
+
 	// word is to whom this node has given its word that it may found the cluster.
 	word struct {
 		sync.Mutex
@@ -139,8 +141,16 @@ func open(o Options, st *store) (*Quorum, error) {
 	}
 	snaps := &snapshots{fs: o.FS, dir: o.Dir}
 	// Looked at before raft does: raft would pass over a snapshot that it cannot read and take an older one.
-	if _, err := snaps.List(); err != nil {
+	saved, err := snaps.List()
+	if err != nil {
 		return nil, err
+	}
+	last, err := st.LastIndex()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range saved {
+		last = max(last, s.Index)
 	}
 	exists, err := raft.HasExistingState(st, st, snaps)
 	if err != nil {
@@ -164,7 +174,7 @@ func open(o Options, st *store) (*Quorum, error) {
 		return nil, m.failed
 	}
 	self.Store(r)
-	q := &Quorum{raft: r, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, free: func() (uint64, error) {
+	q := &Quorum{raft: r, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, remembered: last, free: func() (uint64, error) {
 		free, _, err := o.FS.Usage(o.Dir)
 		return free, err
 	}}
@@ -201,6 +211,9 @@ func configuration(members []Member) (c raft.Configuration) {
 	}
 	return c
 }
+
+// Remembers says whether what was on this node's disk at Open reaches to an index: what it had once applied, it has.
+func (q *Quorum) Remembers(index uint64) bool { return q.remembered >= index }
 
 // Ready waits until this node leads and has applied everything agreed before.
 func (q *Quorum) Ready(ctx context.Context) error {
