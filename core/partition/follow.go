@@ -86,29 +86,36 @@ func (t *Truncated) Error() string {
 // d.EndOffset, and nothing newer that this log could share. A *Truncated error tells of a cut that was made all the same.
 func (p *Partition) CutBack(epoch int32, d Diverging) error {
 	return p.follow(epoch, func() error {
-		from := p.log.EndOffset()
-		to := min(d.EndOffset, from)
+		to := min(d.EndOffset, p.log.EndOffset())
 		if found, end := p.log.EpochEnd(d.Epoch); found >= 0 {
 			// Where this log has no record of d.Epoch itself, the one before ends here, and the next Fetch asks about that.
 			to = min(to, end)
 		}
-		if err := p.log.TruncateTo(to); err != nil {
-			return err
-		}
-		return p.lowered(from)
+		return p.cut(func() error { return p.log.TruncateTo(to) })
 	})
 }
 
-// Restart drops everything: the leader has nothing as old as this log's end.
+// Restart drops everything: the leader has nothing as old as this log's end. A *Truncated error is as CutBack's.
 func (p *Partition) Restart(epoch int32, offset int64) error {
 	return p.follow(epoch, func() error {
-		if err := p.log.StartAt(offset); err != nil {
+		if err := p.cut(func() error { return p.log.StartAt(offset) }); err != nil {
 			return err
 		}
 		_, waiters := p.raise(offset)
 		p.tell(nil, waiters)
 		return nil
 	})
+}
+
+// cut runs what cuts the log back, and takes the watermark along: also where it failed half way, with a log that is empty. A watermark above the log's end
+// would acknowledge what this node appends as a leader before anybody else has it.
+func (p *Partition) cut(log func() error) error {
+	from := p.log.EndOffset()
+	err := log()
+	if below := p.lowered(from); err == nil {
+		err = below
+	}
+	return err
 }
 
 // lowered brings the watermark down to a log that was cut below it: only where acknowledged records are lost.

@@ -346,7 +346,13 @@ func (x *fetcher) outOfRange(ctx context.Context, part *fetched) error {
 		return fmt.Errorf("offset %d is out of range on the leader, whose log starts at %d", end, start)
 	}
 	x.f.set.o.Logger.Warn("the leader has nothing as old as this replica's end: starting over", "partition", folder(part.slot.agreed()), "leader", x.node, "end", end, "start", start)
-	return part.p.Restart(part.epoch, start)
+	err = part.p.Restart(part.epoch, start)
+	var below *partition.Truncated
+	if errors.As(err, &below) {
+		x.told(part, err)
+		err = nil
+	}
+	return err
 }
 
 func (x *fetcher) earliest(ctx context.Context, req *kmsg.ListOffsetsRequest) (int64, error) {
