@@ -13,7 +13,7 @@ type Mutation struct {
 
 // Mutations are all that can be found by what is simulated now.
 var Mutations = []Mutation{
-	{Name: "no-truncation", Seed: 1, File: follow, Swap: []string{"p.log.TruncateTo(to)", "p.log.TruncateTo(max(to, from))"}},
+	{Name: "no-truncation", Seed: 1, File: follow, Swap: []string{"p.log.TruncateTo(to)", "p.log.TruncateTo(max(to, p.log.EndOffset()))"}},
 	{Name: "truncate-to-watermark", Seed: 106, File: follow, Swap: []string{"p.log.TruncateTo(to)", "p.log.TruncateTo(to*0 + p.hw.Load())"}},
 	{Name: "no-divergence-check", Seed: 1, File: read, Swap: []string{"latest >= 0 && (epoch", "latest < -1 && (epoch"}},
 	{Name: "watermark-before-truncation", File: follow, Swap: []string{
@@ -46,7 +46,7 @@ var Mutations = []Mutation{
 	{Name: "eligible-without-tail", File: eligible, Swap: []string{"n != lost && ", ""}},
 	{Name: "lease-not-waited-out", Seed: 1, File: active, Swap: []string{"until := a.now().Add(SessionTimeout)\n	a.mu", "until := a.now()\n	a.mu"}},
 
-	{Name: "recovery-point-not-lowered", Seed: 5, File: truncation, Swap: []string{"l.saved.seq > 0 &&", "l.saved.seq > 1<<40 &&"}},
+	{Name: "recovery-point-not-lowered", Seed: 5, File: truncation, Swap: []string{"l.saved.seq == 0 ||", "l.saved.seq < 1<<40 ||"}},
 	{Name: "truncation-not-synced", Seed: 3, File: truncation, Swap: []string{"i):i+1], l.folderNew, true)", "i):i], false, false)"}},
 	{Name: "torn-tail-kept", Seed: 2, File: recovery, Swap: []string{"r.step(w, w.pos >= trusted)", "r.step(w, false)"}},
 	{Name: "same-boot-always", Seed: 71, File: recovery, Swap: []string{"r.killed = sameBoot(p.boot, l.boot)", "r.killed = true"}},
