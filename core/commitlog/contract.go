@@ -22,6 +22,7 @@ const (
 type Appended struct {
 	Base, Last int64 // of the first batch's first and the last batch's last record
 	AppendTime int64 // ms; -1 unless LogAppendTime
+	Epoch      int32 // leader epoch; a Partition's, for its WhenAcked
 	LogStart   int64
 	Duplicate  bool // an idempotent producer's retry: nothing was written, the offsets are the first try's
 }

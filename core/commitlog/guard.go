@@ -55,6 +55,21 @@ func (l *Log) Verify(producer int64, epoch int16, sequence int32) (g Guard, ask 
 	return v.guard, true
 }
 
+// Decided says that a producer's transaction of an epoch has nothing open here and a marker behind it: it needs none. What was asked about it is then over
+// as by a marker: an append under the old yes would open a transaction that its coordinator takes for ended.
+func (l *Log) Decided(producer int64, epoch int16) bool {
+	l.w.Lock()
+	defer l.w.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.table.byID[producer]
+	if p == nil || p.epoch < epoch || p.txnStart >= 0 || p.coord < 0 {
+		return false
+	}
+	delete(l.table.verifying, producer)
+	return true
+}
+
 // Unverified forgets a question that the coordinator has answered with a no that stays one.
 func (l *Log) Unverified(producer int64, g Guard) {
 	l.w.Lock()

@@ -63,9 +63,27 @@ func TestGuardKIP890(t *testing.T) {
 		t.Fatal(a, err)
 	}
 	end(record.Commit)
+	// A transaction of the same epoch that needs no marker here, for it has written nothing: it ends the question all the same.
+	late := verify(4, true)
+	if !l.Decided(7, 0) {
+		t.Fatal("a transaction without records is not decided")
+	}
+	put(4, late, ErrInvalidTxnState)
+	if !stable() {
+		t.Fatal("a transaction hangs")
+	}
+	late = verify(4, true)
+	if l.Decided(7, 1) || l.Decided(8, 0) {
+		t.Fatal("an epoch, or a producer, that has no marker is decided")
+	}
+	put(4, late, nil)
+	if l.Decided(7, 0) {
+		t.Fatal("an open transaction is decided")
+	}
+	end(record.Abort)
 	// A no leaves nothing behind, silence leaves nothing for ever.
-	l.Unverified(7, verify(4, true))
-	verify(4, true)
+	l.Unverified(7, verify(5, true))
+	verify(5, true)
 	ck.tick(25 * 3_600_000)
 	if err := l.Maintain(l.EndOffset()); err != nil {
 		t.Fatal(err)

@@ -65,13 +65,14 @@ func finish(acks []*ack, err error) {
 	}
 }
 
-// WhenAcked calls done(nil) once the high watermark is above offset: the record
-// there is durable on every in-sync replica. It calls done with an error when this node stops leading first, or the ISR is
+// WhenAcked calls done(nil) once the high watermark is above offset: the record that was appended
+// there in a leader epoch (Appended.Epoch) is durable on every in-sync replica. It calls done with an error when this node stops leading in that epoch first, also
+// where that was before the call: what lies at offset since may be another's record. So it does when the ISR is
 // smaller than min.insync.replicas. It may
 // call done at once, from this goroutine, or later from another; done must not block. cancel forgets it; done
 // may be on its way already.
-func (p *Partition) WhenAcked(offset int64, done func(error)) (cancel func()) {
-	if p.hw.Load() > offset {
+func (p *Partition) WhenAcked(offset int64, epoch int32, done func(error)) (cancel func()) {
+	if p.hw.Load() > offset && p.leads(epoch) { // in this order: a watermark of a later epoch does not count
 		done(nil)
 		return func() {}
 	}
@@ -80,10 +81,10 @@ func (p *Partition) WhenAcked(offset int64, done func(error)) (cancel func()) {
 	var now bool
 	var err error
 	switch {
+	case !p.leads(epoch):
+		now, err = true, ErrNotLeader
 	case p.hw.Load() > offset:
 		now = true
-	case !p.term.Load().leading:
-		now, err = true, ErrNotLeader
 	case p.underMinLocked():
 		now, err = true, ErrNotEnoughAfter
 	default:
@@ -99,4 +100,10 @@ func (p *Partition) WhenAcked(offset int64, done func(error)) (cancel func()) {
 		defer p.mu.Unlock()
 		p.mu.acks.remove(a)
 	}
+}
+
+// leads says that this node leads in an epoch.
+func (p *Partition) leads(epoch int32) bool {
+	t := p.term.Load()
+	return t.leading && (epoch == AnyEpoch || epoch == t.epoch)
 }

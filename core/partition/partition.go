@@ -235,6 +235,7 @@ func (p *Partition) append(epoch int32, allISR bool, write func(leaderEpoch int3
 		}
 	}
 	a, err := write(t.epoch)
+	a.Epoch = t.epoch
 	if err == nil && p.tails.Load() > 0 {
 		p.mu.Lock()
 		tails := slices.Clone(p.mu.tails)

@@ -57,7 +57,7 @@ func TestEveryWaitEndsOnce(t *testing.T) {
 					return
 				}
 				done := make(chan error, 2)
-				stop := p.WhenAcked(a.Last, func(err error) {
+				stop := p.WhenAcked(a.Last, a.Epoch, func(err error) {
 					if hw := p.HighWatermark(); err == nil && hw <= a.Last {
 						t.Errorf("acked %d at watermark %d", a.Last, hw)
 					}
@@ -96,7 +96,7 @@ func TestNothingIsReadableBeforeItIsSynced(t *testing.T) {
 	told := make(chan error, 1)
 	a, err := p.Append(batchOf(t, 1), AnyEpoch, commitlog.FromClient, true)
 	if err == nil {
-		p.WhenAcked(a.Last, func(err error) { told <- err })
+		p.WhenAcked(a.Last, a.Epoch, func(err error) { told <- err })
 	}
 	select {
 	case err := <-told:
@@ -140,7 +140,7 @@ func TestClosedPartitionTellsWhoWaits(t *testing.T) {
 	w := NewWaiter()
 	p.Watch(w)
 	told := make(chan error, 1)
-	p.WhenAcked(10, func(err error) { told <- err })
+	p.WhenAcked(10, AnyEpoch, func(err error) { told <- err })
 	p.Close()
 	if err := <-told; !errors.Is(err, ErrNotLeader) {
 		t.Error(err)

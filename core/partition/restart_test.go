@@ -11,6 +11,100 @@ import (
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
+// pair is node 1's replica of a partition that node 2 has too, alone in sync and leading in epoch 1.
+type pair struct {
+	*Partition
+	t     *testing.T
+	state metadata.Partition
+}
+
+func newPair(t *testing.T, disk vfs.FS) *pair {
+	t.Helper()
+	syncer := commitlog.NewSyncer(1, nil)
+	t.Cleanup(syncer.Close)
+	x := &pair{t: t, state: metadata.Partition{Topic: "t", Replicas: []metadata.NodeID{1, 2}, ISR: []metadata.NodeID{1}, Leader: 1, LeaderEpoch: 1}}
+	p, err := Open(Options{Node: 1, State: &x.state, MinISR: 1, Open: func(advanced func()) (*commitlog.Log, error) {
+		return commitlog.Open(commitlog.Options{FS: disk, Dir: "/t-0", Durability: commitlog.Relaxed, Syncer: syncer, Advanced: advanced, BootID: "b"})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Partition = p
+	return x
+}
+
+// next begins a leader epoch.
+func (x *pair) next(leader metadata.NodeID, isr ...metadata.NodeID) {
+	x.state.Leader, x.state.ISR = leader, isr
+	x.state.LeaderEpoch++
+	x.state.PartitionEpoch++
+	x.Update(&x.state, 1)
+}
+
+func (x *pair) batch() []byte {
+	x.t.Helper()
+	w := record.NewBuilder()
+	w.Append(1_700_000_000_000, nil, []byte("v"))
+	b, err := w.Bytes()
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return append([]byte(nil), b...)
+}
+
+func (x *pair) put() commitlog.Appended {
+	x.t.Helper()
+	a, err := x.Append(x.batch(), AnyEpoch, commitlog.FromClient, true)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return a
+}
+
+// acked is what WhenAcked has said by now, if anything.
+func (x *pair) acked(a commitlog.Appended) (told bool, err error) {
+	said := make(chan error, 1)
+	x.WhenAcked(a.Last, a.Epoch, func(err error) { said <- err })
+	select {
+	case err := <-said:
+		return true, err
+	default:
+		return false, nil
+	}
+}
+
+// TestAckOfAnEpochThatIsOver: who appended, and is about to wait when the epoch ends, is not told of the record that has taken its place (invariant 1).
+func TestAckOfAnEpochThatIsOver(t *testing.T) {
+	x := newPair(t, vfs.NewMemory())
+	x.next(1, 1, 2)
+	lost := x.put()
+	x.next(2, 2)
+	if err := x.CutBack(3, Diverging{Epoch: 0, EndOffset: 0}); err != nil {
+		t.Fatal(err)
+	}
+	for at := range int64(2) {
+		b := record.Batch(x.batch())
+		b.Patch(at, 3)
+		if err := x.AppendFetched(b, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.Learn(3, 2, 0); err != nil || x.HighWatermark() != 2 {
+		t.Fatal(err, x.HighWatermark())
+	}
+	for _, leader := range []metadata.NodeID{2, 1} {
+		if leader == 1 {
+			x.next(1, 1)
+		}
+		if ok, err := x.acked(lost); !ok || !errors.Is(err, ErrNotLeader) {
+			t.Fatalf("led by %d: the record at %d of epoch %d was lost, and acknowledged: %v %t", leader, lost.Last, lost.Epoch, err, ok)
+		}
+	}
+	if ok, err := x.acked(x.put()); !ok || err != nil {
+		t.Fatalf("of this epoch: %v %t", err, ok)
+	}
+}
+
 // TestWatermarkFollowsACut: a cluster that has lost acknowledged records has a replica start below its watermark, also where the disk is full half way. The
 // watermark comes down with the log: else this node, as the next leader, acknowledges records that nobody else has (invariant 1).
 func TestWatermarkFollowsACut(t *testing.T) {
@@ -26,69 +120,38 @@ func TestWatermarkFollowsACut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := vfs.NewFault(vfs.NewMemory())
-			syncer := commitlog.NewSyncer(1, nil)
-			t.Cleanup(syncer.Close)
-			state := metadata.Partition{Topic: "t", Replicas: []metadata.NodeID{1, 2}, ISR: []metadata.NodeID{1}, Leader: 1, LeaderEpoch: 1}
-			p, err := Open(Options{Node: 1, State: &state, MinISR: 1, Open: func(advanced func()) (*commitlog.Log, error) {
-				return commitlog.Open(commitlog.Options{FS: disk, Dir: "/t-0", Durability: commitlog.Relaxed, Syncer: syncer, Advanced: advanced, BootID: "b"})
-			}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			next := func(leader metadata.NodeID, isr ...metadata.NodeID) {
-				state.Leader, state.ISR = leader, isr
-				state.LeaderEpoch++
-				state.PartitionEpoch++
-				p.Update(&state, 1)
-			}
-			put := func() int64 {
-				w := record.NewBuilder()
-				w.Append(1_700_000_000_000, nil, []byte("v"))
-				b, err := w.Bytes()
-				if err != nil {
-					t.Fatal(err)
-				}
-				a, err := p.Append(b, AnyEpoch, commitlog.FromClient, true)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return a.Base
-			}
+			x := newPair(t, disk)
 			for range 8 {
-				put()
+				x.put()
 			}
 			deleted := int64(5)
 			if c.empty {
 				deleted = 8
 			}
-			if err := p.Log().DeleteBefore(deleted); err != nil || p.HighWatermark() != 8 {
-				t.Fatal(err, p.HighWatermark())
+			if err := x.Log().DeleteBefore(deleted); err != nil || x.HighWatermark() != 8 {
+				t.Fatal(err, x.HighWatermark())
 			}
-			next(2, 2)
+			x.next(2, 2)
 			if c.full {
 				remove := disk.Inject(vfs.Rule{Op: vfs.OpWrite, Path: "bounds", Err: syscall.ENOSPC})
-				if err := c.cut(p); !errors.Is(err, commitlog.ErrDiskFull) {
+				if err := c.cut(x.Partition); !errors.Is(err, commitlog.ErrDiskFull) {
 					t.Fatal(err)
 				}
-				if hw, end := p.HighWatermark(), p.Log().EndOffset(); hw > end || end != deleted {
+				if hw, end := x.HighWatermark(), x.Log().EndOffset(); hw > end || end != deleted {
 					t.Fatalf("half way: watermark %d, end %d", hw, end)
 				}
 				remove()
 			}
 			var below *Truncated
-			if err := c.cut(p); !errors.As(err, &below) || below.To != 2 {
+			if err := c.cut(x.Partition); !errors.As(err, &below) || below.To != 2 {
 				t.Fatalf("the cut below the watermark is not told: %v", err)
 			}
-			if hw := p.HighWatermark(); hw != 2 {
+			if hw := x.HighWatermark(); hw != 2 {
 				t.Fatalf("watermark %d, the log ends at 2", hw)
 			}
-			next(1, 1, 2)
-			acked := make(chan error, 1)
-			p.WhenAcked(put(), func(err error) { acked <- err })
-			select {
-			case err := <-acked:
+			x.next(1, 1, 2)
+			if ok, err := x.acked(x.put()); ok {
 				t.Fatalf("acknowledged, and nobody else has it: %v", err)
-			default:
 			}
 		})
 	}

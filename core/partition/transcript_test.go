@@ -154,7 +154,7 @@ func (s *script) step(line string) {
 		s.say("offset %d %v", a.Base, err)
 	case "wait":
 		name := args["offset"]
-		s.cancels[name] = s.p.WhenAcked(num("offset", 0), func(err error) { s.say("acked %s: %v", name, err) })
+		s.cancels[name] = s.p.WhenAcked(num("offset", 0), int32(num("epoch", int64(AnyEpoch))), func(err error) { s.say("acked %s: %v", name, err) })
 	case "cancel":
 		s.cancels[args["offset"]]()
 	case "change":

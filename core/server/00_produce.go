@@ -368,7 +368,7 @@ func (s *Server) appendAll(p *produced) (waits bool) {
 				p.mu.Lock()
 				p.left++
 				p.mu.Unlock()
-				part.cancel = part.p.WhenAcked(part.appended.Last, func(err error) { p.ack(part, err) })
+				part.cancel = part.p.WhenAcked(part.appended.Last, part.appended.Epoch, func(err error) { p.ack(part, err) })
 			}
 		}
 	}

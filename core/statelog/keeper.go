@@ -248,7 +248,7 @@ func (k *Keeper) load(ctx context.Context, s *Shard) error {
 	start, end := st.Bounds()
 	if end > start {
 		acked := make(chan error, 1)
-		cancel := st.WhenAcked(end-1, func(err error) { acked <- err })
+		cancel := st.WhenAcked(end-1, s.Epoch, func(err error) { acked <- err })
 		select {
 		case err := <-acked:
 			if err != nil {

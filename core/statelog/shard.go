@@ -66,7 +66,8 @@ func (s *Shard) Settled(fn func(err error)) {
 // AppendMarker is Append for the control batch that ends a transaction.
 func (s *Shard) AppendMarker(p Producer, coordinatorEpoch int32, commit bool, apply func(offset int64, err error)) error {
 	return s.append(func() (int64, error) {
-		return s.store.AppendMarker(EncodeMarker(s.keeper.now().UnixMilli(), p, coordinatorEpoch, commit), s.Epoch, p)
+		last, _, err := s.store.AppendMarker(EncodeMarker(s.keeper.now().UnixMilli(), p, coordinatorEpoch, commit), s.Epoch, p)
+		return last, err
 	}, apply)
 }
 
@@ -81,7 +82,7 @@ func (s *Shard) append(write func() (last int64, err error), apply func(int64, e
 	s.end = last + 1
 	s.pending = append(s.pending, pending{last: last, apply: apply})
 	// done may be called with locks of the partition held, and at once: it only leaves a note for the Keeper's loop.
-	s.store.WhenAcked(last, func(err error) { s.keeper.note(ack{shard: s, last: last, err: err}) })
+	s.store.WhenAcked(last, s.Epoch, func(err error) { s.keeper.note(ack{shard: s, last: last, err: err}) })
 	return nil
 }
 

@@ -11,10 +11,10 @@ import (
 type Store interface {
 	// Append writes a batch as the leader of epoch and gives the offset of its last record.
 	Append(batch []byte, epoch int32) (last int64, err error)
-	// AppendMarker is Append for the marker of a transaction of p.
-	AppendMarker(batch []byte, epoch int32, p Producer) (last int64, err error)
+	// AppendMarker is Append for the marker of a transaction of p; in is the epoch that any epoch came to.
+	AppendMarker(batch []byte, epoch int32, p Producer) (last int64, in int32, err error)
 	// WhenAcked is partition.WhenAcked.
-	WhenAcked(offset int64, done func(error)) (cancel func())
+	WhenAcked(offset int64, epoch int32, done func(error)) (cancel func())
 	// Bounds are the first offset and the next one to be assigned.
 	Bounds() (start, end int64)
 	// Read gives whole batches from offset up to limit: a copy.
@@ -35,16 +35,18 @@ func (s store) Append(batch []byte, epoch int32) (int64, error) {
 	return a.Last, err
 }
 
-func (s store) AppendMarker(batch []byte, epoch int32, p Producer) (int64, error) {
+func (s store) AppendMarker(batch []byte, epoch int32, p Producer) (int64, int32, error) {
 	origin := commitlog.FromCoordinator
 	if p.Bumped {
 		origin = commitlog.FromBump
 	}
 	a, err := s.p.Append(batch, epoch, origin, true)
-	return a.Last, err
+	return a.Last, a.Epoch, err
 }
 
-func (s store) WhenAcked(offset int64, done func(error)) func() { return s.p.WhenAcked(offset, done) }
+func (s store) WhenAcked(offset int64, epoch int32, done func(error)) func() {
+	return s.p.WhenAcked(offset, epoch, done)
+}
 
 func (s store) Bounds() (int64, int64) { return s.p.Log().StartOffset(), s.p.Log().EndOffset() }
 

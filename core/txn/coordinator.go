@@ -85,6 +85,9 @@ type host interface {
 	// data opens a partition that markers go to. producer is what its log knows of a producer.
 	data(tp TopicPartition) (statelog.Store, error)
 	producer(tp TopicPartition, id int64) (commitlog.Producer, bool)
+	// decided says that the producer's transaction has its marker in a partition that is led here, in epoch, and has nothing come in after it: one per
+	// transaction is enough.
+	decided(tp TopicPartition, p statelog.Producer) (epoch int32, ok bool)
 	groups() Groups
 	peers() Peers
 }
@@ -264,6 +267,15 @@ func (h nodeHost) producer(tp TopicPartition, id int64) (commitlog.Producer, boo
 		return commitlog.Producer{}, false
 	}
 	return p.Log().ProducerState(id)
+}
+
+func (h nodeHost) decided(tp TopicPartition, p statelog.Producer) (int32, bool) {
+	part, err := h.d.Replicas.Partition(tp.Topic, tp.Partition)
+	if err != nil {
+		return -1, false
+	}
+	leading, epoch := part.Leader()
+	return epoch, leading && part.Log().Decided(p.ID, p.Epoch)
 }
 
 func (h nodeHost) groups() Groups { return h.d.Groups }

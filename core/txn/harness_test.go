@@ -60,6 +60,10 @@ func (n *node) producer(tp TopicPartition, id int64) (commitlog.Producer, bool) 
 	}
 	return p, ok
 }
+func (n *node) decided(tp TopicPartition, p statelog.Producer) (int32, bool) {
+	s, ok := n.producer(tp, p.ID)
+	return anyEpoch, ok && s.Epoch >= p.Epoch && s.TxnStart < 0 && s.CoordinatorEpoch >= 0
+}
 func (n *node) groups() Groups                    { return n }
 func (n *node) peers() Peers                      { return nil }
 func (n *node) EnsureTopic(context.Context) error { return nil }

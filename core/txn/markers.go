@@ -83,16 +83,10 @@ func (c *Coordinator) markAll(ctx context.Context, p statelog.Producer, coordina
 			outcomes[i] <- replica.ErrUnknown
 		case at.Leader != c.node && c.host.peers() != nil && at.Leader >= 0:
 			remote[at.Leader] = append(remote[at.Leader], i)
-		case tp.Topic != controller.OffsetsTopic && c.decided(tp, p):
-			// Written before a restart. It may not have been acknowledged.
-			if st, err := c.host.data(tp); err != nil {
-				outcomes[i] <- err
-			} else {
-				_, end := st.Bounds()
-				st.WhenAcked(end-1, func(err error) { outcomes[i] <- err })
-			}
 		default:
-			c.markOne(ctx, tp, p, coordinatorEpoch, commit, outcomes[i])
+			if tp.Topic == controller.OffsetsTopic || !c.markedOnce(tp, p, outcomes[i]) {
+				c.markOne(ctx, tp, p, coordinatorEpoch, commit, outcomes[i])
+			}
 		}
 	}
 	for node, indexes := range remote {
@@ -112,10 +106,20 @@ func (c *Coordinator) markAll(ctx context.Context, p statelog.Producer, coordina
 	return errs
 }
 
-// decided says that the producer's transaction has its marker in the partition: one per transaction is enough.
-func (c *Coordinator) decided(tp TopicPartition, p statelog.Producer) bool {
-	s, ok := c.host.producer(tp, p.ID)
-	return ok && s.Epoch >= p.Epoch && s.TxnStart < 0 && s.CoordinatorEpoch >= 0
+// markedOnce says that a partition that is led here has the marker, written before a restart perhaps: outcome tells when it is acknowledged.
+func (c *Coordinator) markedOnce(tp TopicPartition, p statelog.Producer, outcome chan error) bool {
+	epoch, ok := c.host.decided(tp, p)
+	if !ok {
+		return false
+	}
+	st, err := c.host.data(tp)
+	if err != nil {
+		outcome <- err
+		return true
+	}
+	_, end := st.Bounds()
+	st.WhenAcked(end-1, epoch, func(err error) { outcome <- err })
+	return true
 }
 
 // markOne writes a marker to a partition that is led here; outcome gets the result once it is durable.
@@ -131,12 +135,12 @@ func (c *Coordinator) markOne(ctx context.Context, tp TopicPartition, p statelog
 		outcome <- err
 		return
 	}
-	last, err := st.AppendMarker(statelog.EncodeMarker(c.keeper.Now().UnixMilli(), p, coordinatorEpoch, commit), anyEpoch, p)
+	last, epoch, err := st.AppendMarker(statelog.EncodeMarker(c.keeper.Now().UnixMilli(), p, coordinatorEpoch, commit), anyEpoch, p)
 	if err != nil {
 		outcome <- err
 		return
 	}
-	st.WhenAcked(last, func(err error) { outcome <- err })
+	st.WhenAcked(last, epoch, func(err error) { outcome <- err })
 }
 
 // markRemote asks another node.

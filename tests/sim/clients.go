@@ -167,7 +167,7 @@ func (n *node) produce(number int32, raw []byte, acks int16, done func(commitlog
 		return
 	}
 	gen := n.gen
-	p.WhenAcked(a.Last, func(err error) {
+	p.WhenAcked(a.Last, a.Epoch, func(err error) {
 		if n.gen == gen && !n.dying {
 			if err == nil {
 				n.w.check.told(n, number, a.Last)

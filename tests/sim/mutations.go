@@ -30,7 +30,7 @@ var Mutations = []Mutation{
 	{Name: "fetch-before-flush", Seed: 3, File: fetcherFile, Swap: []string{"part.p.AwaitDurable(ctx, part.offset)", "part.p.AwaitDurable(ctx, 0)"}},
 	{Name: "watermark-ignores-follower", Seed: 2, File: watermark, Swap: []string{"range p.mu.state.ISR {\n		hw", "range p.mu.state.ISR[:0] {\n		hw"}},
 	{Name: "ack-under-min-isr", Seed: 12, File: watermark, Swap: []string{"p.mu.closed || p.underMinLocked()", "p.mu.closed"}},
-	{Name: "ack-at-append", Seed: 3, File: acks, Swap: []string{"if p.hw.Load() > offset {\n		done(nil)", "if p.log.EndOffset() > offset {\n		done(nil)"}},
+	{Name: "ack-at-append", Seed: 3, File: acks, Swap: []string{"if p.hw.Load() > offset && p.leads", "if p.log.EndOffset() > offset && p.leads"}},
 	{Name: "waiters-kept", File: state, Swap: []string{"lost = p.mu.acks.drain()", "lost = nil"}},
 	{Name: "recovery-unsynced", Seed: 3, File: recovery, Swap: []string{"if err := l.syncFiles(dirty, true, true); err", "if err := l.syncFiles(dirty[:0], false, false); err"}},
 

@@ -46,8 +46,9 @@ func (m *Memory) Append(batch []byte, _ int32) (int64, error) {
 }
 
 // AppendMarker is Append: there are no transactions to look at.
-func (m *Memory) AppendMarker(batch []byte, epoch int32, _ statelog.Producer) (int64, error) {
-	return m.Append(batch, epoch)
+func (m *Memory) AppendMarker(batch []byte, epoch int32, _ statelog.Producer) (int64, int32, error) {
+	last, err := m.Append(batch, epoch)
+	return last, epoch, err
 }
 
 func (m *Memory) end() int64 {
@@ -58,7 +59,7 @@ func (m *Memory) end() int64 {
 }
 
 // WhenAcked is partition.WhenAcked.
-func (m *Memory) WhenAcked(offset int64, done func(error)) func() {
+func (m *Memory) WhenAcked(offset int64, _ int32, done func(error)) func() {
 	m.mu.Lock()
 	if offset < m.acked {
 		m.mu.Unlock()
