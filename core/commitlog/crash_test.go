@@ -326,6 +326,55 @@ func TestCutOnAFullDisk(t *testing.T) {
 	}
 }
 
+// TestOpenOnAFullDisk is invariant 11 at a start: what a kill or a power cut has left is recovered without room, read, and appended to when there is some.
+func TestOpenOnAFullDisk(t *testing.T) {
+	for _, boot := range []string{"first", "next"} {
+		for _, closed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("boot %s, closed %t", boot, closed), func(t *testing.T) {
+				fault := vfs.NewFault(vfs.NewMemory())
+				o, ck := memoryLog(t, Config{SegmentBytes: 400, IndexBytes: 100})
+				o.FS, o.BootID, o.Syncer = fault, "first", NewSteppedSyncer(nil)
+				l := mustOpen(t, o)
+				for i := range 20 {
+					if _, err := l.Append(batch(t, ck.ms, []string{"v"}, producerOf(7, 0, int32(i)), inTxn), int32(i/5), FromClient); err != nil {
+						t.Fatal(err)
+					}
+					if i == 10 {
+						l.syncer.Step()
+					}
+				}
+				if closed {
+					if err := l.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				remove := fault.Inject(vfs.Rule{Op: vfs.OpWrite, Err: syscall.ENOSPC})
+				o.BootID, o.Syncer = boot, NewSteppedSyncer(nil)
+				l = mustOpen(t, o)
+				if got := readAll(t, l); len(got) != 20 || l.DurableOffset() != 20 || l.LatestEpoch() != 3 {
+					t.Fatalf("%d records, durable to %d, epoch %d", len(got), l.DurableOffset(), l.LatestEpoch())
+				}
+				if p, ok := l.ProducerState(7); !ok || p.LastSequence != 19 || p.TxnStart != 0 {
+					t.Fatalf("%+v", p)
+				}
+				next := batch(t, ck.ms, []string{"v"}, producerOf(7, 0, 20), inTxn)
+				if _, err := l.Append(next, 3, FromClient); !errors.Is(err, ErrDiskFull) || l.Failed() != nil {
+					t.Fatal(err, l.Failed())
+				}
+				remove()
+				ck.tick(2000)
+				if _, err := l.Append(next, 3, FromClient); err != nil {
+					t.Fatal(err)
+				}
+				l.syncer.Step()
+				if d := l.DurableOffset(); d != 21 {
+					t.Fatalf("durable to %d", d)
+				}
+			})
+		}
+	}
+}
+
 // TestPartialWrite: a write that fails half way leaves nothing that a later recovery could find.
 func TestPartialWrite(t *testing.T) {
 	fault := vfs.NewFault(vfs.NewMemory())

@@ -94,7 +94,7 @@ func OfDisk(err error) bool {
 	if !errors.As(err, &file) && !errors.As(err, &link) && !errors.As(err, &call) && !errors.As(err, &errno) {
 		return false
 	}
-	return !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrClosed) &&
+	return !roomless(err) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrClosed) &&
 		!errors.Is(err, commitlog.ErrCorrupt) && !commitlog.NoDescriptors(err)
 }
 

@@ -121,16 +121,21 @@ func (s *Set) openLog(sl *slot, d *Dir, ours bool) (*partition.Partition, error)
 				err = s.o.Placement.Put(key, d.ID)
 			}
 			if err == nil {
-				if err = s.claim(d, name, key.Topic); err != nil && !errors.Is(err, syscall.ENOSPC) && s.failIn(d, err) {
+				if err = s.claim(d, name, key.Topic); err != nil && !roomless(err) && s.failIn(d, err) {
 					err = fmt.Errorf("%w: %w", commitlog.ErrFailed, err)
 				}
 			}
-			if errors.Is(err, syscall.ENOSPC) {
+			if roomless(err) {
 				err = fmt.Errorf("%w: %w", commitlog.ErrDiskFull, err)
 			}
 			return err
 		},
 	})
+}
+
+// roomless tells whether err is a full disk or quota.
+func roomless(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // checkOwner sets a folder aside that holds another topic's records.
