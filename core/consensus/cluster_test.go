@@ -309,12 +309,13 @@ func TestLateNodes(t *testing.T) {
 	}
 }
 
-// Invariant 11: a node whose disk is full registers, which it does whenever it starts or had lost its lease.
+// Invariant 11: a node whose disk is full registers, which it does whenever it starts or had lost its lease; and as the active controller it fences.
 func TestRegistrationOnAFullDisk(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}}
-	first, disk := w.join(t, 1, vfs.NewMemory(), ""), vfs.NewMemory()
+	founders, disk := vfs.NewMemory(), vfs.NewMemory()
+	first := w.join(t, 1, founders, "")
 	if err := first.Found(ctx, 1, w.candidates); err != nil {
 		t.Fatal(err)
 	}
@@ -330,8 +331,13 @@ func TestRegistrationOnAFullDisk(t *testing.T) {
 	if _, err := second.Propose(ctx, &metadata.AllocateProducerIDs{Node: 2, Count: 1}); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("another change on a full disk: %v", err)
 	}
-	if r, err := second.Propose(ctx, &metadata.RegisterNode{ID: 2, Host: "localhost", Port: 9092}); err != nil || r.Err != nil {
+	r, err := second.Propose(ctx, &metadata.RegisterNode{ID: 2, Host: "localhost", Port: 9092})
+	if err != nil || r.Err != nil {
 		t.Errorf("a registration on a full disk: %v, %v", err, r.Err)
+	}
+	founders.SetCapacity(1)
+	if r, err := first.Propose(ctx, &metadata.FenceNode{ID: 2, Epoch: r.Epoch}); err != nil || r.Err != nil || !first.Image().Nodes[2].Fenced {
+		t.Errorf("a dead node is not fenced by a controller whose disk is full: %v, %v", err, r.Err)
 	}
 }
 

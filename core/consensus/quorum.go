@@ -243,9 +243,9 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Resu
 	switch c.(type) {
 	case *metadata.DeleteTopics:
 		need /= 4
-	case *metadata.RegisterNode:
-		// A node of several that starts, or whose lease had run out, must not end or stay away for a full disk (invariant 11). The
-		// journal has room for it; where that is used up, too, the registration waits until there is some.
+	case *metadata.RegisterNode, *metadata.FenceNode:
+		// A node of several that starts, or whose lease had run out, must not end or stay away for a full disk (invariant 11); nor must a dead one go on leading
+		// because the disk of the active controller is full. The journal has room for that; where it is used up, too, it waits until there is some.
 		if q.peers != nil {
 			need = 0
 		}
