@@ -61,9 +61,18 @@ func call(c *cobra.Command, method, path string, out any) error {
 
 // send is call with a body, unless it is nil.
 func send(c *cobra.Command, method, path string, in, out any) error {
+	body, err := ask(c, method, path, in, 16<<20)
+	if err != nil || out == nil || len(body) == 0 {
+		return err
+	}
+	return json.Unmarshal(body, out)
+}
+
+// ask is send that gives the answer's bytes, at most limit of them.
+func ask(c *cobra.Command, method, path string, in any, limit int64) ([]byte, error) {
 	addr, err := c.Flags().GetString("http")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), 60*time.Second)
 	defer cancel()
@@ -71,40 +80,40 @@ func send(c *cobra.Command, method, path string, in, out any) error {
 	if in != nil {
 		text, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		content = bytes.NewReader(text)
 	}
 	client, base, err := webClient(c, addr)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, base+path, content)
 	if err != nil {
-		return badInput("--http "+addr, "not an address", "write host:port, as in 127.0.0.1:8080")
+		return nil, badInput("--http "+addr, "not an address", "write host:port, as in 127.0.0.1:8080")
 	}
 	path, err = c.Flags().GetString("http-token")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	token, err := httpToken(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --http HOST:PORT; a secured one wants --command-config FILE", Err: err}
+		return nil, &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --http HOST:PORT; a secured one wants --command-config FILE", Err: err}
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTPS server")) { // net/http's words to who speaks plainly
-		return &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "the node speaks TLS there", Hint: "give --command-config FILE, or --http https://HOST:PORT"}
+		return nil, &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "the node speaks TLS there", Hint: "give --command-config FILE, or --http https://HOST:PORT"}
 	}
 	if resp.StatusCode >= 300 {
 		var p struct{ Title, Detail, Message string }
@@ -120,12 +129,9 @@ func send(c *cobra.Command, method, path string, in, out any) error {
 		if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusBadRequest {
 			class = problem.Input
 		}
-		return &problem.Error{Code: "refused", Class: class, What: what}
+		return nil, &problem.Error{Code: "refused", Class: class, What: what}
 	}
-	if out == nil || len(body) == 0 {
-		return nil
-	}
-	return json.Unmarshal(body, out)
+	return body, nil
 }
 
 func connectorStates(c *cobra.Command, names []string) ([]connectorState, error) {

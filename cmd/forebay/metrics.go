@@ -21,12 +21,15 @@ type front struct {
 	node atomic.Pointer[broker.Broker]
 	wing atomic.Pointer[connectorWing]
 	mux  http.ServeMux
+	// open: everybody who reaches --http comes in.
+	open bool
 }
 
 func newFront() *front {
 	f := &front{}
 	f.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { tell(w, "ok\n") })
 	f.mux.HandleFunc("GET /metrics", f.metrics)
+	f.mux.HandleFunc("GET /metadata/backup", f.backup)
 	f.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if rest := f.rest.Load(); rest != nil {
 			(*rest).ServeHTTP(w, r)

@@ -49,6 +49,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	}
 	defer web.Close()
 	front := newFront()
+	front.open = p.token == "" && p.tlsDir == ""
 	guard := &guard{token: p.token, next: front}
 	hand := http.DefaultClient
 	if p.tlsDir != "" {

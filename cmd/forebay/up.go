@@ -142,16 +142,22 @@ func coreFlags(c *cobra.Command, config *configs.Config, known ...string) error 
 	return nil
 }
 
+func (o upOptions) durable() (commitlog.Durability, error) {
+	switch o.durability {
+	case "power-safe":
+		return commitlog.PowerSafe, nil
+	case "relaxed":
+		return commitlog.Relaxed, nil
+	}
+	return 0, badInput("--durability "+o.durability, "no such durability", "power-safe or relaxed")
+}
+
 // broker translates the flags.
 func (o upOptions) broker(cluster *broker.Cluster) (broker.Options, error) {
 	b := broker.Options{DataDir: o.data, KafkaAddr: o.kafka, Set: map[string]string{}, TLSDir: o.tlsDir, Cluster: cluster}
-	switch o.durability {
-	case "power-safe":
-		b.Durability = commitlog.PowerSafe
-	case "relaxed":
-		b.Durability = commitlog.Relaxed
-	default:
-		return b, badInput("--durability "+o.durability, "no such durability", "power-safe or relaxed")
+	var err error
+	if b.Durability, err = o.durable(); err != nil {
+		return b, err
 	}
 	for _, kv := range o.set {
 		name, value, ok := strings.Cut(kv, "=")

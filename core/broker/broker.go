@@ -87,7 +87,7 @@ type Broker struct {
 	members   *membership.List
 	active    *controller.Active
 	early     errgroup.Group // goroutines that work before Run; they end with serving
-	clusterID text           // "" as long as the node belongs to no cluster
+	clusterID text           // and the restoration, as Image.Identity; "" as long as the node belongs to no cluster
 	epoch     atomic.Int64   // of this node's registration
 	leaving   atomic.Bool
 	agreed    atomic.Pointer[metadata.Image] // for gossip, which begins before there is a quorum
@@ -199,7 +199,7 @@ func (b *Broker) open(ctx context.Context) error {
 	if b.dir, err = openDataDir(b.o.FS, b.o.DataDir, b.o.NodeID, b.o.Cluster != nil, b.o.Logger); err != nil {
 		return err
 	}
-	b.clusterID.Store(b.dir.meta.ClusterID)
+	b.clusterID.Store(b.dir.meta.identity())
 	// Bound early, so that a port in use is told before anything is recovered; served only once all is.
 	if err := b.listen(ctx); err != nil {
 		return err
@@ -343,12 +343,8 @@ func (b *Broker) joinAlone(ctx context.Context) error {
 		return fmt.Errorf("wait for the metadata quorum: %w", err)
 	}
 	image := b.quorum.Image()
-	if image.ClusterID != "" && image.ClusterID != b.dir.meta.ClusterID {
-		return &problem.Error{
-			Code: "foreign-data-directory", Class: problem.Environment, Where: b.dir.root,
-			What: fmt.Sprintf("its %s names cluster %s, its metadata cluster %s", metaName, b.dir.meta.ClusterID, image.ClusterID),
-			Hint: "the directory was put together from two; restore it from one copy",
-		}
+	if id := image.Identity(); id != "" && id != b.dir.meta.identity() {
+		return b.foreignProblem(id)
 	}
 	return nil
 }

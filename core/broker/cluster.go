@@ -184,28 +184,33 @@ func (b *Broker) joinCluster(ctx context.Context) error {
 			return fmt.Errorf("wait for the cluster's id: %w", err)
 		}
 	}
-	return b.adopt(b.quorum.Image().ClusterID)
+	return b.adopt(b.quorum.Image())
 }
 
 // adopt makes the data directory the cluster's, for good.
-func (b *Broker) adopt(id string) error {
+func (b *Broker) adopt(image *metadata.Image) error {
 	if b.dir.meta.ClusterID == "" {
-		if err := b.dir.setCluster(id); err != nil {
+		if err := b.dir.setCluster(image.ClusterID, image.Restored); err != nil {
 			return err
 		}
 	}
-	if b.dir.meta.ClusterID != id {
-		return &problem.Error{
-			Code: "foreign-data-directory", Class: problem.Environment, Where: b.dir.root,
-			What: fmt.Sprintf("its %s names cluster %s, its metadata cluster %s", metaName, b.dir.meta.ClusterID, id),
-			Hint: "the directory was put together from two, or belongs to another cluster; restore it from one copy",
-		}
+	id := image.Identity()
+	if b.dir.meta.identity() != id {
+		return b.foreignProblem(id)
 	}
 	b.clusterID.Store(id)
 	if err := b.members.SetCluster(id); err != nil {
 		b.o.Logger.Warn("gossip could not be told the cluster's id", "err", err) // a hint: it is told again with the next update
 	}
 	return nil
+}
+
+func (b *Broker) foreignProblem(id string) error {
+	return &problem.Error{
+		Code: "foreign-data-directory", Class: problem.Environment, Where: b.dir.root,
+		What: fmt.Sprintf("its %s names cluster %s, its metadata cluster %s", metaName, b.dir.meta.identity(), id),
+		Hint: "the directory was put together from two, or belongs to another cluster, or a restoration did not end; restore it from one copy, or end it",
+	}
 }
 
 // register announces this node, with its logs recovered, and begins to keep its lease.

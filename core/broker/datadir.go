@@ -35,7 +35,11 @@ type dirMeta struct {
 	Format    int             `json:"format"`
 	NodeID    metadata.NodeID `json:"node_id"`
 	ClusterID string          `json:"cluster_id"`
+	// Restored names the restoration that the node's metadata is of, as metadata.Image does.
+	Restored string `json:"restored,omitempty"`
 }
+
+func (m dirMeta) identity() string { return metadata.Identity(m.ClusterID, m.Restored) }
 
 // dataDir is a locked data directory.
 type dataDir struct {
@@ -115,8 +119,8 @@ func (d *dataDir) create(node metadata.NodeID) error {
 }
 
 // setCluster says, durably, which cluster the directory belongs to.
-func (d *dataDir) setCluster(id string) error {
-	d.meta.ClusterID = id
+func (d *dataDir) setCluster(id, restored string) error {
+	d.meta.ClusterID, d.meta.Restored = id, restored
 	return d.writeMeta()
 }
 

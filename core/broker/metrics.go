@@ -29,7 +29,7 @@ func Families() []*metrics.Family {
 // Metrics writes what the node has counted, and how it is now.
 func (b *Broker) Metrics(w *metrics.Writer) {
 	image := b.quorum.Image()
-	w.Value(nodeInfo, 1, strconv.Itoa(int(b.o.NodeID)), b.clusterID.Load(), b.rack())
+	w.Value(nodeInfo, 1, strconv.Itoa(int(b.o.NodeID)), b.dir.meta.ClusterID, b.rack())
 	ready := 0.0
 	if b.Health().Ready {
 		ready = 1

@@ -38,8 +38,14 @@ func (b *Broker) whileMember(ctx context.Context) (context.Context, func()) {
 		}
 		tick := time.NewTicker(standingEvery)
 		defer tick.Stop()
+		told := false
 		for {
 			for _, c := range b.candidates() {
+				if ours := b.dir.meta; !told && metadata.OtherRestoration(ours.identity(), c.Cluster) {
+					told = true
+					b.o.Logger.Error("this node's metadata is from before a restoration of its cluster, or of another one: it is not let in; give it an empty --data directory, or restore anew with its data",
+						"restored", ours.Restored, "node", c.ID, "its", c.Cluster)
+				}
 				if c.ID == b.o.NodeID || c.Cluster != b.clusterID.Load() {
 					continue
 				}

@@ -21,7 +21,7 @@ import (
 // Candidate is a node that waits to be part of a cluster, or is part of one.
 type Candidate struct {
 	Member
-	Cluster string // "": it belongs to none
+	Cluster string // as Image.Identity; "": it belongs to none
 	Expect  int
 }
 
@@ -48,7 +48,7 @@ const (
 var errGranted = errors.New("no founder is needed here, or another one has this node's word")
 
 func (q *Quorum) answerStatus(context.Context, []byte) ([]byte, error) {
-	return json.Marshal(Status{ID: q.node, Cluster: q.Image().ClusterID, HasState: q.HasState()})
+	return json.Marshal(Status{ID: q.node, Cluster: q.Image().Identity(), HasState: q.HasState()})
 }
 
 func (q *Quorum) answerGrant(_ context.Context, b []byte) ([]byte, error) {

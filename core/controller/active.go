@@ -403,7 +403,7 @@ func (a *Active) admit(ctx context.Context) {
 	if err != nil {
 		return // it does not lead any more
 	}
-	cluster := a.o.Group.Image().ClusterID
+	cluster := a.o.Group.Image().Identity()
 	for _, c := range a.o.Nodes() {
 		if c.Cluster != "" && c.Cluster != cluster {
 			a.refuseOnce(c.ID, "it belongs to cluster "+c.Cluster)

@@ -131,6 +131,11 @@ func FuzzDecodeImage(f *testing.F) {
 	image, _ = Apply(image, 12, &FenceNode{ID: 3, Epoch: 11})
 	image, _ = Apply(image, 13, &UnregisterNode{ID: 3})
 	f.Add(EncodeImage(image))
+	r, err := Restore(image, 14, "id", 1, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(EncodeImage(r.Image))
 	f.Add(EncodeImage(NewImage()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		i, err := DecodeImage(b)
@@ -148,8 +153,8 @@ func TestDecodeReadsWhatIsOlder(t *testing.T) {
 	image, _ := Apply(NewImage(), 1, &RegisterNode{ID: 1, Host: "h", Port: 1})
 	b := EncodeImage(image)
 	// At the end stand: no quotas; ACL index, ACLs, credentials, one node's endpoints; configs of groups; offline replicas; reassignments;
-	// one node's min.insync.replicas, eligible leaders, level; removed nodes.
-	for version, more := range map[byte]int{1: 15, 2: 14, 3: 9, 4: 8, 5: 7, 6: 6, 7: 3, 8: 1} {
+	// one node's min.insync.replicas, eligible leaders, level; removed nodes; the restoration.
+	for version, more := range map[byte]int{1: 16, 2: 15, 3: 10, 4: 9, 5: 8, 6: 7, 7: 4, 8: 2, 9: 1} {
 		older := append([]byte(imageMagic), version)
 		again, err := DecodeImage(append(older, b[len(imageMagic)+1:len(b)-more]...))
 		if err != nil || show(again) != show(image) {

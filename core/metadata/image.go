@@ -40,6 +40,8 @@ type Image struct {
 	Scram    map[ScramUser]ScramCredential
 	// RemovedNodes are the ids of the nodes removed last, oldest first, at most MaxRemoved: none of them registers.
 	RemovedNodes []NodeID
+	// Restored names the restoration that this quorum was founded by; "": it was founded by nodes that had nothing. See Restore.
+	Restored string
 }
 
 // Node is a registered node.

@@ -62,7 +62,7 @@ func TestThePage(t *testing.T) {
 	run := func(at *node.Node, line string) (string, error) {
 		if rest, ok := strings.CutPrefix(line, "forebay "); ok {
 			line = forebay + " " + rest
-			if !strings.HasPrefix(rest, "doctor") {
+			if !strings.HasPrefix(rest, "doctor") && !strings.HasPrefix(rest, "metadata") {
 				line += " --bootstrap " + at.Kafka
 			}
 		}
@@ -147,6 +147,13 @@ func TestThePage(t *testing.T) {
 		}
 		out, err := run(nodes[1], strings.ReplaceAll(dir(take(line), nodes[1]), "TOPIC", topic))
 		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %s, %v", line, out, err)
+		}
+	}
+	backup := filepath.Join(t.TempDir(), "metadata")
+	for _, line := range []string{"forebay metadata backup FILE --http HTTP", "forebay metadata describe FILE"} {
+		out, err := run(nil, strings.ReplaceAll(dir(take(line), nodes[2]), "FILE", backup))
+		if err != nil || !strings.Contains(out, "3 nodes, 1 topics with 2 partitions") {
 			t.Errorf("%s: %s, %v", line, out, err)
 		}
 	}
