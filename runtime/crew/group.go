@@ -97,12 +97,18 @@ func (c *Crew) assigned(generation int32, told []byte) {
 	for _, n := range o.Run {
 		c.mu.mine[n] = true
 	}
-	free := false
-	for n := range had { // what it never began it need not end
-		free = free || !c.mu.mine[n] && c.mu.hands[n] == nil
+	free, gives := false, 0
+	for n := range had {
+		if !c.mu.mine[n] {
+			gives++
+			free = free || c.mu.hands[n] == nil // what it never began it need not end
+		}
 	}
-	m := c.mu.member
+	m, has := c.mu.member, len(c.mu.mine)
 	c.mu.Unlock()
+	if takes := has - len(had) + gives; takes > 0 || gives > 0 {
+		c.o.Worker.Logger.Info("connectors are shared out", "generation", generation, "here", has, "taken", takes, "given", gives)
+	}
 	if free {
 		m.Rejoin()
 	}

@@ -23,8 +23,8 @@ type peer struct {
 // share says what each peer is to run, by its id. Like KIP-415's incremental cooperative assignment, and as a pure function:
 //
 //   - a peer keeps what it owns unless balance takes it away: no other job stops;
-//   - as few move as a balance needs, in which no two peers differ by more than one job (jobs that are bound to a host may
-//     force more);
+//   - as few move as a balance needs, in which no two peers differ by more than one job (jobs that are bound to a host are
+//     levelled there first, and may force more);
 //   - what is taken away is given to nobody yet: its owner ends it, joins again, and the next call gives it on;
 //   - of what must move and of what is free, each pipeline is spread as evenly as that allows.
 //
@@ -52,10 +52,11 @@ func share(jobs []job, peers []peer) map[string][]string {
 		}
 		seen[j.name] = true
 	}
+	load := map[*peer]int{} // what each is to have in the end, of the jobs so far
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		spread(bound, hosts[host], out)
+		spread(bound, hosts[host], load, out)
 	}
-	spread(free, all, out)
+	spread(free, all, load, out)
 	for id := range out {
 		slices.Sort(out[id])
 	}
@@ -63,7 +64,7 @@ func share(jobs []job, peers []peer) map[string][]string {
 }
 
 // spread adds to out one kind of job: jobs that each of peers may run.
-func spread(jobs []job, peers []*peer, out map[string][]string) {
+func spread(jobs []job, peers []*peer, load map[*peer]int, out map[string][]string) {
 	if len(peers) == 0 {
 		return
 	}
@@ -93,7 +94,7 @@ func spread(jobs []job, peers []*peer, out map[string][]string) {
 	for _, name := range slices.Sorted(maps.Keys(owner)) {
 		give(owner[name], name)
 	}
-	most := quotas(len(jobs), peers, has, out)
+	most := quotas(len(jobs), peers, has, load)
 	for _, h := range peers {
 		for len(has[h]) > most[h] {
 			i := crowded(has[h], parts[h], pipeline)
@@ -118,18 +119,19 @@ func spread(jobs []job, peers []*peer, out map[string][]string) {
 	}
 	for _, h := range peers {
 		out[h.id] = append(out[h.id], has[h]...)
+		load[h] += most[h]
 	}
 }
 
-// quotas are how many of n jobs each peer is to have, on top of what out gives it already: level, and where a level
+// quotas are how many of n jobs each peer is to have, on top of its load: level, and where a level
 // leaves a choice, where they are now.
-func quotas(n int, peers []*peer, has map[*peer][]string, out map[string][]string) map[*peer]int {
+func quotas(n int, peers []*peer, has map[*peer][]string, load map[*peer]int) map[*peer]int {
 	most := map[*peer]int{}
 	for range n {
 		var to *peer
 		for _, h := range peers {
 			if to == nil || cmp.Or(
-				cmp.Compare(len(out[h.id])+most[h], len(out[to.id])+most[to]),
+				cmp.Compare(load[h]+most[h], load[to]+most[to]),
 				cmp.Compare(more(has[to], most[to]), more(has[h], most[h])), // it has one more: that one stays
 				cmp.Compare(len(has[h]), len(has[to])),                      // nobody has: then who comes back with nothing
 			) < 0 {

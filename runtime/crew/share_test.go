@@ -38,17 +38,15 @@ func (m *crewModel) rebalance() (released int) {
 	for _, j := range m.jobs {
 		known[j.name] = j
 	}
-	if want := leastMoves(m.jobs, before); want >= 0 {
-		for _, p := range before {
-			for _, name := range p.owned {
-				if _, ok := known[name]; ok && !slices.Contains(said[p.id], name) {
-					released++
-				}
+	for _, p := range before {
+		for _, name := range p.owned {
+			if _, ok := known[name]; ok && !slices.Contains(said[p.id], name) {
+				released++
 			}
 		}
-		if released != want {
-			m.t.Fatalf("%d jobs are moved, %d need to: %v: %v", released, want, before, said)
-		}
+	}
+	if want := leastMoves(m.jobs, before); want >= 0 && released != want {
+		m.t.Fatalf("%d jobs are moved, %d need to: %v: %v", released, want, before, said)
 	}
 	m.generation++
 	for id, p := range m.peers {
@@ -86,11 +84,13 @@ func (m *crewModel) exclusive(known map[string]job) {
 
 // settle goes on until nobody has anything to end, and checks the balance.
 func (m *crewModel) settle() {
-	for range 4 {
+	for round := range 4 {
 		for _, p := range m.peers {
 			p.releasing = nil
 		}
-		m.rebalance()
+		if released := m.rebalance(); released > 0 && round > 0 {
+			m.t.Fatalf("nothing has happened since round %d, and %d jobs are moved", round, released)
+		}
 	}
 	if len(m.peers) == 0 {
 		return
@@ -249,6 +249,29 @@ func TestShareOfSixty(t *testing.T) {
 			if !slices.Contains(m.peers[id].owned, name) {
 				t.Errorf("%s has moved away from %s", name, id)
 			}
+		}
+	}
+}
+
+// Thirty that are bound to the host and thirty that are not, and a fourth worker comes to three.
+func TestShareOfBoundAndFree(t *testing.T) {
+	m := &crewModel{t: t, r: rand.New(rand.NewPCG(1, 1)), peers: map[string]*peer{}}
+	for i := range 60 {
+		m.jobs = append(m.jobs, job{name: fmt.Sprintf("j%02d", i), pipeline: fmt.Sprintf("p%d", i%30), bound: i < 30})
+	}
+	for i := range 3 {
+		id := fmt.Sprintf("w%d", i)
+		m.peers[id] = &peer{id: id}
+	}
+	m.settle()
+	m.peers["w3"] = &peer{id: "w3"}
+	if moved := m.rebalance(); moved != 15 {
+		t.Errorf("%d are moved, 15 need to", moved)
+	}
+	m.settle()
+	for id, p := range m.peers {
+		if len(p.owned) != 15 {
+			t.Errorf("%s has %d", id, len(p.owned))
 		}
 	}
 }

@@ -348,14 +348,13 @@ func (t *sourceTask) resize(backlog bool) {
 
 // fencing makes a lost transactional id final, unless it was lost by silence: a
 // machine that slept past the transaction's timeout is not a second worker.
-func (t *sourceTask) fencing(err error) error {
+func (t *sourceTask) fencing(err error) error { return fencing(err, t.contact, t.o.Scope) }
+
+// fencing makes an error fatal that says that somebody else has the scope. Others, such as a log that cannot be reached, may pass.
+func fencing(err error, contact time.Time, s position.Scope) error {
 	if err == nil || !errors.Is(err, hublog.ErrFenced) {
 		return err
 	}
-	return fencing(err, t.contact, t.o.Scope)
-}
-
-func fencing(err error, contact time.Time, s position.Scope) error {
 	// Round(0) drops the monotonic clock, which stands still while a machine sleeps.
 	if time.Now().Round(0).Sub(contact.Round(0)) >= hublog.TransactionTimeout {
 		return fmt.Errorf("the log gave the transaction up: %w", err)

@@ -2,7 +2,9 @@ package runtime_test
 
 import (
 	"context"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,5 +92,24 @@ func TestTopicCreatedAgainIsNamed(t *testing.T) {
 	eventually(t, 60*time.Second, "failed", func() bool { return state(w, 0) == worker.Failed })
 	if e := w.Status()[0].Error; !strings.Contains(e, "created again") {
 		t.Errorf("error %q", e)
+	}
+}
+
+// That the log cannot be reached, when a sink asks for its lease, passes: it is not another worker.
+func TestSinkOutlivesALogThatIsAway(t *testing.T) {
+	b := newBench(t)
+	o := openLog(t)
+	o.Dial = func(context.Context) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	away, err := hublog.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer away.Close()
+	b.log = away
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	err = b.sink(ctx, newMemory("nothing"), 0)
+	if err == nil || connectors.IsFatal(err) {
+		t.Fatalf("the sink ends with %v", err)
 	}
 }
