@@ -295,6 +295,9 @@ func (r *recovery) walkSegment(i int) (more bool, err error) {
 			}
 			return false, err
 		}
+		if w.pos >= trusted && l.o.Durability == Relaxed && !r.killed && r.older(&head) {
+			return false, r.cut(i, w.pos, &CorruptError{File: s.path(), Pos: w.pos, Err: fmt.Errorf("%w: leader epoch %d after %d", ErrCorrupt, head.LeaderEpoch, l.epochs[len(l.epochs)-1].epoch)})
+		}
 		if w.pos == 0 {
 			s.first.Store(head.MaxTimestamp + 1)
 		}
@@ -329,6 +332,13 @@ func (r *recovery) step(w *walker, check bool) (head record.Header, batch record
 		batch, err = w.batch(&head)
 	}
 	return head, batch, err
+}
+
+// older tells a batch of a leader epoch before the one of the records that it follows. Epochs never fall along a log, so it is from before a cut, and a power cut
+// has brought it back: in relaxed, where neither the cut nor what came after it may have reached the disk.
+func (r *recovery) older(h *record.Header) bool {
+	n := len(r.l.epochs)
+	return n > 0 && h.LeaderEpoch >= 0 && h.LeaderEpoch < r.l.epochs[n-1].epoch && r.l.epochs[n-1].start < h.BaseOffset
 }
 
 // apply replays a batch: producers from the snapshot on, the rest from the point on.
