@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -42,8 +43,8 @@ func (r Rebalance) balance(ctx context.Context, q Proposer) (more bool) {
 func (r Rebalance) imbalanced(image *metadata.Image) (list []*metadata.Partition) {
 	type count struct{ all, elsewhere int }
 	nodes := map[metadata.NodeID]*count{} // by what they are to lead
-	for _, t := range image.Topics {
-		for _, p := range t.Partitions {
+	for _, name := range slices.Sorted(maps.Keys(image.Topics)) {
+		for _, p := range image.Topics[name].Partitions {
 			first := p.Replicas[0]
 			c := nodes[first]
 			if c == nil {

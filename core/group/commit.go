@@ -161,12 +161,7 @@ func (c *Coordinator) commit(ctx context.Context, w commitWish, items []commitIt
 	if done == nil {
 		return // nothing to write
 	}
-	select {
-	case err := <-done:
-		refuse(codeOf(err))
-	case <-ctx.Done():
-		refuse(codeOf(ctx.Err()))
-	}
+	refuse(codeOf(c.outcome(ctx, done)))
 }
 
 // mayCommit checks that the group's state allows the commit, and keeps the member's session.
@@ -278,10 +273,14 @@ func (c *Coordinator) AppendMarker(ctx context.Context, number int32, p statelog
 	if err != nil {
 		return err
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	return c.outcome(ctx, done)
+}
+
+// outcome waits for what became of an append, or for the end of ctx.
+func (c *Coordinator) outcome(ctx context.Context, done <-chan error) error {
+	err, late := statelog.Await(ctx, c.turns, done, nil)
+	if late != nil {
+		return late
 	}
+	return err
 }

@@ -36,6 +36,7 @@ type Deps struct {
 	Lease      Lease            // nil: a node that is alone
 	Logger     *slog.Logger     // nil: silent
 	Now        func() time.Time // nil: time.Now
+	Turns      statelog.Turns   // nil: goroutines. With it, offsets only: JoinGroup, SyncGroup and consumers' heartbeats wait as they do else
 	Options    Options
 }
 
@@ -141,6 +142,7 @@ type Coordinator struct {
 	lease  Lease // nil: always
 	keeper *statelog.Keeper
 	o      Options
+	turns  statelog.Turns
 	log    *slog.Logger
 	newID  func() string
 	create sync.Mutex // one creation of the topic at a time
@@ -152,7 +154,7 @@ func New(d Deps) *Coordinator {
 }
 
 func newCoordinator(d Deps, h host) *Coordinator {
-	c := &Coordinator{node: d.NodeID, host: h, lease: d.Lease, o: d.Options.WithDefaults(), log: d.Logger, newID: uuid.NewString}
+	c := &Coordinator{node: d.NodeID, host: h, lease: d.Lease, o: d.Options.WithDefaults(), turns: d.Turns, log: d.Logger, newID: uuid.NewString}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -171,6 +173,7 @@ func newCoordinator(d Deps, h host) *Coordinator {
 		},
 		NewState: func(s *statelog.Shard) statelog.State { return newState(c, s) },
 		Now:      d.Now,
+		Turns:    d.Turns,
 		Logger:   c.log,
 	})
 	return c

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -234,13 +235,18 @@ func (s *Set) Update(image *metadata.Image) {
 		s.fetching.set(follower)
 	}
 	topics := old == nil || !same(old.TopicConfigs, image.TopicConfigs)
+	configs := func(name string) bool {
+		return s.mu.topics[name] == nil || broker || topics && !same(old.TopicConfigs[name], image.TopicConfigs[name])
+	}
+	var changed []string
 	for name, t := range image.Topics {
-		h := s.mu.topics[name]
-		configs := h == nil || broker || topics && !same(old.TopicConfigs[name], image.TopicConfigs[name])
-		if h != nil && h.topic == t && !configs {
-			continue
+		if h := s.mu.topics[name]; h == nil || h.topic != t || configs(name) {
+			changed = append(changed, name)
 		}
-		c, u := s.takeLocked(h, t, image, configs)
+	}
+	slices.Sort(changed) // the same Image is taken over in the same order
+	for _, name := range changed {
+		c, u := s.takeLocked(s.mu.topics[name], image.Topics[name], image, configs(name))
 		changes, updates = append(changes, c...), append(updates, u...)
 	}
 	s.mu.image = image
@@ -377,12 +383,13 @@ func (s *Set) Offline() map[string]error {
 	return m
 }
 
+// slots are the hosted partitions, by topic and number: what is done to all is done in the same order every time.
 func (s *Set) slots() []*slot {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []*slot
-	for _, h := range s.mu.topics {
-		for _, sl := range h.slots {
+	for _, name := range slices.Sorted(maps.Keys(s.mu.topics)) {
+		for _, sl := range s.mu.topics[name].slots {
 			if sl != nil {
 				list = append(list, sl)
 			}

@@ -95,11 +95,16 @@ func (s *Set) settle(found [][]*entry, image *metadata.Image) (recover []*entry,
 		}
 	}
 	at := make(map[metadata.PartitionID]string, len(by))
-	for key, e := range by {
-		at[key] = e.in.ID
-		e.in.partitions.Add(1)
-		if !e.in.Clean {
-			recover = append(recover, e)
+	for _, entries := range found { // in the order of folders, every time
+		for _, e := range entries {
+			if by[e.partition.ID()] != e {
+				continue
+			}
+			at[e.partition.ID()] = e.in.ID
+			e.in.partitions.Add(1)
+			if !e.in.Clean {
+				recover = append(recover, e)
+			}
 		}
 	}
 	if s.o.Placement == nil {

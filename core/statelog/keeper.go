@@ -40,6 +40,7 @@ type Options struct {
 	Logger   *slog.Logger     // nil: silent
 	// LoadWait is how long a request waits for a partition that is being loaded before it is told so. Zero: 2 s.
 	LoadWait time.Duration
+	Turns    Turns // nil: goroutines
 }
 
 // Keeper keeps the partitions of one topic. All methods may be called concurrently.
@@ -54,7 +55,7 @@ type Keeper struct {
 	changed chan struct{}    // closed, and replaced, when shards or a loaded flag change
 	acks    []ack            // bounded by what is in flight: one per append of a waiting request
 	events  []event
-	wake    chan struct{} // room for one: acks or events wait
+	wake    chan struct{} // room for one: acks or events wait, or the first timer has changed
 	stopped bool
 }
 
@@ -91,7 +92,7 @@ func NewKeeper(o Options) *Keeper {
 	if k.o.LoadWait == 0 {
 		k.o.LoadWait = 2 * time.Second
 	}
-	k.timers.wake = make(chan struct{}, 1)
+	k.timers.wake = k.wake
 	return k
 }
 
@@ -108,6 +109,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 	})
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, parallelLoads)
+	for range parallelLoads {
+		slots <- struct{}{}
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -124,17 +128,27 @@ func (k *Keeper) Run(ctx context.Context) error {
 			}
 			break
 		}
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
+		limit := timer.C
+		if k.o.Turns == nil {
+			timer.Reset(wait)
+		} else {
+			limit = k.o.Turns.After(wait)
+		}
+		if _, err := Await(ctx, k.o.Turns, k.wake, limit); err != nil && !errors.Is(err, ErrLate) {
 			k.stop()
 			wg.Wait()
 			return nil
-		case <-k.wake:
-		case <-k.timers.wake:
-		case <-timer.C:
 		}
 	}
+}
+
+// begin has a load done beside the loop.
+func (k *Keeper) begin(wg *sync.WaitGroup, load func()) {
+	if k.o.Turns != nil {
+		k.o.Turns.Go(load)
+		return
+	}
+	wg.Go(load)
 }
 
 func (k *Keeper) poke() {
@@ -208,13 +222,11 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 	k.shards[e.number] = s
 	k.changedLocked()
 	k.mu.Unlock()
-	wg.Go(func() {
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		case <-ctx.Done():
+	k.begin(wg, func() {
+		if _, err := Await(ctx, k.o.Turns, slots, nil); err != nil {
 			return
 		}
+		defer func() { slots <- struct{}{} }()
 		for pause := retryLoad; ; pause = min(2*pause, retryLoadMax) {
 			err := k.load(ctx, s)
 			if err == nil {
@@ -228,9 +240,7 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 				return
 			}
 			k.log.Error("coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err, "pause", pause)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
+			if !Pause(ctx, k.o.Turns, pause) {
 				return
 			}
 		}
@@ -249,14 +259,13 @@ func (k *Keeper) load(ctx context.Context, s *Shard) error {
 	if end > start {
 		acked := make(chan error, 1)
 		cancel := st.WhenAcked(end-1, s.Epoch, func(err error) { acked <- err })
-		select {
-		case err := <-acked:
-			if err != nil {
-				return err
-			}
-		case <-ctx.Done():
+		failed, err := Await(ctx, k.o.Turns, acked, nil)
+		if err != nil {
 			cancel()
-			return ctx.Err()
+			return err
+		}
+		if failed != nil {
+			return failed
 		}
 	}
 	for from := start; from < end; {
@@ -354,16 +363,12 @@ func (k *Keeper) LockNumber(ctx context.Context, number int32) (*Shard, error) {
 			refuse = ErrNotCoordinator
 		}
 		if limit == nil {
-			t := time.NewTimer(k.o.LoadWait)
-			defer t.Stop()
-			limit = t.C
+			limit = After(k.o.Turns, k.o.LoadWait)
 		}
-		select {
-		case <-changed:
-		case <-limit:
+		if _, err := Await(ctx, k.o.Turns, changed, limit); errors.Is(err, ErrLate) {
 			return nil, refuse
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		} else if err != nil {
+			return nil, err
 		}
 	}
 }

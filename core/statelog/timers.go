@@ -11,7 +11,7 @@ import (
 type timers struct {
 	mu   sync.Mutex
 	heap timerHeap
-	wake chan struct{} // room for one: the first time has changed
+	wake chan struct{} // the Keeper's: the first time has changed
 }
 
 func (ts *timers) set(t *Timer, at time.Time) {

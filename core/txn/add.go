@@ -98,7 +98,6 @@ func (c *Coordinator) ask(ctx context.Context, node metadata.NodeID, id string, 
 // enlist verifies or adds as the coordinator.
 func (c *Coordinator) enlist(ctx context.Context, id string, producer int64, epoch int16, parts []TopicPartition, add, tv2 bool) []int16 {
 	patience := c.park(ctx)
-	defer patience.done()
 	for {
 		s, code := c.lock(ctx, id)
 		if code != 0 {

@@ -36,6 +36,7 @@ type Deps struct {
 	Peers      Peers            // nil: the only node
 	Logger     *slog.Logger     // nil: silent
 	Now        func() time.Time // nil: time.Now
+	Turns      statelog.Turns   // nil: goroutines
 	Options    Options
 }
 
@@ -106,6 +107,7 @@ type Coordinator struct {
 	host   host
 	keeper *statelog.Keeper
 	o      Options
+	turns  statelog.Turns
 	log    *slog.Logger
 	create sync.Mutex // one creation of the topic at a time
 
@@ -128,7 +130,7 @@ func New(d Deps) *Coordinator {
 }
 
 func newCoordinator(d Deps, h host) *Coordinator {
-	c := &Coordinator{node: d.NodeID, host: h, o: d.Options.WithDefaults(), log: d.Logger, ctx: context.Background()}
+	c := &Coordinator{node: d.NodeID, host: h, o: d.Options.WithDefaults(), turns: d.Turns, log: d.Logger, ctx: context.Background()}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -147,6 +149,7 @@ func newCoordinator(d Deps, h host) *Coordinator {
 		},
 		NewState: func(s *statelog.Shard) statelog.State { return &state{c: c, shard: s, txns: map[string]*txn{}} },
 		Now:      d.Now,
+		Turns:    d.Turns,
 		Logger:   c.log,
 	})
 	return c
@@ -172,6 +175,10 @@ func (c *Coordinator) spawn(job func()) bool {
 	defer c.jobs.Unlock()
 	if c.jobs.stopped {
 		return false
+	}
+	if c.turns != nil {
+		c.turns.Go(job)
+		return true
 	}
 	c.jobs.Go(job)
 	return true

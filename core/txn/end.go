@@ -45,7 +45,6 @@ func (c *Coordinator) end(ctx context.Context, req *kmsg.EndTxnRequest) (int64, 
 	tv2 := req.Version >= 5
 	fresh := int64(-1)
 	patience := c.park(ctx)
-	defer patience.done()
 	for {
 		s, code := c.lock(ctx, req.TransactionalID)
 		if code != 0 {

@@ -45,7 +45,6 @@ func (c *Coordinator) init(ctx context.Context, req *kmsg.InitProducerIDRequest)
 	}
 	w := initWish{id: *req.TransactionalID, timeout: req.TransactionTimeoutMillis, producer: req.ProducerID, epoch: req.ProducerEpoch, fresh: -1}
 	patience := c.park(ctx)
-	defer patience.done()
 	for {
 		s, code := c.lock(ctx, w.id)
 		if code != 0 {

@@ -3,6 +3,8 @@ package txn
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,16 +25,7 @@ const (
 )
 
 // pause waits; false when the Coordinator stops.
-func (c *Coordinator) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-c.ctx.Done():
-		return false
-	}
-}
+func (c *Coordinator) pause(d time.Duration) bool { return statelog.Pause(c.ctx, c.turns, d) }
 
 // mark writes a transaction's marker to all its partitions, and tries until each has it or is gone. False: this node
 // stops, or is no longer the one to do it; whoever leads the partition of __transaction_state then starts again, and a
@@ -89,7 +82,8 @@ func (c *Coordinator) markAll(ctx context.Context, p statelog.Producer, coordina
 			}
 		}
 	}
-	for node, indexes := range remote {
+	for _, node := range slices.Sorted(maps.Keys(remote)) {
+		indexes := remote[node]
 		if !c.spawn(func() { c.markRemote(ctx, node, p, coordinatorEpoch, commit, parts, indexes, outcomes) }) {
 			for _, i := range indexes {
 				outcomes[i] <- context.Canceled
@@ -97,13 +91,18 @@ func (c *Coordinator) markAll(ctx context.Context, p statelog.Producer, coordina
 		}
 	}
 	for i, ch := range outcomes {
-		select {
-		case errs[i] = <-ch:
-		case <-ctx.Done():
-			errs[i] = ctx.Err()
-		}
+		errs[i] = c.outcome(ctx, ch)
 	}
 	return errs
+}
+
+// outcome waits for what became of a marker, or for the end of ctx.
+func (c *Coordinator) outcome(ctx context.Context, ch <-chan error) error {
+	err, late := statelog.Await(ctx, c.turns, ch, nil)
+	if late != nil {
+		return late
+	}
+	return err
 }
 
 // markedOnce says that a partition that is led here has the marker, written before a restart perhaps: outcome tells when it is acknowledged.
@@ -215,12 +214,7 @@ func (c *Coordinator) WriteTxnMarkers(ctx context.Context, req *kmsg.WriteTxnMar
 		}
 		for i := range rm.Topics {
 			for j := range rm.Topics[i].Partitions {
-				var err error
-				select {
-				case err = <-outcomes[0]:
-				case <-ctx.Done():
-					err = ctx.Err()
-				}
+				err := c.outcome(ctx, outcomes[0])
 				outcomes = outcomes[1:]
 				rm.Topics[i].Partitions[j].ErrorCode = markerCode(err)
 			}

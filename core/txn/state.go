@@ -2,6 +2,8 @@ package txn
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -62,7 +64,8 @@ func (s *state) Replay(b statelog.Batch) error {
 
 // Loaded resumes what the last coordinator had decided, and starts the clocks of what it had not.
 func (s *state) Loaded() {
-	for _, t := range s.txns {
+	for _, id := range slices.Sorted(maps.Keys(s.txns)) { // the same log is taken up in the same way
+		t := s.txns[id]
 		if t.cur.phase.preparing() {
 			t.finish()
 		}
@@ -137,28 +140,17 @@ func (t *txn) writeAndWait(ctx context.Context, next meta, then func()) int16 {
 	if err != nil {
 		return codeOf(err)
 	}
-	select {
-	case err := <-done:
-		return codeOf(err)
-	case <-ctx.Done():
-		return codeOf(ctx.Err())
-	}
+	return codeOf(t.state.c.outcome(ctx, done))
 }
 
 // parking is the patience of one request.
 type parking struct {
 	ctx   context.Context
 	c     *Coordinator
-	timer *time.Timer
+	limit <-chan time.Time // nil until it has to wait
 }
 
 func (c *Coordinator) park(ctx context.Context) *parking { return &parking{ctx: ctx, c: c} }
-
-func (p *parking) done() {
-	if p.timer != nil {
-		p.timer.Stop()
-	}
-}
 
 // wait unlocks t's shard and waits until t changes. When patience is over it is CONCURRENT_TRANSACTIONS: Kafka's clients
 // then wait 20 ms and more, and ask again.
@@ -168,17 +160,13 @@ func (p *parking) wait(t *txn) int16 {
 	}
 	changed := t.changed
 	t.state.unlock()
-	if p.timer == nil {
-		p.timer = time.NewTimer(p.c.o.ParkTime)
+	if p.limit == nil {
+		p.limit = statelog.After(p.c.turns, p.c.o.ParkTime)
 	}
-	select {
-	case <-changed:
-		return 0
-	case <-p.timer.C:
-		return kerr.ConcurrentTransactions.Code
-	case <-p.ctx.Done():
+	if _, err := statelog.Await(p.ctx, p.c.turns, changed, p.limit); err != nil {
 		return kerr.ConcurrentTransactions.Code
 	}
+	return 0
 }
 
 // lock finds the state of a transactional id and locks its shard; the caller unlocks.
@@ -194,7 +182,8 @@ func (c *Coordinator) lock(ctx context.Context, id string) (*state, int16) {
 func (s *state) expire() {
 	s.expiry.Arm(s.c.o.ExpiryInterval)
 	before := s.now() - s.c.o.IDExpiry.Milliseconds()
-	for id, t := range s.txns {
+	for _, id := range slices.Sorted(maps.Keys(s.txns)) {
+		t := s.txns[id]
 		if t.busy || t.cur.updated > before || t.cur.phase != empty && !t.cur.phase.complete() {
 			continue
 		}
