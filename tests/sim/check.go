@@ -19,10 +19,11 @@ type checker struct {
 	where   map[int64]place           // what a producer of acks=all was told
 	heardAt map[metadata.NodeID]heard // by the controller of this term
 	cuts    map[metadata.NodeID]bool  // power cuts since all ISRs were whole
+	txnChecker
 }
 
 type place struct {
-	number int32
+	part   part
 	offset int64
 }
 
@@ -34,53 +35,56 @@ type heard struct {
 }
 
 func newChecker(w *World) *checker {
-	return &checker{w: w, seen: map[place]int64{}, where: map[int64]place{}, heardAt: map[metadata.NodeID]heard{}, cuts: map[metadata.NodeID]bool{}}
+	return &checker{
+		w: w, seen: map[place]int64{}, where: map[int64]place{}, heardAt: map[metadata.NodeID]heard{}, cuts: map[metadata.NodeID]bool{},
+		txnChecker: newTxnChecker(),
+	}
 }
 
 func (c *checker) acked(p *producer, a commitlog.Appended) {
 	c.batches++
 	c.w.moment(0.03, 5*time.Millisecond)
-	c.w.note("producer %d: %v are at %d in %d", p.id, p.batch, a.Base, p.number)
+	c.w.note("producer %d: %v are at %d in %v", p.id, p.batch, a.Base, p.part)
 	if p.acks != -1 {
 		return
 	}
 	for i, v := range p.batch {
-		c.where[v] = place{p.number, a.Base + int64(i)}
+		c.where[v] = place{p.part, a.Base + int64(i)}
 	}
 }
 
 func (c *checker) read(r *reader, x entry) {
-	at := place{r.number, x.offset}
+	at := place{r.part, x.offset}
 	was, ok := c.seen[at]
 	if ok && was != x.value {
-		c.w.fail("offset %d of %d was read as %x and now, by reader %d, as %x", x.offset, r.number, was, r.id, x.value)
+		c.w.fail("offset %d of %v was read as %x and now, by reader %d, as %x", x.offset, r.part, was, r.id, x.value)
 	}
 	if !ok {
-		c.w.note("reader %d: %x at %d in %d", r.id, x.value, x.offset, r.number)
+		c.w.note("reader %d: %x at %d in %v", r.id, x.value, x.offset, r.part)
 	}
 	c.seen[at] = x.value
 }
 
 // metadata looks at a change of the agreed state.
 func (c *checker) metadata(before, now *metadata.Image) {
-	for n := range c.w.partitions {
-		p, was := now.Partition(topicName, n), before.Partition(topicName, n)
+	for _, k := range c.w.parts {
+		p, was := now.Partition(k.topic, k.number), before.Partition(k.topic, k.number)
 		if p == nil {
 			continue
 		}
 		switch {
 		case p.Leader >= 0 && !slices.Contains(p.ISR, p.Leader):
-			c.w.fail("leader %d of %d is not in its ISR %v", p.Leader, n, p.ISR)
+			c.w.fail("leader %d of %v is not in its ISR %v", p.Leader, k, p.ISR)
 		case p.Leader >= 0 && len(p.ISR) == 0:
-			c.w.fail("%d has a leader and an empty ISR", n)
+			c.w.fail("%v has a leader and an empty ISR", k)
 		case was == nil || was == p:
 			continue
 		case p.PartitionEpoch <= was.PartitionEpoch:
-			c.w.fail("partition epoch of %d: %d after %d, in a change", n, p.PartitionEpoch, was.PartitionEpoch)
+			c.w.fail("partition epoch of %v: %d after %d, in a change", k, p.PartitionEpoch, was.PartitionEpoch)
 		case p.LeaderEpoch < was.LeaderEpoch, p.Leader != was.Leader && p.LeaderEpoch == was.LeaderEpoch:
-			c.w.fail("leader %d of %d in epoch %d after leader %d in epoch %d", p.Leader, n, p.LeaderEpoch, was.Leader, was.LeaderEpoch)
+			c.w.fail("leader %d of %v in epoch %d after leader %d in epoch %d", p.Leader, k, p.LeaderEpoch, was.Leader, was.LeaderEpoch)
 		case p.Leader != was.Leader && p.Leader >= 0 && !slices.Contains(was.ISR, p.Leader) && !slices.Contains(was.ELR, p.Leader) && len(was.ISR)+len(was.ELR) > 0:
-			c.w.fail("leader %d of %d comes from outside of the ISR %v and the eligible replicas %v", p.Leader, n, was.ISR, was.ELR)
+			c.w.fail("leader %d of %v comes from outside of the ISR %v and the eligible replicas %v", p.Leader, k, was.ISR, was.ELR)
 		}
 		c.w.moment(0.5, 30*time.Millisecond)
 	}
@@ -117,12 +121,12 @@ func (c *checker) fencing(by *node, f *metadata.FenceNode) {
 }
 
 // told looks at a promise as it is made: a leader acknowledges to acks=all what ends at last.
-func (c *checker) told(n *node, number int32, last int64) {
+func (c *checker) told(n *node, k part, last int64) {
 	if c.w.mode != commitlog.PowerSafe {
 		return
 	}
-	p := c.w.raft.image().Partition(topicName, number)
-	q, err := n.find(number)
+	p := c.w.raft.image().Partition(k.topic, k.number)
+	q, err := n.find(k)
 	if err != nil {
 		return
 	}
@@ -131,8 +135,8 @@ func (c *checker) told(n *node, number int32, last int64) {
 	}
 	for _, id := range p.ISR {
 		x := c.w.node(id)
-		if q, err := x.find(number); err == nil && !x.dying && q.Log().DurableOffset() <= last {
-			c.w.fail("node %d acknowledges offset %d of %d, which node %d of the ISR %v has up to %d on its disk", n.id, last, number, id, p.ISR, q.Log().DurableOffset())
+		if q, err := x.find(k); err == nil && !x.dying && q.Log().DurableOffset() <= last {
+			c.w.fail("node %d acknowledges offset %d of %v, which node %d of the ISR %v has up to %d on its disk", n.id, last, k, id, p.ISR, q.Log().DurableOffset())
 		}
 	}
 	if c.w.chance(0.01) {
@@ -142,43 +146,47 @@ func (c *checker) told(n *node, number int32, last int64) {
 
 // step looks at a node after each of its steps: a log that was cut is cut on the disk, too.
 func (c *checker) step(n *node) {
-	for number := range c.w.partitions {
-		q, err := n.set.Partition(topicName, number)
+	for _, k := range c.w.parts {
+		q, err := n.set.Partition(k.topic, k.number)
 		if err != nil {
 			continue
 		}
-		end := q.Log().EndOffset()
-		if end < n.ends[number] {
-			c.disk(n, number)
+		if c.w.txns {
+			c.highest[k] = max(c.highest[k], q.HighWatermark())
 		}
-		n.ends[number] = end
+		end := q.Log().EndOffset()
+		if end < n.ends[k] {
+			c.disk(n, k)
+		}
+		n.ends[k] = end
 	}
 }
 
-const noCut = -1
+// noCut is no log.
+var noCut = part{}
 
 // disk looks at what a power cut would leave of a node's logs now: all that they call durable; and of the one that was just cut nothing behind that. A process
 // that is killed in the midst of a cut may leave more, until its next sync: nobody has counted on that cut yet.
-func (c *checker) disk(n *node, cut int32) {
+func (c *checker) disk(n *node, cut part) {
 	if c.w.mode != commitlog.PowerSafe || !n.serving || n.dying {
 		return
 	}
 	disk := n.disk.Crashed(nil)
-	for number := range c.w.partitions {
-		q, err := n.set.Partition(topicName, number)
+	for _, k := range c.w.parts {
+		q, err := n.set.Partition(k.topic, k.number)
 		if err != nil {
 			continue
 		}
 		l, err := commitlog.Open(commitlog.Options{
-			FS: disk, Dir: fmt.Sprintf("%s/log/%s-%d", root, topicName, number), Config: c.w.settings().Log,
+			FS: disk, Dir: fmt.Sprintf("%s/log/%s-%d", root, k.topic, k.number), Config: c.w.settings().Log,
 			Syncer: commitlog.NewSteppedSyncer(nil), Now: n.clock, BootID: "next",
 		})
 		if err != nil {
-			c.w.fail("node %d could not open %d after a power cut: %v", n.id, number, err)
+			c.w.fail("node %d could not open %v after a power cut: %v", n.id, k, err)
 			return
 		}
-		if durable, end := q.Log().DurableOffset(), q.Log().EndOffset(); l.EndOffset() < durable || number == cut && l.EndOffset() > end {
-			c.w.fail("node %d has %d durable up to %d, of %d; a power cut would leave %d", n.id, number, durable, end, l.EndOffset())
+		if durable, end := q.Log().DurableOffset(), q.Log().EndOffset(); l.EndOffset() < durable || k == cut && l.EndOffset() > end {
+			c.w.fail("node %d has %v durable up to %d, of %d; a power cut would leave %d", n.id, k, durable, end, l.EndOffset())
 		}
 	}
 }
@@ -198,8 +206,9 @@ func (c *checker) mayCut() bool {
 	if !whole {
 		image := c.w.raft.image()
 		whole = true
-		for n := range c.w.partitions {
-			whole = whole && image.Partition(topicName, n) != nil && len(image.Partition(topicName, n).ISR) == nodeCount
+		for _, k := range c.w.parts {
+			p := image.Partition(k.topic, k.number)
+			whole = whole && p != nil && len(p.ISR) == nodeCount
 		}
 		for _, x := range c.w.nodes {
 			whole = whole && x.serving && !x.armed
@@ -213,62 +222,68 @@ func (c *checker) mayCut() bool {
 
 // end looks at what is there when all is whole again.
 func (c *checker) end() {
-	for n := range c.w.partitions {
+	for _, k := range c.w.parts {
 		var first []byte
 		for _, x := range c.w.nodes {
-			raw := c.log(x, n)
+			raw := c.log(x, k)
 			if first == nil {
 				first = raw
 			}
 			if !bytes.Equal(raw, first) {
-				c.w.fail("partition %d: nodes 1 and %d have %d and %d bytes, or other ones", n, x.id, len(first), len(raw))
+				c.w.fail("partition %v: nodes 1 and %d have %d and %d bytes, or other ones", k, x.id, len(first), len(raw))
 				return
 			}
 		}
-		c.history(n, entriesOf(c.w, first))
+		list := entriesOf(c.w, first)
+		c.history(k, list)
+		c.transactions(k, list)
 	}
+	c.outcomes()
 	c.w.note("end: %d batches acknowledged, %d offsets read", c.batches, len(c.seen))
 }
 
 // history compares a log with what was told of it.
-func (c *checker) history(number int32, log []entry) {
+func (c *checker) history(k part, log []entry) {
 	at := make(map[int64]int64, len(log))
 	last := map[int64]int64{}
 	for i, x := range log {
 		if int64(i) != x.offset {
-			c.w.fail("partition %d: offset %d after %d", number, x.offset, i-1)
+			c.w.fail("partition %v: offset %d after %d", k, x.offset, i-1)
 			return
+		}
+		if k.topic != topicName || x.marker {
+			continue
 		}
 		at[x.value] = x.offset
 		id := x.value >> 32
-		if c.w.clients[id].(*producer).acks != -1 {
+		if p, ok := c.w.clients[id].(*producer); ok && p.acks != -1 {
 			continue
 		}
 		if before, ok := last[id]; ok && x.value <= before {
-			c.w.fail("partition %d: record %x at %d comes after %x", number, x.value, x.offset, before)
+			c.w.fail("partition %v: record %x at %d comes after %x", k, x.value, x.offset, before)
 			return
 		}
 		last[id] = x.value
 	}
 	for _, v := range sorted(c.where) {
 		p := c.where[v]
-		if p.number != number {
+		if p.part != k {
 			continue
 		}
 		if got, ok := at[v]; !ok || got != p.offset {
-			c.w.fail("partition %d: record %x was acknowledged at %d; it is there %v, at %d", number, v, p.offset, ok, got)
+			c.w.fail("partition %v: record %x was acknowledged at %d; it is there %v, at %d", k, v, p.offset, ok, got)
 			return
 		}
 	}
 	for o := range log {
-		if v, ok := c.seen[place{number, int64(o)}]; ok && v != log[o].value {
-			c.w.fail("partition %d: offset %d was read as %x, and is %x", number, o, v, log[o].value)
+		if v, ok := c.seen[place{k, int64(o)}]; ok && v != log[o].value {
+			c.w.fail("partition %v: offset %d was read as %x, and is %x", k, o, v, log[o].value)
 			return
 		}
 	}
 	for p := range c.seen {
-		if p.number == number && p.offset >= int64(len(log)) {
-			c.w.fail("partition %d: an offset was read that is not there: the log ends at %d", number, len(log))
+		if p.part == k && p.offset >= int64(len(log)) {
+			c.w.fail("partition %v: an offset was read that is not there: the log ends at %d", k, len(log))
 			return
 		}
 	}
@@ -284,22 +299,22 @@ func sorted(m map[int64]place) []int64 {
 }
 
 // log is all that a node's replica has.
-func (c *checker) log(n *node, number int32) (all []byte) {
-	p, err := n.set.Partition(topicName, number)
+func (c *checker) log(n *node, k part) (all []byte) {
+	p, err := n.set.Partition(k.topic, k.number)
 	if err != nil {
-		c.w.fail("partition %d of node %d: %v", number, n.id, err)
+		c.w.fail("partition %v of node %d: %v", k, n.id, err)
 		return nil
 	}
 	for at := p.Log().StartOffset(); at < p.Log().EndOffset(); {
 		s, err := p.Log().Read(at, p.Log().EndOffset(), 1<<20, true)
 		if err != nil {
-			c.w.fail("partition %d of node %d at %d: %v", number, n.id, at, err)
+			c.w.fail("partition %v of node %d at %d: %v", k, n.id, at, err)
 			return nil
 		}
 		raw, err := bytesOf(s)
 		list := entriesOf(c.w, raw)
 		if err != nil || len(list) == 0 {
-			c.w.fail("partition %d of node %d at %d: nothing there, %v", number, n.id, at, err)
+			c.w.fail("partition %v of node %d at %d: nothing there, %v", k, n.id, at, err)
 			return nil
 		}
 		all = append(all, raw...)

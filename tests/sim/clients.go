@@ -22,24 +22,25 @@ type client interface {
 func (w *World) startClients() {
 	for n := range w.partitions {
 		w.clients = append(w.clients,
-			&producer{w: w, id: len(w.clients), number: n, acks: -1},
-			&producer{w: w, id: len(w.clients) + 1, number: n, acks: []int16{-1, 1}[w.rng.IntN(2)]},
-			&reader{w: w, id: len(w.clients) + 2, number: n, epoch: -1, last: -1},
-			&reader{w: w, id: len(w.clients) + 3, number: n, epoch: -1, last: -1},
+			&producer{w: w, id: len(w.clients), part: data(n), acks: -1},
+			&producer{w: w, id: len(w.clients) + 1, part: data(n), acks: []int16{-1, 1}[w.rng.IntN(2)]},
+			&reader{w: w, id: len(w.clients) + 2, part: data(n), epoch: -1, last: -1},
+			&reader{w: w, id: len(w.clients) + 3, part: data(n), epoch: -1, last: -1, committed: w.txns},
 		)
 	}
+	w.startTransactors()
 	for _, c := range w.clients {
 		c.begin()
 	}
 }
 
 // leaderOf is the leader by the metadata of a node that the client happens to ask.
-func (w *World) leaderOf(number int32) (id metadata.NodeID, epoch int32, ok bool) {
+func (w *World) leaderOf(k part) (id metadata.NodeID, epoch int32, ok bool) {
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
 	if !n.serving || !n.awake() {
 		return 0, 0, false
 	}
-	p := n.image().Partition(topicName, number)
+	p := n.image().Partition(k.topic, k.number)
 	if p == nil || p.Leader < 0 {
 		return 0, 0, false
 	}
@@ -48,10 +49,10 @@ func (w *World) leaderOf(number int32) (id metadata.NodeID, epoch int32, ok bool
 
 // producer is an idempotent producer with one batch in flight: it tries until it is told that the batch is there.
 type producer struct {
-	w      *World
-	id     int
-	number int32
-	acks   int16
+	w    *World
+	id   int
+	part part
+	acks int16
 
 	known    int32 // the newest leader epoch that it has heard of: it goes to no older leader (KIP-320)
 	epoch    int16
@@ -68,7 +69,7 @@ const clientTimeout = time.Second
 func (p *producer) begin()     { p.w.after(p.w.between(0, 100*time.Millisecond), p.send) }
 func (p *producer) done() bool { return p.batch == nil }
 func (p *producer) say() string {
-	return fmt.Sprintf("producer %d of %d acks %d: next %d in flight %v try %d", p.id, p.number, p.acks, p.next, p.batch, p.try)
+	return fmt.Sprintf("producer %d of %v acks %d: next %d in flight %v try %d", p.id, p.part, p.acks, p.next, p.batch, p.try)
 }
 
 // value is what record n of this producer says.
@@ -89,7 +90,7 @@ func (p *producer) send() {
 
 func (p *producer) bytes() []byte {
 	b := record.NewBuilder()
-	b.ProducerID, b.ProducerEpoch, b.BaseSequence = int64(p.id)+1000, p.epoch, p.sequence
+	b.ProducerID, b.ProducerEpoch, b.BaseSequence = int64(p.id)+1<<40, p.epoch, p.sequence
 	for _, v := range p.batch {
 		b.Append(epochOfTime.UnixMilli(), nil, binary.BigEndian.AppendUint64(nil, uint64(v)))
 	}
@@ -105,7 +106,7 @@ func (p *producer) attempt() {
 	p.tries++
 	try := p.try
 	p.w.after(clientTimeout, func() { p.again(try, 0) })
-	leader, known, ok := p.w.leaderOf(p.number)
+	leader, known, ok := p.w.leaderOf(p.part)
 	if ok = ok && known >= p.known; !ok {
 		p.again(try, p.w.between(10*time.Millisecond, 60*time.Millisecond))
 		return
@@ -113,7 +114,7 @@ func (p *producer) attempt() {
 	p.known = known
 	raw := p.bytes()
 	p.w.net.send(outside, leader, false, func(bool) {
-		p.w.node(leader).produce(p.number, raw, p.acks, func(a commitlog.Appended, err error) {
+		p.w.node(leader).produce(p.part, raw, p.acks, func(a commitlog.Appended, err error) {
 			p.w.net.send(leader, outside, false, func(bool) { p.answered(try, a, err) })
 		})
 	})
@@ -152,8 +153,8 @@ func (p *producer) answered(try int, a commitlog.Appended, err error) {
 }
 
 // produce appends as the leader, as core/server does.
-func (n *node) produce(number int32, raw []byte, acks int16, done func(commitlog.Appended, error)) {
-	p, err := n.find(number)
+func (n *node) produce(k part, raw []byte, acks int16, done func(commitlog.Appended, error)) {
+	p, err := n.find(k)
 	if err != nil {
 		done(commitlog.Appended{}, err)
 		return
@@ -166,11 +167,16 @@ func (n *node) produce(number int32, raw []byte, acks int16, done func(commitlog
 		done(a, err)
 		return
 	}
+	n.acknowledge(k, p, a, done)
+}
+
+// acknowledge answers once an append is as safe as acks=all promises.
+func (n *node) acknowledge(k part, p *partition.Partition, a commitlog.Appended, done func(commitlog.Appended, error)) {
 	gen := n.gen
 	p.WhenAcked(a.Last, a.Epoch, func(err error) {
 		if n.gen == gen && !n.dying {
 			if err == nil {
-				n.w.check.told(n, number, a.Last)
+				n.w.check.told(n, k, a.Last)
 			}
 			done(a, err)
 		}
@@ -179,9 +185,10 @@ func (n *node) produce(number int32, raw []byte, acks int16, done func(commitlog
 
 // reader is a consumer that remembers what it was told.
 type reader struct {
-	w      *World
-	id     int
-	number int32
+	w         *World
+	id        int
+	part      part
+	committed bool // read_committed
 
 	offset int64
 	epoch  int32 // the newest leader epoch that it has heard of
@@ -189,13 +196,14 @@ type reader struct {
 	latest int64 // the end of what it knows to be there
 	hw     int64 // the last watermark told in hwEpoch
 	hwIn   int32
+	stable int64 // the last stable offset told in hwIn
 	try    int
 }
 
 func (r *reader) begin()     { r.w.after(r.w.between(0, 100*time.Millisecond), r.ask) }
 func (r *reader) done() bool { return true }
 func (r *reader) say() string {
-	return fmt.Sprintf("reader %d of %d: at %d, knows of %d, epoch %d", r.id, r.number, r.offset, r.latest, r.epoch)
+	return fmt.Sprintf("reader %d of %v: at %d, knows of %d, epoch %d", r.id, r.part, r.offset, r.latest, r.epoch)
 }
 
 func (r *reader) again(try int, d time.Duration) {
@@ -210,7 +218,7 @@ func (r *reader) ask() {
 	r.try++
 	try := r.try
 	r.w.after(clientTimeout, func() { r.again(try, 0) })
-	leader, epoch, ok := r.w.leaderOf(r.number)
+	leader, epoch, ok := r.w.leaderOf(r.part)
 	r.epoch = max(r.epoch, epoch)
 	if !ok || epoch < r.epoch {
 		r.again(try, r.w.between(10*time.Millisecond, 60*time.Millisecond))
@@ -226,11 +234,11 @@ func (r *reader) ask() {
 	at, last := r.offset, r.last
 	r.w.net.send(outside, leader, false, func(bool) {
 		n := r.w.node(leader)
-		p, err := n.find(r.number)
+		p, err := n.find(r.part)
 		var res partition.ReadResult
 		var raw []byte
 		if err == nil {
-			res, err = p.Read(partition.ReadRequest{Offset: at, Epoch: epoch, LastEpoch: last, MaxBytes: 4096, MinOne: true, Replica: -1, NodeEpoch: -1})
+			res, err = p.Read(partition.ReadRequest{Offset: at, Epoch: epoch, LastEpoch: last, MaxBytes: 4096, MinOne: true, Replica: -1, NodeEpoch: -1, Committed: r.committed})
 		}
 		if err == nil {
 			raw, err = bytesOf(res.Slice)
@@ -238,16 +246,23 @@ func (r *reader) ask() {
 		if n.dying {
 			return
 		}
+		if err == nil {
+			r.w.check.stable(r.part, res.LastStable, res.HighWatermark)
+		}
 		r.w.net.send(leader, outside, false, func(bool) { r.read(try, epoch, res, raw, err) })
 	})
 }
 
 func (r *reader) askEnd(leader metadata.NodeID, epoch int32, try int) {
 	n := r.w.node(leader)
-	p, err := n.find(r.number)
+	p, err := n.find(r.part)
 	var end int64
 	if err == nil {
-		end, _, _, err = p.ListOffset(partition.Latest, epoch, partition.ToWatermark)
+		bound := partition.ToWatermark
+		if r.committed {
+			bound = partition.ToStable
+		}
+		end, _, _, err = p.ListOffset(partition.Latest, epoch, bound)
 	}
 	r.w.net.send(leader, outside, false, func(bool) {
 		if r.try != try {
@@ -255,7 +270,7 @@ func (r *reader) askEnd(leader metadata.NodeID, epoch int32, try int) {
 		}
 		if err == nil {
 			if end < r.latest {
-				r.w.fail("reader %d was told that %d ends at %d, after it knew of %d", r.id, r.number, end, r.latest)
+				r.w.fail("reader %d was told that %v ends at %d, after it knew of %d", r.id, r.part, end, r.latest)
 			}
 			r.latest = end
 		}
@@ -270,25 +285,33 @@ func (r *reader) read(try int, epoch int32, res partition.ReadResult, raw []byte
 	wait := r.w.between(10*time.Millisecond, 50*time.Millisecond)
 	switch {
 	case errors.Is(err, commitlog.ErrOffsetOutOfRange):
-		r.w.fail("reader %d of %d: offset %d, up to which it has read, is out of range: %v", r.id, r.number, r.offset, err)
+		r.w.fail("reader %d of %v: offset %d, up to which it has read, is out of range: %v", r.id, r.part, r.offset, err)
 	case errors.Is(err, commitlog.ErrCorrupt):
-		r.w.fail("reader %d of %d at %d: %v", r.id, r.number, r.offset, err)
+		r.w.fail("reader %d of %v at %d: %v", r.id, r.part, r.offset, err)
 	case err != nil:
 	case res.Diverging != nil:
-		r.w.fail("reader %d of %d at %d after epoch %d: what it has read is gone: %+v", r.id, r.number, r.offset, r.last, *res.Diverging)
+		r.w.fail("reader %d of %v at %d after epoch %d: what it has read is gone: %+v", r.id, r.part, r.offset, r.last, *res.Diverging)
 	default:
 		if r.hwIn == epoch && res.HighWatermark < r.hw {
-			r.w.fail("reader %d of %d: the watermark fell from %d to %d in epoch %d", r.id, r.number, r.hw, res.HighWatermark, epoch)
+			r.w.fail("reader %d of %v: the watermark fell from %d to %d in epoch %d", r.id, r.part, r.hw, res.HighWatermark, epoch)
 		}
-		r.hw, r.hwIn = res.HighWatermark, epoch
+		if r.hwIn == epoch && res.LastStable < r.stable {
+			r.w.fail("reader %d of %v: the last stable offset fell from %d to %d in epoch %d", r.id, r.part, r.stable, res.LastStable, epoch)
+		}
+		r.hw, r.hwIn, r.stable = res.HighWatermark, epoch, res.LastStable
+		filter := newFilter(res.Aborted)
 		for _, x := range entriesOf(r.w, raw) {
+			visible := filter.visible(x)
 			if x.offset < r.offset {
 				continue
 			}
-			if x.offset >= res.HighWatermark {
-				r.w.fail("reader %d of %d was given offset %d, beyond the watermark %d", r.id, r.number, x.offset, res.HighWatermark)
+			if x.offset >= res.HighWatermark || r.committed && x.offset >= res.LastStable {
+				r.w.fail("reader %d of %v was given offset %d, beyond the watermark %d or the last stable offset %d", r.id, r.part, x.offset, res.HighWatermark, res.LastStable)
 			}
 			r.w.check.read(r, x)
+			if r.committed {
+				r.w.check.committed(r, x, visible)
+			}
 			r.offset, r.last = x.offset+1, x.epoch
 			wait = 2 * time.Millisecond
 		}
@@ -299,8 +322,14 @@ func (r *reader) read(try int, epoch int32, res partition.ReadResult, raw []byte
 
 // entry is a record in a log.
 type entry struct {
-	offset, value int64
+	offset, value int64 // value: of a marker, what tells it from all others
 	epoch         int32
+
+	producer      int64
+	producerEpoch int16
+	txn           bool // part of a transaction, or its marker
+	marker        bool
+	commit        bool // of a marker
 }
 
 // entriesOf are the records of whole batches.
@@ -311,6 +340,17 @@ func entriesOf(w *World, raw []byte) (list []entry) {
 		if err == nil {
 			err = batch.Check()
 		}
+		x := entry{offset: h.BaseOffset, epoch: h.LeaderEpoch, producer: h.ProducerID, producerEpoch: h.ProducerEpoch, txn: h.Attributes.Transactional()}
+		if err == nil && h.Attributes.Control() {
+			var m record.Marker
+			if m, x.marker, err = record.ParseMarker(&h, batch); err == nil {
+				x.txn, x.commit = true, m.Type == record.Commit
+				x.value = -(h.ProducerID<<20 | int64(h.ProducerEpoch)<<2 | int64(m.Type&1)<<1 | 1)
+				list = append(list, x)
+				raw = rest
+				continue
+			}
+		}
 		if err == nil {
 			err = rd.Reset(h, batch, 0)
 		}
@@ -320,7 +360,13 @@ func entriesOf(w *World, raw []byte) (list []entry) {
 		}
 		for rd.Next() {
 			r := rd.Record()
-			list = append(list, entry{r.Offset, int64(binary.BigEndian.Uint64(r.Value)), h.LeaderEpoch})
+			x.offset, x.value = r.Offset, 0
+			if len(r.Value) == 8 {
+				x.value = int64(binary.BigEndian.Uint64(r.Value))
+			} else {
+				x.value = sum(r.Key, r.Value) // of a coordinator
+			}
+			list = append(list, x)
 		}
 		raw = rest
 	}

@@ -24,15 +24,19 @@ func (w *World) found() {
 			w.after(20*time.Millisecond, create)
 			return
 		}
-		t := metadata.TopicSpec{Name: topicName, ID: w.topic, Configs: map[string]string{"min.insync.replicas": strconv.Itoa(minISR)}}
-		for n := range w.partitions {
+		c := &metadata.CreateTopics{}
+		for i, k := range w.parts {
+			if k.number == 0 {
+				c.Topics = append(c.Topics, metadata.TopicSpec{Name: k.topic, ID: topicIDs[k.topic], Configs: map[string]string{"min.insync.replicas": strconv.Itoa(minISR)}})
+			}
 			var replicas []metadata.NodeID
 			for k := range nodeCount {
-				replicas = append(replicas, metadata.NodeID((int(n)+k)%nodeCount+1))
+				replicas = append(replicas, metadata.NodeID((i+k)%nodeCount+1))
 			}
+			t := &c.Topics[len(c.Topics)-1]
 			t.Assignment = append(t.Assignment, replicas)
 		}
-		w.raft.commit(&metadata.CreateTopics{Topics: []metadata.TopicSpec{t}})
+		w.raft.commit(c)
 	}
 	w.after(100*time.Millisecond, create)
 }
@@ -40,6 +44,9 @@ func (w *World) found() {
 // startFaults lets things go wrong from the first second on. Each seed has kinds of its own: what is never struck otherwise is struck harder.
 func (w *World) startFaults() {
 	w.rate = w.between(100*time.Millisecond, 1500*time.Millisecond)
+	if w.txns { // a transaction needs three leaders at the same time: with faults all the time there would be few
+		w.rate *= []time.Duration{2, 6, 20}[w.rng.IntN(3)]
+	}
 	w.eager = []float64{0, 0.1, 0.5}[w.rng.IntN(3)]
 	for _, k := range faults {
 		if w.chance(0.6) {

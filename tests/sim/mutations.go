@@ -54,10 +54,51 @@ var Mutations = []Mutation{
 	{Name: "producer-snapshot-kept", File: truncation, Swap: []string{"> end }); n < len(l.snaps) {", "> end }); n < 0 {"}},
 	{Name: "duplicates-appended", Seed: 1, File: producers, Swap: []string{"if m, ok := p.duplicate(h); ok {", "if m, ok := p.duplicate(h); ok && m.first < 0 {"}},
 	{Name: "epochs-kept", File: truncation, Swap: []string{"l.epochs, l.table = epochs, table", "l.table = table"}},
+
+	{Name: "coordinator-serves-before-replay", File: keeper, Swap: []string{"for from := start; from < end; {", "for from := end; from < end; {"}},
+	{Name: "load-not-acknowledged", File: keeper, Swap: []string{"	if end > start {\n", "	if end < start {\n"}},
+	{Name: "coordinator-failed-append-applied", File: keeper, Swap: []string{"		if a.err == nil {\n", "		if a.err == nil || !a.shard.dead {\n"}},
+	{Name: "late-end-of-transaction", File: txnEnd, Swap: []string{"case !same && !retry:", "case !same && !retry && m.phase != ongoing:",
+		"if !same {\n			return refuse, kerr.ProducerFenced.Code // of", "if producer < 0 {\n			return refuse, kerr.ProducerFenced.Code // of"}},
+	{Name: "markers-before-decision", File: txnEnd, Swap: []string{"return producer, epoch, t.writeAndWait(ctx, next, t.finish)",
+		"before := t.cur\n		t.cur = next\n		t.finish()\n		t.cur = before\n		return producer, epoch, t.writeAndWait(ctx, next, t.finish)"}},
+	{Name: "complete-before-markers", File: txnEnd, Swap: []string{"if !c.mark(p, coordinatorEpoch, m.phase == prepareCommit, m.sorted(), func() bool { return s.gone() }) {",
+		"if !c.spawn(func() { c.mark(p, coordinatorEpoch, m.phase == prepareCommit, m.sorted(), func() bool { return s.gone() }) }) {"}},
+	{Name: "timeout-does-not-fence", File: txnEnd, Swap: []string{"	if next.epoch < math.MaxInt16 {\n		next.epoch++", "	if next.epoch < 0 {\n		next.epoch++"}},
+	{Name: "init-does-not-fence", File: txnInit, Swap: []string{"case !known:\n		next.previous, next.epoch, next.lastEpoch = m.producer, m.epoch+1, -1", "case !known:\n		next.previous, next.epoch, next.lastEpoch = m.producer, max(m.epoch, 0), -1"}},
+	{Name: "init-leaves-open", File: txnInit, Swap: []string{"if t.cur.phase == ongoing {", "if t.cur.phase == ongoing && w.epoch >= 0 {"}},
+	{Name: "init-before-markers", File: txnInit, Swap: []string{"if t.busy || t.cur.phase.preparing() {", "if t.busy {"}},
+	{Name: "enlist-unfenced", File: txnAdd, Swap: []string{"code := t.cur.fenced(producer, epoch); code != 0 {", "code := t.cur.fenced(producer, epoch); code < 0 {"}},
+	{Name: "partition-not-enlisted", File: txnAdd, Swap: []string{"		next.parts[tp] = struct{}{}", "		_ = tp"}},
+	{Name: "prepared-not-resumed", File: txnState, Swap: []string{"if t.cur.phase.preparing() {\n			t.finish()", "if t.cur.phase.preparing() && t.busy {\n			t.finish()"}},
+
+	{Name: "marker-of-old-coordinator", File: producers, Swap: []string{"if m.CoordinatorEpoch < p.coord {", "if m.CoordinatorEpoch < -1 {"}},
+	{Name: "marker-epoch-unchecked", File: producers, Swap: []string{"if h.ProducerEpoch < p.epoch {\n		return fmt", "if h.ProducerEpoch < -1 {\n		return fmt"}},
+	{Name: "late-marker", File: producers, Swap: []string{"if bumped && h.ProducerEpoch == p.epoch && p.txnStart >= 0 {", "if bumped && h.ProducerEpoch == p.epoch && p.txnStart < -1 {"}},
+	{Name: "producer-epoch-unchecked", File: producers, Swap: []string{"if h.ProducerEpoch < p.epoch {\n		return dup", "if h.ProducerEpoch < -1 {\n		return dup"}},
+	{Name: "guard-ignored", File: guard, Swap: []string{"return v != nil && v.guard == g", "return v == nil || v.guard != (Guard{})"}},
+	{Name: "last-stable-ignores-open", File: producers, Swap: []string{"if len(t.open) > 0 {\n		first, ok", "if len(t.open) < 0 {\n		first, ok"}},
+	{Name: "last-stable-ignores-watermark", File: producers, Swap: []string{"if d.last >= hw && (", "if d.last >= hw && hw < 0 && ("}},
+	{Name: "aborted-not-listed", File: producers, Swap: []string{"m.Type == record.Abort\n", "m.Type == record.Abort && first < 0\n"}},
+
+	{Name: "offsets-of-aborted-applied", File: groupState, Swap: []string{"		if commit {", "		if commit || g != nil {"}},
+	{Name: "unstable-offset-told", File: groupFetch, Swap: []string{"if requireStable && s.unstable(k) {", "if requireStable && s.unstable(k) && k.partition < 0 {"}},
+	{Name: "offsets-without-lease", File: groupFetch, Swap: []string{"resp.ErrorCode == 0 && !c.lease.Leased() {", "resp.ErrorCode < 0 && !c.lease.Leased() {",
+		"c.lease != nil && !c.lease.Leased() {", "c.lease != nil && c.node < 0 {"}},
+	{Name: "transaction-offsets-at-once", File: groupCommit, Swap: []string{"if w.producer != nil {\n					s.prepare", "if w.producer == nil {\n					s.prepare"}},
 }
 
 // The files that are patched.
 const (
+	keeper      = "core/statelog/keeper.go"
+	txnAdd      = "core/txn/add.go"
+	txnEnd      = "core/txn/end.go"
+	txnInit     = "core/txn/init.go"
+	txnState    = "core/txn/state.go"
+	groupState  = "core/group/state.go"
+	groupFetch  = "core/group/fetch.go"
+	groupCommit = "core/group/commit.go"
+	guard       = "core/commitlog/guard.go"
 	follow      = "core/partition/follow.go"
 	read        = "core/partition/read.go"
 	state       = "core/partition/partition.go"

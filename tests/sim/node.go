@@ -47,11 +47,13 @@ type node struct {
 	steps   *replica.Steps
 	active  *controller.Active
 	links   map[metadata.NodeID]*link
-	ends    map[int32]int64 // of its logs, after the last step
-	asking  bool            // for ISR changes
-	joining bool            // a registration is under way
+	ends    map[part]int64 // of its logs, after the last step
+	coordinators
+	asking  bool // for ISR changes
+	joining bool // a registration is under way
 	leaving bool
 	epoch   int64
+	leased  time.Duration // until when its registration holds, as far as it knows
 	applied uint64
 	term    uint64 // in which it believes to lead the metadata quorum
 }
@@ -110,6 +112,7 @@ func (n *node) now(fn func()) {
 		return
 	}
 	fn()
+	n.turns.run(func() bool { return n.dying })
 	if n.dying {
 		n.crash(n.power)
 		return
@@ -181,8 +184,10 @@ func (n *node) crash(power bool) {
 func (n *node) end() {
 	n.gen++
 	n.up, n.serving, n.armed, n.dying, n.syncing, n.asking, n.joining, n.leaving = false, false, false, false, false, false, false, false
-	n.paused, n.term, n.epoch = 0, 0, 0
+	n.paused, n.term, n.epoch, n.leased = 0, 0, 0, 0
 	n.set, n.steps, n.active, n.syncer = nil, nil, nil, nil
+	n.turns.end()
+	n.coordinators = coordinators{}
 }
 
 // start begins a process.
@@ -192,7 +197,7 @@ func (n *node) start() {
 	}
 	n.gen++
 	n.up = true
-	n.links, n.ends = map[metadata.NodeID]*link{}, map[int32]int64{}
+	n.links, n.ends = map[metadata.NodeID]*link{}, map[part]int64{}
 	n.fault = vfs.NewFault(n.disk)
 	n.fault.Hook(func(vfs.Op, string) {
 		if n.armed {
@@ -216,7 +221,7 @@ func (n *node) join() {
 	}
 	n.applied = r.last()
 	n.active = controller.NewActive(controller.ActiveOptions{
-		Group: group{n}, Node: n.id, Nodes: noCandidates, Now: n.clock, Logger: n.logger(),
+		Group: quorum{n}, Node: n.id, Nodes: noCandidates, Now: n.clock, Logger: n.logger(),
 		NewClusterID: func() string { return "simulated" }, Rebalance: controller.Rebalance{Every: 3 * time.Second},
 	})
 	n.every(controller.StepEvery, func() { n.active.Step(context.Background()) })
@@ -274,6 +279,7 @@ func (w *World) settings() controller.TopicSettings {
 // register announces the process.
 func (n *node) register(tailLost bool) {
 	n.joining = true
+	asked := n.w.now
 	c := &metadata.RegisterNode{ID: n.id, Host: "localhost", Port: 9092, BootID: n.bootID(), TailLost: tailLost, MinISR: 1}
 	n.w.raft.proposeFrom(n, c, func(r metadata.Result, err error) {
 		n.joining = false
@@ -285,6 +291,7 @@ func (n *node) register(tailLost bool) {
 			return // the next heartbeat tells so again
 		}
 		n.epoch = r.Epoch
+		n.leased = max(n.leased, asked+controller.SessionTimeout)
 		if !n.serving {
 			n.serve()
 		}
@@ -296,6 +303,7 @@ func (n *node) serve() {
 	n.serving = true
 	n.w.moment(0.5, 200*time.Millisecond)
 	n.set.Update(n.image())
+	n.coordinate()
 	n.w.check.disk(n, noCut)
 	n.every(controller.HeartbeatEvery, n.heartbeat)
 	n.every(checkpoint, n.steps.Checkpoint)
@@ -327,7 +335,7 @@ func (n *node) heartbeat() {
 	if leader < 0 || n.leaving || n.joining {
 		return
 	}
-	epoch := n.epoch
+	epoch, gen, sent := n.epoch, n.gen, n.w.now
 	n.w.net.send(n.id, leader, true, func(bool) {
 		x := n.w.node(leader)
 		if x.active == nil {
@@ -337,12 +345,15 @@ func (n *node) heartbeat() {
 		if err == nil {
 			n.w.check.heard(x, n.id)
 		}
-		if !errors.Is(err, controller.ErrFenced) {
+		fenced := errors.Is(err, controller.ErrFenced)
+		if !fenced && (err != nil || !n.w.txns) {
 			return
 		}
-		gen := n.gen
 		n.w.net.send(leader, n.id, false, func(bool) {
-			if n.gen == gen && n.epoch == epoch && !n.joining && !n.leaving {
+			if !fenced && n.gen == gen && n.epoch == epoch {
+				n.leased = max(n.leased, sent+controller.SessionTimeout)
+			}
+			if fenced && n.gen == gen && n.epoch == epoch && !n.joining && !n.leaving {
 				n.register(false) // it was not heard for a while
 			}
 		})
@@ -360,6 +371,7 @@ func (n *node) leave() {
 		n.w.raft.handOver()
 	}
 	n.w.raft.proposeFrom(n, &metadata.FenceNode{ID: n.id, Epoch: n.epoch}, func(metadata.Result, error) {
+		n.retire()
 		err := n.set.Close()
 		if n.dying {
 			return
@@ -453,10 +465,10 @@ func (n *node) fetch(req *kmsg.FetchRequest) (resp *kmsg.FetchResponse, some boo
 		for _, p := range t.Partitions {
 			rp := kmsg.NewFetchResponseTopicPartition()
 			rp.Partition = p.Partition
-			part, err := n.find(p.Partition)
+			q, err := n.find(part{n.w.topicName(t.TopicID), p.Partition})
 			if err == nil {
 				var r partition.ReadResult
-				r, err = part.Read(partition.ReadRequest{
+				r, err = q.Read(partition.ReadRequest{
 					Offset: p.FetchOffset, Epoch: p.CurrentLeaderEpoch, LastEpoch: p.LastFetchedEpoch, MaxBytes: int(p.PartitionMaxBytes), MinOne: true,
 					Replica: metadata.NodeID(req.ReplicaState.ID), NodeEpoch: req.ReplicaState.Epoch,
 				})
@@ -477,11 +489,11 @@ func (n *node) fetch(req *kmsg.FetchRequest) (resp *kmsg.FetchResponse, some boo
 	return resp, some
 }
 
-func (n *node) find(number int32) (*partition.Partition, error) {
+func (n *node) find(k part) (*partition.Partition, error) {
 	if !n.serving {
 		return nil, replica.ErrUnknown
 	}
-	return n.set.Partition(topicName, number)
+	return n.set.Partition(k.topic, k.number)
 }
 
 func bytesOf(s commitlog.Slice) ([]byte, error) {
@@ -523,11 +535,12 @@ func (n *node) call(_ context.Context, id metadata.NodeID, req kmsg.Request) (km
 	if !n.w.net.both(n.id, id) || !x.awake() || !x.serving {
 		return nil, errUnknown
 	}
-	ask := req.(*kmsg.ListOffsetsRequest).Topics[0].Partitions[0]
+	topic := req.(*kmsg.ListOffsetsRequest).Topics[0]
+	ask := topic.Partitions[0]
 	resp := kmsg.NewPtrListOffsetsResponse()
 	rt := kmsg.NewListOffsetsResponseTopic()
 	rp := kmsg.NewListOffsetsResponseTopicPartition()
-	p, err := x.find(ask.Partition)
+	p, err := x.find(part{topic.Topic, ask.Partition})
 	if err == nil {
 		rp.Offset, _, _, err = p.ListOffset(ask.Timestamp, ask.CurrentLeaderEpoch, partition.ToEnd)
 	}

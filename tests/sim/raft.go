@@ -208,34 +208,34 @@ func (p *proposal) try() {
 	})
 }
 
-// group is the metadata quorum as a node's active controller sees it.
-type group struct{ n *node }
+// quorum is the metadata quorum as a node's active controller sees it.
+type quorum struct{ n *node }
 
-func (g group) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {
+func (q quorum) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {
 	if f, ok := c.(*metadata.FenceNode); ok {
-		g.n.w.check.fencing(g.n, f)
+		q.n.w.check.fencing(q.n, f)
 	}
-	return g.n.w.raft.propose(g.n.id, c)
+	return q.n.w.raft.propose(q.n.id, c)
 }
-func (g group) Image() *metadata.Image { return g.n.image() }
-func (g group) Term() uint64           { return g.n.term }
+func (q quorum) Image() *metadata.Image { return q.n.image() }
+func (q quorum) Term() uint64           { return q.n.term }
 
-func (g group) Barrier(context.Context) error {
-	r := &g.n.w.raft
-	if g.n.term != r.term || !r.majority(g.n.id) {
+func (q quorum) Barrier(context.Context) error {
+	r := &q.n.w.raft
+	if q.n.term != r.term || !r.majority(q.n.id) {
 		return consensus.ErrNotLeader
 	}
-	g.n.apply(r.last())
-	g.n.w.check.controller(g.n)
+	q.n.apply(r.last())
+	q.n.w.check.controller(q.n)
 	return nil
 }
 
-func (g group) Leader() (metadata.NodeID, bool) { return g.n.w.raft.leader, g.n.w.raft.leader > 0 }
-func (g group) Admit(consensus.Member) error    { return nil }
-func (g group) Members() (voters, others []consensus.Member, err error) {
+func (q quorum) Leader() (metadata.NodeID, bool) { return q.n.w.raft.leader, q.n.w.raft.leader > 0 }
+func (q quorum) Admit(consensus.Member) error    { return nil }
+func (q quorum) Members() (voters, others []consensus.Member, err error) {
 	return nil, nil, nil
 }
-func (g group) Status(context.Context, string) (consensus.Status, error) {
+func (q quorum) Status(context.Context, string) (consensus.Status, error) {
 	return consensus.Status{}, errUnknown
 }
 

@@ -32,7 +32,7 @@ func TestSeed(t *testing.T) {
 
 // TestSame runs seeds twice: a seed is a whole history, with or without its trace being kept.
 func TestSame(t *testing.T) {
-	for s := uint64(1); s <= 5; s++ {
+	for s := uint64(1); s <= 8; s++ {
 		a, b := New(Options{Seed: s}), New(Options{Seed: s, Trace: true})
 		errA, errB := a.Run(), b.Run()
 		_, hashA := a.Trace()

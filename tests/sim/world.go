@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
 )
@@ -36,10 +34,12 @@ type World struct {
 	steps int
 
 	mode       commitlog.Durability
-	topic      metadata.TopicID
-	partitions int32
+	partitions int32  // of the topic that clients read
+	parts      []part // of all topics
 	segment    int64
+	txns       bool // transactions and groups, and their coordinators, are there
 
+	turns   turns   // of clients that wait
 	nodes   []*node // by number; the first is node 1
 	net     network
 	raft    raft
@@ -61,7 +61,6 @@ type World struct {
 const (
 	nodeCount   = 3
 	minISR      = 2
-	topicName   = "t"
 	chaosLength = 12 * time.Second
 	// patience bounds the time in which a cluster without faults is to be whole again.
 	patience = 90 * time.Second
@@ -73,7 +72,8 @@ func New(o Options) *World {
 		o.Chaos = chaosLength
 	}
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5ead))}
-	w.topic = uuid.UUID{1, 2, 3, 4, 5, 6, 0x47, 8, 0x89}
+	// From a source of its own: the histories without it stay as they were.
+	w.txns = rand.New(rand.NewPCG(o.Seed, 0x7a45)).IntN(2) == 0
 	w.partitions = 1 + int32(w.rng.IntN(2))
 	w.segment = []int64{2 << 10, 8 << 10, 1 << 20}[w.rng.IntN(3)]
 	if w.chance(0.35) {
@@ -83,6 +83,8 @@ func New(o Options) *World {
 	w.late = []float64{0.002, 0.01, 0.1}[w.rng.IntN(3)]
 	w.twice = []float64{0, 0.02, 0.2}[w.rng.IntN(3)]
 	w.behind = []float64{0, 0.05, 0.3}[w.rng.IntN(3)]
+	w.turns.after = w.after
+	w.topics()
 	w.check = newChecker(w)
 	for id := metadata.NodeID(1); id <= nodeCount; id++ {
 		w.nodes = append(w.nodes, newNode(w, id))
@@ -103,6 +105,10 @@ func (w *World) Run() error {
 	w.until(w.now+patience, w.settled)
 	if w.failure == nil {
 		w.check.end()
+	}
+	w.turns.end()
+	for _, n := range w.nodes {
+		n.turns.end()
 	}
 	return w.failure
 }
@@ -149,6 +155,7 @@ func (w *World) until(end time.Duration, done func() bool) {
 		w.now = e.at
 		w.steps++
 		e.fn()
+		w.turns.run(nil)
 	}
 	if done != nil && w.failure == nil && !done() {
 		w.fail("the cluster is not whole again %v after the last fault: %s", patience, w.state())
@@ -198,8 +205,8 @@ func (w *World) node(id metadata.NodeID) *node { return w.nodes[id-1] }
 func (w *World) state() string {
 	var b strings.Builder
 	image := w.raft.image()
-	for n := range w.partitions {
-		p := image.Partition(topicName, n)
+	for _, k := range w.parts {
+		p := image.Partition(k.topic, k.number)
 		fmt.Fprintf(&b, "\n  %s-%d leader %d epoch %d/%d isr %v elr %v", p.Topic, p.Number, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.ISR, p.ELR)
 	}
 	for _, n := range w.nodes {
@@ -207,12 +214,12 @@ func (w *World) state() string {
 		if !n.serving {
 			continue
 		}
-		for k := range w.partitions {
-			if p, err := n.set.Partition(topicName, k); err == nil {
+		for _, k := range w.parts {
+			if p, err := n.set.Partition(k.topic, k.number); err == nil {
 				leading, epoch := p.Leader()
-				fmt.Fprintf(&b, "; %d: leads %v in %d, end %d durable %d watermark %d", k, leading, epoch, p.Log().EndOffset(), p.Log().DurableOffset(), p.HighWatermark())
+				fmt.Fprintf(&b, "; %v: leads %v in %d, end %d durable %d watermark %d stable %d", k, leading, epoch, p.Log().EndOffset(), p.Log().DurableOffset(), p.HighWatermark(), p.LastStable())
 			} else {
-				fmt.Fprintf(&b, "; %d: %v", k, err)
+				fmt.Fprintf(&b, "; %v: %v", k, err)
 			}
 		}
 	}
@@ -230,8 +237,8 @@ func (w *World) settled() bool {
 			return false
 		}
 	}
-	for n := range w.partitions {
-		p := image.Partition(topicName, n)
+	for _, k := range w.parts {
+		p := image.Partition(k.topic, k.number)
 		if len(p.ISR) != nodeCount || p.Leader < 0 {
 			return false
 		}
@@ -240,14 +247,14 @@ func (w *World) settled() bool {
 			if !x.serving || x.applied != w.raft.last() {
 				return false
 			}
-			q, err := x.set.Partition(topicName, n)
+			q, err := x.set.Partition(k.topic, k.number)
 			if err != nil {
 				return false
 			}
 			if end < 0 {
 				end = q.Log().EndOffset()
 			}
-			if q.Log().EndOffset() != end || q.Log().DurableOffset() != end || q.HighWatermark() != end {
+			if q.Log().EndOffset() != end || q.Log().DurableOffset() != end || q.HighWatermark() != end || q.LastStable() != end {
 				return false
 			}
 		}
