@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // reachTime bounds a connection to a node.
@@ -29,10 +33,89 @@ func clusterVerdicts(c *cobra.Command) ([]verdict, error) {
 		return nil, refused("", err)
 	}
 	var out []verdict
+	client, err := dial(c)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	sec, err := security(c)
+	if err != nil {
+		return nil, err
+	}
+	config, err := sec.Config()
+	if err != nil {
+		return nil, badInput("--command-config", err.Error(), "")
+	}
 	for _, r := range rows {
-		out = append(out, nodeVerdict(c.Context(), fmt.Sprintf("node %d", r.ID), r.Kafka, r.dead))
+		name := fmt.Sprintf("node %d", r.ID)
+		v := nodeVerdict(c.Context(), name, r.Kafka, r.dead)
+		out = append(out, v)
+		if v.State != "ok" {
+			continue
+		}
+		if config != nil {
+			out = append(out, certificateVerdict(c.Context(), name, r.Kafka, config))
+		}
+		out = append(out, diskVerdicts(c.Context(), client, r.ID)...)
 	}
 	return append(out, partitionVerdict(topics)), nil
+}
+
+// certificateSoon is how long before its end a certificate is talked of.
+const certificateSoon = 30 * 24 * time.Hour
+
+// certificateVerdict looks at the certificate by which a node shows itself to clients.
+func certificateVerdict(ctx context.Context, name, kafka string, config *tls.Config) verdict {
+	v := verdict{Check: name + "'s certificate", State: "ok"}
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	nc, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", kafka)
+	if err != nil {
+		v.State, v.Found, v.Advice = "bad", rootCause(err), "look at ssl.truststore.location of --command-config, and at the node's certificate"
+		return v
+	}
+	defer nc.Close()
+	end := nc.(*tls.Conn).ConnectionState().PeerCertificates[0].NotAfter
+	v.Found = "ends at " + end.UTC().Format(time.RFC3339)
+	if time.Until(end) < certificateSoon {
+		v.State, v.Advice = "warning", "make a new one before: `forebay tls init --renew`; the node takes it over while it runs"
+	}
+	return v
+}
+
+// diskVerdicts are those of a node's log directories, as it tells them (KIP-827).
+func diskVerdicts(ctx context.Context, client *kgo.Client, node int32) (out []verdict) {
+	req := kmsg.NewPtrDescribeLogDirsRequest()
+	req.Topics = []kmsg.DescribeLogDirsRequestTopic{} // none: only the directories
+	check := fmt.Sprintf("node %d's disks", node)
+	resp, err := req.RequestWith(ctx, client.Broker(int(node)))
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return []verdict{{Check: check, State: "warning", Found: rootCause(err), Advice: "it takes the right to describe the cluster"}}
+	}
+	for _, d := range resp.Dirs {
+		out = append(out, roomVerdict(fmt.Sprintf("node %d's disk of %s", node, d.Dir), d.UsableBytes, d.TotalBytes, kerr.ErrorForCode(d.ErrorCode)))
+	}
+	return out
+}
+
+func roomVerdict(check string, free, total int64, err error) verdict {
+	v := verdict{Check: check, State: "ok"}
+	switch {
+	case err != nil:
+		v.State, v.Found, v.Advice = "bad", "it has failed, and its partitions are offline: "+rootCause(err), "replace the disk: docs/operations.md, A disk is replaced"
+		return v
+	case total <= 0:
+		v.Found = "it is not told how full it is"
+		return v
+	}
+	v.Found = fmt.Sprintf("%d of %d MiB free", free>>20, total>>20)
+	if free < total/10 {
+		v.State, v.Advice = "warning", "less than a tenth: a shorter retention, or delete topics, never files; docs/operations.md, Full disk"
+	}
+	return v
 }
 
 func nodeVerdict(ctx context.Context, name, kafka string, fenced bool) verdict {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 func TestPartitionVerdict(t *testing.T) {
@@ -41,7 +42,8 @@ func TestDoctorOfACluster(t *testing.T) {
 	kafka, _ := startUp(t)
 	var out, errs bytes.Buffer
 	code := run(t.Context(), []string{"doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--bootstrap", kafka}, nil, &out, &errs)
-	if code != 0 || !strings.Contains(out.String(), "node 1 at "+kafka+": reachable") || !strings.Contains(out.String(), "partitions: 0, all replicas in sync") {
+	if code != 0 || !strings.Contains(out.String(), "node 1 at "+kafka+": reachable") || !strings.Contains(out.String(), "partitions: 0, all replicas in sync") ||
+		!strings.Contains(out.String(), "node 1's disk of ") {
 		t.Errorf("exit code %d\n%s%s", code, out.String(), errs.String())
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,5 +56,17 @@ func TestDoctorOfACluster(t *testing.T) {
 	}
 	if v := nodeVerdict(t.Context(), "node 2", l.Addr().String(), true); v.State != "bad" || !strings.Contains(v.Found, "fenced") {
 		t.Errorf("%+v", v)
+	}
+}
+
+func TestRoomVerdict(t *testing.T) {
+	for _, c := range []struct {
+		free, total int64
+		err         error
+		want        string
+	}{{50 << 30, 100 << 30, nil, "ok"}, {9 << 30, 100 << 30, nil, "warning"}, {-1, -1, nil, "ok"}, {-1, -1, kerr.KafkaStorageError, "bad"}} {
+		if v := roomVerdict("d", c.free, c.total, c.err); v.State != c.want || v.State != "ok" && v.Advice == "" {
+			t.Errorf("%+v: %+v", c, v)
+		}
 	}
 }

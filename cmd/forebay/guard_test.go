@@ -116,6 +116,8 @@ func TestSecuredNode(t *testing.T) {
 		{"", append([]string{"consume", "orders", "--records", "2"}, admin...), "two"},
 		{"", append([]string{"groups", "list"}, admin...), "GROUP"},
 		{"", append([]string{"nodes", "list"}, admin...), "alive"},
+		{"", append([]string{"doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"}, admin...), "warning  node 1's certificate: ends at"},
+		{"", []string{"metadata", "backup", filepath.Join(dir, "backup"), "--http", web, "--command-config", props("admin")}, "1 nodes, 1 topics"},
 		{"", []string{"connectors", "list", "--http", web, "--command-config", props("admin")}, ""},
 		{"", []string{"connectors", "list", "--http", web, "--command-config", props("alice"), "--http-token", tokenFile}, ""},
 	} {

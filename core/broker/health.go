@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/forebayhub/forebay/core/metadata"
 )
@@ -26,6 +27,9 @@ type Health struct {
 	// Warnings say in words what somebody should look at although the node serves.
 	Warnings []string `json:"warnings,omitempty"`
 }
+
+// clockTolerance is how far clocks may be apart before somebody is told.
+const clockTolerance = 500 * time.Millisecond
 
 // Health looks at the node now.
 func (b *Broker) Health() Health {
@@ -93,6 +97,26 @@ func (h *Health) warn(b *Broker, total uint64) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.OfflineDirs)) {
 		say("log directory %s cannot be used: %s", name, h.OfflineDirs[name])
+	}
+	image := b.quorum.Image()
+	for _, id := range slices.Sorted(maps.Keys(image.Nodes)) {
+		if n := image.Nodes[id]; n.Level < metadata.Level && !n.Fenced {
+			say("node %d runs an older version: it knows metadata level %d and this node %d; the cluster stays at level %d until all nodes are upgraded", id, n.Level, metadata.Level, image.Level())
+		}
+	}
+	if b.active != nil {
+		if apart := b.active.ClockApart(); apart.Abs() > clockTolerance {
+			side := "ahead of"
+			if apart < 0 {
+				side = "behind"
+			}
+			say("this node's clock is %v %s the active controller's: timestamps, retention and certificates go by it; look at its NTP", apart.Abs().Round(time.Millisecond), side)
+		}
+	}
+	if b.secrets != nil {
+		if left := time.Until(b.secrets.Expires()); left < expiresSoon {
+			say("this node's certificate ends at %s; then no other node talks to it: `forebay tls init --renew` makes a new one", b.secrets.Expires().UTC().Format(time.RFC3339))
+		}
 	}
 	if total > 0 && h.FreeBytes < total/10 && h.FreeBytes < 1<<30 {
 		say("%d MiB of %d MiB are free on the disk of %s", h.FreeBytes>>20, total>>20, b.o.DataDir)

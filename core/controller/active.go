@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/forebayhub/forebay/core/consensus"
@@ -46,7 +47,8 @@ type Active struct {
 	now    func() time.Time
 	refuse map[metadata.NodeID]string // nodes that cannot be admitted, and why: said once
 
-	own ownLease // on every node
+	own   ownLease     // on every node
+	apart atomic.Int64 // see ClockApart
 
 	// Of Step alone.
 	last, admitted, balanced time.Time
@@ -325,7 +327,8 @@ type heartbeat struct {
 }
 
 type heartbeatReply struct {
-	Fenced bool `json:"f,omitempty"`
+	Fenced bool  `json:"f,omitempty"`
+	Clock  int64 `json:"t,omitempty"` // of the controller: Unix time in ms
 }
 
 // Heartbeat renews the lease of a node's registration. Errors: consensus.ErrNotLeader, ErrFenced.
@@ -357,7 +360,7 @@ func (a *Active) Serve(p *consensus.Peers) {
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(heartbeatReply{})
+		return json.Marshal(heartbeatReply{Clock: a.now().UnixMilli()})
 	})
 }
 
@@ -388,14 +391,32 @@ func (a *Active) sendHeartbeat(ctx context.Context, p *consensus.Peers, address 
 		return fmt.Errorf("the address of controller %d is not known", leader)
 	}
 	var r heartbeatReply
+	sent := a.now()
 	if err := p.Call(ctx, addr, callHeartbeat, heartbeat{a.o.Node, epoch}, &r); err != nil {
 		return err
+	}
+	if r.Clock != 0 {
+		a.apart.Store(int64(clocksApart(sent, a.now(), time.UnixMilli(r.Clock))))
 	}
 	if r.Fenced {
 		return ErrFenced
 	}
 	return nil
 }
+
+// clocksApart is by how much at least this clock is ahead of another one, which was read between two moments; below 0: behind. 0: they may be the same.
+func clocksApart(sent, received, read time.Time) time.Duration {
+	switch {
+	case read.Add(time.Millisecond).Before(sent): // it was cut to milliseconds
+		return sent.Sub(read)
+	case read.After(received):
+		return received.Sub(read)
+	}
+	return 0
+}
+
+// ClockApart is by how much at least this node's clock is ahead of the controller's, as the last heartbeat told; below 0: behind.
+func (a *Active) ClockApart() time.Duration { return time.Duration(a.apart.Load()) }
 
 // admit takes the nodes that gossip tells of into the metadata quorum, if they belong to no other.
 func (a *Active) admit(ctx context.Context) {

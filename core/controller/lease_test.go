@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,4 +62,41 @@ func TestOwnLease(t *testing.T) {
 			t.Fatal("the wait has ended without a lease")
 		}
 	})
+}
+
+// TestClockApart: a node learns from the answers to its heartbeats by how much at least its clock and the controller's are apart, however long the answer takes.
+func TestClockApart(t *testing.T) {
+	for _, ahead := range []time.Duration{0, 3 * time.Second, -time.Hour} {
+		peers := func() *consensus.Peers {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := consensus.NewPeers(consensus.PeersOptions{Listener: l, Advertise: l.Addr().String(), ClusterID: func() string { return "" }, Lookup: func(metadata.NodeID) (string, bool) { return "", false }})
+			t.Cleanup(func() { _ = p.Close() })
+			return p
+		}
+		g := newFakeGroup(1, 2)
+		g.lead(7)
+		o := ActiveOptions{Group: g, Node: 1, Nodes: func() []consensus.Candidate { return nil }, NewClusterID: func() string { return "named" }}
+		leader := NewActive(o)
+		theirs, ours := peers(), peers()
+		leader.Serve(theirs)
+		leader.Step(t.Context())
+		o.Node, o.Now = 2, func() time.Time { return time.Now().Add(ahead) }
+		a := NewActive(o)
+		if err := a.SendHeartbeat(t.Context(), ours, func(metadata.NodeID) (string, bool) { return theirs.Addr(), true }, g.Image().Nodes[2].Epoch); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.ClockApart(); (got-ahead).Abs() > time.Second || ahead == 0 && got != 0 {
+			t.Errorf("%v ahead: %v", ahead, got)
+		}
+	}
+	at := time.UnixMilli(10_000)
+	for _, c := range []struct{ sent, received, read, want int64 }{{0, 100, 50, 0}, {0, 100, 0, 0}, {0, 100, 100, 0}, {0, 100, 101, -1}, {50, 100, 0, 50}, {0, 9000, 5000, 0}} {
+		ms := func(n int64) time.Time { return at.Add(time.Duration(n) * time.Millisecond) }
+		if got := clocksApart(ms(c.sent), ms(c.received), ms(c.read)); got != time.Duration(c.want)*time.Millisecond {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
 }
