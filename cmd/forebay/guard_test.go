@@ -201,3 +201,52 @@ sources:
 		}
 	}
 }
+
+// TestWorkerWithTLSDir: a worker apart from the nodes shares the declared connectors of a cluster that lets in nobody without a certificate, and a
+// node's REST API tells of its tasks, over TLS.
+func TestWorkerWithTLSDir(t *testing.T) {
+	dir, _ := secretsFor(t, "admin")
+	if _, err := tlsdir.Init(tlsdir.Plan{Dir: dir, Nodes: []tlsdir.Node{{Name: "w1", Hosts: []string{"127.0.0.1"}}}, Days: 1}); err != nil {
+		t.Fatal(err)
+	}
+	kafka, web := startRun(t, "server", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--tls-dir", filepath.Join(dir, "n1"), "--set", "super.users=User:CN=admin", "--set",
+		"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+	startRun(t, "worker", "--bootstrap", kafka, "--http", "127.0.0.1:0", "--tls-dir", filepath.Join(dir, "w1"))
+	props := filepath.Join(dir, "admin", "client.properties")
+	var yaml strings.Builder
+	yaml.WriteString("sources:\n")
+	for _, name := range []string{"a", "b"} {
+		path := filepath.Join(dir, name+".log")
+		if err := os.WriteFile(path, []byte("line of "+name+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&yaml, "  %s: {type: tail, paths: [%q], topic: %s}\n", name, path, name)
+	}
+	file := filepath.Join(dir, "job.yaml")
+	if err := os.WriteFile(file, []byte(yaml.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := []string{"--http", web, "--command-config", props}
+	if out, code := command(t, "", append([]string{"apply", file}, at...)...); code != 0 {
+		t.Fatalf("%d: %s", code, out)
+	}
+	on := map[string]bool{}
+	for deadline := time.Now().Add(40 * time.Second); len(on) < 2; {
+		out, code := command(t, "", append([]string{"connectors", "describe", "a", "b"}, at...)...)
+		if time.Now().After(deadline) {
+			t.Fatalf("the two connectors are not on two workers: %d, %s", code, out)
+		}
+		on = map[string]bool{}
+		for _, line := range strings.Split(out, "\n") {
+			if head, place, ok := strings.Cut(line, "  on "); ok && strings.Contains(head, "RUNNING") {
+				on[place] = true
+			}
+		}
+	}
+	for _, name := range []string{"a", "b"} {
+		out, code := command(t, "", "consume", name, "--records", "1", "--bootstrap", kafka, "--command-config", props)
+		if code != 0 || !strings.Contains(out, "line of "+name) {
+			t.Errorf("%s: %d, %s", name, code, out)
+		}
+	}
+}

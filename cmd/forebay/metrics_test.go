@@ -74,19 +74,24 @@ the process starts. What is by API, topic or group is there once there was one. 
 // startUp runs `forebay up` in this process and gives its addresses; it ends with the test.
 func startUp(t *testing.T, args ...string) (kafka, web string) {
 	t.Helper()
+	return startRun(t, append([]string{"up", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args...)...)
+}
+
+// startRun runs a command until the test ends, and waits for its ready line.
+func startRun(t *testing.T, args ...string) (kafka, web string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
-	dir := t.TempDir() // before the cleanup that ends who works in it
 	done := make(chan int, 1)
 	var errs strings.Builder
 	go func() {
-		done <- run(ctx, append([]string{"up", "--data", dir, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args...), nil, in, &errs)
+		done <- run(ctx, args, nil, in, &errs)
 		_ = in.Close()
 	}()
 	t.Cleanup(func() {
 		cancel()
 		if code := <-done; code != 0 {
-			t.Errorf("forebay up ended with %d: %s", code, errs.String())
+			t.Errorf("forebay %s ended with %d: %s", args[0], code, errs.String())
 		}
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')

@@ -40,6 +40,9 @@ type process struct {
 	idle      bool                 // runs no connectors, though it takes declarations
 }
 
+// nodeDialTimeout is how long a worker waits for a node of its cluster: the next one may answer.
+const nodeDialTimeout = 3 * time.Second
+
 // serve runs it until ctx ends, and closes from the outside in: first the connectors, which still need the log, then the log.
 func (p process) serve(ctx context.Context, s streams) error {
 	log := logger(s)
@@ -52,9 +55,9 @@ func (p process) serve(ctx context.Context, s streams) error {
 	front.open = p.token == "" && p.tlsDir == ""
 	guard := &guard{token: p.token, next: front}
 	hand := http.DefaultClient
+	var secrets *tlsdir.Dir
 	if p.tlsDir != "" {
-		secrets, err := tlsdir.Open(p.tlsDir, log)
-		if err != nil {
+		if secrets, err = tlsdir.Open(p.tlsDir, log); err != nil {
 			return err
 		}
 		guard.allowed = front.allowed(secrets)
@@ -71,6 +74,12 @@ func (p process) serve(ctx context.Context, s streams) error {
 	})
 
 	where := hublog.Options{ClientID: "forebay", Logger: log, Bootstrap: p.bootstrap, Security: p.security}
+	if secrets != nil && p.node == nil && p.security == (kafkaclient.Security{}) {
+		// As nodes come to each other: by the certificate that the folder has at that moment.
+		where.DialAddr = func(ctx context.Context, addr string) (net.Conn, error) {
+			return (&tls.Dialer{NetDialer: &net.Dialer{Timeout: nodeDialTimeout}, Config: secrets.Client()}).DialContext(ctx, "tcp", addr)
+		}
+	}
 	kafka := strings.Join(p.bootstrap, ",")
 	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopNode()
