@@ -60,7 +60,8 @@ type cleaner struct {
 
 // Clean compacts below hw, if cleanup.policy says so and it is worth it, in as many passes as memory asks for. Called from time to
 // time by the owner; beside everything else, but one Clean at a time.
-func (l *Log) Clean(hw int64, o Cleaning) error {
+func (l *Log) Clean(hw int64, o Cleaning) (err error) {
+	defer func() { l.tell(err) }()
 	for {
 		l.mu.RLock()
 		cfg := l.cfg

@@ -26,6 +26,16 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 // Is makes every CorruptError an ErrCorrupt.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
+// tell passes damage of the log's own files on; other errors are nobody else's affair.
+func (l *Log) tell(err error) {
+	if l.o.Damaged == nil || err == nil {
+		return
+	}
+	if c := (*CorruptError)(nil); errors.As(err, &c) {
+		l.o.Damaged(c)
+	}
+}
+
 // noSpace tells whether err is a full disk or quota.
 func noSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)

@@ -79,6 +79,9 @@ type Options struct {
 	// Failed is told once that the log takes no more writes because of an error of its own. Locks of the Log are held: it must not block, nor
 	// call the Log. Nil: nobody.
 	Failed func(error)
+	// Damaged is told whenever a *CorruptError of this log's own files is met once it is open. Locks of the Log may be held: it must not block, nor
+	// call the Log. Nil: nobody.
+	Damaged func(error)
 }
 
 // Log is one partition's log. All methods may be called concurrently.

@@ -41,11 +41,16 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 		}
 		l.mu.RUnlock()
 
-		slice, err := l.readSegment(s, size, every, from, limit, max, minOne, limit >= leo && next < 0)
+		before := leo
+		if next >= 0 {
+			before = next
+		}
+		slice, err := l.readSegment(s, size, every, from, limit, before, max, minOne, limit >= leo && next < 0)
 		if errors.Is(err, errGone) {
 			runtime.Gosched()
 			continue // retention or compaction was faster
 		}
+		l.tell(err)
 		if err != nil || slice.Len > 0 || next < 0 || next >= limit {
 			return slice, err
 		}
@@ -55,6 +60,32 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 		}
 		from = next
 	}
+}
+
+// Doubt has the bytes from the batch of offset on compared with their CRCs again before they are read: somebody could not use them.
+func (l *Log) Doubt(offset int64) error {
+	l.mu.RLock()
+	i := l.segmentAt(offset)
+	if l.closed || i < 0 {
+		l.mu.RUnlock()
+		return nil
+	}
+	s, size, every := l.segs[i], l.segs[i].size, l.cfg.IndexBytes
+	l.mu.RUnlock()
+	h, err := s.open(false, l.now())
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	pos, _, err := l.locate(s, h, size, every, offset, false)
+	l.tell(err)
+	if err == nil {
+		s.doubt(pos)
+	}
+	return err
 }
 
 // readableLocked says whether an offset can be read.
@@ -68,8 +99,8 @@ func (l *Log) readableLocked(from int64) error {
 	return nil
 }
 
-// readSegment reads in one segment, of which size bytes are published.
-func (l *Log) readSegment(s *segment, size, every, from, limit int64, most int, minOne, toEnd bool) (Slice, error) {
+// readSegment reads in one segment, of which size bytes are published, with offsets before another one.
+func (l *Log) readSegment(s *segment, size, every, from, limit, before int64, most int, minOne, toEnd bool) (Slice, error) {
 	h, err := s.open(false, l.now())
 	if err != nil {
 		return Slice{}, err
@@ -87,10 +118,14 @@ func (l *Log) readSegment(s *segment, size, every, from, limit int64, most int, 
 	if pos == size {
 		return Slice{end: true}, nil
 	}
+	end := pos + int64(first.Size())
+	if first.LastOffset() >= before {
+		// No CRC covers a batch's base offset. Who waits for such an offset would wait for ever.
+		return Slice{}, l.damage(s, &CorruptError{File: s.path(), Pos: pos, Err: fmt.Errorf("%w: offset %d where the segment ends before %d", ErrCorrupt, first.LastOffset(), before)})
+	}
 	if first.LastOffset() >= limit {
 		return Slice{}, nil // limit lies inside of the batch, or of a gap before it
 	}
-	end := pos + int64(first.Size())
 	if end-pos > int64(most) {
 		if !minOne {
 			return Slice{}, nil
@@ -101,13 +136,18 @@ func (l *Log) readSegment(s *segment, size, every, from, limit int64, most int, 
 		return Slice{}, err
 	}
 	if err := s.verify(h.file, pos, end); err != nil {
-		if errors.Is(err, ErrCorrupt) && s.told.CompareAndSwap(false, true) {
-			l.log.Error("a segment is damaged; its records from there on are not served", "log", l.o.Name, "error", err)
-		}
-		return Slice{}, err
+		return Slice{}, l.damage(s, err)
 	}
 	ok = true
 	return Slice{File: h.file, Pos: pos, Len: int(end - pos), release: h.release}, nil
+}
+
+// damage says once that a segment is damaged, if that is what err says.
+func (l *Log) damage(s *segment, err error) error {
+	if errors.Is(err, ErrCorrupt) && s.told.CompareAndSwap(false, true) {
+		l.log.Error("a segment is damaged; its records from there on are not served", "log", l.o.Name, "error", err)
+	}
+	return err
 }
 
 // locate finds the first batch whose last offset is at or above from: its position and header; pos == size when there is none.
@@ -148,6 +188,7 @@ func (s *segment) floor(rel int64) (at, pos int64, err error) {
 func walkTo(h *handle, name string, pos, size, from, expect int64) (head record.Header, at int64, err error) {
 	w := newWalker(h.file, name, pos, size, 8<<10)
 	defer w.done()
+	next := int64(0)
 	for first := true; ; first = false {
 		head, err = w.header()
 		if errors.Is(err, io.EOF) {
@@ -156,6 +197,9 @@ func walkTo(h *handle, name string, pos, size, from, expect int64) (head record.
 		if first && pos > 0 && (err != nil || head.BaseOffset != expect) {
 			return head, 0, fmt.Errorf("%w: no batch of offset %d at byte %d of %s", errBadIndex, expect, pos, name)
 		}
+		if err == nil && head.BaseOffset < next { // no CRC covers it, and the batch would be passed over
+			err = &CorruptError{File: name, Pos: w.pos, Err: fmt.Errorf("%w: offset %d where %d or later belongs", ErrCorrupt, head.BaseOffset, next)}
+		}
 		if err != nil {
 			return head, 0, err
 		}
@@ -163,6 +207,7 @@ func walkTo(h *handle, name string, pos, size, from, expect int64) (head record.
 			return head, w.pos, nil
 		}
 		w.skip(&head)
+		next = head.LastOffset() + 1
 	}
 }
 

@@ -92,7 +92,7 @@ func (r Repair) Run(dry bool) ([]Loss, error) {
 		if err != nil {
 			return nil, err
 		}
-		if string(raw) == repairGuard {
+		if string(raw) == repairGuard || string(raw) == setBackGuard {
 			guarded = true
 		} else {
 			swaps = append(swaps, base)
@@ -307,7 +307,7 @@ func (r Repair) begin(first int64) error {
 
 // end lets the log open again.
 func (r Repair) end(first int64) error {
-	for _, name := range []string{path.Join(r.Dir, recoveryName), segmentName(r.Dir, first, swapSuffix)} {
+	for _, name := range []string{path.Join(r.Dir, recoveryName), segmentName(r.Dir, first, swapSuffix), SetBack{Dir: r.Dir}.guard()} {
 		if err := r.FS.SyncDir(r.Dir); err != nil {
 			return err
 		}

@@ -59,7 +59,8 @@ func (l *Log) raiseStart(offset int64) error {
 
 // Maintain does what retention asks for below hw; called from time to time by the owner. It also ends a compacted
 // log's segment for max.compaction.lag.ms, forgets silent producers, closes idle files and moves the recovery point.
-func (l *Log) Maintain(hw int64) error {
+func (l *Log) Maintain(hw int64) (err error) {
+	defer func() { l.tell(err) }()
 	now := l.now()
 	l.mu.Lock()
 	l.sawLocked(hw)

@@ -223,6 +223,9 @@ func (l *Log) finishSwaps(bases []int64) error {
 		if string(raw) == repairGuard {
 			return &CorruptError{File: path.Clean(name), Err: fmt.Errorf("%w: a repair was interrupted; run forebay log repair again", ErrCorrupt)}
 		}
+		if string(raw) == setBackGuard {
+			return &CorruptError{File: path.Clean(name), Err: fmt.Errorf("%w: the log was damaged, and taking out what is was interrupted", ErrCorrupt)}
+		}
 		m, err := decodeManifest(raw)
 		if err == nil && m.bases[0] != base {
 			err = fmt.Errorf("%w: manifest of %d", errBadState, m.bases[0])

@@ -32,7 +32,7 @@ func (l *Log) MaxTimestamp() (offset, timestamp int64, epoch int32, err error) {
 		return true, nil
 	})
 	if err != nil || best == nil {
-		return -1, -1, -1, err
+		return l.found(-1, -1, err)
 	}
 	l.mu.RLock()
 	size, start := best.size, l.start
@@ -44,6 +44,7 @@ func (l *Log) MaxTimestamp() (offset, timestamp int64, epoch int32, err error) {
 
 func (l *Log) found(offset, timestamp int64, err error) (int64, int64, int32, error) {
 	if err != nil || offset < 0 {
+		l.tell(err)
 		return -1, -1, -1, err
 	}
 	return offset, timestamp, l.EpochAt(offset), nil

@@ -15,7 +15,8 @@ import (
 //
 // The order keeps every crash harmless: first the recovery point comes down, so that what is being cut is no longer vouched
 // for, then go the snapshots, epochs and indexes that tell of it, then the records from the end.
-func (l *Log) TruncateTo(offset int64) error {
+func (l *Log) TruncateTo(offset int64) (err error) {
+	defer func() { l.tell(err) }()
 	l.w.Lock()
 	defer l.w.Unlock()
 	if err := l.writable(); err != nil {

@@ -155,3 +155,17 @@ func maintain(l *Log, hw int64, o ...Cleaning) error {
 	}
 	return l.Clean(hw, append(o, Cleaning{})[0])
 }
+
+// sliceLast is the last offset of a Slice of one batch.
+func sliceLast(t testing.TB, s Slice) int64 {
+	t.Helper()
+	b := make([]byte, s.Len)
+	if _, err := s.File.ReadAt(b, s.Pos); err != nil {
+		t.Fatal(err)
+	}
+	h, err := record.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.LastOffset()
+}

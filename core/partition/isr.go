@@ -18,6 +18,7 @@ type follower struct {
 	caughtUp  time.Time
 	fetchedAt time.Time
 	leaderEnd int64 // at fetchedAt
+	sent      int64 // the offset that it was last sent records from, plus one; 0: it has asked for others since
 }
 
 // wished is a change of the ISR that was asked for and may be agreed to at any time.
@@ -67,13 +68,13 @@ func (p *Partition) replicates(n metadata.NodeID) bool {
 	return n != p.node && slices.Contains(p.mu.state.Replicas, n)
 }
 
-// fetched notes that a follower has everything below an offset.
-func (p *Partition) fetched(r *ReadRequest) {
+// fetched notes that a follower has everything below an offset. again says that it asks for what it was sent just now: it may not have been able to use it.
+func (p *Partition) fetched(r *ReadRequest) (again bool) {
 	p.mu.Lock()
 	t := p.term.Load()
 	if !slices.Contains(p.mu.state.Replicas, r.Replica) || r.Replica == p.node || !t.leading {
 		p.mu.Unlock()
-		return
+		return false
 	}
 	f := p.mu.followers[r.Replica]
 	if f == nil {
@@ -82,8 +83,9 @@ func (p *Partition) fetched(r *ReadRequest) {
 	}
 	if r.NodeEpoch >= 0 && r.NodeEpoch < f.epoch {
 		p.mu.Unlock()
-		return // from before it was registered anew
+		return false // from before it was registered anew
 	}
+	again, f.sent = f.sent == r.Offset+1, 0
 	now, end := p.now(), p.log.EndOffset()
 	switch {
 	case r.Offset >= end:
@@ -103,6 +105,16 @@ func (p *Partition) fetched(r *ReadRequest) {
 	p.tell(acked, waiters)
 	if joins {
 		p.wish(p)
+	}
+	return again
+}
+
+// gave notes what a follower is sent.
+func (p *Partition) gave(r *ReadRequest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f := p.mu.followers[r.Replica]; f != nil {
+		f.sent = r.Offset + 1
 	}
 }
 

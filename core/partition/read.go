@@ -57,8 +57,9 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 		}
 		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
 	}
+	again := false
 	if r.Replica >= 0 && r.LastEpoch < 0 {
-		p.fetched(&r)
+		again = p.fetched(&r)
 	}
 	out := ReadResult{LogStart: p.log.StartOffset(), HighWatermark: p.hw.Load()}
 	out.LastStable = p.log.LastStable(out.HighWatermark)
@@ -79,7 +80,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 			return out, nil
 		}
 		if r.Replica >= 0 {
-			p.fetched(&r)
+			again = p.fetched(&r)
 			out.HighWatermark = p.hw.Load()
 			out.LastStable = p.log.LastStable(out.HighWatermark)
 		}
@@ -98,9 +99,18 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 		}
 		return out, nil // nothing to see yet
 	}
+	if again {
+		// What was sent may have rotted since it was last read with its CRCs, which the follower has compared.
+		if err := p.log.Doubt(r.Offset); err != nil {
+			return out, err
+		}
+	}
 	s, err := p.log.Read(r.Offset, limit, r.MaxBytes, r.MinOne)
 	if err != nil {
 		return out, err
+	}
+	if r.Replica >= 0 && s.Len > 0 {
+		p.gave(&r)
 	}
 	out.Slice = s
 	if r.Committed {
