@@ -42,7 +42,7 @@ func trouble(p kadm.PartitionDetail, fenced map[int32]bool, minISR string) strin
 		case state:
 			out = append(out, fmt.Sprintf("node %d is fenced: the active controller does not hear it", n))
 		case slices.Contains(p.OfflineReplicas, n):
-			out = append(out, fmt.Sprintf("node %d cannot use the log directory of its replica", n))
+			out = append(out, fmt.Sprintf("node %d cannot use the log of its replica: its /readyz says why", n))
 		case !in:
 			out = append(out, fmt.Sprintf("node %d is not in sync: it is copying what it lacks", n))
 		}

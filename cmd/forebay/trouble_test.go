@@ -22,7 +22,7 @@ func TestTroubleInWords(t *testing.T) {
 			"node 2 is fenced: the active controller does not hear it; node 3 is not registered; 1 in sync are fewer than min.insync.replicas=2: producers with acks=all are refused"},
 		{kadm.PartitionDetail{Leader: -1, Replicas: all[:1], ISR: all[:1]}, map[int32]bool{1: true}, "1",
 			"nobody leads it, so it is neither read nor written; it waits for one of the nodes in sync: 1; node 1 is fenced: the active controller does not hear it"},
-		{kadm.PartitionDetail{Leader: 1, Replicas: all, ISR: []int32{1, 2}, OfflineReplicas: []int32{3}}, fine, "", "node 3 cannot use the log directory of its replica"},
+		{kadm.PartitionDetail{Leader: 1, Replicas: all, ISR: []int32{1, 2}, OfflineReplicas: []int32{3}}, fine, "", "node 3 cannot use the log of its replica: its /readyz says why"},
 		{kadm.PartitionDetail{Leader: -1, Replicas: all[:1]}, fine, "1",
 			"nobody leads it, so it is neither read nor written; it waits for one of the nodes in sync: none; node 1 is not in sync: it is copying what it lacks"},
 	} {

@@ -95,6 +95,12 @@ func (h *Health) warn(b *Broker, total uint64) {
 	for _, name := range slices.Sorted(maps.Keys(h.Offline)) {
 		say("partition %s cannot be used: %s", name, h.Offline[name])
 	}
+	damaged := b.replicas.Damaged()
+	for _, name := range slices.Sorted(maps.Keys(damaged)) {
+		if h.Offline[name] == "" {
+			say("the log of partition %s is damaged: %v", name, damaged[name])
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(h.OfflineDirs)) {
 		say("log directory %s cannot be used: %s", name, h.OfflineDirs[name])
 	}

@@ -21,6 +21,17 @@ func (b *Broker) following() replica.Following {
 	return replica.Following{
 		Dial: b.dialNode, ISR: c, Lag: c.Duration("replica.lag.time.max.ms"), Wait: c.Duration("replica.fetch.wait.max.ms"),
 		PartBytes: int32(c.Int("replica.fetch.max.bytes")), MaxBytes: int32(c.Int("replica.fetch.response.max.bytes")),
+		NewEpoch: func(ctx context.Context, p *metadata.Partition) error {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			r, err := b.quorum.Propose(ctx, &metadata.ChangePartition{
+				Topic: p.TopicID, Number: p.Number, Expected: p.PartitionEpoch, Leader: p.Leader, ISR: p.ISR, NewEpoch: true,
+			})
+			if err == nil {
+				err = r.Err
+			}
+			return err
+		},
 		NodeEpoch: func() int64 {
 			if n := b.quorum.Image().Nodes[b.o.NodeID]; n != nil {
 				return n.Epoch

@@ -10,10 +10,10 @@ import (
 // offlinePause is before what the quorum did not take is told again.
 const offlinePause = 200 * time.Millisecond
 
-// tellOffline tells the cluster which of this node's replicas lie on log directories that cannot be used, whenever that changes, until
-// ctx ends: others lead them then.
+// tellOffline tells the cluster which of this node's replicas cannot be used, for their log directories' sake or because they are damaged, whenever
+// that changes, until ctx ends: others lead them then.
 func (b *Broker) tellOffline(ctx context.Context) {
-	if b.logDirs.placement == nil {
+	if b.logDirs.placement == nil && b.o.Cluster == nil {
 		return
 	}
 	settled := false
@@ -22,7 +22,7 @@ func (b *Broker) tellOffline(ctx context.Context) {
 		switch ok := b.tellOnce(ctx); {
 		case !ok:
 			again = time.After(offlinePause)
-		case !settled:
+		case !settled && b.logDirs.placement != nil:
 			settled = true
 			b.logDirs.failed("", false) // what had failed before the start is told
 		}

@@ -161,8 +161,20 @@ func (s *Set) fewest() (least *Dir) {
 	return least
 }
 
-// Unavailable are the partitions of image that have a replica here which cannot be used for its directory's sake.
-func (s *Set) Unavailable(image *metadata.Image) (list []metadata.PartitionID) {
+// Unavailable are the partitions of image that have a replica here which cannot be used, for its directory's sake or because its log is damaged
+// and others have all that was acknowledged.
+func (s *Set) Unavailable(image *metadata.Image) []metadata.PartitionID {
+	list := s.missing(image)
+	for _, id := range s.hurt(image) {
+		if !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// missing are those whose directory is not there, or not trusted yet.
+func (s *Set) missing(image *metadata.Image) (list []metadata.PartitionID) {
 	if s.o.Placement == nil {
 		return nil
 	}

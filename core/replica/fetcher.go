@@ -259,8 +259,13 @@ func (x *fetcher) ask(ctx context.Context, client *wire.Client, req kmsg.Request
 	return resp, err
 }
 
+var errDamaged = errors.New("the log is damaged")
+
 // open gives part its partition, opening the log if need be.
 func (x *fetcher) open(part *fetched) error {
+	if part.slot.damaged.Load() {
+		return errDamaged // nothing more is told of what it has, before it is set back
+	}
 	if part.p != nil && part.slot.p.Load() == part.p {
 		return nil
 	}
@@ -327,17 +332,8 @@ func (x *fetcher) told(part *fetched, err error) {
 
 // outOfRange finds out where the leader's log begins, and starts there when that is beyond this log's end.
 func (x *fetcher) outOfRange(ctx context.Context, part *fetched) error {
-	name := part.slot.agreed().Topic
-	req := kmsg.NewPtrListOffsetsRequest()
-	req.Version, req.ReplicaID = 8, int32(x.f.set.o.NodeID)
-	t := kmsg.NewListOffsetsRequestTopic()
-	t.Topic = name
-	tp := kmsg.NewListOffsetsRequestTopicPartition()
-	tp.Partition, tp.CurrentLeaderEpoch, tp.Timestamp = part.number, part.epoch, partition.EarliestLocal
-	t.Partitions = append(t.Partitions, tp)
-	req.Topics = append(req.Topics, t)
 	// The answer would overwrite the Fetch response that is being worked through: another connection.
-	start, err := x.earliest(ctx, req)
+	start, err := x.f.earliest(ctx, x.node, part.slot.agreed().Topic, part.number, part.epoch)
 	if err != nil {
 		return err
 	}
@@ -355,10 +351,19 @@ func (x *fetcher) outOfRange(ctx context.Context, part *fetched) error {
 	return err
 }
 
-func (x *fetcher) earliest(ctx context.Context, req *kmsg.ListOffsetsRequest) (int64, error) {
+// earliest asks a leader, in an epoch, where its log begins.
+func (f *followers) earliest(ctx context.Context, leader metadata.NodeID, topic string, number, epoch int32) (int64, error) {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = 8, int32(f.set.o.NodeID)
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = topic
+	tp := kmsg.NewListOffsetsRequestTopicPartition()
+	tp.Partition, tp.CurrentLeaderEpoch, tp.Timestamp = number, epoch, partition.EarliestLocal
+	t.Partitions = append(t.Partitions, tp)
+	req.Topics = append(req.Topics, t)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	resp, err := x.f.call(ctx, x.node, req)
+	resp, err := f.call(ctx, leader, req)
 	if err != nil {
 		return -1, err
 	}

@@ -22,6 +22,9 @@ type Following struct {
 	Dial func(ctx context.Context, node metadata.NodeID) (net.Conn, error)
 	// ISR has ISR changes agreed on. Nil: the ISR stays as it is.
 	ISR ISRAlterer
+	// NewEpoch has a new leader epoch of a partition agreed on, all else as it is, if nothing has changed since p: metadata.ErrStale. With it, and
+	// if Unavailable is told to the cluster, damaged replicas are repaired from their leaders. Nil: they stay as they are.
+	NewEpoch func(ctx context.Context, p *metadata.Partition) error
 	// NodeEpoch is this node's registration, told with every Fetch (KIP-903).
 	NodeEpoch func() int64
 	// Lag is how long a replica may be behind before it leaves the ISR (replica.lag.time.max.ms). 0: 30 s.

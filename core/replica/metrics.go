@@ -18,6 +18,8 @@ var (
 	atMin         = metrics.Gauge("forebay_partitions_at_min_isr", "Partitions that this node leads with just min.insync.replicas in sync, and fewer than all replicas.")
 	leaderless    = metrics.Gauge("forebay_partitions_offline", "Partitions of the whole cluster that nobody leads. 0 in a healthy cluster; every node tells the same.")
 	failedN       = metrics.Gauge("forebay_replicas_failed", "Replicas on this node whose log cannot be used: /readyz says why.")
+	damagedN      = metrics.Gauge("forebay_replicas_damaged", "Replicas on this node whose log was found damaged and is not repaired yet.")
+	repairsN      = metrics.Counter("forebay_replica_repairs_total", "Damaged replicas on this node that were set back, to be copied anew from their leaders.")
 	isrShrinks    = metrics.Counter("forebay_isr_shrinks_total", "In-sync replicas that left a partition which this node leads.")
 	isrExpands    = metrics.Counter("forebay_isr_expands_total", "In-sync replicas that joined a partition which this node leads.")
 	reassigning   = metrics.Gauge("forebay_partitions_reassigning", "Partitions that this node leads and that are being moved.")
@@ -30,7 +32,7 @@ var (
 )
 
 // Families are the metrics of a Set.
-var Families = []*metrics.Family{hostedN, led, underRepl, underMin, atMin, leaderless, failedN, isrShrinks, isrExpands, reassigning,
+var Families = []*metrics.Family{hostedN, led, underRepl, underMin, atMin, leaderless, failedN, damagedN, repairsN, isrShrinks, isrExpands, reassigning,
 	logBytes, logPartitions, dirOffline, dirFree, dirSize, syncSeconds}
 
 // isrMoves counts members of the ISR of what this node leads.
@@ -98,6 +100,8 @@ func (s *Set) Metrics(w *metrics.Writer) {
 	w.Count(atMin, at)
 	w.Count(leaderless, none)
 	w.Count(failedN, int64(len(s.Offline())))
+	w.Count(damagedN, int64(s.repairs.count()))
+	w.Count(repairsN, s.repairs.repaired())
 	w.Count(isrShrinks, s.moves.shrinks.Load())
 	w.Count(isrExpands, s.moves.expands.Load())
 	w.Count(reassigning, moving)

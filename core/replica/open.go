@@ -86,6 +86,9 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 	}
 	if err != nil {
 		sl.err = fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err)
+		if errors.Is(err, commitlog.ErrCorrupt) {
+			s.damaged(sl, err)
+		}
 		s.o.Logger.Error("partition is offline", "partition", folder(sl.state), "err", err)
 		return nil, sl.err
 	}
@@ -95,7 +98,6 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 
 func (s *Set) openLog(sl *slot, d *Dir, ours bool) (*partition.Partition, error) {
 	name, key := folder(sl.state), sl.state.ID()
-	dir := path.Join(d.Path, name)
 	if !ours {
 		if err := s.checkOwner(d, sl.state); err != nil {
 			return nil, err
@@ -109,11 +111,10 @@ func (s *Set) openLog(sl *slot, d *Dir, ours bool) (*partition.Partition, error)
 		Node: s.o.NodeID, State: sl.state, MinISR: sl.settings.MinInSync,
 		HighWatermark: s.watermarkOf(sl), Wish: wish, Now: s.o.Now,
 		Open: func(advanced func()) (*commitlog.Log, error) {
-			return commitlog.Open(commitlog.Options{
-				FS: s.o.FS, Dir: dir, Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: d.Syncer, Files: s.o.Files,
-				Now: s.o.Now, Logger: s.o.Logger, Advanced: advanced, ProducerExpiry: s.o.ProducerExpiry, Clean: d.Clean, BootID: s.o.BootID,
-				Failed: func(err error) { s.failIn(d, err) },
-			})
+			o := s.logOptions(sl, d)
+			o.Advanced = advanced
+			o.Damaged = func(err error) { s.damaged(sl, err) }
+			return commitlog.Open(o)
 		},
 		Prepare: func() error {
 			var err error
@@ -136,6 +137,16 @@ func (s *Set) openLog(sl *slot, d *Dir, ours bool) (*partition.Partition, error)
 // roomless tells whether err is a full disk or quota.
 func roomless(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// logOptions are those of a slot's log in d, without its callbacks but that of a failed disk; sl.mu is held.
+func (s *Set) logOptions(sl *slot, d *Dir) commitlog.Options {
+	name := folder(sl.state)
+	return commitlog.Options{
+		FS: s.o.FS, Dir: path.Join(d.Path, name), Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Syncer: d.Syncer, Files: s.o.Files,
+		Now: s.o.Now, Logger: s.o.Logger, ProducerExpiry: s.o.ProducerExpiry, Clean: d.Clean, BootID: s.o.BootID,
+		Failed: func(err error) { s.failIn(d, err) },
+	}
 }
 
 // checkOwner sets a folder aside that holds another topic's records.

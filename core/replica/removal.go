@@ -86,7 +86,12 @@ func (s *Set) remove(name string, r *removal) {
 	r.slot.mu.Lock()
 	r.slot.gone = true
 	p, d := r.slot.p.Swap(nil), s.seat(r.slot)
+	if r.slot.stop != nil {
+		r.slot.stop()
+	}
 	r.slot.mu.Unlock()
+	r.slot.mending.Lock() // a repair has let go of its files, and none begins: it sees gone
+	defer r.slot.mending.Unlock()
 	if p != nil {
 		p.Close()
 		if err := p.Log().Close(); err != nil {
@@ -178,6 +183,9 @@ func (s *Set) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.followers.run(ctx) })
+	if s.repairs != nil {
+		wg.Go(func() { s.repairs.run(ctx) })
+	}
 	if s.isr != nil {
 		wg.Go(func() { s.isr.run(ctx) })
 	}

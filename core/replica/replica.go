@@ -81,6 +81,7 @@ type Set struct {
 
 	leading, fetching *throttle
 	followers         *followers
+	repairs           *repairs           // nil: damaged replicas stay as they are
 	isr               *isrKeeper         // nil: the ISR stays as it is
 	marks             map[fetchKey]int64 // checkpointed before the start
 	moves             isrMoves
@@ -108,6 +109,10 @@ type slot struct {
 	gone     bool
 	// throttled says that its fetches are bound by the follower's rate.
 	throttled atomic.Bool
+
+	damaged atomic.Bool        // it is in repairs
+	mending sync.Mutex         // held while its files are set back; after mu, and nobody but the repair holds it for long
+	stop    context.CancelFunc // ends that; guarded by mu
 }
 
 // New makes an empty Set; Start fills it.
@@ -137,6 +142,9 @@ func New(o Options) *Set {
 		s.degraded.Store(true)
 	}
 	s.followers = newFollowers(s, o.Following)
+	if o.Following.NewEpoch != nil {
+		s.repairs = newRepairs(s)
+	}
 	if o.Following.ISR != nil {
 		s.isr = newISRKeeper(s, o.Following.ISR, s.followers.f.Lag)
 	}
@@ -256,6 +264,10 @@ func (s *Set) Update(image *metadata.Image) {
 	}
 	for _, fn := range updates {
 		fn()
+	}
+	if s.repairs.count() > 0 {
+		poke(s.unavailable)
+		poke(s.repairs.work)
 	}
 	for _, c := range changes {
 		for _, fn := range c.fns {

@@ -39,7 +39,8 @@ type house struct {
 
 	durability commitlog.Durability
 	// settings changes a topic's from what they are by default.
-	settings func(*metadata.Image, *topicSettings)
+	settings  func(*metadata.Image, *topicSettings)
+	following Following
 }
 
 type topicSettings = controller.TopicSettings
@@ -56,7 +57,7 @@ func (h *house) open() {
 	syncer := commitlog.NewSyncer(2, nil)
 	h.t.Cleanup(syncer.Close)
 	h.Set = New(Options{
-		NodeID: 1, FS: h.fs, Dirs: []*Dir{{Path: "/data/log", Quarantine: "/data/quarantine", Syncer: syncer, Clean: h.clean}}, Durability: h.durability,
+		NodeID: 1, FS: h.fs, Following: h.following, Dirs: []*Dir{{Path: "/data/log", Quarantine: "/data/quarantine", Syncer: syncer, Clean: h.clean}}, Durability: h.durability,
 		Logger: slog.New(slog.NewTextHandler(&h.log, nil)), Now: func() time.Time { return h.now }, BootID: "b",
 		Settings: func(i *metadata.Image, topic string) controller.TopicSettings {
 			s := controller.TopicSettings{MinInSync: 1, Log: commitlog.Config{FileDeleteDelay: time.Minute}}
