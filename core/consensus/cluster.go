@@ -166,10 +166,11 @@ func (q *Quorum) proposeOnce(ctx context.Context, command metadata.Command) (uin
 type gate struct {
 	*raft.NetworkTransport
 	pass chan raft.RPC
+	pace *pacer
 }
 
-func newGate(p *Peers, remembers func() bool) *gate {
-	g := &gate{NetworkTransport: p.raft, pass: make(chan raft.RPC)}
+func newGate(p *Peers, pace *pacer, remembers func() bool) *gate {
+	g := &gate{NetworkTransport: p.raft, pass: make(chan raft.RPC), pace: pace}
 	p.wg.Go(func() {
 		for {
 			select {

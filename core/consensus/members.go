@@ -118,12 +118,14 @@ func (q *Quorum) Expel(node metadata.NodeID) error {
 // HandOver gives the lead away before this node stops, if it has it and somebody can take it.
 func (q *Quorum) HandOver() {
 	if q.Leads() {
+		q.pace.wake()
 		_ = q.raft.LeadershipTransfer().Error() // else an election does it
 	}
 }
 
 // HandOverTo gives the lead to a voter.
 func (q *Quorum) HandOverTo(m Member) error {
+	q.pace.wake()
 	if err := q.raft.LeadershipTransferToServer(serverID(m.ID), raft.ServerAddress(m.Address)).Error(); err != nil {
 		return fmt.Errorf("give the lead to node %d: %w", m.ID, err)
 	}

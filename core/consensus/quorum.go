@@ -56,6 +56,7 @@ type Options struct {
 // Quorum is this node's membership in the metadata group. All methods may be called concurrently.
 type Quorum struct {
 	raft    *raft.Raft
+	pace    *pacer
 	store   *store
 	machine *machine
 	closing chan struct{}
@@ -120,10 +121,12 @@ func open(o Options, st *store) (*Quorum, error) {
 	transport, members := o.Transport, o.Bootstrap
 	var remembers atomic.Bool
 	var self atomic.Pointer[raft.Raft]
+	pace := newPacer()
+	st.stored = pace.wake
 	if o.Peers != nil {
 		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = peerTimeout, peerTimeout, leaseTimeout
 		conf.CommitTimeout = commitTimeout
-		transport = newGate(o.Peers, func() bool {
+		transport = newGate(o.Peers, pace, func() bool {
 			if r := self.Load(); r != nil && r.LastIndex() > 0 {
 				return true
 			}
@@ -174,7 +177,7 @@ func open(o Options, st *store) (*Quorum, error) {
 		return nil, m.failed
 	}
 	self.Store(r)
-	q := &Quorum{raft: r, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, remembered: last, free: func() (uint64, error) {
+	q := &Quorum{raft: r, pace: pace, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, remembered: last, free: func() (uint64, error) {
 		free, _, err := o.FS.Usage(o.Dir)
 		return free, err
 	}}
@@ -319,6 +322,7 @@ func (q *Quorum) Snapshot() error {
 // Close leaves the group's work and closes the files. It is called once.
 func (q *Quorum) Close() error {
 	close(q.closing)
+	q.pace.end()
 	err := q.raft.Shutdown().Error()
 	if cerr := q.store.close(); err == nil {
 		err = cerr

@@ -30,6 +30,7 @@ type store struct {
 	halt    func(error)
 	running atomic.Bool // raft has taken over; before that, errors are returned
 	syncs   *metrics.Latency
+	stored  func() // after entries were added, before raft sends them to others; set before raft runs
 }
 
 // The operations in a journal's frames; part of the format.
@@ -231,6 +232,9 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 	for _, l := range logs {
 		c := *l
 		s.entries = append(s.entries, &c)
+	}
+	if s.stored != nil {
+		s.stored()
 	}
 	return nil
 }

@@ -36,6 +36,24 @@ type ReadResult struct {
 	Diverging     *Diverging             // set instead of a Slice: cut back to here
 	Elsewhere     bool                   // set instead of a Slice: read from Preferred
 	Preferred     metadata.NodeID
+
+	term *term // what Read saw beside the bounds
+	end  int64
+}
+
+// Outdated says whether a Read would see more or another leadership than the one that r came from, and brings the bounds of r up to date.
+// tail is a follower's view: records count as soon as they are appended.
+func (p *Partition) Outdated(r *ReadResult, tail bool) bool {
+	hw, stable := r.HighWatermark, r.LastStable
+	r.LogStart, r.HighWatermark = p.log.StartOffset(), p.hw.Load()
+	r.LastStable = p.log.LastStable(r.HighWatermark)
+	if p.term.Load() != r.term {
+		return true
+	}
+	if tail {
+		return p.log.EndOffset() != r.end
+	}
+	return r.HighWatermark != hw || r.LastStable != stable
 }
 
 // Diverging tells a reader where its log and ours part.
@@ -47,7 +65,8 @@ type Diverging struct {
 // Read reads as the leader, or as a follower that may answer. Release the Slice. Beside the errors of this package it gives
 // commitlog.ErrOffsetOutOfRange, with the bounds set.
 func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
-	if t, err := p.check(r.Epoch); err != nil && (!errors.Is(err, ErrNotLeader) || !r.Follower || r.Replica >= 0 || t.closed) {
+	t, err := p.check(r.Epoch)
+	if err != nil && (!errors.Is(err, ErrNotLeader) || !r.Follower || r.Replica >= 0 || t.closed) {
 		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
 	}
 	if r.Replica >= 0 && !p.replicates(r.Replica) {
@@ -61,7 +80,8 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	if r.Replica >= 0 && r.LastEpoch < 0 {
 		again = p.fetched(&r)
 	}
-	out := ReadResult{LogStart: p.log.StartOffset(), HighWatermark: p.hw.Load()}
+	// The leadership and the end before the records: what changes from here on is seen by Outdated.
+	out := ReadResult{term: t, end: p.log.EndOffset(), LogStart: p.log.StartOffset(), HighWatermark: p.hw.Load()}
 	out.LastStable = p.log.LastStable(out.HighWatermark)
 
 	if r.Near != nil && r.Replica < 0 {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -44,24 +45,24 @@ func (s *fetchSession) request(asked map[fetchKey]*fetched) *kmsg.FetchRequest {
 	if s.sent == nil {
 		s.sent = map[fetchKey]sentPosition{}
 	}
-	keys := make([]fetchKey, 0, len(asked))
-	for k := range asked {
-		keys = append(keys, k)
+	type change struct {
+		key fetchKey
+		at  sentPosition
 	}
-	slices.SortFunc(keys, func(a, b fetchKey) int {
-		if c := bytes.Compare(a.topic[:], b.topic[:]); c != 0 {
-			return c
-		}
-		return int(a.number - b.number)
-	})
-	for _, k := range keys {
-		part := asked[k]
+	var changes []change
+	for k, part := range asked {
 		at := sentPosition{leaderEpoch: part.epoch, lastEpoch: part.lastEpoch, offset: part.offset}
 		at.start = part.p.Log().StartOffset() // what readers may be sent here for (KIP-392)
-		if was, ok := s.sent[k]; ok && was == at && s.epoch != 0 {
-			continue
+		if was, ok := s.sent[k]; !ok || was != at || s.epoch == 0 {
+			s.sent[k] = at
+			changes = append(changes, change{k, at})
 		}
-		s.sent[k] = at
+	}
+	slices.SortFunc(changes, func(a, b change) int {
+		return cmp.Or(bytes.Compare(a.key.topic[:], b.key.topic[:]), cmp.Compare(a.key.number, b.key.number))
+	})
+	for _, c := range changes {
+		k, at := c.key, c.at
 		rp := kmsg.NewFetchRequestTopicPartition()
 		rp.Partition, rp.CurrentLeaderEpoch, rp.FetchOffset, rp.LastFetchedEpoch = k.number, at.leaderEpoch, at.offset, at.lastEpoch
 		rp.LogStartOffset = at.start
