@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -149,25 +150,44 @@ func (s *Set) logOptions(sl *slot, d *Dir) commitlog.Options {
 	}
 }
 
-// checkOwner sets a folder aside that holds another topic's records.
+// checkOwner sets a folder aside that holds another topic's records, or nobody knows whose. Where this replica counts as one that has all that was
+// acknowledged the folder stays, as a damaged log: with an empty one it would lead, and others would cut back to that.
 func (s *Set) checkOwner(d *Dir, p *metadata.Partition) error {
 	dir := path.Join(d.Path, folder(p))
 	id, err := readOwner(s, dir)
+	why := ""
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		entries, derr := s.o.FS.ReadDir(dir)
 		if errors.Is(derr, fs.ErrNotExist) || derr == nil && len(entries) == 0 {
 			return nil // new
 		}
-		return s.setAside(d, folder(p), "it has records but no "+ownerFile)
+		why = "it has records but no " + ownerFile
 	case errors.Is(err, errOwner):
-		return s.setAside(d, folder(p), err.Error())
+		why = err.Error()
 	case err != nil:
 		return err // it could not be read: no reason to believe that it is not ours
 	case id != p.TopicID:
-		return s.setAside(d, folder(p), fmt.Sprintf("it belongs to topic id %s, the topic is now %s", id, p.TopicID))
+		why = fmt.Sprintf("it belongs to topic id %s, the topic is now %s", id, p.TopicID)
+	default:
+		return nil
 	}
-	return nil
+	if s.counts(p) && !s.knows(id) {
+		return &commitlog.CorruptError{File: path.Join(dir, ownerFile), Err: fmt.Errorf("%w: %s", commitlog.ErrCorrupt, why)}
+	}
+	return s.setAside(d, folder(p), why)
+}
+
+// counts says that others may count on what this replica of a partition has, and that a damaged one is repaired; p may be nil.
+func (s *Set) counts(p *metadata.Partition) bool {
+	return p != nil && s.repairs != nil && len(p.Replicas) > 1 && (slices.Contains(p.ISR, s.o.NodeID) || slices.Contains(p.ELR, s.o.NodeID))
+}
+
+// knows says that there is a topic of that id, or that it was deleted.
+func (s *Set) knows(id metadata.TopicID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mu.image != nil && (s.mu.image.TopicIDs[id] != nil || slices.Contains(s.mu.image.Deleted, id))
 }
 
 // claim makes a partition's folder and writes into it whose it is, before the first record. In power-safe it leaves the folders' syncs to the log: its

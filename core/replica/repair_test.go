@@ -473,3 +473,59 @@ func TestDamageBelowTheLeadersLogStart(t *testing.T) {
 		t.Errorf("left %v of %v, ends at %d of %d, %v", x.segments(), before, x.end("t", 0), end, x.read())
 	}
 }
+
+// A member of the ISR whose folder does not say any more whose it is does not begin anew, empty: as a leader it would have others cut back to that. It stands
+// aside like one whose log is damaged, and the folder goes then.
+func TestADamagedOwnerFile(t *testing.T) {
+	const name = "/data/log/t-0/" + ownerFile
+	for what, harm := range map[string]func(b []byte) []byte{
+		"garbage": func([]byte) []byte { return []byte("version: 7") },
+		"gone":    func([]byte) []byte { return nil },
+		"another name": func(b []byte) []byte {
+			was := b[len(b)-2]
+			if b[len(b)-2] = '0'; was == '0' {
+				b[len(b)-2] = '1'
+			}
+			return b
+		},
+	} {
+		for _, clean := range []bool{true, false} {
+			x := newHurt(t, vfs.NewMemory())
+			if err := x.Close(); err != nil {
+				t.Fatal(err)
+			}
+			b, err := vfs.ReadFile(x.fs, name, 1<<10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b = harm(b); b == nil {
+				err = x.fs.Remove(name)
+			} else {
+				err = vfs.WriteFile(x.fs, name, b, true)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.clean = clean
+			x.open()
+			x.answer()
+			x.start()
+			if err := x.read(); !errors.Is(err, commitlog.ErrCorrupt) {
+				t.Fatalf("%s, clean %v: it is a member of the ISR that has nothing: %v", what, clean, err)
+			}
+			if len(x.segments()) == 0 || len(x.ls("/data/quarantine")) > 0 {
+				t.Fatalf("%s: it was set aside already: %v", what, x.ls("/data/quarantine"))
+			}
+			x.tell()
+			x.step(t.Context())
+			x.step(t.Context())
+			x.tell()
+			if p := x.state(); p.Leader != 2 || len(p.Offline) > 0 || x.end("t", 0) != 0 {
+				t.Errorf("%s: %+v, ends at %d", what, p, x.end("t", 0))
+			}
+			if list := x.ls("/data/quarantine"); !slices.Equal(list, []string{"t-0"}) {
+				t.Errorf("%s: in quarantine: %v", what, list)
+			}
+		}
+	}
+}

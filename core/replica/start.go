@@ -229,6 +229,9 @@ func (s *Set) sort(e *entry, image *metadata.Image) error {
 	case err == nil && p != nil && id == p.TopicID:
 		// All who stay have the records: it was moved elsewhere while this node was down.
 		return s.bury(d, name, id, time.Minute)
+	case err == nil && s.counts(p) && image.TopicIDs[id] == nil:
+		e.partition, e.err = p, errOwner // its opening says why not
+		return nil
 	case err == nil && p != nil:
 		return s.setAside(d, name, "it belongs to topic id "+id.String()+", which is not "+e.topic+" now")
 	case errors.Is(err, fs.ErrNotExist):
@@ -240,7 +243,14 @@ func (s *Set) sort(e *entry, image *metadata.Image) error {
 			// A crash came while the folder was made; it never had a record.
 			return s.o.FS.RemoveAll(path.Join(d.Path, name))
 		}
+		if s.counts(p) {
+			e.partition = p
+			return nil
+		}
 		return s.setAside(d, name, "it has no "+ownerFile)
+	case errors.Is(err, errOwner) && s.counts(p):
+		e.partition = p
+		return nil
 	case errors.Is(err, errOwner):
 		return s.setAside(d, name, err.Error())
 	case err != nil:
