@@ -68,11 +68,11 @@ func (p *Partition) replicates(n metadata.NodeID) bool {
 	return n != p.node && slices.Contains(p.mu.state.Replicas, n)
 }
 
-// fetched notes that a follower has everything below an offset. again says that it asks for what it was sent just now: it may not have been able to use it.
-func (p *Partition) fetched(r *ReadRequest) (again bool) {
+// fetched notes that a follower has everything below an offset. What it asked for in an epoch t that has ended meanwhile tells nothing of this one's log. again
+// says that it asks for what it was sent just now: it may not have been able to use it.
+func (p *Partition) fetched(r *ReadRequest, t *term) (again bool) {
 	p.mu.Lock()
-	t := p.term.Load()
-	if !slices.Contains(p.mu.state.Replicas, r.Replica) || r.Replica == p.node || !t.leading {
+	if t != p.term.Load() || !slices.Contains(p.mu.state.Replicas, r.Replica) || r.Replica == p.node || !t.leading {
 		p.mu.Unlock()
 		return false
 	}

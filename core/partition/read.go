@@ -78,7 +78,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	}
 	again := false
 	if r.Replica >= 0 && r.LastEpoch < 0 {
-		again = p.fetched(&r)
+		again = p.fetched(&r, t)
 	}
 	// The leadership and the end before the records: what changes from here on is seen by Outdated.
 	out := ReadResult{term: t, end: p.log.EndOffset(), LogStart: p.log.StartOffset(), HighWatermark: p.hw.Load()}
@@ -100,7 +100,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 			return out, nil
 		}
 		if r.Replica >= 0 {
-			again = p.fetched(&r)
+			again = p.fetched(&r, t)
 			out.HighWatermark = p.hw.Load()
 			out.LastStable = p.log.LastStable(out.HighWatermark)
 		}

@@ -105,6 +105,24 @@ func TestAckOfAnEpochThatIsOver(t *testing.T) {
 	}
 }
 
+// TestFetchOfAnEpochThatIsOver: a Fetch whose epoch was right when it came, and is over when it is counted, acknowledges nothing in the next one.
+func TestFetchOfAnEpochThatIsOver(t *testing.T) {
+	x := newPair(t, vfs.NewMemory())
+	x.next(1, 1, 2)
+	a := x.put()
+	was := x.term.Load()
+	x.next(1, 1, 2)
+	fetch := &ReadRequest{Replica: 2, Offset: a.Last + 1, Epoch: was.epoch, LastEpoch: -1, NodeEpoch: -1}
+	x.fetched(fetch, was)
+	if hw := x.HighWatermark(); hw != 0 {
+		t.Fatalf("the watermark is %d by a Fetch of epoch %d", hw, was.epoch)
+	}
+	x.fetched(fetch, x.term.Load())
+	if hw := x.HighWatermark(); hw != a.Last+1 {
+		t.Fatalf("the watermark is %d by a Fetch of this epoch", hw)
+	}
+}
+
 // TestWatermarkFollowsACut: a cluster that has lost acknowledged records has a replica start below its watermark, also where the disk is full half way. The
 // watermark comes down with the log: else this node, as the next leader, acknowledges records that nobody else has (invariant 1).
 func TestWatermarkFollowsACut(t *testing.T) {
