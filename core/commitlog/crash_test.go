@@ -160,6 +160,20 @@ func (c *crashes) step(l *Log, rnd *rand.Rand, ck *clock, i int) {
 			c.limit = 1 << 60
 			c.mu.Unlock()
 		}
+	case op < 18 && !c.compact: // a follower starts over at its leader's log start: beyond its end, or where it is, or before
+		c.mu.Lock()
+		c.limit = 0
+		c.mu.Unlock()
+		at := max(l.EndOffset()+int64(rnd.IntN(60)-30), 0)
+		if err := l.StartAt(at); err != nil {
+			c.t.Fatal(err)
+		}
+		if l.StartOffset() != at || l.EndOffset() != at || l.DurableOffset() != at {
+			c.t.Fatalf("started at %d: from %d to %d, durable to %d", at, l.StartOffset(), l.EndOffset(), l.DurableOffset())
+		}
+		c.mu.Lock()
+		c.limit = 1 << 60
+		c.mu.Unlock()
 	default:
 		if err := maintain(l, l.DurableOffset()); err != nil {
 			c.t.Fatal(err)
