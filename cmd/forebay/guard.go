@@ -55,7 +55,7 @@ func (g *guard) known(r *http.Request) bool {
 func (f *front) allowed(secrets *tlsdir.Dir) func([]*x509.Certificate) bool {
 	return func(chain []*x509.Certificate) bool {
 		b := f.node.Load()
-		return secrets.IsNode(chain) || b != nil && b.Allows(chain)
+		return secrets.IsNode(chain) || b != nil && secrets.Refuse(chain) == nil && b.Allows(chain)
 	}
 }
 

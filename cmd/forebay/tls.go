@@ -15,7 +15,50 @@ const defaultCertDays = 730
 
 func tlsCommand(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "tls", Short: "Make the certificates and keys by which nodes and clients know each other"}
-	c.AddCommand(tlsInit(s))
+	c.AddCommand(tlsInit(s), tlsRevoke(s))
+	return c
+}
+
+func tlsRevoke(s streams) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "revoke",
+		Short: "Take certificates of nodes and clients back",
+		Long: "Adds certificates to the authority's list in --dir, and writes the list, ca.crl, into every folder there. Nodes take it over while they run, once it is copied to their\n" +
+			"--tls-dir: they refuse who is in it and close the connections that he has, in both directions.\n\n" +
+			"A node that was taken over knows the keys of gossip as well: replace them (docs/security.md).",
+		Example: "  forebay tls revoke --dir secrets --node n3\n  forebay tls revoke --dir secrets --certificate old/node.pem",
+		Args:    cobra.NoArgs,
+	}
+	f := c.Flags()
+	dir := f.String("dir", "", "the authority's folder")
+	nodes := f.StringArray("node", nil, "the `NAME` of a node whose folder lies there; repeatable")
+	clients := f.StringArray("client", nil, "the `NAME` of a client whose folder lies there; repeatable")
+	files := f.StringArray("certificate", nil, "a `FILE` with a certificate in PEM; repeatable")
+	addJSON(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *dir == "" {
+			return badInput("--dir", "is not given", "name the folder that the authority lives in")
+		}
+		list := *files
+		for _, n := range *nodes {
+			list = append(list, tlsdir.NodePath(filepath.Join(*dir, n)))
+		}
+		for _, n := range *clients {
+			list = append(list, tlsdir.ClientPath(filepath.Join(*dir, n)))
+		}
+		if len(list) == 0 {
+			return badInput("--node", "nothing is named", "for example --node n3")
+		}
+		folders, err := tlsdir.Revoke(*dir, list)
+		if err != nil {
+			return err
+		}
+		if wantsJSON(c) {
+			return writeJSON(s.out, map[string]any{"folders": folders})
+		}
+		fmt.Fprintf(s.out, "revoked %d certificates: copy %s to the --tls-dir of every node that stays\n", len(list), tlsdir.CRLPath(*dir))
+		return nil
+	}
 	return c
 }
 

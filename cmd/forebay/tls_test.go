@@ -26,6 +26,13 @@ func TestTLSInit(t *testing.T) {
 		{"tls init --dir DIR --node n1 --host localhost", 2, "nothing is overwritten"},
 		{"tls init --dir DIR --node n1 --host localhost --renew --days 9", 0, "n1"},
 		{"tls init --dir DIR --client alice --json", 0, `"authority_made":false`},
+		{"tls revoke", 2, "--dir"},
+		{"tls revoke --dir DIR", 2, "nothing is named"},
+		{"tls revoke --dir OTHER --node n1", 2, "no authority's key"},
+		{"tls revoke --dir DIR --node n7", 2, "n7"},
+		{"tls revoke --dir DIR --client alice", 0, "DIR/ca.crl"},
+		{"tls revoke --dir DIR --certificate DIR/n1/node.pem --json", 0, "DIR/n1"},
+		{"tls init --dir DIR --node n1 --host localhost,127.0.0.1 --renew", 0, "n1"},
 		{"server --tls-dir OTHER", 2, "tls init"},
 		{"server --tls-dir DIR/n1 --gossip-key DIR/gossip.keys", 2, "contradicts --tls-dir"},
 		{"server --tls-dir DIR/n1 --set listener.security.protocol.map=PLAINTEXT:PLAINTEXT --set listeners=PLAINTEXT://127.0.0.1:0", 2, "in the clear"},
@@ -36,7 +43,7 @@ func TestTLSInit(t *testing.T) {
 		args := strings.Fields(strings.NewReplacer("DIR", dir, "OTHER", other).Replace(c.args))
 		var out, errw bytes.Buffer
 		code := run(context.Background(), args, nil, &out, &errw)
-		if code != c.code || !strings.Contains(out.String()+errw.String(), c.want) {
+		if code != c.code || !strings.Contains(out.String()+errw.String(), strings.ReplaceAll(c.want, "DIR", dir)) {
 			t.Errorf("%s: exit code %d, %s%s", c.args, code, out.String(), errw.String())
 		}
 	}

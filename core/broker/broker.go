@@ -206,6 +206,7 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	if b.secrets != nil {
 		b.early.Go(func() error { b.tellExpiry(b.serving); return nil })
+		b.early.Go(func() error { b.closeRevoked(b.serving); return nil })
 	}
 	if b.o.Cluster != nil {
 		if b.approach, err = b.listeners[0].approach(); err != nil {

@@ -77,7 +77,7 @@ func (b *Broker) openPeers(ctx context.Context) error {
 	first := keys()
 	var secure *consensus.PeersTLS
 	if b.secrets != nil {
-		secure = &consensus.PeersTLS{Server: b.secrets.Server(), Client: b.secrets.Client}
+		secure = &consensus.PeersTLS{Server: b.secrets.Server(), Client: b.secrets.Client, Hold: b.secrets.Hold}
 	}
 	host, port := at.advertise(l.Addr())
 	peer := net.JoinHostPort(host, strconv.Itoa(int(port)))

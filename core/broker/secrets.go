@@ -66,3 +66,19 @@ func (b *Broker) tellExpiry(ctx context.Context) {
 		}
 	}
 }
+
+// closeRevoked ends the connections of who has shown a certificate that was revoked since.
+func (b *Broker) closeRevoked(ctx context.Context) {
+	tick := time.NewTicker(reload.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if n := b.secrets.CloseRevoked(); n > 0 {
+			b.o.Logger.Warn("connections were closed: their certificates are revoked", "connections", n)
+		}
+	}
+}

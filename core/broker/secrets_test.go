@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"errors"
@@ -386,5 +387,76 @@ func TestSecretsAndListeners(t *testing.T) {
 	t.Cleanup(cl.Close)
 	if err := cl.Ping(within(t, 10*time.Second)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A node and a client whose certificates are revoked while they are connected are cut off, and do not come in again; the others go on.
+func TestRevokedCertificates(t *testing.T) {
+	dir := secrets(t)
+	if _, err := tlsdir.Init(tlsdir.Plan{Dir: dir, Clients: []string{"bob"}, Days: 1}); err != nil {
+		t.Fatal(err)
+	}
+	nodes := startAll(t, threeSecured(t, dir))
+	ctx := within(t, time.Minute)
+	cl := asAlice(t, dir, nodes, kgo.MetadataMinAge(50*time.Millisecond))
+	two := "2"
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 3, 3, map[string]*string{"min.insync.replicas": &two}, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all in sync", func() bool {
+		for _, p := range nodes[0].quorum.Image().Topics["orders"].Partitions {
+			if len(p.ISR) != 3 {
+				return false
+			}
+		}
+		return true
+	})
+	bobs := clientTLS(t, filepath.Join(dir, "bob", "ca.pem"), filepath.Join(dir, "bob", "client.pem"))
+	bob, err := tls.Dial("tcp", nodes[0].KafkaAddr(), bobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bob.Close()
+	gone := make(chan error, 1)
+	go func() { _, err := bob.Read(make([]byte, 1)); gone <- err }()
+	fenced := func(n metadata.NodeID) bool { return nodes[0].quorum.Image().Nodes[n].Fenced }
+	if fenced(3) {
+		t.Fatal("node 3 is fenced before anything")
+	}
+
+	if _, err := tlsdir.Revoke(dir, []string{tlsdir.NodePath(filepath.Join(dir, "n3")), tlsdir.ClientPath(filepath.Join(dir, "bob"))}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(tlsdir.CRLPath(filepath.Join(dir, "n3"))); err != nil { // whoever has stolen it has no such list
+		t.Fatal(err)
+	}
+	eventually(t, "node 3 is cut off", func() bool { return fenced(3) })
+	select {
+	case err := <-gone:
+		if errors.Is(err, os.ErrDeadlineExceeded) || err == nil {
+			t.Errorf("bob: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("bob's connection goes on")
+	}
+	if again, err := tls.Dial("tcp", nodes[0].KafkaAddr(), bobs); err == nil {
+		if _, err := again.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "certificate") {
+			t.Errorf("bob again: %v", err)
+		}
+		_ = again.Close() // it is refused already
+	}
+	for range 50 {
+		if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: []byte("v")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !fenced(3) || fenced(1) || fenced(2) {
+		t.Errorf("fenced: %v %v %v", fenced(1), fenced(2), fenced(3))
+	}
+	// Nor do the others go to it: what it led before, and still may think to lead, nobody copies.
+	for _, p := range nodes[1].quorum.Image().Topics["orders"].Partitions {
+		if slices.Contains(p.ISR, 3) || p.Leader == 3 {
+			t.Errorf("%+v", p)
+		}
 	}
 }

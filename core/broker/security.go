@@ -53,7 +53,7 @@ func (l *listener) server(lookup func(mechanism, user string) (auth.Credential, 
 			return s, l.bad("ssl.principal.mapping.rules", err.Error(), "as in RULE:^CN=(.*?),.*$/$1/L,DEFAULT")
 		}
 		if l.secrets != nil {
-			s.IsNode = l.secrets.IsNode
+			s.IsNode, s.Watch = l.secrets.IsNode, l.secrets.Watch
 		}
 	}
 	if l.protocol.authenticated() {
@@ -156,6 +156,9 @@ func (l *listener) serverTLS() (*tls.Config, error) {
 
 func (l *listener) loadServerTLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if l.secrets != nil {
+		c.VerifyConnection = func(s tls.ConnectionState) error { return l.secrets.Refuse(s.PeerCertificates) }
+	}
 	cert, err := l.certificate()
 	if err != nil {
 		return nil, err
@@ -256,12 +259,16 @@ func (l *listener) trusted() (*x509.CertPool, error) {
 type approach struct {
 	tls  func() *tls.Config // asked for each connection: certificates are replaced
 	sasl sasl.Mechanism
+	hold func(*tls.Conn) net.Conn // nil: nothing is revoked
 }
 
 func (l *listener) approach() (a approach, err error) {
 	if l.protocol.encrypted() {
 		if a.tls, err = l.clientTLS(); err != nil {
 			return a, err
+		}
+		if l.secrets != nil {
+			a.hold = l.secrets.Hold
 		}
 	}
 	if !l.protocol.authenticated() {
@@ -287,6 +294,14 @@ func (l *listener) approach() (a approach, err error) {
 
 // meet makes a fresh connection one that may be used.
 func (a approach) meet(ctx context.Context, nc net.Conn, host string) (net.Conn, error) {
+	nc, err := a.greet(ctx, nc, host)
+	if t, ok := nc.(*tls.Conn); err == nil && ok && a.hold != nil {
+		return a.hold(t), nil
+	}
+	return nc, err
+}
+
+func (a approach) greet(ctx context.Context, nc net.Conn, host string) (net.Conn, error) {
 	if a.tls != nil {
 		c := a.tls()
 		if c.ServerName == "" { // --tls-dir has its own

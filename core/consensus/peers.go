@@ -83,6 +83,16 @@ type PeersOptions struct {
 type PeersTLS struct {
 	Server *tls.Config
 	Client func() *tls.Config // asked for each connection: certificates are replaced
+	// Hold, if set, is given every connection that has shaken hands, and may close it when its other side is not to be believed any more.
+	Hold func(*tls.Conn) net.Conn
+}
+
+// held is a connection in the care of Hold, where there is one.
+func (p *Peers) held(c net.Conn) net.Conn {
+	if t, ok := c.(*tls.Conn); ok && p.o.TLS.Hold != nil {
+		return p.o.TLS.Hold(t)
+	}
+	return c
 }
 
 // NewPeers begins to serve; raft's part waits for Open, calls for Handle.
@@ -191,6 +201,7 @@ func (p *Peers) serve(raw net.Conn) {
 		}
 		return
 	}
+	c = p.held(c)
 	known()
 	if kind == kindRaft {
 		forget() // raft's from here on
@@ -279,7 +290,7 @@ func (p *Peers) dial(ctx context.Context, addr string, kind byte) (net.Conn, err
 		_ = c.Close() // the first error tells more
 		return nil, err
 	}
-	return c, nil
+	return p.held(c), nil
 }
 
 type callRequest struct {

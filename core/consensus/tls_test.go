@@ -38,7 +38,7 @@ func TestThreeOverTLS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	d, _ := secrets(t)
-	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}, tls: &PeersTLS{d.Server(), d.Client}}
+	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}, tls: &PeersTLS{d.Server(), d.Client, d.Hold}}
 	for _, p := range w.three(ctx, t) {
 		if _, err := p.Propose(ctx, &metadata.SetClusterID{ID: "x"}); err != nil {
 			t.Errorf("node %d: %v", p.id, err)
@@ -50,7 +50,7 @@ func TestThreeOverTLS(t *testing.T) {
 func TestStrangersAtThePeerPort(t *testing.T) {
 	d, clientPath := secrets(t)
 	other, _ := secrets(t)
-	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}, tls: &PeersTLS{d.Server(), d.Client}}
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}, tls: &PeersTLS{d.Server(), d.Client, d.Hold}}
 	a := w.join(t, 1, vfs.NewMemory(), "ours")
 
 	client, err := tls.LoadX509KeyPair(clientPath, clientPath)
@@ -127,7 +127,7 @@ func TestStrangersAtThePeerPort(t *testing.T) {
 // However many hold out a hand without shaking it, a node comes in at once.
 func TestSlowHandshakes(t *testing.T) {
 	d, _ := secrets(t)
-	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}, tls: &PeersTLS{d.Server(), d.Client}}
+	w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}, tls: &PeersTLS{d.Server(), d.Client, d.Hold}}
 	a := w.join(t, 1, vfs.NewMemory(), "ours")
 	var slow []net.Conn
 	t.Cleanup(func() {

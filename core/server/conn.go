@@ -133,7 +133,9 @@ func (s *Server) checkFrame(key, version int16, size int) (int, int64, error) {
 
 // serve answers requests until the connection ends.
 func (c *conn) serve() {
-	if err := c.encrypt(); err != nil {
+	forget, err := c.encrypt()
+	defer forget()
+	if err != nil {
 		c.end(err)
 		return
 	}

@@ -26,6 +26,8 @@ type Listener struct {
 	Principal func(name string) string
 	// IsNode says of the chain that a client has shown whether it is a node's: that is auth.Node, who may do anything, whatever its name. Nil: nobody is.
 	IsNode func(chain []*x509.Certificate) bool
+	// Watch is told of each connection by which somebody has shown a certificate, and closes it when that is revoked; forget is called when it has ended. Nil: none is.
+	Watch func(c net.Conn, chain []*x509.Certificate) (forget func())
 }
 
 // loginTimeout bounds the time from a connection to its principal: TLS's handshake and SASL's.
@@ -42,24 +44,29 @@ func (c *conn) listener() string {
 	return c.door.Name
 }
 
-// encrypt shakes hands where the listener asks for TLS, and takes the client's certificate for its name.
-func (c *conn) encrypt() error {
+// encrypt shakes hands where the listener asks for TLS, and takes the client's certificate for its name. forget is called when the connection has ended.
+func (c *conn) encrypt() (forget func(), err error) {
+	forget = func() {}
 	t, ok := c.nc.(*tls.Conn)
 	if !ok {
-		return nil
+		return forget, nil
 	}
 	ctx, cancel := context.WithDeadline(c.ctx, c.login.until)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("TLS handshake: %w", err)
+		return forget, fmt.Errorf("TLS handshake: %w", err)
 	}
-	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 && !c.login.pending {
+	certs := t.ConnectionState().PeerCertificates
+	if len(certs) > 0 && c.door.Watch != nil {
+		forget = c.door.Watch(t.NetConn(), certs)
+	}
+	if len(certs) > 0 && !c.login.pending {
 		c.principal = c.door.Who(certs)
 	}
 	if !c.login.pending {
 		c.login.until = time.Time{}
 	}
-	return nil
+	return forget, nil
 }
 
 // Who is whoever has shown a chain of certificates, which has been verified.

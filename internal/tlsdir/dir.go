@@ -3,6 +3,7 @@
 //	ca.pem        the certificates that every other node's must come from
 //	node.pem      this node's private key (PKCS #8, no password) and certificate chain
 //	gossip.keys   the keys of gossip, one a line in base64: the first encrypts, all decrypt
+//	ca.crl        certificates that are revoked; may be missing
 //
 // The files are loaded again when they change.
 //
@@ -20,6 +21,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/forebayhub/forebay/internal/problem"
@@ -45,23 +47,28 @@ type Dir struct {
 	path  string
 	certs *reload.Value[*certs]
 	keys  *reload.Value[[][]byte]
+
+	mu    sync.Mutex
+	live  map[*live]struct{}
+	swept *certs // that live was last looked through with
 }
 
 // certs are what the files have.
 type certs struct {
 	own        *tls.Certificate
 	authority  *x509.CertPool
+	revoked    revoked
 	peers, web *tls.Config
 }
 
 // Open reads the folder for the first time. Later files that are no good are told to the logger, and change nothing.
 func Open(path string, logger *slog.Logger) (*Dir, error) {
-	d := &Dir{path: path}
+	d := &Dir{path: path, live: map[*live]struct{}{}}
 	warn := func(err error) {
 		logger.Warn("a changed file of --tls-dir is not taken over; what was there before goes on to count", "err", err)
 	}
 	var err error
-	if d.certs, err = reload.New([]string{CAPath(d.path), NodePath(d.path)}, d.load, warn); err != nil {
+	if d.certs, err = reload.New([]string{CAPath(d.path), NodePath(d.path), CRLPath(d.path)}, d.load, warn); err != nil {
 		return nil, err
 	}
 	d.keys, err = reload.New([]string{KeysPath(d.path)}, func() ([][]byte, error) { return LoadKeys(KeysPath(d.path)) }, warn)
@@ -102,6 +109,9 @@ func (d *Dir) load() (*certs, error) {
 	if !c.authority.AppendCertsFromPEM(text) {
 		return nil, bad(CAPath(d.path), "there is no certificate in it", "certificates in PEM")
 	}
+	if c.revoked, err = loadRevoked(CRLPath(d.path), parseCertificates(text)); err != nil {
+		return nil, err
+	}
 	// Whoever would be refused by all others hears it here, and not as a failed handshake.
 	chain := []*x509.Certificate{own.Leaf}
 	for _, der := range own.Certificate[1:] {
@@ -123,7 +133,7 @@ func (d *Dir) load() (*certs, error) {
 	}
 	c.web = &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{own}, ClientCAs: c.authority, ClientAuth: tls.VerifyClientCertIfGiven,
-		NextProtos: []string{"http/1.1"},
+		NextProtos: []string{"http/1.1"}, VerifyConnection: c.whole,
 	}
 	return c, nil
 }
@@ -137,9 +147,14 @@ func (c *certs) node(chain []*x509.Certificate, use x509.ExtKeyUsage) error {
 	for _, cert := range chain[1:] {
 		o.Intermediates.AddCert(cert)
 	}
-	_, err := chain[0].Verify(o)
-	return err
+	if _, err := chain[0].Verify(o); err != nil {
+		return err
+	}
+	return c.revoked.refuse(chain)
 }
+
+// whole refuses a connection whose other side shows a revoked certificate; the rest of it TLS itself looks at.
+func (c *certs) whole(s tls.ConnectionState) error { return c.revoked.refuse(s.PeerCertificates) }
 
 // IsNode says whether a client's chain of certificates is a node's.
 func (d *Dir) IsNode(chain []*x509.Certificate) bool {
@@ -154,7 +169,7 @@ func (d *Dir) Server() *tls.Config {
 // Client is the side of TLS by which this node comes to others, as the files have it now.
 func (d *Dir) Client() *tls.Config {
 	c := d.certs.Get()
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*c.own}, RootCAs: c.authority, ServerName: NodeName}
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*c.own}, RootCAs: c.authority, ServerName: NodeName, VerifyConnection: c.whole}
 }
 
 // Web is the side of TLS that people and tools come to: one who shows a certificate has one of the authority's.

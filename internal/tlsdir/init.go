@@ -139,6 +139,7 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 	pem  []byte // ca.pem, whatever else an operator has put into it
 	keys []byte // gossip.keys
+	crl  []byte // ca.crl; nil: there is none
 }
 
 // openAuthority reads an authority, or makes one.
@@ -163,6 +164,11 @@ func openAuthority(dir string) (*authority, bool, error) {
 	var err error
 	if a.pem, err = read(certPath); err != nil {
 		return nil, false, err
+	}
+	if _, err := os.Lstat(CRLPath(dir)); err == nil {
+		if a.crl, err = read(CRLPath(dir)); err != nil {
+			return nil, false, err
+		}
 	}
 	keyText, err := read(keyPath)
 	if err != nil {
@@ -228,7 +234,7 @@ func (a *authority) node(p Plan, n Node) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return p.folder(n.Name, []file{{caFile, a.pem, 0o644}, {keysFile, a.keys, 0o600}}, file{nodeFile, append(key, text...), 0o600})
+	return p.folder(n.Name, a.known(file{keysFile, a.keys, 0o600}), file{nodeFile, append(key, text...), 0o600})
 }
 
 // client makes a client's folder, with the properties that Kafka's tools and ours take.
@@ -245,7 +251,16 @@ func (a *authority) client(p Plan, name string) (string, error) {
 	props := "# The paths are those of this machine: change them where the folder is copied to.\n" +
 		"security.protocol=SSL\nssl.keystore.type=PEM\nssl.keystore.location=" + filepath.Join(at, clientFile) +
 		"\nssl.truststore.type=PEM\nssl.truststore.location=" + filepath.Join(at, caFile) + "\n"
-	return p.folder(name, []file{{caFile, a.pem, 0o644}, {propsFile, []byte(props), 0o600}}, file{clientFile, append(key, text...), 0o600})
+	return p.folder(name, a.known(file{propsFile, []byte(props), 0o600}), file{clientFile, append(key, text...), 0o600})
+}
+
+// known is what every folder has of the authority, and more.
+func (a *authority) known(more file) []file {
+	list := []file{{caFile, a.pem, 0o644}, more}
+	if a.crl != nil {
+		list = append(list, file{crlFile, a.crl, 0o644})
+	}
+	return list
 }
 
 type file struct {

@@ -317,3 +317,99 @@ func FuzzParseKeys(f *testing.F) {
 		}
 	})
 }
+
+// A certificate that is taken back is no node's any more, in either direction, and its connections end; others go on. A list that the authority has not signed changes nothing,
+// and folders that are made later have the list.
+func TestRevoked(t *testing.T) {
+	dir := t.TempDir()
+	p := plan(dir, "n1", "n2", "n3")
+	initialize(t, p)
+	one, two, three := open(t, filepath.Join(dir, "n1")), open(t, filepath.Join(dir, "n2")), open(t, filepath.Join(dir, "n3"))
+	well := func(a, b *Dir) bool {
+		atServer, atClient := meet(t, a.Server(), b.Client())
+		return atServer == nil && atClient == nil
+	}
+	if !well(one, three) || !well(three, one) {
+		t.Fatal("nodes do not meet")
+	}
+	chain := func(d *Dir) []*x509.Certificate { return []*x509.Certificate{d.certs.Get().own.Leaf} }
+	here, there := net.Pipe()
+	defer here.Close()
+	stays, other := net.Pipe()
+	defer stays.Close()
+	defer one.Watch(there, chain(three))()
+	defer one.Watch(other, chain(two))()
+	if n := one.CloseRevoked(); n != 0 {
+		t.Errorf("%d connections were closed", n)
+	}
+
+	foreign := t.TempDir()
+	initialize(t, plan(foreign, "n1"))
+	if _, err := Revoke(foreign, []string{NodePath(filepath.Join(foreign, "n1"))}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(CRLPath(foreign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(CRLPath(filepath.Join(dir, "n2")), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(filepath.Join(dir, "n2"), quiet); err == nil || !strings.Contains(err.Error(), "no authority") {
+		t.Errorf("a list that another authority has signed: %v", err)
+	}
+	if _, err := Revoke(dir, []string{NodePath(filepath.Join(foreign, "n1"))}); err == nil {
+		t.Error("another authority's certificate was revoked")
+	}
+
+	for range 2 { // twice is once
+		if _, err := Revoke(dir, []string{NodePath(filepath.Join(dir, "n3"))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the list counts", func() bool {
+		return errors.Is(one.Refuse(chain(three)), ErrRevoked) && errors.Is(two.Refuse(chain(three)), ErrRevoked)
+	})
+	if one.IsNode(chain(three)) || !one.IsNode(chain(two)) {
+		t.Error("who is a node is not as the list says")
+	}
+	// The revoked node has no such list: only the others can know.
+	if err := os.Remove(CRLPath(filepath.Join(dir, "n3"))); err != nil {
+		t.Fatal(err)
+	}
+	if well(one, three) || well(three, one) {
+		t.Error("a revoked node is met")
+	}
+	if !well(one, two) || !well(two, one) {
+		t.Error("nodes that are not revoked do not meet any more")
+	}
+	if n := one.CloseRevoked(); n != 1 {
+		t.Errorf("%d connections were closed, of one", n)
+	}
+	if _, err := here.Read(make([]byte, 1)); err == nil {
+		t.Error("the revoked node's connection goes on")
+	}
+	go func() { _, _ = other.Write([]byte{1}) }() // its error is the reader's
+	if _, err := stays.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the other's connection has ended: %v", err)
+	}
+	late, far := net.Pipe()
+	defer late.Close()
+	defer one.Watch(far, chain(three))()
+	if _, err := late.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection that shook hands before the list came, and was told of after it, goes on")
+	}
+
+	initialize(t, plan(dir, "n4"))
+	four := open(t, filepath.Join(dir, "n4"))
+	if !errors.Is(four.Refuse(chain(three)), ErrRevoked) {
+		t.Error("a folder that was made later does not have the list")
+	}
+	// Renewed, the node is one again.
+	p = plan(dir, "n3")
+	p.Renew = true
+	initialize(t, p)
+	if !well(one, open(t, filepath.Join(dir, "n3"))) {
+		t.Error("a node with a new certificate is not met")
+	}
+}
