@@ -2,9 +2,11 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/record"
 )
 
 // follow runs fn as a follower in a leader epoch: while it runs, this node's part does not change.
@@ -45,8 +47,36 @@ func (p *Partition) AppendFetched(b []byte, epoch int32) error {
 	}
 	return p.follow(epoch, func() error {
 		_, err := p.log.Append(b, epoch, commitlog.FromLeader)
+		if first, straddles := p.straddles(b); straddles && errors.Is(err, commitlog.ErrOffsetOutOfRange) {
+			return p.appendAround(b, epoch, first)
+		}
 		return err
 	})
+}
+
+// straddles says that this log is empty, and begins within the first batch of b: records were deleted up to somewhere in a batch (DeleteRecords), and a leader
+// gives whole batches.
+func (p *Partition) straddles(b []byte) (first int64, ok bool) {
+	h, _, _, err := record.Next(b)
+	start := p.log.StartOffset()
+	return h.BaseOffset, err == nil && start == p.log.EndOffset() && h.BaseOffset < start && h.LastOffset() >= start
+}
+
+// appendAround appends a batch around the start of an empty log, which stays where it is (KAFKA-6975). After a crash half way the log is empty, or begins with the batch until the
+// leader's start is learned.
+func (p *Partition) appendAround(b []byte, epoch int32, first int64) error {
+	start := p.log.StartOffset()
+	err := p.log.StartAt(first)
+	if err == nil {
+		_, err = p.log.Append(b, epoch, commitlog.FromLeader)
+	}
+	if below := p.lowered(start); err == nil {
+		err = below
+	}
+	if err != nil {
+		return err
+	}
+	return p.log.DeleteBefore(start)
 }
 
 // Learn takes over what a Fetch response says of the leader: its high watermark, as far as this log reaches, and its log start.

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/wire"
@@ -296,7 +297,7 @@ func (x *fetcher) take1(ctx context.Context, part *fetched, rp *kmsg.FetchRespon
 		}
 	default:
 		if len(rp.RecordBatches) > 0 {
-			err = part.p.AppendFetched(rp.RecordBatches, part.epoch)
+			err = x.append(part, rp)
 			if part.slot.throttled.Load() {
 				x.f.set.fetching.record(len(rp.RecordBatches), x.spares(part), x.f.set.o.Now())
 			}
@@ -322,6 +323,19 @@ func (x *fetcher) take1(ctx context.Context, part *fetched, rp *kmsg.FetchRespon
 		part.until = x.f.set.o.Now().Add(broken)
 		x.told(part, err)
 	}
+}
+
+// append appends what was fetched. Where the leader's log begins within the first batch, and all of this one lies below that, this one is dropped first: all of it
+// is deleted at the leader, and the batch reaches into it.
+func (x *fetcher) append(part *fetched, rp *kmsg.FetchResponseTopicPartition) error {
+	err := part.p.AppendFetched(rp.RecordBatches, part.epoch)
+	if end, _ := part.p.Position(); !errors.Is(err, commitlog.ErrOffsetOutOfRange) || end != rp.LogStartOffset || part.p.Log().StartOffset() == end {
+		return err
+	}
+	if err := part.p.Restart(part.epoch, rp.LogStartOffset); err != nil {
+		return err
+	}
+	return part.p.AppendFetched(rp.RecordBatches, part.epoch)
 }
 
 func (x *fetcher) told(part *fetched, err error) {

@@ -124,3 +124,43 @@ func TestFetchOfNextLeaderWaitsForDisk(t *testing.T) {
 		s.asks(2, 1)
 	})
 }
+
+// A replica all of whose records are deleted at the leader, up to the middle of a batch, takes that batch (KAFKA-6975).
+func TestFetchedBatchBeginsBeforeTheEnd(t *testing.T) {
+	s := newStepped(t)
+	fetched := func(start, watermark int64, batch []byte) {
+		t.Helper()
+		resp := kmsg.NewPtrFetchResponse()
+		rt := kmsg.NewFetchResponseTopic()
+		rt.TopicID = metadata.TopicID{7}
+		rp := kmsg.NewFetchResponseTopicPartition()
+		rp.RecordBatches, rp.LogStartOffset, rp.HighWatermark = batch, start, watermark
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		if err := s.Fetched(2, resp); err != nil {
+			t.Fatal(err)
+		}
+		s.syncer.Step()
+	}
+	s.asks(2, 0)
+	fetched(0, 0, append(oneRecord(t, 0, 0), oneRecord(t, 1, 0)...)) // the second is not the leader's: it was cut off
+	s.asks(2, 2)
+	w := record.NewBuilder()
+	w.BaseOffset, w.LeaderEpoch = 1, 0
+	for range 3 {
+		w.Append(1, nil, []byte("v"))
+	}
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetched(2, 4, b)
+	p, err := s.Partition("t", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if start, end, hw := p.Log().StartOffset(), p.Log().EndOffset(), p.HighWatermark(); start != 2 || end != 4 || hw != 4 {
+		t.Errorf("the log is from %d to %d, its watermark %d; want 2 to 4, and 4", start, end, hw)
+	}
+	s.asks(2, 4)
+}

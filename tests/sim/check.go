@@ -37,7 +37,7 @@ type heard struct {
 func newChecker(w *World) *checker {
 	return &checker{
 		w: w, seen: map[place]int64{}, where: map[int64]place{}, heardAt: map[metadata.NodeID]heard{}, cuts: map[metadata.NodeID]bool{},
-		txnChecker: newTxnChecker(),
+		txnChecker: newTxnChecker(w),
 	}
 }
 
@@ -146,19 +146,20 @@ func (c *checker) told(n *node, k part, last int64) {
 
 // step looks at a node after each of its steps: a log that was cut is cut on the disk, too.
 func (c *checker) step(n *node) {
-	for _, k := range c.w.parts {
+	for i, k := range c.w.parts {
 		q, err := n.set.Partition(k.topic, k.number)
 		if err != nil {
 			continue
 		}
-		if c.w.txns {
-			c.highest[k] = max(c.highest[k], q.HighWatermark())
+		end, watermark := q.Log().EndOffset(), q.HighWatermark()
+		if watermark > end {
+			c.w.fail("node %d: the watermark of %v is %d, and its log ends at %d", n.id, k, watermark, end)
 		}
-		end := q.Log().EndOffset()
-		if end < n.ends[k] {
+		c.highest[i] = max(c.highest[i], watermark)
+		if end < n.ends[i] {
 			c.disk(n, k)
 		}
-		n.ends[k] = end
+		n.ends[i] = end
 	}
 }
 

@@ -9,6 +9,8 @@ type Mutation struct {
 	// Seed is the first that finds it, as of the last search; 0: none of those tried. A change of the simulator, or of the order in which
 	// the product does things, gives other histories under the same numbers.
 	Seed uint64
+	// Test is what finds it where the simulator does not: a package and the name of a test of it.
+	Test []string
 }
 
 // Mutations are all that can be found by what is simulated now.
@@ -21,7 +23,7 @@ var Mutations = []Mutation{
 		"min(watermark, p.log.EndOffset())", "min(watermark, p.log.EndOffset()+3)"}},
 	{Name: "watermark-beyond-log", File: follow, Swap: []string{"max(before, min(watermark, p.log.EndOffset()))", "max(before, watermark)"}},
 	{Name: "fetch-epoch-unchecked", Seed: 55, File: read, Swap: []string{"p.check(r.Epoch)", "p.check(AnyEpoch)"}},
-	{Name: "append-epoch-unchecked", File: follow, Swap: []string{"case epoch != t.epoch, t.leading", "case t.leading"}},
+	{Name: "append-epoch-unchecked", Test: []string{"./core/partition", "TestFollowerTakesNothingOfAnEpochThatIsOver"}, File: follow, Swap: []string{"case epoch != t.epoch, t.leading", "case t.leading"}},
 	{Name: "begin-without-epoch", Seed: 52, File: state, Swap: []string{"_ = p.log.BeginEpoch(now.epoch)", ""}},
 	{Name: "older-epoch-refused", Seed: 62, File: epochs, Swap: []string{"epoch < 0 || n > 0 && epoch == l.epochs[n-1].epoch {", "epoch < 0 || n > 0 && epoch <= l.epochs[n-1].epoch {"}},
 
@@ -36,11 +38,11 @@ var Mutations = []Mutation{
 
 	{Name: "isr-unchecked", File: fence, Swap: []string{"p.Leader != c.Leader || p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch ||", "p.Leader < 0 ||"}},
 	{Name: "isr-without-partition-epoch", File: fence, Swap: []string{"|| p.PartitionEpoch != c.PartitionEpoch ||", "||"}},
-	{Name: "isr-registration-unchecked", File: fence, Swap: []string{"|| i.Nodes[m.ID].Epoch != m.Epoch", ""}},
+	{Name: "isr-registration-unchecked", Test: []string{"./core/metadata", "TestTranscripts"}, File: fence, Swap: []string{"|| i.Nodes[m.ID].Epoch != m.Epoch", ""}},
 	{Name: "join-behind", File: isr, Swap: []string{"f.end >= max(p.hw.Load(), t.start) && ", ""}},
 	{Name: "join-below-epoch-start", File: isr, Swap: []string{"max(p.hw.Load(), t.start)", "p.hw.Load()"}},
 	{Name: "not-maximal-isr", File: watermark, Swap: []string{"if w := p.mu.wished; w != nil {", "if w := p.mu.wished; w != nil && p.mu.closed {"}},
-	{Name: "fetch-offset-remembered", File: isr, Swap: []string{"delete(p.mu.followers, n)", ""}},
+	{Name: "fetch-offset-remembered", Test: []string{"./core/partition", "TestWhoWasOutOfTheISRHasNothingUntilItFetches"}, File: isr, Swap: []string{"delete(p.mu.followers, n)", ""}},
 	{Name: "unclean-election", Seed: 4, File: eligible, Swap: []string{"(slices.Contains(p.ISR, n) || len(p.ISR) == 0 && slices.Contains(p.ELR, n)) && ", ""}},
 	{Name: "tail-lost-not-heeded", Seed: 4, File: eligible, Swap: []string{"case c.TailLost && (", "case c.TailLost && c.ID < 0 && ("}},
 	{Name: "eligible-without-tail", File: eligible, Swap: []string{"n != lost && ", ""}},
@@ -51,9 +53,9 @@ var Mutations = []Mutation{
 	{Name: "torn-tail-kept", Seed: 2, File: recovery, Swap: []string{"r.step(w, w.pos >= trusted)", "r.step(w, false)"}},
 	{Name: "same-boot-always", Seed: 71, File: recovery, Swap: []string{"r.killed = sameBoot(p.boot, l.boot)", "r.killed = true"}},
 	{Name: "producer-state-kept", Seed: 56, File: truncation, Swap: []string{"l.epochs, l.table = epochs, table", "l.epochs, _ = epochs, table"}},
-	{Name: "producer-snapshot-kept", File: truncation, Swap: []string{"> end }); n < len(l.snaps) {", "> end }); n < 0 {"}},
+	{Name: "producer-snapshot-kept", Test: []string{"./core/commitlog", "TestModel"}, File: truncation, Swap: []string{"> end }); n < len(l.snaps) {", "> end }); n < 0 {"}},
 	{Name: "duplicates-appended", Seed: 1, File: producers, Swap: []string{"if m, ok := p.duplicate(h); ok {", "if m, ok := p.duplicate(h); ok && m.first < 0 {"}},
-	{Name: "epochs-kept", File: truncation, Swap: []string{"l.epochs, l.table = epochs, table", "l.table = table"}},
+	{Name: "epochs-kept", Test: []string{"./core/commitlog", "TestModel"}, File: truncation, Swap: []string{"l.epochs, l.table = epochs, table", "l.table = table"}},
 
 	{Name: "coordinator-serves-before-replay", File: keeper, Swap: []string{"for from := start; from < end; {", "for from := end; from < end; {"}},
 	{Name: "load-not-acknowledged", File: keeper, Swap: []string{"	if end > start {\n", "	if end < start {\n"}},

@@ -36,6 +36,13 @@ func TestMutations(t *testing.T) {
 		}
 		tried++
 		t.Run(m.Name, func(t *testing.T) {
+			if m.Test != nil {
+				out, err := exec.Command("go", "test", "-trimpath", "-vet=off", "-overlay", overlay(t, m), "-run", m.Test[1], filepath.Join("../..", m.Test[0])).CombinedOutput()
+				if err == nil || !strings.Contains(string(out), "--- FAIL: "+m.Test[1]) {
+					t.Errorf("%s is not found by %s: %v: %.2000s", m.Name, m.Test[1], err, out)
+				}
+				return
+			}
 			out, err := exec.Command(mutant(t, m), "-test.run", "TestSeeds$", "-seeds", strconv.Itoa(count)).CombinedOutput()
 			found := regexp.MustCompile(`seed (\d+): (.*)`).FindSubmatch(out)
 			switch {
@@ -55,12 +62,23 @@ func TestMutations(t *testing.T) {
 
 // CI tries one of so many mutations that are found within an eighth of so many seeds: each is a build.
 const (
-	ciEvery = 5
+	ciEvery = 8
 	ciSeeds = 400
 )
 
 // mutant builds this package's test without one guard.
 func mutant(t *testing.T, m Mutation) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "sim.test")
+	build := exec.Command("go", "test", "-c", "-trimpath", "-vet=off", "-overlay", overlay(t, m), "-o", binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// overlay puts a patched file in the place of the product's.
+func overlay(t *testing.T, m Mutation) string {
 	t.Helper()
 	dir := t.TempDir()
 	root, err := filepath.Abs("../..")
@@ -79,7 +97,7 @@ func mutant(t *testing.T, m Mutation) string {
 		}
 		text = strings.Replace(text, m.Swap[i], m.Swap[i+1], 1)
 	}
-	patched, overlay, binary := filepath.Join(dir, "patched.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim.test")
+	patched, overlay := filepath.Join(dir, "patched.go"), filepath.Join(dir, "overlay.json")
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {name: patched}})
 	if err != nil {
 		t.Fatal(err)
@@ -89,11 +107,7 @@ func mutant(t *testing.T, m Mutation) string {
 			t.Fatal(err)
 		}
 	}
-	build := exec.Command("go", "test", "-c", "-trimpath", "-vet=off", "-overlay", overlay, "-o", binary, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return binary
+	return overlay
 }
 
 // TestPatches sees that every mutation still fits the product.

@@ -47,7 +47,7 @@ type node struct {
 	steps   *replica.Steps
 	active  *controller.Active
 	links   map[metadata.NodeID]*link
-	ends    map[part]int64 // of its logs, after the last step
+	ends    []int64 // of its logs, after the last step
 	coordinators
 	asking  bool // for ISR changes
 	joining bool // a registration is under way
@@ -197,7 +197,7 @@ func (n *node) start() {
 	}
 	n.gen++
 	n.up = true
-	n.links, n.ends = map[metadata.NodeID]*link{}, map[part]int64{}
+	n.links, n.ends = map[metadata.NodeID]*link{}, make([]int64, len(n.w.parts))
 	n.fault = vfs.NewFault(n.disk)
 	n.fault.Hook(func(vfs.Op, string) {
 		if n.armed {

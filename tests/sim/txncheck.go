@@ -30,7 +30,7 @@ const (
 type txnChecker struct {
 	all     []*transaction
 	of      map[int64]written        // by record
-	highest map[part]int64           // watermarks
+	highest []int64                  // watermarks, by the order of parts
 	seenTo  map[place]bool           // whether readers of what is committed were given the record
 	stables map[part]map[int64]int64 // last stable offsets that were told, and the lowest watermark with each
 }
@@ -40,8 +40,8 @@ type written struct {
 	input int64
 }
 
-func newTxnChecker() txnChecker {
-	return txnChecker{of: map[int64]written{}, highest: map[part]int64{}, seenTo: map[place]bool{}, stables: map[part]map[int64]int64{}}
+func newTxnChecker(w *World) txnChecker {
+	return txnChecker{of: map[int64]written{}, highest: make([]int64, len(w.parts)), seenTo: map[place]bool{}, stables: map[part]map[int64]int64{}}
 }
 
 func (c *checker) begun(s *session) *transaction {
@@ -64,7 +64,7 @@ func (c *checker) stable(k part, stable, watermark int64) {
 	if !c.w.txns {
 		return
 	}
-	watermark = max(watermark, c.highest[k])
+	watermark = max(watermark, c.highest[slices.Index(c.w.parts, k)])
 	m := c.stables[k]
 	if m == nil {
 		m = map[int64]int64{}
