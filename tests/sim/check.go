@@ -19,6 +19,7 @@ type checker struct {
 	where   map[int64]place           // what a producer of acks=all was told
 	heardAt map[metadata.NodeID]heard // by the controller of this term
 	cuts    map[metadata.NodeID]bool  // power cuts since all ISRs were whole
+	deleted map[part]int64            // the highest offset that was asked to be deleted before
 	txnChecker
 }
 
@@ -37,7 +38,7 @@ type heard struct {
 func newChecker(w *World) *checker {
 	return &checker{
 		w: w, seen: map[place]int64{}, where: map[int64]place{}, heardAt: map[metadata.NodeID]heard{}, cuts: map[metadata.NodeID]bool{},
-		txnChecker: newTxnChecker(w),
+		deleted: map[part]int64{}, txnChecker: newTxnChecker(w),
 	}
 }
 
@@ -230,13 +231,17 @@ func (c *checker) end() {
 			if first == nil {
 				first = raw
 			}
+			if c.w.o.Deletions {
+				c.history(k, entriesOf(c.w, raw), x) // each begins where it begins
+				continue
+			}
 			if !bytes.Equal(raw, first) {
 				c.w.fail("partition %v: nodes 1 and %d have %d and %d bytes, or other ones", k, x.id, len(first), len(raw))
 				return
 			}
 		}
 		list := entriesOf(c.w, first)
-		c.history(k, list)
+		c.history(k, list, c.w.nodes[0])
 		c.transactions(k, list)
 	}
 	c.outcomes()
@@ -244,12 +249,16 @@ func (c *checker) end() {
 }
 
 // history compares a log with what was told of it.
-func (c *checker) history(k part, log []entry) {
+func (c *checker) history(k part, log []entry, n *node) {
 	at := make(map[int64]int64, len(log))
 	last := map[int64]int64{}
+	start := n.logStart(k)
+	for len(log) > 0 && log[0].offset < start {
+		log = log[1:] // of the batch in which the log begins
+	}
 	for i, x := range log {
-		if int64(i) != x.offset {
-			c.w.fail("partition %v: offset %d after %d", k, x.offset, i-1)
+		if int64(i)+start != x.offset {
+			c.w.fail("partition %v: offset %d after %d", k, x.offset, start+int64(i)-1)
 			return
 		}
 		if k.topic != topicName || x.marker {
@@ -268,7 +277,7 @@ func (c *checker) history(k part, log []entry) {
 	}
 	for _, v := range sorted(c.where) {
 		p := c.where[v]
-		if p.part != k {
+		if p.part != k || p.offset < start {
 			continue
 		}
 		if got, ok := at[v]; !ok || got != p.offset {
@@ -276,14 +285,14 @@ func (c *checker) history(k part, log []entry) {
 			return
 		}
 	}
-	for o := range log {
-		if v, ok := c.seen[place{k, int64(o)}]; ok && v != log[o].value {
-			c.w.fail("partition %v: offset %d was read as %x, and is %x", k, o, v, log[o].value)
+	for _, x := range log {
+		if v, ok := c.seen[place{k, x.offset}]; ok && v != x.value {
+			c.w.fail("partition %v: offset %d was read as %x, and is %x", k, x.offset, v, x.value)
 			return
 		}
 	}
 	for p := range c.seen {
-		if p.part == k && p.offset >= int64(len(log)) {
+		if p.part == k && p.offset >= start+int64(len(log)) {
 			c.w.fail("partition %v: an offset was read that is not there: the log ends at %d", k, len(log))
 			return
 		}

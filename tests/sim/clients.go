@@ -284,6 +284,9 @@ func (r *reader) read(try int, epoch int32, res partition.ReadResult, raw []byte
 	}
 	wait := r.w.between(10*time.Millisecond, 50*time.Millisecond)
 	switch {
+	case errors.Is(err, commitlog.ErrOffsetOutOfRange) && r.offset < r.w.check.deleted[r.part]:
+		r.offset, r.last, wait = res.LogStart, -1, 0 // auto.offset.reset=earliest
+		r.latest = max(r.latest, r.offset)
 	case errors.Is(err, commitlog.ErrOffsetOutOfRange):
 		r.w.fail("reader %d of %v: offset %d, up to which it has read, is out of range: %v", r.id, r.part, r.offset, err)
 	case errors.Is(err, commitlog.ErrCorrupt):
@@ -297,6 +300,9 @@ func (r *reader) read(try int, epoch int32, res partition.ReadResult, raw []byte
 		}
 		if r.hwIn == epoch && res.LastStable < r.stable {
 			r.w.fail("reader %d of %v: the last stable offset fell from %d to %d in epoch %d", r.id, r.part, r.stable, res.LastStable, epoch)
+		}
+		if res.LogStart > r.w.check.deleted[r.part] {
+			r.w.fail("reader %d of %v: the log begins at %d, and nobody has deleted beyond %d", r.id, r.part, res.LogStart, r.w.check.deleted[r.part])
 		}
 		r.hw, r.hwIn, r.stable = res.HighWatermark, epoch, res.LastStable
 		filter := newFilter(res.Aborted)

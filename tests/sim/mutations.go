@@ -9,7 +9,7 @@ type Mutation struct {
 	// Seed is the first that finds it, as of the last search; 0: none of those tried. A change of the simulator, or of the order in which
 	// the product does things, gives other histories under the same numbers.
 	Seed uint64
-	// Test is what finds it where the simulator does not: a package and the name of a test of it.
+	// Test is what finds it where TestSeeds does not: a package and the name of a test of it.
 	Test []string
 }
 
@@ -82,6 +82,8 @@ var Mutations = []Mutation{
 	{Name: "last-stable-ignores-open", File: producers, Swap: []string{"if len(t.open) > 0 {\n		first, ok", "if len(t.open) < 0 {\n		first, ok"}},
 	{Name: "last-stable-ignores-watermark", File: producers, Swap: []string{"if d.last >= hw && (", "if d.last >= hw && hw < 0 && ("}},
 	{Name: "aborted-not-listed", File: producers, Swap: []string{"m.Type == record.Abort\n", "m.Type == record.Abort && first < 0\n"}},
+
+	{Name: "batch-around-start-refused", Test: []string{"./tests/sim", "TestDeletions"}, File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
 
 	{Name: "offsets-of-aborted-applied", File: groupState, Swap: []string{"		if commit {", "		if commit || g != nil {"}},
 	{Name: "unstable-offset-told", File: groupFetch, Swap: []string{"if requireStable && s.unstable(k) {", "if requireStable && s.unstable(k) && k.partition < 0 {"}},

@@ -19,6 +19,8 @@ type Options struct {
 	Seed  uint64
 	Chaos time.Duration // how long faults happen; 0: 12 s
 	Trace bool          // keep what happened, as text
+	// Deletions has records deleted (DeleteRecords, retention), in a history without transactions. They are not in the others: those stay as they are.
+	Deletions bool
 }
 
 // World is one simulated history.
@@ -73,7 +75,7 @@ func New(o Options) *World {
 	}
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5ead))}
 	// From a source of its own: the histories without it stay as they were.
-	w.txns = rand.New(rand.NewPCG(o.Seed, 0x7a45)).IntN(2) == 0
+	w.txns = rand.New(rand.NewPCG(o.Seed, 0x7a45)).IntN(2) == 0 && !o.Deletions
 	w.partitions = 1 + int32(w.rng.IntN(2))
 	w.segment = []int64{2 << 10, 8 << 10, 1 << 20}[w.rng.IntN(3)]
 	if w.chance(0.35) {
@@ -100,6 +102,7 @@ func (w *World) Run() error {
 	w.found()
 	w.startClients()
 	w.startFaults()
+	w.startDeletions()
 	w.until(w.o.Chaos, nil)
 	w.heal()
 	w.until(w.now+patience, w.settled)
