@@ -61,6 +61,16 @@ var parts = map[string]part{
 			return []run{{name: "full for a minute", watches: goFiles, figure: logged, args: []string{"test", "./tests/faults", "-run", "TestFullDiskUnderProducers", "-count=1", "-v", "-args", "-full=1m"}}}, nil
 		},
 	},
+	"once": {
+		about: "A hundred seeded runs of five faults each over three workers, a PostgreSQL and a log file in, files and a PostgreSQL out (tests/workers): a worker killed and back at once, a worker lost and back later, " +
+			"one paused past its lease, one more that comes and goes, the declaration changed. After each run everything is there once and in order, in the log, in the files and in the table.",
+		runs: func(options) (runs []run, err error) {
+			for from := 0; from < 100; from += 20 {
+				runs = append(runs, test(fmt.Sprintf("runs %d to %d", from+1, from+20), "./tests/workers", "TestExactlyOnce", time.Hour, "-runs=20", "-faults=5"))
+			}
+			return runs, nil
+		},
+	},
 	"uses": {
 		about: "The uses of a commit log (docs/uses.md) at full size: one key of one hour out of 10 GB, and 100,000 records per second in fifty topics, sustained.",
 		runs: func(options) ([]run, error) {
@@ -93,7 +103,9 @@ var parts = map[string]part{
 }
 
 // partNames in the order in which they run: the short ones first.
-func partNames() []string { return []string{"disk", "uses", "kills", "cuts", "chaos", "load", "fuzz"} }
+func partNames() []string {
+	return []string{"disk", "uses", "once", "kills", "cuts", "chaos", "load", "fuzz"}
+}
 
 // goFiles is what a test of the whole node depends on.
 var goFiles = []string{"*.go", "go.mod"}
