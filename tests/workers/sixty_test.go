@@ -18,7 +18,7 @@ import (
 
 const (
 	tasks = 60
-	// soon is how long what moves may be away.
+	// soon is how long what moves may be away. What stays is away for as long as its node takes to end and to be ready.
 	soon = 5 * time.Second
 	// lineEvery is the time between two lines of each log file: what reads and what writes shows by them that it is at work.
 	lineEvery = 100 * time.Millisecond
@@ -155,12 +155,11 @@ func (w *watcher) during(count, may int, do func()) string {
 			gap = is.first.Sub(w.last[was.run])
 		}
 		away = append(away, gap)
-		if is.worker != was.worker {
-			elsewhere++
-		} else {
+		if is.worker == was.worker {
 			back = append(back, name)
+			continue
 		}
-		if gap > soon {
+		if elsewhere++; gap > soon {
 			late = append(late, fmt.Sprintf("%s %v", name, gap.Round(time.Millisecond)))
 		}
 	}
