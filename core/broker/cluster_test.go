@@ -210,13 +210,7 @@ func TestIsolatedCoordinatorAnswersNoOffsets(t *testing.T) {
 	}
 	offsets := kadm.Offsets{}
 	offsets.AddOffset("orders", 0, 7, -1)
-	if _, err := adm.CommitOffsets(ctx, "g", offsets); err != nil {
-		t.Fatal(err)
-	}
-	found := adm.FindGroupCoordinators(ctx, "g")["g"]
-	if found.Err != nil {
-		t.Fatal(found.Err)
-	}
+	var found kadm.FindCoordinatorResponse
 	ask := func() (offset int64, code int16) {
 		req := kmsg.NewPtrOffsetFetchRequest()
 		g := kmsg.NewOffsetFetchRequestGroup()
@@ -235,9 +229,18 @@ func TestIsolatedCoordinatorAnswersNoOffsets(t *testing.T) {
 		}
 		return r.Topics[0].Partitions[0].Offset, r.Topics[0].Partitions[0].ErrorCode
 	}
-	if offset, code := ask(); offset != 7 || code != 0 {
-		t.Fatalf("before: offset %d, code %d", offset, code)
-	}
+	// The coordinators' topic is made by the first commit.
+	eventually(t, "a committed offset", func() bool {
+		r, err := adm.CommitOffsets(ctx, "g", offsets)
+		if err != nil || r.Error() != nil {
+			return false
+		}
+		if found = adm.FindGroupCoordinators(ctx, "g")["g"]; found.Err != nil {
+			return false
+		}
+		offset, code := ask()
+		return offset == 7 && code == 0
+	})
 	for _, n := range nodes {
 		if n.o.NodeID != metadata.NodeID(found.NodeID) {
 			n.end(t)

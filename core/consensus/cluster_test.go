@@ -458,6 +458,14 @@ func TestNewCommandsWaitForTheLastNode(t *testing.T) {
 	defer cancel()
 	w := &town{expect: 3, peers: map[metadata.NodeID]Candidate{}}
 	nodes := w.three(ctx, t)
+	until(t, "three voters", func() bool { // each vote is an entry of the log, too
+		for _, n := range nodes {
+			if v, _, err := n.Members(); err != nil || len(v) != 3 {
+				return false
+			}
+		}
+		return true
+	})
 	register := func(node metadata.NodeID, level int16) {
 		t.Helper()
 		if r, err := nodes[0].Propose(ctx, &metadata.RegisterNode{ID: node, Level: level}); err != nil || r.Err != nil {
@@ -469,6 +477,9 @@ func TestNewCommandsWaitForTheLastNode(t *testing.T) {
 	register(3, 1)
 	newer := &metadata.SetFeatures{Levels: map[string]int16{metadata.LevelFeature: 1}}
 	for _, n := range nodes {
+		if err := n.Current(ctx); err != nil { // what was agreed on before may reach it a little later
+			t.Fatal(err)
+		}
 		before := n.raft.LastIndex()
 		if _, err := n.Propose(ctx, newer); !errors.Is(err, metadata.ErrLevel) || !strings.Contains(err.Error(), "node 2 knows 0") {
 			t.Errorf("node %d: %v", n.id, err)
