@@ -158,11 +158,7 @@ func (s *Set) Damaged() map[string]error {
 func (r *repairs) run(ctx context.Context) {
 	for {
 		var again <-chan time.Time
-		for _, sl := range r.list() {
-			if d := r.of(sl); d != nil {
-				r.step(ctx, sl, d)
-			}
-		}
+		r.stepAll(ctx)
 		if r.count() > 0 {
 			again = time.After(repairPause)
 		}
@@ -171,6 +167,14 @@ func (r *repairs) run(ctx context.Context) {
 			return
 		case <-r.work:
 		case <-again:
+		}
+	}
+}
+
+func (r *repairs) stepAll(ctx context.Context) {
+	for _, sl := range r.list() {
+		if d := r.of(sl); d != nil {
+			r.step(ctx, sl, d)
 		}
 	}
 }

@@ -116,11 +116,7 @@ func (x *hurt) read() error {
 }
 
 // step does what Run would do once.
-func (x *hurt) step(ctx context.Context) {
-	for _, sl := range x.repairs.list() {
-		x.repairs.step(ctx, sl, x.repairs.of(sl))
-	}
-}
+func (x *hurt) step(ctx context.Context) { x.Steps(x.followers.call).Repair(ctx) }
 
 // tell has agreed on what the broker would tell.
 func (x *hurt) tell() {

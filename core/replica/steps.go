@@ -90,5 +90,8 @@ func (t *Steps) Wishes(lagging bool) (changes []metadata.ISRChange, answered fun
 	return changes, func(errs []error) { k.answered(changes, parts, errs) }
 }
 
+// Repair does for each damaged replica what can be done for it now: see repair.go. What Unavailable gives is to be told to the cluster meanwhile.
+func (t *Steps) Repair(ctx context.Context) { t.set.repairs.stepAll(ctx) }
+
 // Checkpoint writes the high watermarks down.
 func (t *Steps) Checkpoint() { t.set.saveWatermarks() }
