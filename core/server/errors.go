@@ -26,6 +26,7 @@ var codes = []struct {
 	{partition.ErrNotEnoughAfter, kerr.NotEnoughReplicasAfterAppend},
 	{partition.ErrNotYet, kerr.OffsetNotAvailable},
 	{commitlog.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
+	{commitlog.ErrFailed, kerr.KafkaStorageError}, // before what its log has: a producer would take that for its own batch's
 	{commitlog.ErrCorrupt, kerr.CorruptMessage},
 	{commitlog.ErrTooLarge, kerr.MessageTooLarge},
 	{commitlog.ErrInvalidTimestamp, kerr.InvalidTimestamp},
@@ -36,7 +37,6 @@ var codes = []struct {
 	{commitlog.ErrUnknownProducer, kerr.UnknownProducerID},
 	{commitlog.ErrProducerFenced, kerr.InvalidProducerEpoch},
 	{commitlog.ErrInvalidTxnState, kerr.InvalidTxnState},
-	{commitlog.ErrFailed, kerr.KafkaStorageError},
 	{commitlog.ErrDiskFull, kerr.KafkaStorageError},
 	{commitlog.ErrNoFiles, kerr.KafkaStorageError},
 	{commitlog.ErrClosed, kerr.NotLeaderForPartition}, // the node is going: the client looks elsewhere
