@@ -278,8 +278,8 @@ func (f *front) backup(w http.ResponseWriter, r *http.Request) {
 		api.Problem(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	if f.open && len(k.Image.Scram) > 0 {
-		api.Problem(w, http.StatusForbidden, "the metadata has the keys of SCRAM users, and --http lets everybody in: start the node with --http-token or --tls-dir, or stop it and give its --data")
+	if f.open && k.Secrets() {
+		api.Problem(w, http.StatusForbidden, "the metadata has secrets, as the keys of SCRAM users, and --http lets everybody in: start the node with --http-token or --tls-dir, or stop it and give its --data")
 		return
 	}
 	content, err := k.Encode()

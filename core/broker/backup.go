@@ -15,6 +15,7 @@ import (
 
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/consensus"
+	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/replica"
 	"github.com/forebayhub/forebay/internal/problem"
@@ -53,6 +54,21 @@ const (
 
 // ErrBackup is the answer for a file that is no whole backup.
 var ErrBackup = errors.New("not a backup")
+
+// Secrets says whether there is something in it that not everybody may know.
+func (k *Backup) Secrets() bool {
+	if k.Image == nil {
+		return false
+	}
+	for _, configs := range k.Image.BrokerConfigs {
+		for name := range configs {
+			if controller.Secret(name) {
+				return true
+			}
+		}
+	}
+	return len(k.Image.Scram) > 0
+}
 
 // Encode gives the bytes of the file, and sets Sum.
 func (k *Backup) Encode() ([]byte, error) {
@@ -213,9 +229,6 @@ func (s Stopped) backup(d *dataDir) (*Backup, error) {
 // survey looks through all log directories that the node knows. One that is not there may have had anything: then its tails count as lost.
 func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, error) {
 	found := &metadata.Survey{Node: d.meta.NodeID, Logs: []metadata.LogEnd{}}
-	if image != nil && image.Nodes[found.Node] != nil {
-		found.TailLost = !d.clean && s.Durability == commitlog.Relaxed && image.Nodes[found.Node].BootID != s.BootID
-	}
 	l := &logDirs{fs: s.FS, data: d, node: d.meta.NodeID, logger: s.Logger}
 	if err := l.load(); err != nil {
 		return nil, err
@@ -224,7 +237,11 @@ func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, er
 	if l.known != nil {
 		dirs = nil
 		for _, k := range l.known {
-			r := &replica.Dir{ID: k.ID, Name: k.Path, Path: k.Path}
+			r := &replica.Dir{ID: k.ID, Name: k.Path, Path: k.Path, Clean: d.clean}
+			if k.Path != d.path("log") { // each other one has its own mark
+				_, err := s.FS.Stat(path.Join(k.Path, cleanName))
+				r.Clean = err == nil
+			}
 			if b, err := vfs.ReadFile(s.FS, path.Join(k.Path, propertiesName), maxSmall); err == nil {
 				if p, perr := parseProperties(string(b)); perr == nil && p.directory == k.ID && !k.Failed {
 					dirs = append(dirs, r)
@@ -238,6 +255,10 @@ func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, er
 		}
 	}
 	for _, r := range dirs {
+		// As register and registerAlone have it: only a killed process keeps its page cache (invariant 4).
+		if n := nodeOf(image, found.Node); n != nil && !r.Clean && s.Durability == commitlog.Relaxed && n.BootID != s.BootID {
+			found.TailLost = true
+		}
 		logs, err := replica.Survey(r, replica.Options{FS: s.FS, Durability: s.Durability, BootID: s.BootID, Logger: s.Logger})
 		if err != nil {
 			return nil, fmt.Errorf("look through %s: %w", r.Path, err)
@@ -245,4 +266,11 @@ func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, er
 		found.Logs = append(found.Logs, logs...)
 	}
 	return found, nil
+}
+
+func nodeOf(image *metadata.Image, id metadata.NodeID) *metadata.Node {
+	if image == nil {
+		return nil
+	}
+	return image.Nodes[id]
 }

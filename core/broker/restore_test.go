@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
@@ -141,6 +143,47 @@ func TestRestoreANode(t *testing.T) {
 	}
 	refused("before and after", RestoreOptions{Backups: []*Backup{k, func() *Backup { k, err := BackupStopped(disk); return written(t, k, err) }()}})
 	run(func(n *node) { inOrder(t, consume(t, n, "t", 70), 70) })
+}
+
+// TestSurvey: what a stopped node has is found in all its log directories, and it is said when it may not be all.
+func TestSurvey(t *testing.T) {
+	mem := vfs.NewMemory()
+	n := start(t, Options{DataDir: "/data", FS: mem, Set: map[string]string{"log.dirs": "/a,/b"}, Durability: commitlog.Relaxed, BootID: "one"})
+	createTopic(t, n, "t", 4)
+	for p := range int32(4) {
+		cl := n.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Partition: p, Value: []byte("v")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.end(t)
+	survey := func(boot string, lost bool, logs int) {
+		t.Helper()
+		k, err := BackupStopped(Stopped{FS: mem, DataDir: "/data", Durability: commitlog.Relaxed, BootID: boot})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Survey.TailLost != lost || len(k.Survey.Logs) != logs {
+			t.Errorf("%+v, not %v with %d logs", k.Survey, lost, logs)
+		}
+		for _, l := range k.Survey.Logs {
+			if l.Failed == "" && (l.End != 1 || l.LastEpoch < 0) {
+				t.Errorf("%+v", l)
+			}
+		}
+	}
+	remove := func(name string) {
+		t.Helper()
+		if err := mem.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	survey("two", false, 4) // it ended in good order
+	remove("/a/clean-shutdown")
+	survey("one", false, 4) // its page cache was not lost
+	survey("two", true, 4)
+	remove("/b/meta.properties")
+	survey("one", true, 2)
 }
 
 // A byte that is not as it was written is found before anything is made of it.
