@@ -30,6 +30,7 @@ type transactor struct {
 	rested  bool // the last has done all that was to be done
 
 	producer int64 // as it was told; -1: never
+	epochs   map[int16]bool
 	fence    int16 // the newest epoch that was given to a process: all with older ones are shut out
 	reached  int64 // inputs whose commit was confirmed, or that a process was told of
 }
@@ -54,7 +55,7 @@ func (w *World) startTransactors() {
 	}
 	for range 2 + w.rng.IntN(3) {
 		id := len(w.clients)
-		w.clients = append(w.clients, &transactor{w: w, id: id, name: fmt.Sprintf("transactor-%d", id), producer: -1, fence: -1})
+		w.clients = append(w.clients, &transactor{w: w, id: id, name: fmt.Sprintf("transactor-%d", id), producer: -1, epochs: map[int16]bool{}, fence: -1})
 	}
 }
 
@@ -184,25 +185,28 @@ func (s *session) groupPart() part {
 func (s *session) init() {
 	timeout := int32(s.w.between(400*time.Millisecond, 5*time.Second).Milliseconds())
 	s.w.moment(0.2, 30*time.Millisecond)
+	asked := s.fence
 	told := insist(s, s.coordinator(), "InitProducerId", func(x *node, answer func(*kmsg.InitProducerIDResponse, error)) {
 		req := kmsg.NewPtrInitProducerIDRequest()
 		req.Version, req.TransactionalID, req.TransactionTimeoutMillis, req.ProducerID, req.ProducerEpoch = 5, &s.name, timeout, -1, -1
 		resp := x.txns.InitProducerID(x.running, req)
 		if resp.ErrorCode == 0 && !x.dying {
-			s.given(s.n, resp.ProducerID, resp.ProducerEpoch)
+			s.given(s.n, asked, resp.ProducerID, resp.ProducerEpoch)
 		}
 		answer(resp, kerr.ErrorForCode(resp.ErrorCode))
 	})
 	s.producer, s.epoch, s.sequences = told.ProducerID, told.ProducerEpoch, map[int32]int32{}
 }
 
-// given notes what a coordinator answers to InitProducerId.
-func (t *transactor) given(process int, producer int64, epoch int16) {
+// given notes what a coordinator answers to InitProducerId; asked is the newest epoch when the process asked first. A coordinator that was held up may answer late: no epoch is
+// given twice, and none that is not newer than what was told before the question.
+func (t *transactor) given(process int, asked int16, producer int64, epoch int16) {
 	t.w.note("%s: process %d is given producer %d epoch %d", t.name, process, producer, epoch)
-	if t.producer >= 0 && producer != t.producer || epoch <= t.fence {
-		t.w.fail("%s: a process was given producer %d epoch %d, after another was given producer %d epoch %d", t.name, producer, epoch, t.producer, t.fence)
+	if t.producer >= 0 && producer != t.producer || epoch <= asked || t.epochs[epoch] {
+		t.w.fail("%s: a process was given producer %d epoch %d, after producer %d epoch %d was given", t.name, producer, epoch, t.producer, asked)
 	}
-	t.producer, t.fence = producer, epoch
+	t.epochs[epoch] = true
+	t.producer, t.fence = producer, max(t.fence, epoch)
 }
 
 // fetch learns where to go on.

@@ -262,5 +262,12 @@ func (w *World) settled() bool {
 			}
 		}
 	}
+	for _, c := range w.clients {
+		if t, ok := c.(*transactor); ok {
+			if _, err := w.committedOffset(t.name); err != nil {
+				return false
+			}
+		}
+	}
 	return true
 }
