@@ -93,11 +93,11 @@ func (p *Partition) fetched(r *ReadRequest, t *term) (again bool) {
 	case !f.fetchedAt.IsZero() && r.Offset >= f.leaderEnd:
 		f.caughtUp = f.fetchedAt
 	}
+	before, deleted := p.hw.Load(), r.LogStart > f.start // for who waits in AwaitDeleted
 	f.end, f.start, f.epoch, f.fetchedAt, f.leaderEnd = r.Offset, r.LogStart, r.NodeEpoch, now, end
-	before := p.hw.Load()
 	acked := p.liftLocked()
 	var waiters []*Waiter
-	if p.hw.Load() > before {
+	if p.hw.Load() > before || deleted {
 		waiters = p.waitersLocked()
 	}
 	joins := p.wish != nil && p.mu.wished == nil && p.joinsLocked(r.Replica, f, t)

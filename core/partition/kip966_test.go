@@ -99,7 +99,7 @@ func (r *replicas) copied(n metadata.NodeID) {
 	for range 10 {
 		end, last := p.Position()
 		got, err := leader.Read(ReadRequest{
-			Offset: end, Epoch: int32(s.LeaderEpoch), LastEpoch: last, MaxBytes: 1 << 20, MinOne: true, Replica: n, NodeEpoch: r.image.Nodes[n].Epoch,
+			Offset: end, Epoch: int32(s.LeaderEpoch), LastEpoch: last, MaxBytes: 1 << 20, MinOne: true, Replica: n, LogStart: p.Log().StartOffset(), NodeEpoch: r.image.Nodes[n].Epoch,
 		})
 		if err != nil {
 			r.t.Fatal(err)

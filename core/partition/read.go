@@ -1,9 +1,12 @@
 package partition
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -257,6 +260,55 @@ func (p *Partition) DeleteBefore(offset int64) (int64, error) {
 		if err := p.log.DeleteBefore(offset); err != nil {
 			return -1, err
 		}
+		p.mu.Lock()
+		tails := slices.Clone(p.mu.tails)
+		p.mu.Unlock()
+		p.tell(nil, tails) // followers that wait learn of it now
 	}
 	return p.log.StartOffset(), nil
+}
+
+// deletedEvery is how often AwaitDeleted asks anew who is alive.
+const deletedEvery = 500 * time.Millisecond
+
+// AwaitDeleted waits until no replica that is alive has records before an offset, and gives the lowest start of a log among them (KIP-107's low watermark): until then a new
+// leader could still show them. Errors: those of leadership, and ctx's.
+func (p *Partition) AwaitDeleted(ctx context.Context, offset int64, alive func(metadata.NodeID) bool) (low int64, err error) {
+	w := NewWaiter()
+	p.Watch(w)
+	defer p.Unwatch(w)
+	tick := time.NewTicker(deletedEvery)
+	defer tick.Stop()
+	for {
+		if _, err := p.check(AnyEpoch); err != nil {
+			return -1, err
+		}
+		if low := p.lowWatermark(alive); low >= offset {
+			return low, nil
+		}
+		select {
+		case <-w.C:
+		case <-tick.C:
+		case <-ctx.Done():
+			return -1, ctx.Err()
+		}
+	}
+}
+
+// lowWatermark is the lowest start of a log among this leader and the replicas that are alive; -1: one of them has not told its own.
+func (p *Partition) lowWatermark(alive func(metadata.NodeID) bool) int64 {
+	low := p.log.StartOffset()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.mu.state.Replicas {
+		if n == p.node || !alive(n) {
+			continue
+		}
+		f := p.mu.followers[n]
+		if f == nil || f.fetchedAt.IsZero() {
+			return -1
+		}
+		low = min(low, f.start)
+	}
+	return low
 }

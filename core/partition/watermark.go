@@ -80,7 +80,8 @@ type Waiter struct {
 // NewWaiter makes a Waiter.
 func NewWaiter() *Waiter { return &Waiter{C: make(chan struct{}, 1)} }
 
-// Watch wakes w when the high watermark or the last stable offset rises (a Tail: when something is appended), or leadership changes.
+// Watch wakes w when the high watermark or the last stable offset rises or a follower's log starts later (a Tail: when something is appended, or deleted by hand), or
+// leadership changes.
 func (p *Partition) Watch(w *Waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

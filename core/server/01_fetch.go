@@ -356,9 +356,11 @@ func (c *conn) await(f *fetching) error {
 	defer c.watch.stop()
 	for last := false; ; {
 		// After Watch, and at the end: what came before would be missed. Mostly nothing came, and to look is cheaper than to read a thousand partitions again.
-		if f.outdated() {
+		outdated, begins := f.outdated()
+		if outdated {
 			f.readAll()
 		}
+		f.urgent = f.urgent || begins
 		if last || f.bytes >= f.minBytes || f.urgent {
 			return nil
 		}
@@ -374,16 +376,19 @@ func (c *conn) await(f *fetching) error {
 	}
 }
 
-// outdated says whether readAll would find anything else than it did, but for the bounds, which it brings up to date.
-func (f *fetching) outdated() (any bool) {
+// outdated says whether readAll would find anything else than it did, but for the bounds, which it brings up to date; and whether a follower is to learn at once that
+// its leader's log starts later than a moment ago: somebody waits until no replica has the records that were deleted.
+func (f *fetching) outdated() (any, begins bool) {
 	for i := range f.parts {
 		part := &f.parts[i]
 		if part.p == nil || part.err != nil || part.res.Elsewhere {
 			continue
 		}
+		start := part.res.LogStart
 		any = part.p.Outdated(&part.res, f.replica >= 0) || any
+		begins = begins || f.replica >= 0 && part.res.LogStart > start
 	}
-	return any || f.held != nil
+	return any || f.held != nil, begins
 }
 
 // keptParts is for how many partitions a connection keeps room from one Fetch to the next.
