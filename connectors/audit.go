@@ -38,8 +38,8 @@ type SinkAuditor interface {
 	Audit(ctx context.Context, env SinkEnv, a Assignment, end int64, next func() (*Record, error), report func(Difference)) (agreed int64, err error)
 }
 
-// SnapshotAuditor is a SinkAuditor whose target changes in place: it can only be
-// compared at the offset at which it was looked at, wherever that is by then.
+// SnapshotAuditor is a SinkAuditor whose target can only be compared at the offset at which it was looked at, wherever that
+// is by then: it changes in place, or holds many records in one piece.
 type SnapshotAuditor interface {
 	SinkAuditor
 	// AuditSnapshot fixes a view of what the target holds of a partition.

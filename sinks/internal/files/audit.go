@@ -7,7 +7,9 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"math"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -25,12 +27,63 @@ func (s *Sink) Audit(ctx context.Context, env connectors.SinkEnv, a connectors.A
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = target.Close() }() // it was only read
-	pattern, err := ParsePattern(s.cfg.Pattern)
+	v := &view{sink: s, target: target, env: env, a: a, end: end}
+	defer func() { _ = v.Close() }() // it was only read
+	return v.Compare(ctx, func() (*connectors.Record, error) {
+		r, err := next()
+		if err == nil && r.Offset >= end {
+			return nil, io.EOF
+		}
+		return r, err
+	}, report)
+}
+
+// AuditSnapshot looks at the commits up to the newest one. A sink that goes on writing commits beyond any point of the log that was chosen before,
+// and what it commits at once is in one file: so it is compared up to the end of a commit.
+func (s *Sink) AuditSnapshot(ctx context.Context, env connectors.SinkEnv, a connectors.Assignment) (connectors.AuditSnapshot, error) {
+	target, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{sink: s, target: target, env: env, a: a, end: math.MaxInt64}
+	id := partitionID(a.TopicID, a.Partition)
+	starts, err := listCommits(ctx, target, id)
+	for _, start := range slices.Backward(starts) {
+		var m *Manifest
+		if m, err = readManifest(ctx, target, commitName(id, start)); err == nil {
+			v.next, v.end = m.Next, m.Next
+			break
+		}
+		if !errors.Is(err, errNoManifest) {
+			err = nil // Compare reports it
+			break
+		}
+		err = nil // pruned meanwhile, and so are those before it
+	}
+	if err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return v, nil
+}
+
+// view is what the target holds in files that begin before an offset.
+type view struct {
+	sink      *Sink
+	target    Target
+	env       connectors.SinkEnv
+	a         connectors.Assignment
+	next, end int64 // up to where there are commits, 0: there is none that can be read; files that begin at end or later are not looked at
+}
+
+func (v *view) Next() int64  { return v.next }
+func (v *view) Close() error { return v.target.Close() }
+
+func (v *view) Compare(ctx context.Context, next func() (*connectors.Record, error), report func(connectors.Difference)) (int64, error) {
+	pattern, err := ParsePattern(v.sink.cfg.Pattern)
 	if err != nil {
 		return 0, err
 	}
-	au := &audit{target: target, format: s.cfg.Format, env: env, a: a, end: end, pattern: pattern, report: report}
+	au := &audit{target: v.target, format: v.sink.cfg.Format, env: v.env, a: v.a, end: v.end, pattern: pattern, report: report}
 	if err := au.files(ctx); err != nil {
 		return 0, err
 	}
@@ -43,12 +96,14 @@ func (s *Sink) Audit(ctx context.Context, env connectors.SinkEnv, a connectors.A
 	return au.agreed, nil
 }
 
+var _ connectors.SnapshotAuditor = (*Sink)(nil)
+
 type audit struct {
 	target  Target
 	format  Format
 	env     connectors.SinkEnv
 	a       connectors.Assignment
-	end     int64
+	end     int64 // files that begin there or later are not looked at
 	pattern *Pattern
 	report  func(connectors.Difference)
 
@@ -215,9 +270,6 @@ func (au *audit) records(ctx context.Context, next func() (*connectors.Record, e
 		}
 		if err != nil {
 			return err
-		}
-		if r.Offset >= au.end {
-			break
 		}
 		if first {
 			first = false

@@ -148,6 +148,31 @@ func audited(t *testing.T, local *Local, cfg Config, records []connectors.Record
 	return agreed, found
 }
 
+// auditedView audits at the newest commit, wherever the point was that the log was asked for.
+func auditedView(t *testing.T, local *Local, cfg Config, records []connectors.Record, next int64) (agreed int64, found []connectors.Difference) {
+	t.Helper()
+	s := NewSink(cfg, connectors.Env{Name: "lake", Group: "g"}, func(context.Context) (Target, error) { return local, nil })
+	v, err := s.AuditSnapshot(t.Context(), connectors.SinkEnv{}, assignment(next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Next() != next {
+		t.Errorf("the newest commit ends at %d, want %d", v.Next(), next)
+	}
+	i := 0
+	agreed, err = v.Compare(t.Context(), func() (*connectors.Record, error) {
+		if i == len(records) {
+			return nil, io.EOF
+		}
+		i++
+		return &records[i-1], nil
+	}, func(d connectors.Difference) { found = append(found, d) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return agreed, found
+}
+
 func TestAudit(t *testing.T) {
 	ctx := context.Background()
 	for _, compression := range []string{"none", "gzip", "zstd"} {
@@ -167,6 +192,12 @@ func TestAudit(t *testing.T) {
 			}
 			if n, found := audited(t, local, cfg, logRange(0, 53), 53); n != 50 || len(found) != 3 || found[0].Kind != connectors.MissingRecord {
 				t.Fatalf("%s: records that no file has: %d %v", name, n, found)
+			}
+			if n, found := auditedView(t, local, cfg, logRange(0, 50), 50); n != 50 || len(found) > 0 {
+				t.Fatalf("%s %s: at the newest commit %d agree, %v", name, compression, n, found)
+			}
+			if n, found := auditedView(t, local, cfg, logRange(0, 53), 50); n != 50 || len(found) != 3 || found[0].Kind != connectors.MissingRecord {
+				t.Fatalf("%s: records beyond the newest commit: %d %v", name, n, found)
 			}
 			other := logRange(0, 50)
 			other[7].RawValue = []byte("line changed")
