@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/forebayhub/forebay/core/record"
 	"github.com/forebayhub/forebay/internal/vfs"
@@ -286,23 +285,7 @@ func (r Repair) begin(first int64) error {
 	if err := vfs.WriteFile(r.FS, segmentName(r.Dir, first, swapSuffix), []byte(repairGuard), true); err != nil {
 		return err
 	}
-	entries, err := r.FS.ReadDir(r.Dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := e.Name()
-		derived := name == epochsName
-		for _, suffix := range []string{indexSuffix, timeSuffix, txnSuffix, snapSuffix} {
-			derived = derived || strings.HasSuffix(name, suffix)
-		}
-		if derived {
-			if err := r.FS.Remove(path.Join(r.Dir, name)); err != nil && !notExist(err) {
-				return err
-			}
-		}
-	}
-	return r.FS.SyncDir(r.Dir)
+	return removeDerived(r.FS, r.Dir)
 }
 
 // end lets the log open again.

@@ -240,24 +240,27 @@ func (b SetBack) move(segs []int64, small []string, cut *Cut) error {
 func (b SetBack) guard() string { return segmentName(b.Dir, math.MaxInt64, swapSuffix) }
 
 // forget removes what a start makes anew from the segments, and the recovery point, which vouches for what is about to go.
-func (b SetBack) forget() error {
-	entries, err := b.FS.ReadDir(b.Dir)
+func (b SetBack) forget() error { return removeDerived(b.FS, b.Dir, recoveryName) }
+
+// removeDerived removes what a start makes anew from a log's segments, and more of its files, and syncs the folder.
+func removeDerived(fsys vfs.FS, dir string, more ...string) error {
+	entries, err := fsys.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		name := e.Name()
-		derived := name == epochsName || name == recoveryName
+		derived := name == epochsName || slices.Contains(more, name)
 		for _, suffix := range []string{indexSuffix, timeSuffix, txnSuffix, snapSuffix} {
 			derived = derived || strings.HasSuffix(name, suffix)
 		}
 		if derived {
-			if err := b.FS.Remove(path.Join(b.Dir, name)); err != nil && !notExist(err) {
+			if err := fsys.Remove(path.Join(dir, name)); err != nil && !notExist(err) {
 				return err
 			}
 		}
 	}
-	return b.FS.SyncDir(b.Dir)
+	return fsys.SyncDir(dir)
 }
 
 // end lets the log open again.

@@ -104,13 +104,9 @@ func (w *town) admitting(t *testing.T, nodes func() []*peer) {
 	t.Cleanup(func() { stop(); <-ended })
 }
 
-// three are the nodes 1 to 3, which have founded a group.
-func (w *town) three(ctx context.Context, t *testing.T) (all []*peer) {
+// found has three nodes found a group.
+func (w *town) found(ctx context.Context, t *testing.T, all []*peer) {
 	t.Helper()
-	for id := metadata.NodeID(1); id <= 3; id++ {
-		all = append(all, w.join(t, id, vfs.NewMemory(), ""))
-	}
-	w.admitting(t, func() []*peer { return all })
 	var founding sync.WaitGroup
 	for _, p := range all {
 		founding.Go(func() {
@@ -120,6 +116,16 @@ func (w *town) three(ctx context.Context, t *testing.T) (all []*peer) {
 		})
 	}
 	founding.Wait()
+}
+
+// three are the nodes 1 to 3, which have founded a group.
+func (w *town) three(ctx context.Context, t *testing.T) (all []*peer) {
+	t.Helper()
+	for id := metadata.NodeID(1); id <= 3; id++ {
+		all = append(all, w.join(t, id, vfs.NewMemory(), ""))
+	}
+	w.admitting(t, func() []*peer { return all })
+	w.found(ctx, t, all)
 	return all
 }
 

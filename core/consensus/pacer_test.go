@@ -34,12 +34,12 @@ func TestPacer(t *testing.T) {
 
 		done := make(chan time.Duration)
 		go func() { done <- took(y) }()
-		time.Sleep(paceIdle / 4)
+		<-time.After(paceIdle / 4) // of the bubble's clock, as all here
 		synctest.Wait()
 		p.wake()
 		want("a repetition that is overtaken by an entry", <-done, paceIdle/4)
 		want("a repetition right after an entry", took(y), 0)
-		time.Sleep(paceAwake + 1)
+		<-time.After(paceAwake + 1)
 		p.acknowledged("2", y)
 		want("a repetition a while after an entry", took(y), paceIdle)
 
@@ -50,7 +50,7 @@ func TestPacer(t *testing.T) {
 		p.end()
 		<-done
 		<-done
-		time.Sleep(paceAwake + 1)
+		<-time.After(paceAwake + 1)
 		p.acknowledged("2", y)
 		want("a repetition at the end", took(y), 0)
 	})

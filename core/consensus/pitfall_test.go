@@ -31,15 +31,7 @@ func TestOnePowerCutAndAPause(t *testing.T) {
 	}
 	set(all...)
 	w.admitting(t, nodes)
-	var founding sync.WaitGroup
-	for _, p := range all {
-		founding.Go(func() {
-			if err := p.Found(ctx, 3, w.candidates); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	founding.Wait()
+	w.found(ctx, t, all)
 	var leader *peer
 	var others []*peer
 	until(t, "a leader and three voters", func() bool {

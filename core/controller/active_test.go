@@ -73,7 +73,7 @@ func (g *fakeGroup) lead(term uint64) {
 	g.term = term
 }
 
-func (g *fakeGroup) Barrier(context.Context) error   { time.Sleep(g.slow); return nil } // of a bubble's clock
+func (g *fakeGroup) Barrier(context.Context) error   { <-time.After(g.slow); return nil } // of a bubble's clock
 func (g *fakeGroup) Leader() (metadata.NodeID, bool) { return 1, true }
 func (g *fakeGroup) Members() (voters, others []consensus.Member, err error) {
 	g.mu.Lock()

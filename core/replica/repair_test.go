@@ -49,6 +49,19 @@ func newHurt(t *testing.T, fsys vfs.FS) *hurt {
 	return x
 }
 
+// newHurtFollower follows node 2, and has read that its second segment is damaged.
+func newHurtFollower(t *testing.T, fsys vfs.FS) *hurt {
+	t.Helper()
+	x := newHurt(t, fsys)
+	x.lead(2, 1)
+	x.clean = true
+	x.damage(1, false)
+	if x.read() == nil {
+		t.Fatal("nothing is damaged")
+	}
+	return x
+}
+
 // answer has the leader's log begin at x.begins.
 func (x *hurt) answer() {
 	x.followers.call = func(_ context.Context, _ metadata.NodeID, req kmsg.Request) (kmsg.Response, error) {
@@ -308,13 +321,7 @@ func TestTheLeaderIsLostInTheMiddleOfARepair(t *testing.T) {
 
 func leaderIsLost(t *testing.T, forGood bool) {
 	f := vfs.NewFault(vfs.NewMemory())
-	x := newHurt(t, f)
-	x.lead(2, 1)
-	x.clean = true
-	x.damage(1, false)
-	if x.read() == nil {
-		t.Fatal("nothing is damaged")
-	}
+	x := newHurtFollower(t, f)
 	x.step(t.Context())
 	x.tell()
 	x.step(t.Context())
@@ -358,13 +365,7 @@ func leaderIsLost(t *testing.T, forGood bool) {
 // A node that dies in the middle of a repair does it again when it is back.
 func TestARepairAfterACrash(t *testing.T) {
 	f := vfs.NewFault(vfs.NewMemory())
-	x := newHurt(t, f)
-	x.lead(2, 1)
-	x.clean = true
-	x.damage(1, false)
-	if x.read() == nil {
-		t.Fatal("nothing is damaged")
-	}
+	x := newHurtFollower(t, f)
 	before := x.segments()
 	x.step(t.Context())
 	x.tell()
@@ -404,13 +405,7 @@ func TestARepairAfterACrash(t *testing.T) {
 // A topic that is deleted and made anew in the middle of a repair keeps nothing of it.
 func TestATopicIsDeletedInTheMiddleOfARepair(t *testing.T) {
 	f := vfs.NewFault(vfs.NewMemory())
-	x := newHurt(t, f)
-	x.lead(2, 1)
-	x.clean = true
-	x.damage(1, false)
-	if x.read() == nil {
-		t.Fatal("nothing is damaged")
-	}
+	x := newHurtFollower(t, f)
 	x.step(t.Context())
 	x.tell()
 	x.step(t.Context())

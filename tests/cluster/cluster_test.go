@@ -74,6 +74,13 @@ func within(t *testing.T, d time.Duration, what string, ok func() bool) time.Dur
 
 // inSync says whether every partition of a topic has all its replicas in sync.
 func inSync(admin *kadm.Client, topic string, replicas int) bool {
+	return every(admin, topic, func(p kadm.PartitionDetail) bool {
+		return len(p.Replicas) == replicas && len(p.ISR) == replicas && p.Leader >= 0
+	})
+}
+
+// every says whether a topic is known, and ok of every partition of it.
+func every(admin *kadm.Client, topic string, ok func(kadm.PartitionDetail) bool) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	topics, err := admin.ListTopics(ctx, topic)
@@ -81,7 +88,7 @@ func inSync(admin *kadm.Client, topic string, replicas int) bool {
 		return false
 	}
 	for _, p := range topics[topic].Partitions {
-		if len(p.Replicas) != replicas || len(p.ISR) != replicas || p.Leader < 0 {
+		if !ok(p) {
 			return false
 		}
 	}

@@ -196,18 +196,7 @@ func TestALostQuorumIsRestored(t *testing.T) {
 
 // led says whether every partition has a leader and at least so many in sync.
 func led(admin *kadm.Client, topic string, count int) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	topics, err := admin.ListTopics(ctx, topic)
-	if err != nil || len(topics[topic].Partitions) == 0 {
-		return false
-	}
-	for _, p := range topics[topic].Partitions {
-		if p.Leader < 0 || len(p.ISR) < count {
-			return false
-		}
-	}
-	return true
+	return every(admin, topic, func(p kadm.PartitionDetail) bool { return p.Leader >= 0 && len(p.ISR) >= count })
 }
 
 // TestAClusterBeginsFromABackup: with nothing but a backup a new cluster has the topics, by their ids, and their configs, and no records.
