@@ -46,6 +46,7 @@ type cleaner struct {
 	cfg     *Config
 	now     int64
 	segs    []*segment
+	epochs  []epochEntry
 	end     int64 // records at or above are not looked at
 	seeds   [2]maphash.Seed
 	last    *offsetMap // of the dirty part
@@ -145,6 +146,7 @@ func (c *cleaner) plan(hw int64, now time.Time) (from int64, worth bool, err err
 	stable := l.LastStable(hw)
 	l.mu.RLock()
 	segs, synced, cleaned, at, more := l.segs, l.synced.base, l.cleaned, l.cleanAt, l.cleanMore
+	c.epochs = l.epochs
 	closed := l.closed || l.failed != nil
 	l.mu.RUnlock()
 	if closed {
@@ -191,14 +193,21 @@ func (c *cleaner) each(s *segment, fn func(h *record.Header, b record.Batch) (bo
 	defer h.release()
 	w := newWalker(h.file, s.path(), 0, s.size, bodyStep)
 	defer w.done()
-	for {
+	for next := s.base; ; {
 		head, err := w.header()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if err == nil {
+			err = w.follows(&head, next)
+		}
+		if err == nil {
+			err = w.within(&head, place{before: math.MaxInt64, epochs: c.epochs})
+		}
 		if err != nil {
 			return err
 		}
+		next = head.LastOffset() + 1
 		b, err := w.checked(&head)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/forebayhub/forebay/core/record"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -50,6 +51,94 @@ func TestDamageIsNamed(t *testing.T) {
 		if !errors.As(err, &c) || !errors.Is(err, ErrCorrupt) || c.File != name || c.Pos != int64(len(b)/20*7) {
 			t.Fatalf("clean %v: %v", clean, err)
 		}
+	}
+}
+
+// TestDamagedPlaceIsNamed: no CRC covers a batch's base offset and leader epoch. A flipped bit of them is found before the batch is served, however the
+// log is read; so it is when the batch is the first or the last one of the log or of a segment.
+func TestDamagedPlaceIsNamed(t *testing.T) {
+	o, ck := memoryLog(t, Config{SegmentBytes: 1000, IndexBytes: 300})
+	l := mustOpen(t, o)
+	for n := range int32(30) {
+		if _, err := l.Append(batch(t, ck.ms, []string{"some value", "another"}), 3+n/10, FromClient); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitDurable(t, l)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	type spot struct {
+		name string
+		pos  int
+		base int64
+	}
+	var spots []spot
+	var bases []int64
+	files := map[string][]byte{}
+	want := map[int64]int32{}
+	for _, s := range l.segs {
+		b, err := vfs.ReadFile(o.FS, s.path(), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[s.path()] = b
+		bases = append(bases, s.base)
+		for at := 0; at < len(b); {
+			h, err := record.Parse(b[at:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			spots, want[h.BaseOffset] = append(spots, spot{s.path(), at, h.BaseOffset}), h.LeaderEpoch
+			at += h.Size()
+		}
+	}
+	if len(l.segs) < 3 || len(spots) != 30 {
+		t.Fatal(len(l.segs), "segments", len(spots), "batches")
+	}
+	for _, p := range spots {
+		for bit := range 12 * 8 {
+			at := bit / 8
+			if at >= 8 {
+				at += 4 // the length lies between them
+			}
+			b := bytes.Clone(files[p.name])
+			b[p.pos+at] ^= 1 << (bit % 8)
+			put(t, o.FS, p.name, b)
+			if _, _, cause, err := (SetBack{FS: o.FS, Dir: o.Dir}).look(t.Context(), bases, 0); err != nil || cause == nil {
+				t.Fatalf("bit %d of batch %d: a repair finds %v, %v", bit, p.base, cause, err)
+			}
+			for _, most := range []int{1, 400, 1 << 20} {
+				l := mustOpen(t, o)
+				var err error
+				for offset := int64(0); offset < 60 && err == nil; {
+					var s Slice
+					if s, err = l.Read(offset, 60, most, true); err != nil {
+						break
+					}
+					if s.Len == 0 {
+						t.Fatalf("bit %d of batch %d, at most %d: nothing at %d", bit, p.base, most, offset)
+					}
+					got := make([]byte, s.Len)
+					if _, err := s.File.ReadAt(got, s.Pos); err != nil {
+						t.Fatal(err)
+					}
+					s.Release()
+					for len(got) > 0 {
+						h, _, rest, nerr := record.Next(got)
+						if epoch, ok := want[h.BaseOffset]; nerr != nil || !ok || h.BaseOffset != offset || h.LeaderEpoch != epoch {
+							t.Fatalf("bit %d of batch %d, at most %d: offset %d of epoch %d was served at %d, %v", bit, p.base, most, h.BaseOffset, h.LeaderEpoch, offset, nerr)
+						}
+						offset, got = h.LastOffset()+1, rest
+					}
+				}
+				if !errors.Is(err, ErrCorrupt) {
+					t.Fatalf("bit %d of batch %d, at most %d: %v", bit, p.base, most, err)
+				}
+				l.Abandon(ErrClosed)
+			}
+		}
+		put(t, o.FS, p.name, files[p.name])
 	}
 }
 

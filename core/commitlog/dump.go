@@ -130,13 +130,14 @@ func (d *dumper) segment() error {
 			return err
 		}
 		verdict := "CRC ok"
-		if err := b.Check(); err != nil {
+		if err = b.Check(); err == nil && h.BaseOffset < next {
+			err = fmt.Errorf("%w: offset %d after %d", ErrCorrupt, h.BaseOffset, next-1)
+		}
+		if err != nil {
 			verdict = "DAMAGED: " + err.Error()
 			if damage == nil {
 				damage = &CorruptError{File: d.name, Pos: w.pos, Err: err}
 			}
-		} else if h.BaseOffset < next {
-			verdict = fmt.Sprintf("DAMAGED: offset %d after %d", h.BaseOffset, next-1)
 		}
 		d.batch(&h, w.pos, verdict)
 		if d.records || h.Attributes.Control() {

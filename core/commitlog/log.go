@@ -129,6 +129,7 @@ type Log struct {
 	namesNew    bool        // files were made or removed that the folder's sync does not cover
 	failed      error
 	closed      bool
+	cuts        int64 // truncations so far
 
 	compacting sync.Mutex // one pass at a time
 	flushing   sync.Mutex // one sync at a time, and none during a truncation

@@ -33,24 +33,26 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 			l.mu.RUnlock()
 			return Slice{}, nil
 		}
-		s, size, leo := l.segs[i], l.segs[i].size, l.leo
-		every := l.cfg.IndexBytes
+		s, every, toEnd, cuts := l.segs[i], l.cfg.IndexBytes, limit >= l.leo, l.cuts
+		at := place{s.size, l.leo, l.epochs}
 		var next int64 = -1
 		if i+1 < len(l.segs) {
-			next = l.segs[i+1].base
+			next, toEnd = l.segs[i+1].base, false
+			at.before = next
 		}
 		l.mu.RUnlock()
 
-		before := leo
-		if next >= 0 {
-			before = next
-		}
-		slice, err := l.readSegment(s, size, every, from, limit, before, max, minOne, limit >= leo && next < 0)
+		slice, err := l.readSegment(s, at, every, from, limit, max, minOne, toEnd)
 		if errors.Is(err, errGone) {
 			runtime.Gosched()
 			continue // retention or compaction was faster
 		}
-		l.tell(err)
+		if (errors.Is(err, ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF)) && l.cutSince(cuts) {
+			continue
+		}
+		if err = l.damage(s, err); err != nil {
+			l.tell(err)
+		}
 		if err != nil || slice.Len > 0 || next < 0 || next >= limit {
 			return slice, err
 		}
@@ -99,8 +101,8 @@ func (l *Log) readableLocked(from int64) error {
 	return nil
 }
 
-// readSegment reads in one segment, of which size bytes are published, with offsets before another one.
-func (l *Log) readSegment(s *segment, size, every, from, limit, before int64, most int, minOne, toEnd bool) (Slice, error) {
+// readSegment reads in one segment.
+func (l *Log) readSegment(s *segment, at place, every, from, limit int64, most int, minOne, toEnd bool) (Slice, error) {
 	h, err := s.open(false, l.now())
 	if err != nil {
 		return Slice{}, err
@@ -111,6 +113,7 @@ func (l *Log) readSegment(s *segment, size, every, from, limit, before int64, mo
 			h.release()
 		}
 	}()
+	size := at.size
 	pos, first, err := l.locate(s, h, size, every, from, false)
 	if err != nil {
 		return Slice{}, err
@@ -119,12 +122,9 @@ func (l *Log) readSegment(s *segment, size, every, from, limit, before int64, mo
 		return Slice{end: true}, nil
 	}
 	end := pos + int64(first.Size())
-	if first.LastOffset() >= before {
-		// No CRC covers a batch's base offset. Who waits for such an offset would wait for ever.
-		return Slice{}, l.damage(s, &CorruptError{File: s.path(), Pos: pos, Err: fmt.Errorf("%w: offset %d where the segment ends before %d", ErrCorrupt, first.LastOffset(), before)})
-	}
 	if first.LastOffset() >= limit {
-		return Slice{}, nil // limit lies inside of the batch, or of a gap before it
+		// limit lies inside of the batch, or of a gap before it; or the offset is damaged, and who waits for it would wait for ever.
+		return Slice{}, s.verify(h.file, pos, end, at)
 	}
 	if end-pos > int64(most) {
 		if !minOne {
@@ -135,8 +135,8 @@ func (l *Log) readSegment(s *segment, size, every, from, limit, before int64, mo
 	} else if end, err = l.extent(s, h, size, end, pos+int64(most), limit); err != nil {
 		return Slice{}, err
 	}
-	if err := s.verify(h.file, pos, end); err != nil {
-		return Slice{}, l.damage(s, err)
+	if err := s.verify(h.file, pos, end, at); err != nil {
+		return Slice{}, err
 	}
 	ok = true
 	return Slice{File: h.file, Pos: pos, Len: int(end - pos), release: h.release}, nil
@@ -159,7 +159,7 @@ func (l *Log) locate(s *segment, h *handle, size, every, from int64, held bool) 
 	for try := 0; ; try++ {
 		var rel int64
 		if rel, pos, err = s.floor(from - s.base); err == nil && pos < size {
-			head, pos, err = walkTo(h, s.path(), pos, size, from, s.base+rel)
+			head, pos, err = s.walkTo(h, pos, size, from, rel)
 		}
 		if err == nil || try > 0 || !errors.Is(err, errBadIndex) {
 			return pos, head, err
@@ -184,21 +184,21 @@ func (s *segment) floor(rel int64) (at, pos int64, err error) {
 }
 
 // walkTo steps from an indexed position to the batch that holds from. The batch at
-// the position must be the one that the index says (expect), else the index is bad; expect below the base is no entry.
-func walkTo(h *handle, name string, pos, size, from, expect int64) (head record.Header, at int64, err error) {
-	w := newWalker(h.file, name, pos, size, 8<<10)
+// the position must be the one that the index says (rel), else the index is bad.
+func (s *segment) walkTo(h *handle, pos, size, from, rel int64) (head record.Header, at int64, err error) {
+	w := newWalker(h.file, s.path(), pos, size, 8<<10)
 	defer w.done()
-	next := int64(0)
+	next := s.base
 	for first := true; ; first = false {
 		head, err = w.header()
 		if errors.Is(err, io.EOF) {
 			return head, size, nil
 		}
-		if first && pos > 0 && (err != nil || head.BaseOffset != expect) {
-			return head, 0, fmt.Errorf("%w: no batch of offset %d at byte %d of %s", errBadIndex, expect, pos, name)
+		if first && pos > 0 && (err != nil || head.BaseOffset != s.base+rel) {
+			return head, 0, fmt.Errorf("%w: no batch of offset %d at byte %d of %s", errBadIndex, s.base+rel, pos, w.name)
 		}
-		if err == nil && head.BaseOffset < next { // no CRC covers it, and the batch would be passed over
-			err = &CorruptError{File: name, Pos: w.pos, Err: fmt.Errorf("%w: offset %d where %d or later belongs", ErrCorrupt, head.BaseOffset, next)}
+		if err == nil { // else the batch would be passed over
+			err = w.follows(&head, next)
 		}
 		if err != nil {
 			return head, 0, err

@@ -163,13 +163,12 @@ func (r *recovery) findPoint() error {
 func (r *recovery) load() error {
 	l := r.l
 	if r.files.epochs {
-		raw, err := vfs.ReadFile(l.fs, path.Join(l.dir, epochsName), maxStateFile)
-		if err != nil {
-			return err
-		}
-		if r.saved, err = decodeEpochs(raw); err != nil {
+		var err error
+		if r.saved, err = readEpochs(l.fs, l.dir); errors.Is(err, errBadState) {
 			l.log.Warn("leader epochs are rebuilt from the log", "file", path.Join(l.dir, epochsName), "error", err)
 			r.all = true
+		} else if err != nil {
+			return err
 		}
 	}
 	var indexed []*segment // with transactions that were aborted

@@ -312,7 +312,8 @@ func (s *segment) load() error {
 	return nil
 }
 
-// rebuild makes the indexes anew from the batches' headers and saves them; only the segment that is not active.
+// rebuild makes the indexes anew from the batches' headers and saves them; only the segment that is not active. Damage is told once, and the indexes
+// lead to what lies before it.
 func (s *segment) rebuild(every int64, now time.Time) error {
 	h, err := s.open(false, now)
 	if err != nil {
@@ -327,16 +328,21 @@ func (s *segment) rebuild(every int64, now time.Time) error {
 	s.forget()
 	w := newWalker(h.file, s.path(), 0, s.size, headerStep)
 	defer w.done()
-	for {
+	for next := s.base; ; {
 		head, err := w.header()
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err == nil {
+			err = w.follows(&head, next)
+		}
 		if err != nil {
+			s.sound = errors.Is(err, ErrCorrupt)
 			return err
 		}
 		s.note(&head, w.pos, every)
 		w.skip(&head)
+		next = head.LastOffset() + 1
 	}
 	s.sound = true
 	_ = s.seal(false) // in memory it is whole; a full disk may keep it from the file
@@ -353,9 +359,17 @@ func (s *segment) forget() {
 // maxSpans bounds what checked may hold.
 const maxSpans = 64
 
-// verify compares the CRCs of the whole batches in [from, to), unless this process has written
-// or verified them already: nobody is served a byte that was damaged before the start (invariant 10).
-func (s *segment) verify(f io.ReaderAt, from, to int64) error {
+// place is what a log knows of the batches in a segment besides their bytes.
+type place struct {
+	size   int64        // bytes of the segment that are published
+	before int64        // offset where the next segment begins, or the log ends
+	epochs []epochEntry // the log's
+}
+
+// verify compares the CRCs of the whole batches in [from, to), unless this process has written or verified them already: nobody is served a
+// byte that was damaged before the start (invariant 10). No CRC covers a base offset and a leader epoch. They are held against the batches before and behind, and
+// against the log's epochs; only an offset that was moved within a gap which compaction has left passes.
+func (s *segment) verify(f io.ReaderAt, from, to int64, at place) error {
 	s.io.Lock()
 	done := covered(s.checked, from, to)
 	s.io.Unlock()
@@ -364,18 +378,30 @@ func (s *segment) verify(f io.ReaderAt, from, to int64) error {
 	}
 	w := newWalker(f, s.path(), from, to, bodyStep)
 	defer w.done()
-	for {
+	next := s.base
+	for w.pos < to {
 		h, err := w.header()
-		if errors.Is(err, io.EOF) {
-			break
+		if err == nil {
+			err = w.follows(&h, next)
+		}
+		if err == nil {
+			err = w.within(&h, at)
+		}
+		if err == nil {
+			_, err = w.checked(&h)
 		}
 		if err != nil {
 			return err
 		}
-		if _, err := w.checked(&h); err != nil {
+		w.skip(&h)
+		next = h.LastOffset() + 1
+	}
+	// A batch that was moved up meets the one behind it.
+	w.end = at.size
+	if h, err := w.header(); err == nil {
+		if err := w.follows(&h, next); err != nil {
 			return err
 		}
-		w.skip(&h)
 	}
 	s.vouch(from, to)
 	return nil

@@ -110,23 +110,28 @@ func (b SetBack) look(ctx context.Context, segs []int64, cleaned int64) (low, hi
 	if err != nil {
 		return 0, 0, nil, err
 	}
+	known, err := readEpochs(b.FS, b.Dir)
+	if err != nil && !errors.Is(err, errBadState) {
+		return 0, 0, nil, err
+	}
+	known = append(cutEpochs(known, point.synced.offset), epochEntry{epoch: -1, start: point.synced.offset}) // from there on they may not have been saved
 	next := segs[0]
 	for i, base := range segs {
-		before := int64(math.MaxInt64)
+		at := place{before: math.MaxInt64, epochs: known}
 		if i+1 < len(segs) {
-			before = segs[i+1]
+			at.before = segs[i+1]
 		}
-		name, had := segmentName(b.Dir, base, logSuffix), int64(0)
-		for _, at := range []position{point.synced, point.written} {
-			if at.base == base {
-				had = max(had, at.pos)
+		name, had := segmentName(b.Dir, base, logSuffix), position{}
+		for _, p := range []position{point.synced, point.written} {
+			if p.base == base && p.pos > had.pos {
+				had = p
 			}
 		}
 		var damage error
 		if base > next && base > cleaned {
 			damage = &CorruptError{File: name, Err: fmt.Errorf("%w: the segment before ends at offset %d", ErrCorrupt, next)}
 		}
-		end, err := b.readSegment(ctx, name, max(next, base), before, had)
+		end, err := b.readSegment(ctx, name, max(next, base), at, had)
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrCorrupt):
@@ -140,10 +145,10 @@ func (b SetBack) look(ctx context.Context, segs []int64, cleaned int64) (low, hi
 		if cause == nil {
 			cause = damage
 		}
-		if before > b.Start {
+		if at.before > b.Start {
 			return low, i, cause, nil
 		}
-		low, next = i+1, before
+		low, next = i+1, at.before
 	}
 	for _, at := range []position{point.synced, point.written} {
 		if last := segs[high-1]; cause == nil && at.base > last && at.pos > 0 {
@@ -153,8 +158,8 @@ func (b SetBack) look(ctx context.Context, segs []int64, cleaned int64) (low, hi
 	return low, high, cause, nil
 }
 
-// readSegment compares all CRCs of a segment, whose offsets lie in [next, before) and of which there were had bytes once.
-func (b SetBack) readSegment(ctx context.Context, name string, next, before, had int64) (end int64, err error) {
+// readSegment compares all CRCs of a segment, whose offsets lie in [next, at.before), and which had reached a position once.
+func (b SetBack) readSegment(ctx context.Context, name string, next int64, at place, had position) (end int64, err error) {
 	f, err := b.FS.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		return next, err
@@ -164,8 +169,8 @@ func (b SetBack) readSegment(ctx context.Context, name string, next, before, had
 	if err != nil {
 		return next, err
 	}
-	if st.Size() < had {
-		return next, &CorruptError{File: name, Pos: st.Size(), Err: fmt.Errorf("%w: the file ends here, it had %d bytes", ErrCorrupt, had)}
+	if st.Size() < had.pos {
+		return next, &CorruptError{File: name, Pos: st.Size(), Err: fmt.Errorf("%w: the file ends here, it had %d bytes", ErrCorrupt, had.pos)}
 	}
 	w := newWalker(f, name, 0, st.Size(), bodyStep)
 	defer w.done()
@@ -180,8 +185,15 @@ func (b SetBack) readSegment(ctx context.Context, name string, next, before, had
 		if err == nil {
 			_, err = w.checked(&h)
 		}
-		if err == nil && (h.BaseOffset < next || h.LastOffset() >= before) {
-			err = &CorruptError{File: name, Pos: w.pos, Err: fmt.Errorf("%w: offsets %d to %d where %d or later belongs", ErrCorrupt, h.BaseOffset, h.LastOffset(), next)}
+		if err == nil {
+			err = w.follows(&h, next)
+		}
+		if err == nil {
+			here := at
+			if w.pos < had.pos {
+				here.before = min(at.before, had.offset)
+			}
+			err = w.within(&h, here)
 		}
 		if err != nil {
 			return next, err

@@ -92,6 +92,18 @@ func decodeEpochs(b []byte) ([]epochEntry, error) {
 	return list, nil
 }
 
+// readEpochs reads the epochs of a log's folder; none if there is no file.
+func readEpochs(f vfs.FS, dir string) ([]epochEntry, error) {
+	b, err := vfs.ReadFile(f, path.Join(dir, epochsName), maxStateFile)
+	if notExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeEpochs(b)
+}
+
 // bounds are what retention, DeleteBefore and compaction have done.
 type bounds struct {
 	start   int64 // log start offset

@@ -56,6 +56,13 @@ func (l *Log) TruncateTo(offset int64) (err error) {
 	return nil
 }
 
+// cutSince tells a reader that met what cannot be a batch whether the log was cut meanwhile, so that it has read what was gone, or half of what came after.
+func (l *Log) cutSince(cuts int64) bool {
+	l.w.Lock() // a truncation holds it to its end
+	defer l.w.Unlock()
+	return l.cuts != cuts
+}
+
 // undone is the answer for a cut that did not come to its end. ErrDiskFull and ErrNoFiles say that the log is whole, as it was or empty, and goes on; the cut
 // is tried again when there is room (invariant 11). Anything else is final.
 func (l *Log) undone(err error) error {
@@ -93,6 +100,7 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 		return err
 	}
 	l.mu.Lock()
+	l.cuts++
 	s.size = pos
 	s.doubt(pos)
 	err := s.trim(h.file, pos, l.cfg.IndexBytes)

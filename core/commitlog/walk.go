@@ -104,4 +104,27 @@ func (w *walker) checked(h *record.Header) (record.Batch, error) {
 	return b, err
 }
 
+// follows wants the batch at pos at offset next or behind it.
+func (w *walker) follows(h *record.Header, next int64) error {
+	if h.BaseOffset < next {
+		return w.corrupt("offset %d where %d or later belongs", h.BaseOffset, next)
+	}
+	return nil
+}
+
+// within wants the batch at pos before the segment's end, and of the leader epoch that the log knows there.
+func (w *walker) within(h *record.Header, at place) error {
+	if h.LastOffset() >= at.before {
+		return w.corrupt("offset %d where the segment ends before %d", h.LastOffset(), at.before)
+	}
+	if e := epochAt(at.epochs, h.LastOffset()); e >= 0 && h.LeaderEpoch != -1 && e != h.LeaderEpoch {
+		return w.corrupt("leader epoch %d of offset %d, which epoch %d has written", h.LeaderEpoch, h.LastOffset(), e)
+	}
+	return nil
+}
+
+func (w *walker) corrupt(format string, args ...any) error {
+	return &CorruptError{File: w.name, Pos: w.pos, Err: fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...))}
+}
+
 func (w *walker) skip(h *record.Header) { w.pos += int64(h.Size()) }
