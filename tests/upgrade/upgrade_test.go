@@ -152,6 +152,17 @@ func check(t *testing.T, kafka string, f facts) {
 	}
 	topics, err := admin.ListTopicsWithInternal(ctx)
 	must(t, err)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !led(topics) { // three nodes that have just started elect their leaders
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("not every partition has a leader")
+		}
+		topics, err = admin.ListTopicsWithInternal(ctx)
+		must(t, err)
+	}
 	for n, id := range f.Topics {
 		if topics[n].ID.String() != id {
 			t.Errorf("topic %s has id %s and had %s", n, topics[n].ID, id)
@@ -250,6 +261,17 @@ func read(t *testing.T, kafka, topic string) []string {
 		})
 	}
 	return values(got)
+}
+
+func led(topics kadm.TopicDetails) bool {
+	for _, d := range topics {
+		for _, p := range d.Partitions {
+			if p.Leader < 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // TestOlderDirectories: what an earlier version has written is opened by this one, with everything in it.
