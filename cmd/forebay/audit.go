@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,6 +71,10 @@ func auditCommand(s streams) *cobra.Command {
 		}
 		if !result.Clean() {
 			return &problem.Error{Code: "audit-failed", Class: problem.Runtime, Where: o.Name, What: "source, log and sink do not agree"}
+		}
+		if len(result.Incomplete) > 0 {
+			return &problem.Error{Code: "audit-incomplete", Class: problem.Input, Where: o.Name, What: strings.Join(result.Incomplete, "; "),
+				Hint: "what was compared agrees; the source's transforms decide the rest"}
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package spec
 import (
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // FlatNode makes a Node of a flat map, as the REST API of Kafka Connect takes
@@ -31,6 +32,12 @@ func flatten(prefix string, n Node, secret map[string]bool, out map[string]strin
 		case Mapping:
 			flatten(name+".", e.Value, secret, out)
 		case List:
+			if e.Value.OfMappings() {
+				for i, item := range e.Value.List {
+					flatten(name+"."+strconv.Itoa(i)+".", item, secret, out)
+				}
+				continue
+			}
 			text := ""
 			for i, item := range e.Value.List {
 				if i > 0 {
@@ -46,4 +53,9 @@ func flatten(prefix string, n Node, secret map[string]bool, out map[string]strin
 			out[name] = SecretText("").String()
 		}
 	}
+}
+
+// OfMappings says that a List holds mappings: it is a Tree.
+func (n Node) OfMappings() bool {
+	return n.Shape == List && slices.ContainsFunc(n.List, func(item Node) bool { return item.Shape == Mapping })
 }

@@ -37,6 +37,7 @@ func (s Spec) Parse(n Node, ignore ...string) (Values, []Finding) {
 	switch n.Shape {
 	case Mapping:
 		p.mapping("", n)
+		p.readTrees()
 	case Absent:
 	default:
 		p.find("", n.Line, n.Col, "a connector is a mapping of fields", "write each field on a line of its own: name: value")
@@ -85,6 +86,7 @@ type parser struct {
 	ignore   map[string]bool
 	values   map[string]any
 	given    map[string]bool
+	trees    []*flatTree // written with dots
 	findings []Finding
 }
 
@@ -105,6 +107,7 @@ func (p *parser) mapping(prefix string, n Node) {
 		case p.groups[name] && e.Value.Shape == Absent:
 		case p.groups[name]:
 			p.find(name, e.Line, e.Col, fmt.Sprintf("field '%s' is a mapping", name), "its fields are "+strings.Join(p.members(name), ", "))
+		case p.tree(name, e):
 		default:
 			hint := ""
 			if near := p.nearest(name); near != "" {
@@ -129,6 +132,14 @@ func (p *parser) field(name string, f *Field, e *Entry) {
 	}
 	if n.unresolved() {
 		return // there is nothing to check here
+	}
+	if f.Type == Tree && n.Shape != Absent {
+		p.values[name] = n
+		for _, found := range f.Read(n) {
+			found.Path = strings.TrimSuffix(name+"."+found.Path, ".")
+			p.findings = append(p.findings, found)
+		}
+		return
 	}
 	var v any
 	switch {
@@ -209,6 +220,8 @@ func (t Type) describe() string {
 		return "a single word"
 	case Strings:
 		return "a list of strings"
+	case Tree:
+		return "a list of mappings"
 	}
 	return "a single string"
 }

@@ -20,7 +20,7 @@ type FieldDoc struct {
 
 // String names the type as `forebay fields` prints it.
 func (t Type) String() string {
-	names := [...]string{"string", "secret", "int", "bool", "duration", "size", "enum", "list", "group"}
+	names := [...]string{"string", "secret", "int", "bool", "duration", "size", "enum", "list", "group", "list of mappings"}
 	if int(t) < len(names) {
 		return names[t]
 	}
@@ -119,6 +119,9 @@ func (s Spec) Check() (err error) {
 }
 
 func (f *Field) checkDefault() error {
+	if f.Type == Tree && f.Read == nil {
+		return errors.New("a tree that nothing reads")
+	}
 	if f.Default == "" || f.Type == Strings {
 		return nil
 	}

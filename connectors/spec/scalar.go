@@ -144,6 +144,8 @@ func (f *Field) zero() any {
 		return ByteSize(0)
 	case Strings:
 		return []string(nil)
+	case Tree:
+		return Node{}
 	}
 	return ""
 }

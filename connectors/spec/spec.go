@@ -21,6 +21,7 @@ const (
 	Enum          // one of Field.Enum
 	Strings       // a list of strings; a single string is a list of one
 	Group         // a mapping with fields of its own; flat name: group.field
+	Tree          // a list of mappings, which Field.Read reads; flat names: field.0.key, field.1.key
 )
 
 // Field is one key that a connector takes.
@@ -33,6 +34,8 @@ type Field struct {
 	Doc      string  // one sentence: what it does and what it costs
 	Example  string  // in YAML notation
 	Fields   []Field // of a Group
+	// Read, of a Tree, finds what is wrong with it. The value is the Node itself: see Values.Tree.
+	Read func(n Node) []Finding
 	// Check, if set, refuses a parsed value with a message that says what is
 	// allowed; it sees the same value that Values returns.
 	Check func(v any) error

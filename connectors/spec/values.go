@@ -43,6 +43,9 @@ func (v Values) Bool(name string) bool              { return get[bool](v, name) 
 func (v Values) Duration(name string) time.Duration { return get[time.Duration](v, name) }
 func (v Values) Strings(name string) []string       { return get[[]string](v, name) }
 
+// Tree reads a Tree, as it was written: a List, or Absent.
+func (v Values) Tree(name string) Node { return get[Node](v, name) }
+
 // Size reads a size in bytes.
 func (v Values) Size(name string) int64 { return int64(get[ByteSize](v, name)) }
 

@@ -19,12 +19,14 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 	"github.com/forebayhub/forebay/runtime/schemas"
 	"github.com/forebayhub/forebay/runtime/task"
+	"github.com/forebayhub/forebay/runtime/transform"
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
@@ -169,9 +171,17 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 	if err != nil {
 		return err
 	}
-	mine, err := a.feeds(ctx, src, want)
+	chain, err := task.SourceChain(transforms(c))
+	if err != nil {
+		return err
+	}
+	mine, err := a.feeds(ctx, src, chain, want)
 	if err != nil || !mine {
 		return err
+	}
+	if err := chain.Audit(); err != nil {
+		a.incomplete(c.Name, err)
+		return nil
 	}
 	sa, ok := src.(connectors.SourceAuditor)
 	if !ok {
@@ -203,8 +213,18 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 	}
 	topics := point.Topics()
 	sort.Strings(topics)
-	for _, topic := range topics {
-		if !want(topic) {
+	from := map[string]string{} // by the topic that its records go to
+	for _, t := range topics {
+		to, _ := chain.Topic(t)
+		if other, ok := from[to]; ok && to != "" && want(to) {
+			a.incomplete(to, fmt.Errorf("%s and %s are both routed to it, and their keys may be the same", other, t))
+			return nil
+		}
+		from[to] = t
+	}
+	for _, own := range topics {
+		topic, _ := chain.Topic(own)
+		if topic == "" || !want(topic) {
 			continue
 		}
 		a.o.Progress("comparing " + topic + " with its source")
@@ -214,22 +234,51 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 		if err := a.replay(ctx, topic, before, after, r); err != nil {
 			return err
 		}
-		if err := point.Rows(ctx, topic, r.row); err != nil {
-			return fmt.Errorf("read the rows of %s: %w", topic, err)
+		if err := point.Rows(ctx, own, a.transformed(chain, own, r.row)); err != nil {
+			return fmt.Errorf("read the rows of %s: %w", own, err)
 		}
 		r.finish()
 	}
 	return nil
 }
 
-// feeds says whether one of the source's topics is wanted.
-func (a *auditor) feeds(ctx context.Context, src connectors.Source, want func(string) bool) (bool, error) {
+// incomplete says that something cannot be compared, and why.
+func (a *auditor) incomplete(of string, why error) {
+	a.result.Incomplete = append(a.result.Incomplete, fmt.Sprintf("%s cannot be compared with its source: %v", of, why))
+	a.result.Sources = append(a.result.Sources, &Count{Of: of, Note: "not compared: " + why.Error()})
+}
+
+// transformed gives fn the source's rows as its transforms leave them.
+func (a *auditor) transformed(chain *transform.Chain, topic string, fn func(connectors.Record) error) func(connectors.Record) error {
+	if chain == nil {
+		return fn
+	}
+	memory := connectors.NewBatch(1 << 20)
+	return func(r connectors.Record) error {
+		memory.Reset()
+		r.Topic = topic
+		if keep, err := chain.Apply(memory, &r); err != nil || !keep {
+			return err
+		}
+		return fn(r)
+	}
+}
+
+func transforms(c worker.Config) spec.Node {
+	if c.Values.Has("transforms") {
+		return c.Values.Tree("transforms")
+	}
+	return spec.Node{}
+}
+
+// feeds says whether one of the source's topics, as its transforms route them, is wanted, or may be.
+func (a *auditor) feeds(ctx context.Context, src connectors.Source, chain *transform.Chain, want func(string) bool) (bool, error) {
 	specs, err := src.Topics(ctx)
 	if err != nil {
 		return false, fmt.Errorf("list topics: %w", err)
 	}
 	for _, s := range specs {
-		if want(s.Name) {
+		if to, sure := chain.Topic(s.Name); !sure || to != "" && want(to) {
 			return true, nil
 		}
 	}
@@ -427,12 +476,19 @@ func (a *auditor) sink(ctx context.Context, c worker.Config, sink connectors.Sin
 // partition compares a partition up to end with a sink, or up to where the
 // target has come meanwhile when it can be compared only there.
 func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.SinkAuditor, as connectors.Assignment, end int64) error {
-	env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: a.decoder(ctx).Decode, Alive: func() error { return nil }}
+	decoder := a.decoder(ctx)
+	env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: decoder.Decode, Alive: func() error { return nil }}
+	chain, err := task.NewSinkChain(transforms(c), decoder)
+	if err != nil {
+		return err
+	}
+	if chain != nil {
+		env.Decode = chain.Decode
+	}
 	count := &Count{Of: fmt.Sprintf("%s-%d", as.Topic, as.Partition), limit: a.o.List}
 	a.result.Sinks = append(a.result.Sinks, count)
 	var view connectors.AuditSnapshot
 	if s, ok := sa.(connectors.SnapshotAuditor); ok {
-		var err error
 		if view, err = s.AuditSnapshot(ctx, env, as); err != nil {
 			return err
 		}
@@ -450,6 +506,23 @@ func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.
 			err = io.EOF
 		}
 		return r, err
+	}
+	if chain != nil { // what the sink is to hold is the log as its transforms leave it
+		all, given := records, 0
+		records = func() (*connectors.Record, error) {
+			for {
+				r, err := all()
+				if err != nil {
+					return nil, err
+				}
+				if given++; given%1000 == 0 {
+					chain.Renew()
+				}
+				if keep, err := chain.Apply(r); keep || err != nil {
+					return r, err
+				}
+			}
+		}
 	}
 	if view != nil {
 		count.Agreed, err = view.Compare(ctx, records, count.add)

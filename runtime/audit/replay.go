@@ -266,6 +266,9 @@ func header(rec *connectors.Record, key string) string {
 
 // row takes one row or line that the source holds.
 func (r *replay) row(rec connectors.Record) error {
+	if rec.Change == nil && rec.Key.Schema != nil && rec.Value.Schema != nil && rec.Value.Schema.Kind == schema.Struct { // unwrapped
+		rec.Change = &connectors.Change{Op: connectors.OpRead, Row: rec.Value.Schema, After: rec.Value.Value}
+	}
 	if rec.Change == nil {
 		r.rowLine(&rec)
 		return nil

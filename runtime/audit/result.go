@@ -43,6 +43,8 @@ func (c *Count) add(d connectors.Difference) {
 type Result struct {
 	Sources []*Count `json:"source_log"`
 	Sinks   []*Count `json:"log_sink"`
+	// Incomplete says what could not be compared, and why: then this is no proof from end to end.
+	Incomplete []string `json:"incomplete,omitempty"`
 }
 
 // Clean says whether nothing is missing, doubled or different.
@@ -92,6 +94,9 @@ func (r *Result) Print(w io.Writer) error {
 	}
 	section("source ↔ log", r.Sources)
 	section("log ↔ sink", r.Sinks)
+	for _, why := range r.Incomplete {
+		print("audit: not from end to end: %s\n", why)
+	}
 	print("audit: %d missing, %d doubled, %d different\n", missing, doubled, different)
 	return err
 }

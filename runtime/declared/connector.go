@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -153,6 +154,10 @@ func flatten(prefix string, n spec.Node, lists map[string]bool, out map[string]V
 		switch {
 		case e.Value.Shape == spec.Mapping:
 			flatten(name+".", e.Value, lists, out)
+		case e.Value.OfMappings():
+			for i, item := range e.Value.List {
+				flatten(name+"."+strconv.Itoa(i)+".", item, lists, out)
+			}
 		case e.Value.Shape == spec.List:
 			list := []string{}
 			for _, item := range e.Value.List {
@@ -219,6 +224,7 @@ func (c Connector) node(scalar func(text string) spec.Node) spec.Node {
 		n := spec.Node{Shape: spec.List}
 		if v.List == nil {
 			n = scalar(v.Text)
+			n.Flat = spec.InTree(name) // whether it is a list there, only the item's own fields say
 		} else {
 			for _, text := range v.List {
 				n.List = append(n.List, scalar(text))

@@ -27,7 +27,18 @@ func (t *sourceTask) append(ctx context.Context, b *connectors.Batch) error {
 	}
 	now := time.Now()
 	for i := range b.Records {
-		if err := t.appendRecord(ctx, &b.Records[i], now); err != nil {
+		r := &b.Records[i]
+		if t.chain != nil {
+			topic := r.Topic
+			keep, err := t.chain.Apply(b, r)
+			if err != nil {
+				return unhandled("source", t.o.Scope.Source, t.place(b, topic, i), err)
+			}
+			if !keep {
+				continue // a mark behind it covers it all the same
+			}
+		}
+		if err := t.appendRecord(ctx, r, now); err != nil {
 			return err
 		}
 	}

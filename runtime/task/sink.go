@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
@@ -25,6 +26,8 @@ type SinkOptions struct {
 	Env     connectors.Env
 	Logger  *slog.Logger
 	Stats   *Stats
+	// Transforms are as transform.Field reads them; Absent: none.
+	Transforms spec.Node
 	// Flush requests are answered between two polls. nil: none.
 	Flush <-chan Flush
 	// Drain is how long the task may take to commit what it has written once ctx has ended.
@@ -87,8 +90,15 @@ func runSink(ctx context.Context, o SinkOptions) (worked bool, err error) {
 		parts: map[connectors.TopicPartition]*part{}, ids: map[string][16]byte{}}
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	t.decoder = decoder
+	decode := decoder.Decode
+	if t.chain, err = NewSinkChain(o.Transforms, decoder); err != nil {
+		return false, err
+	}
+	if t.chain != nil {
+		decode = t.chain.Decode
+	}
 	t.sink = o.Sink.Task(connectors.SinkEnv{
-		Env: o.Env, TaskID: uuid.NewString(), Epoch: epoch, Decode: decoder.Decode, Alive: t.alive,
+		Env: o.Env, TaskID: uuid.NewString(), Epoch: epoch, Decode: decode, Alive: t.alive,
 	})
 	defer func() { o.Stats.Ready.Store(false) }()
 	if err := t.sink.Open(ctx); err != nil {
@@ -117,6 +127,7 @@ type sinkTask struct {
 	poller  *hublog.Poller
 	sink    connectors.SinkTask
 	decoder *converter.Decoder
+	chain   *SinkChain      // nil: no transforms
 	hard    context.Context // outlives the request to stop by the drain time
 
 	parts     map[connectors.TopicPartition]*part
@@ -228,6 +239,27 @@ func (t *sinkTask) write(run hublog.Run) error {
 	if err := t.decoder.Prepare(run.Records, func(err error) bool { return errors.Is(err, schemas.ErrUnknown) }); err != nil {
 		return err
 	}
+	next := run.Records[len(run.Records)-1].Offset + 1
+	if t.chain == nil {
+		return t.hand(run, p, next)
+	}
+	kept, err := t.transform(run.Records)
+	if err != nil {
+		return err
+	}
+	dropped := len(kept) < len(run.Records)
+	if run.Records = kept; len(kept) > 0 {
+		err = t.hand(run, p, next)
+	}
+	p.written = next
+	if a, ok := t.sink.(connectors.Advancer); ok && dropped && err == nil {
+		a.Advance(run.TopicPartition, next) // what was dropped counts as read: the target need not ask for it again
+	}
+	return err
+}
+
+// hand gives records to the sink; next is the offset behind the last that was read for them.
+func (t *sinkTask) hand(run hublog.Run, p *part, next int64) error {
 	rejects, err := t.sink.Write(t.hard, run.Records)
 	if err != nil {
 		return fmt.Errorf("write %s-%d from offset %d: %w", run.Topic, run.Partition, run.Records[0].Offset, err)
@@ -247,7 +279,7 @@ func (t *sinkTask) write(run hublog.Run) error {
 	}
 	t.o.Stats.Records.Add(int64(len(run.Records)))
 	t.o.Stats.Bytes.Add(bytes)
-	p.written = run.Records[len(run.Records)-1].Offset + 1
+	p.written = next
 	return nil
 }
 

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 	"github.com/forebayhub/forebay/runtime/schemas"
+	"github.com/forebayhub/forebay/runtime/transform"
 )
 
 // SourceOptions make a source task.
@@ -25,7 +27,8 @@ type SourceOptions struct {
 	Scope      position.Scope
 	Host       string
 	Format     converter.Format
-	Partitions int32 // of topics that the source creates and says nothing about
+	Transforms spec.Node // as transform.Field reads them; Absent: none
+	Partitions int32     // of topics that the source creates and says nothing about
 	Logger     *slog.Logger
 	Stats      *Stats
 	// Drain is how long the task may take to commit what it has read once ctx has ended.
@@ -60,8 +63,12 @@ func RunSource(ctx context.Context, o SourceOptions) error {
 func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	hard, cancel := drain(ctx, o.Drain)
 	defer cancel()
+	chain, err := SourceChain(o.Transforms)
+	if err != nil {
+		return false, err
+	}
 	t := &sourceTask{o: o, topics: map[string]int32{}, dirty: map[connectors.PositionKey]connectors.Position{},
-		encoder: converter.NewEncoder(o.Format), limit: leastTxnBytes}
+		encoder: converter.NewEncoder(o.Format), chain: chain, limit: leastTxnBytes}
 	if err := t.ensureTopics(ctx); err != nil {
 		return false, err
 	}
@@ -94,6 +101,7 @@ type sourceTask struct {
 	o       SourceOptions
 	out     *hublog.Appender
 	encoder *converter.Encoder
+	chain   *transform.Chain // nil: none
 	topics  map[string]int32 // partitions by name
 	arena   arena
 
@@ -122,6 +130,12 @@ func (t *sourceTask) ensureTopics(ctx context.Context) error {
 	}
 	names := make([]string, 0, len(specs))
 	for _, s := range specs {
+		if to, sure := t.chain.Topic(s.Name); sure {
+			if to == "" {
+				continue // nothing is appended to it
+			}
+			s.Name = to
+		}
 		created, err := t.o.Log.EnsureTopic(ctx, withDefaults(s, t.o.Partitions))
 		if err != nil {
 			return err

@@ -266,7 +266,7 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 	defer cancel()
 	go c.working(wctx)
 	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Sink: sink, Env: c.env,
-		Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
+		Transforms: transforms(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
 }
 
 func (c *connector) sourceOnce(ctx context.Context) error {
@@ -320,6 +320,7 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 				Scope:      position.Scope{Group: c.w.o.Group, Source: c.cfg.Name, Split: split.ID},
 				Host:       c.w.o.Host,
 				Format:     format(c.cfg.Values),
+				Transforms: transforms(c.cfg.Values),
 				Partitions: partitions(c.cfg.Values),
 				Logger:     c.logger.With("split", split.ID),
 				Stats:      &c.stats,
@@ -346,6 +347,13 @@ func format(v spec.Values) converter.Format {
 		f.Schemas = v.Bool("schemas")
 	}
 	return f
+}
+
+func transforms(v spec.Values) spec.Node {
+	if v.Has("transforms") {
+		return v.Tree("transforms")
+	}
+	return spec.Node{}
 }
 
 func partitions(v spec.Values) int32 {

@@ -10,6 +10,7 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/transform"
 )
 
 // Options make a Worker.
@@ -43,10 +44,11 @@ var SourceFields = spec.Spec{Fields: []spec.Field{
 	{Name: "partitions", Type: spec.Int, Default: "1", Check: positive,
 		Doc: "Partitions of the topics that this source creates. With more than one, a truncate or a schema change has no order across partitions."},
 	delivery,
+	transform.Field(transform.Source),
 }}
 
 // SinkFields are the fields that the runtime takes from every sink.
-var SinkFields = spec.Spec{Fields: []spec.Field{delivery}}
+var SinkFields = spec.Spec{Fields: []spec.Field{delivery, transform.Field(transform.Sink)}}
 
 var delivery = spec.Field{Name: "delivery", Type: spec.Enum, Enum: []string{"exactly_once", "at_least_once"}, Default: "exactly_once",
 	Doc: "What is promised about each record. A connector that cannot keep exactly_once runs only when at_least_once is asked for."}

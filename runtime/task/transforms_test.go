@@ -1,0 +1,280 @@
+package task
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/transform"
+)
+
+// steps makes a node of transforms, each written as "type field=value field=value"; a list has commas.
+func steps(t testing.TB, side transform.Side, texts ...string) (spec.Node, []spec.Finding) {
+	t.Helper()
+	flat := map[string]string{}
+	for i, text := range texts {
+		words := strings.Split(text, " ")
+		flat[fmt.Sprintf("transforms.%d.type", i)] = words[0]
+		for _, w := range words[1:] {
+			k, v, _ := strings.Cut(w, "=")
+			flat[fmt.Sprintf("transforms.%d.%s", i, k)] = strings.ReplaceAll(v, "·", " ")
+		}
+	}
+	v, findings := spec.Spec{Fields: []spec.Field{transform.Field(side)}}.Parse(spec.FlatNode(flat))
+	return v.Tree("transforms"), findings
+}
+
+const (
+	change = `{"before":null,"after":{"id":1,"name":"Ann","card":"4111","address":{"city":"Ulm","zip":"89073"}},"source":{"lsn":7,"table":"orders"},"op":"c","ts_ms":1700000000000}`
+	del    = `{"before":{"id":1,"name":"Ann","card":"4111","address":{"city":"Ulm","zip":"89073"}},"after":null,"source":{"lsn":8,"table":"orders"},"op":"d","ts_ms":1700000000001}`
+)
+
+// cases say what each transform makes of a record: topic, headers and key only where they are given.
+var cases = []struct {
+	name  string
+	steps []string
+	side  string // "", source or sink: where it runs; "" both
+	in    string
+	want  string // "": dropped; "error: …"
+}{
+	{"no transforms", nil, "", `{"topic":"t","value":{"a":1}}`, `{"topic":"t","value":{"a":1}}`},
+	{"filter by topic", []string{`filter when.topic=shop\..*`}, "", `{"topic":"shop.x","value":"a"}`, ""},
+	{"filter by topic: the whole of it", []string{`filter when.topic=shop`}, "", `{"topic":"shop.x","value":"a"}`, `{"topic":"shop.x","value":"a"}`},
+	{"filter negated", []string{`filter when.topic=shop negate=true`}, "", `{"topic":"shop.x","value":"a"}`, ""},
+	{"filter tombstones", []string{`filter when.tombstone=true`}, "", `{"topic":"t","key":"k","value":null}`, ""},
+	{"filter what is no tombstone", []string{`filter when.tombstone=false`}, "", `{"topic":"t","key":"k","value":null}`, `{"topic":"t","key":"k","value":null}`},
+	{"filter by header", []string{`filter when.header=debug`}, "", `{"topic":"t","headers":{"debug":"1"},"value":"x"}`, ""},
+	{"filter by field", []string{`filter when.field=status when.equals=test,3`}, "", `{"topic":"t","value":{"status":3}}`, ""},
+	{"filter by field: no such field", []string{`filter when.field=status when.equals=test`}, "", `{"topic":"t","value":{"a":"test"}}`, `{"topic":"t","value":{"a":"test"}}`},
+	{"filter by nested field", []string{`filter when.field=a.b when.matches=x.*`}, "", `{"topic":"t","value":{"a":{"b":"xyz"}}}`, ""},
+	{"filter by presence", []string{`filter when.field=a`}, "", `{"topic":"t","value":{"a":null}}`, `{"topic":"t","value":{"a":null}}`},
+	{"filter by op", []string{`filter when.op=d,t`}, "", `{"topic":"t","value":` + del + `}`, ""},
+	{"filter by a change's row", []string{`filter when.field=name when.equals=Ann`}, "", `{"topic":"t","value":` + del + `}`, ""},
+	{"a record that is only looked at keeps its bytes", []string{`filter when.field=a when.equals=2`}, "", `{"topic":"t","value":{ "a" : 1.0 }}`, `{"topic":"t","value":{ "a" : 1.0 }}`},
+
+	{"route", []string{`route match=shop\.public\.(.*) to=db.$1`}, "source", `{"topic":"shop.public.orders","value":"x"}`, `{"topic":"db.orders","value":"x"}`},
+	{"route: another topic", []string{`route match=shop\.public\.(.*) to=db.$1`}, "source", `{"topic":"crm.public.orders","value":"x"}`, `{"topic":"crm.public.orders","value":"x"}`},
+	{"route by name of a group", []string{`route match=shop\.(?P<s>[^.]*)\.(.*) to=${s}_$2`}, "source", `{"topic":"shop.public.orders","value":"x"}`, `{"topic":"public_orders","value":"x"}`},
+	{"route by field", []string{`route to=events-{field} field=tenant.id`}, "source", `{"topic":"e","value":{"tenant":{"id":17}}}`, `{"topic":"events-17","value":{"tenant":{"id":17}}}`},
+	{"route by a field that is not there", []string{`route to=events-{field} field=tenant`}, "source", `{"topic":"e","value":{"a":1}}`, `error: field 'tenant': there is no such field`},
+	{"route by a field that is not there, skipped", []string{`route to=events-{field} field=tenant missing=skip`}, "source", `{"topic":"e","value":{"a":1}}`, `{"topic":"e","value":{"a":1}}`},
+	{"route by a field that makes no topic", []string{`route to={field} field=a`}, "source", `{"topic":"e","value":{"a":"x/y"}}`, `error: "x/y" cannot be a topic's name`},
+	{"route to an internal topic", []string{`route to={field} field=a`}, "source", `{"topic":"e","value":{"a":"__consumer_offsets"}}`, `error: internal`},
+	{"route by time", []string{`route to={topic}-%Y%m%d%H`}, "source", `{"topic":"e","timestamp":"2026-03-04T23:59:00-02:00","value":"x"}`, `{"topic":"e-2026030501","value":"x"}`},
+
+	{"unwrap", []string{`unwrap`}, "", `{"topic":"t","key":{"id":1},"value":` + change + `}`, `{"topic":"t","key":{"id":1},"value":{"id":1,"name":"Ann","card":"4111","address":{"city":"Ulm","zip":"89073"}}}`},
+	{"unwrap a delete", []string{`unwrap`}, "", `{"topic":"t","key":{"id":1},"value":` + del + `}`, `{"topic":"t","key":{"id":1},"value":null}`},
+	{"unwrap the tombstone behind it", []string{`unwrap`}, "", `{"topic":"t","key":{"id":1},"value":null}`, ``},
+	{"unwrap: drop deletes", []string{`unwrap deletes=drop`}, "", `{"topic":"t","key":{"id":1},"value":` + del + `}`, ``},
+	{"unwrap: rewrite a delete", []string{`unwrap deletes=rewrite`, `keep fields=id,__deleted`}, "", `{"topic":"t","key":{"id":1},"value":` + del + `}`, `{"topic":"t","value":{"id":1,"__deleted":"true"}}`},
+	{"unwrap: rewrite another", []string{`unwrap deletes=rewrite`, `keep fields=id,__deleted`}, "", `{"topic":"t","value":` + change + `}`, `{"topic":"t","value":{"id":1,"__deleted":"false"}}`},
+	{"unwrap: rewrite with tombstone", []string{`unwrap deletes=rewrite-with-tombstone`}, "", `{"topic":"t","key":{"id":1},"value":null}`, `{"topic":"t","key":{"id":1},"value":null}`},
+	{"unwrap with fields", []string{`unwrap add=op,source.lsn,table,ts_ms headers=op`, `drop fields=name,card,address`}, "", `{"topic":"t","value":` + change + `}`,
+		`{"topic":"t","headers":{"__op":"c"},"value":{"id":1,"__op":"c","__source_lsn":7,"__table":"orders","__ts_ms":1700000000000}}`},
+	{"unwrap with a field that is not there", []string{`unwrap add=xid`}, "", `{"topic":"t","value":` + change + `}`, `error: the envelope has no field 'xid'`},
+	{"unwrap what is no change", []string{`unwrap`}, "", `{"topic":"t","value":{"a":1}}`, `{"topic":"t","value":{"a":1}}`},
+	{"unwrap a truncate", []string{`unwrap`}, "", `{"topic":"t","value":{"before":{"id":1},"after":null,"source":{"lsn":1},"op":"t"}}`, ``},
+
+	{"insert", []string{`insert field=region value=eu`}, "", `{"topic":"t","value":{"a":1}}`, `{"topic":"t","value":{"a":1,"region":"eu"}}`},
+	{"insert over a field", []string{`insert field=a value=eu`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"a":"eu","b":2}}`},
+	{"insert into a tombstone", []string{`insert field=a value=eu`}, "", `{"topic":"t","key":"k","value":null}`, `{"topic":"t","key":"k","value":null}`},
+	{"insert into a line", []string{`insert field=a value=eu`}, "", `{"topic":"t","value":"line"}`, `error: the value has no fields: it is a string`},
+	{"insert the topic", []string{`insert field=_t from=topic`}, "", `{"topic":"t","value":{"a":1}}`, `{"topic":"t","value":{"a":1,"_t":"t"}}`},
+	{"insert coordinates", []string{`insert field=p from=partition`, `insert field=o from=offset`}, "sink", `{"topic":"t","partition":3,"offset":9,"value":{}}`, `{"topic":"t","value":{"p":3,"o":9}}`},
+	{"insert the time", []string{`insert field=at from=timestamp`}, "", `{"topic":"t","timestamp":"1970-01-01T00:00:01.5Z","value":{}}`, `{"topic":"t","value":{"at":1500}}`},
+	{"insert a header", []string{`insert field=h header=host`}, "", `{"topic":"t","headers":{"host":"n1"},"value":{}}`, `{"topic":"t","value":{"h":"n1"}}`},
+	{"insert the op", []string{`insert field=op from=op`, `unwrap`, `keep fields=id,op`}, "", `{"topic":"t","value":` + change + `}`, `{"topic":"t","value":{"id":1,"op":"c"}}`},
+	{"insert into the key", []string{`insert of=key field=region value=eu`}, "", `{"topic":"t","key":{"id":1},"value":"line"}`, `{"topic":"t","key":{"id":1,"region":"eu"},"value":"line"}`},
+
+	{"rename", []string{`rename fields=a:x,c:y`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"x":1,"b":2}}`},
+	{"rename within", []string{`rename fields=a.b:x`}, "", `{"topic":"t","value":{"a":{"b":1,"c":2}}}`, `{"topic":"t","value":{"a":{"x":1,"c":2}}}`},
+	{"drop", []string{`drop fields=a,c.d`}, "", `{"topic":"t","value":{"a":1,"b":2,"c":{"d":1,"e":2}}}`, `{"topic":"t","value":{"b":2,"c":{"e":2}}}`},
+	{"keep", []string{`keep fields=b,z`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"b":2}}`},
+	{"mask", []string{`mask fields=s,n,f,b,l,z`}, "", `{"topic":"t","value":{"s":"x","n":5,"f":1.5,"b":true,"l":[1],"z":null}}`, `{"topic":"t","value":{"s":"","n":0,"f":0,"b":false,"l":[],"z":null}}`},
+	{"mask with", []string{`mask fields=card with=***`}, "", `{"topic":"t","value":{"card":"4111","n":1}}`, `{"topic":"t","value":{"card":"***","n":1}}`},
+	{"mask a number with text", []string{`mask fields=n with=***`}, "", `{"topic":"t","value":{"n":1}}`, `error: field 'n': "***" is not a whole number`},
+	{"mask an object", []string{`mask fields=a`}, "", `{"topic":"t","value":{"a":{"b":1}}}`, `error: an object cannot be masked as a whole`},
+	{"mask both rows of a change", []string{`mask fields=card,address.zip`}, "", `{"topic":"t","value":` + del + `}`,
+		`{"topic":"t","value":{"before":{"id":1,"name":"Ann","card":"","address":{"city":"Ulm","zip":""}},"after":null,"source":{"lsn":8,"table":"orders"},"op":"d","ts_ms":1700000000001,"ts_us":1700000000001000,"ts_ns":1700000000001000000,"transaction":null}}`},
+	{"a condition", []string{`mask fields=a when.field=b when.equals=1`}, "", `{"topic":"t","value":{"a":"x","b":2}}`, `{"topic":"t","value":{"a":"x","b":2}}`},
+
+	{"hoist a line", []string{`hoist field=line`}, "", `{"topic":"t","value":"GET /"}`, `{"topic":"t","value":{"line":"GET /"}}`},
+	{"hoist a tombstone", []string{`hoist field=line`}, "", `{"topic":"t","key":"k","value":null}`, `{"topic":"t","key":"k","value":null}`},
+	{"hoist a change", []string{`hoist field=line`}, "", `{"topic":"t","value":` + change + `}`, `error: row change`},
+	{"extract", []string{`extract field=a`}, "", `{"topic":"t","value":{"a":{"b":1}}}`, `{"topic":"t","value":{"b":1}}`},
+	{"extract a text", []string{`extract field=a`}, "", `{"topic":"t","value":{"a":"text"}}`, `{"topic":"t","value":"text"}`},
+	{"extract a number of the key", []string{`extract of=key field=id`}, "", `{"topic":"t","key":{"id":1},"value":"x"}`, `{"topic":"t","key":"1","value":"x"}`},
+	{"extract null", []string{`extract field=a`}, "", `{"topic":"t","key":"k","value":{"a":null}}`, `{"topic":"t","key":"k","value":null}`},
+	{"extract what is not there", []string{`extract field=z`}, "", `{"topic":"t","value":{"a":1}}`, `error: field 'z': there is no such field`},
+	{"key", []string{`key fields=b,a`}, "", `{"topic":"t","key":"old","value":{"a":1,"b":"x","c":2}}`, `{"topic":"t","key":{"b":"x","a":1},"value":{"a":1,"b":"x","c":2}}`},
+	{"key of a change", []string{`key fields=name`}, "", `{"topic":"t","value":` + del + `}`, `{"topic":"t","key":{"name":"Ann"}}`},
+	{"key of what is not there", []string{`key fields=z`}, "", `{"topic":"t","value":{"a":1}}`, `error: field 'z'`},
+	{"an error names the transform", []string{`drop fields=x`, `extract field=z`}, "", `{"topic":"t","value":{"a":1}}`, `error: transform 2 (extract)`},
+}
+
+func TestTransforms(t *testing.T) {
+	for _, c := range cases {
+		for _, side := range []transform.Side{transform.Source, transform.Sink} {
+			if c.side != "" && c.side != side.String() {
+				continue
+			}
+			t.Run(c.name+" "+side.String(), func(t *testing.T) {
+				n, findings := steps(t, side, c.steps...)
+				if len(findings) > 0 {
+					t.Fatal(findings)
+				}
+				trial, err := NewTrial(n, side == transform.Sink, converter.Format{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var in RecordText
+				if err := json.Unmarshal([]byte(c.in), &in); err != nil {
+					t.Fatal(err)
+				}
+				// Twice: the second time everything is in the caches.
+				for range 2 {
+					got, err := trial.Apply(in)
+					if what, bad := strings.CutPrefix(c.want, "error: "); bad {
+						var e *transform.Error
+						if !errors.As(err, &e) || !strings.Contains(err.Error(), what) || e.Hint == "" {
+							t.Fatalf("got %v %v, want the error %q with a hint", got, err, what)
+						}
+						continue
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					if c.want == "" {
+						if got != nil {
+							t.Fatalf("not dropped: %+v", got)
+						}
+						continue
+					}
+					var want RecordText
+					if err := json.Unmarshal([]byte(c.want), &want); err != nil {
+						t.Fatal(err)
+					}
+					if got == nil {
+						t.Fatal("dropped")
+					}
+					text := func(j json.RawMessage) string {
+						if string(j) == "null" {
+							return ""
+						}
+						return string(j)
+					}
+					if got.Topic != want.Topic || want.Value != nil && text(got.Value) != text(want.Value) || want.Key != nil && text(got.Key) != text(want.Key) {
+						t.Errorf("got  %s %s %s\nwant %s %s %s", got.Topic, got.Key, got.Value, want.Topic, want.Key, want.Value)
+					}
+					for k, v := range want.Headers {
+						if got.Headers[k] != v {
+							t.Errorf("header %s is %q, not %q", k, got.Headers[k], v)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestBadTransforms: every mistake is found before anything runs, with advice.
+func TestBadTransforms(t *testing.T) {
+	for _, c := range []struct {
+		side        transform.Side
+		steps, want string
+	}{
+		{0, "masc fields=a", "no transform type 'masc' did you mean 'mask'?"},
+		{0, "org.apache.kafka.connect.transforms.MaskField$Value fields=a", "Kafka Connect's org.apache.kafka.connect.transforms.MaskField$Value is 'mask' here"},
+		{0, "mask feilds=a", "transform 1 (mask): unknown field 'feilds' did you mean 'fields'?"},
+		{0, "mask", "field 'fields' is required"},
+		{0, "mask fields=a when.topc=x", "unknown field 'when.topc' did you mean 'when.topic'?"},
+		{0, "mask fields=a when.topic=(", "is not a regular expression"},
+		{0, "mask fields=a when.op=x", `"x" is not one of r, c, u, d, t`},
+		{0, "mask fields=a when.equals=x", "about a field add `when.field`"},
+		{0, "mask fields=a negate=true", "there is none add `when`"},
+		{0, "filter", "every record"},
+		{0, "rename fields=a", `"a" is not old:new`},
+		{0, "insert field=a", "give one of"},
+		{0, "insert field=a value=x from=topic", "give one of"},
+		{0, "insert field=a from=offset", "no offset before it is in the log"},
+		{1, "route to=x", "a sink's records keep the topic"},
+		{0, "route to=$1", "a group that `match` does not have"},
+		{0, "route to={x}", "a brace that says nothing"},
+		{0, "route to=%y", "a % that says nothing"},
+		{0, "route to=x field=a", "go together"},
+		{0, "unwrap deletes=tombstones", "did you mean 'tombstone'?"},
+	} {
+		_, findings := steps(t, c.side, c.steps)
+		found := ""
+		for _, f := range findings {
+			found += f.Path + ": " + f.Message + " " + f.Hint + "\n"
+		}
+		if !strings.Contains(found, c.want) || !strings.HasPrefix(found, "transforms.0") {
+			t.Errorf("%s: found %q, not %q", c.steps, found, c.want)
+		}
+	}
+}
+
+// A typed record's types survive, and what a transform has seen at a sink is not decoded again.
+func TestSinkKeepsTypes(t *testing.T) {
+	row := &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{{Name: "id", Schema: &schema.Schema{Kind: schema.Int32}}, {Name: "day", Schema: &schema.Schema{Kind: schema.Int32, Name: "io.debezium.time.Date", Version: 1}}}}
+	in := connectors.Record{Topic: "t", Value: connectors.Datum{Schema: row, Value: schema.StructOf(schema.Int32Of(1), schema.Int32Of(2))}}
+	_, e, err := converter.NewEncoder(converter.Format{}).Encode(nil, &in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := steps(t, transform.Sink, "rename fields=day:date")
+	c, err := NewSinkChain(n, converter.NewDecoder(func(string) (converter.Entry, error) { return *e.New, nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := connectors.Record{Topic: "t", Offset: 5, RawValue: e.Value, Headers: []connectors.Header{{Key: "a"}, {Key: converter.SchemaHeader, Value: e.SchemaID}}}
+	if keep, err := c.Apply(&r); err != nil || !keep {
+		t.Fatal(keep, err)
+	}
+	if err := c.Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	s := r.Value.Schema
+	if string(r.RawValue) != `{"id":1,"date":2}` || s.Fields[1].Name != "date" || s.Fields[1].Schema.Name != "io.debezium.time.Date" || s.Fields[0].Schema.Kind != schema.Int32 {
+		t.Errorf("%s %s", r.RawValue, s.AppendJSON(nil))
+	}
+	if len(r.Headers) != 2 || string(r.Headers[1].Value) == string(e.SchemaID) {
+		t.Errorf("the header still names the old types: %v", r.Headers)
+	}
+}
+
+// TestTopicsOfAChain: the topics that a source's transforms make of its own, where that is certain.
+func TestTopicsOfAChain(t *testing.T) {
+	for _, c := range []struct {
+		steps []string
+		to    string
+		sure  bool
+	}{
+		{nil, "shop.orders", true},
+		{[]string{`route match=shop\.(.*) to=$1`}, "orders", true},
+		{[]string{`route match=crm\.(.*) to=$1`}, "shop.orders", true},
+		{[]string{`route match=shop\.(.*) to=a.$1`, `route match=a\.(.*) to=b.$1`}, "b.orders", true},
+		{[]string{`filter when.topic=shop.*`}, "", true},
+		{[]string{`filter when.topic=shop.* negate=true`}, "shop.orders", true},
+		{[]string{`filter when.tombstone=true`}, "shop.orders", true},
+		{[]string{`route to={field} field=a`}, "", false},
+		{[]string{`route to=x when.field=a`}, "", false},
+		{[]string{`mask fields=a when.field=a`}, "shop.orders", true},
+	} {
+		n, findings := steps(t, transform.Source, c.steps...)
+		chain, err := SourceChain(n)
+		if err != nil || len(findings) > 0 {
+			t.Fatal(err, findings)
+		}
+		if to, sure := chain.Topic("shop.orders"); to != c.to || sure != c.sure {
+			t.Errorf("%v: %q, %v", c.steps, to, sure)
+		}
+	}
+}
