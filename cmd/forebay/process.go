@@ -24,6 +24,7 @@ import (
 	"github.com/forebayhub/forebay/runtime/crew"
 	"github.com/forebayhub/forebay/runtime/declared"
 	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/registry"
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
@@ -129,6 +130,16 @@ func (p process) serve(ctx context.Context, s streams) error {
 	}
 	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Warnings: warnings, Version: version, Name: rt.name, Client: hand})
 	front.wing.Store(rt)
+	var schemas *registry.Handler
+	if p.node != nil { // elsewhere appends go by no expected offset
+		schemas = registry.New(registry.Options{Log: where, Logger: log})
+		mux := http.NewServeMux()
+		mux.Handle("/", handler)
+		for _, path := range registry.Paths {
+			mux.Handle(path, schemas)
+		}
+		handler = mux
+	}
 	front.rest.Store(&handler)
 	fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())
 
@@ -150,6 +161,9 @@ func (p process) serve(ctx context.Context, s streams) error {
 	err = errors.Join(err, rest.Shutdown(closeCtx))
 	if rt.store != nil {
 		rt.store.Close()
+	}
+	if schemas != nil {
+		schemas.Close()
 	}
 	stopNode()
 	return errors.Join(err, running.Wait())
