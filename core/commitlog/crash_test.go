@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -337,6 +338,53 @@ func TestCutOnAFullDisk(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAbortedOnceOnAFullDisk: an aborted transaction that was written down, while there was no room for what comes after it, is not written down again. A client
+// that is told of it twice drops what its producer has committed since.
+func TestAbortedOnceOnAFullDisk(t *testing.T) {
+	for _, full := range []string{recoveryName, epochsName, "00000000000000000005" + txnSuffix} {
+		t.Run(full, func(t *testing.T) {
+			fault := vfs.NewFault(vfs.NewMemory())
+			o, ck := memoryLog(t, Config{SegmentBytes: 400})
+			o.FS, o.Syncer = fault, NewSteppedSyncer(nil)
+			l := mustOpen(t, o)
+			l.pointEvery = 1
+			var want []AbortedTxn
+			abort := func() {
+				t.Helper()
+				base := l.EndOffset()
+				if _, err := l.Append(batch(t, ck.ms, []string{"v"}, producerOf(7, 0, int32(base/2)), inTxn), 1, FromClient); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := l.Append(record.EndTxn(7, 0, record.Marker{Type: record.Abort}, ck.ms), 1, FromCoordinator); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, AbortedTxn{7, base, base + 1})
+			}
+			for range 3 { // in two segments
+				abort()
+			}
+			remove := fault.Inject(vfs.Rule{Op: vfs.OpWrite, Path: full, Err: syscall.ENOSPC})
+			for range 3 {
+				l.syncer.Step()
+				abort()
+			}
+			remove()
+			abort()
+			if len(l.segs) < 3 || l.Failed() != nil {
+				t.Fatal(len(l.segs), l.Failed())
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			o.Syncer = NewSteppedSyncer(nil)
+			l = mustOpen(t, o)
+			if got := l.Aborted(0, l.EndOffset()); !slices.Equal(got, want) {
+				t.Errorf("%v were aborted, and not %v", got, want)
+			}
+		})
 	}
 }
 

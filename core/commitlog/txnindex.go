@@ -64,7 +64,8 @@ func (l *Log) abortedIn(from, to int64) []abortedTxn {
 	return append([]abortedTxn(nil), l.aborted[at(from):at(to)]...)
 }
 
-// saveAborted appends to the files of the segments that hold the markers, durably; l.saving is held.
+// saveAborted appends to the files of the segments that hold the markers, durably; l.saving is held. What one file has is noted before the next one is written, which may
+// fail for want of room, as may what follows: it must not be appended twice.
 func (l *Log) saveAborted(list []abortedTxn, segs []*segment) error {
 	for len(list) > 0 {
 		i := sort.Search(len(segs), func(i int) bool { return segs[i].base > list[0].LastOffset })
@@ -77,6 +78,9 @@ func (l *Log) saveAborted(list []abortedTxn, segs []*segment) error {
 				return err
 			}
 		}
+		l.mu.Lock()
+		l.abortedDisk = max(l.abortedDisk, list[n-1].LastOffset+1)
+		l.mu.Unlock()
 		list = list[n:]
 	}
 	return nil

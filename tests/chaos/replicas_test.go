@@ -5,6 +5,7 @@ package chaos
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -25,7 +26,7 @@ type replica struct {
 }
 
 // compare stops the nodes and holds the replicas' files against each other: where two have the same offset it is the same record; where nothing is
-// compacted they are the same bytes from start to end. Nobody may write any more.
+// compacted they are the same bytes from start to end; none has an aborted transaction twice. Nobody may write any more.
 func (c *cluster) compare() (text string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -86,7 +87,35 @@ func readReplica(data, name string) (*replica, error) {
 			}
 		}
 	}
+	indexes, err := filepath.Glob(filepath.Join(data, "*", name, "*.txnindex"))
+	if err != nil {
+		return nil, err
+	}
+	for _, index := range indexes {
+		b, err := os.ReadFile(index)
+		if err != nil {
+			return nil, err
+		}
+		if err := abortedOnce(b); err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Base(index), err)
+		}
+	}
 	return r, nil
+}
+
+// abortedOnce says whether a .txnindex file (docs/formats) has every aborted transaction once, in the order of markers: a client that is told of one twice may drop
+// what is committed later.
+func abortedOnce(b []byte) error {
+	const header, entry, marker = 16, 36, 16
+	before := int64(-1)
+	for at := header; at+entry <= len(b); at += entry {
+		offset := int64(binary.BigEndian.Uint64(b[at+marker:]))
+		if offset <= before {
+			return fmt.Errorf("the marker at %d comes after the one at %d", offset, before)
+		}
+		before = offset
+	}
+	return nil
 }
 
 // add takes the next batch from b.
