@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/forebayhub/forebay/core/partition"
 )
 
 // Errors by which a coordinator refuses.
@@ -223,12 +225,9 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 	k.changedLocked()
 	k.mu.Unlock()
 	k.begin(wg, func() {
-		if _, err := Await(ctx, k.o.Turns, slots, nil); err != nil {
-			return
-		}
-		defer func() { slots <- struct{}{} }()
+		few := 0
 		for pause := retryLoad; ; pause = min(2*pause, retryLoadMax) {
-			err := k.load(ctx, s)
+			err := k.load(ctx, s, slots)
 			if err == nil {
 				return
 			}
@@ -239,7 +238,13 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 			if dead || ctx.Err() != nil {
 				return
 			}
-			k.log.Error("coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err, "pause", pause)
+			if errors.Is(err, partition.ErrNotEnoughAfter) { // nothing was read, and when the others are back is not this node's to say
+				pause = retryLoad
+				few++
+			}
+			if few < 2 {
+				k.log.Error("coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err, "pause", pause)
+			}
 			if !Pause(ctx, k.o.Turns, pause) {
 				return
 			}
@@ -248,8 +253,8 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 }
 
 // load replays a partition up to the end that it has now, once that end is acknowledged: nothing that is replayed can
-// be taken back, and nothing that an older leader acknowledged is missed.
-func (k *Keeper) load(ctx context.Context, s *Shard) error {
+// be taken back, and nothing that an older leader acknowledged is missed. Only the reading takes one of slots: who waits for other nodes is in nobody's way.
+func (k *Keeper) load(ctx context.Context, s *Shard, slots chan struct{}) error {
 	st, err := k.o.Open(s.Number)
 	if err != nil {
 		return err
@@ -268,6 +273,10 @@ func (k *Keeper) load(ctx context.Context, s *Shard) error {
 			return failed
 		}
 	}
+	if _, err := Await(ctx, k.o.Turns, slots, nil); err != nil {
+		return err
+	}
+	defer func() { slots <- struct{}{} }()
 	for from := start; from < end; {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/statelog"
 	"github.com/forebayhub/forebay/core/statelog/statelogtest"
 )
@@ -164,6 +165,90 @@ func TestLoadIsTriedAgain(t *testing.T) {
 		if d := time.Since(began); d != 3*time.Second {
 			t.Fatalf("took %v", d)
 		}
+	})
+}
+
+// fewReplicas is a Store whose records are not acknowledged until a time, for want of in-sync replicas.
+type fewReplicas struct {
+	*statelogtest.Memory
+	until time.Time
+}
+
+func (f *fewReplicas) WhenAcked(offset int64, epoch int32, done func(error)) func() {
+	if time.Now().Before(f.until) {
+		done(partition.ErrNotEnoughAfter)
+		return func() {}
+	}
+	return f.Memory.WhenAcked(offset, epoch, done)
+}
+
+// TestLoadGoesOnWithTheISR: a coordinator is there again a second after enough replicas are, however long they were not, and no partition waits for another one's replicas.
+func TestLoadGoesOnWithTheISR(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const whole, partitions = 9, 10 // more wait for their replicas than are read at a time
+		began := time.Now()
+		logs := map[int32]*fewReplicas{}
+		for n := range int32(partitions) {
+			logs[n] = &fewReplicas{Memory: &statelogtest.Memory{}}
+			b, err := statelog.EncodeBatch(0, statelog.NoProducer, rec("old")...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n != whole {
+				logs[n].until = began.Add(40 * time.Second)
+			}
+			if n%2 == 0 {
+				logs[n].Hold() // its replicas count as in sync, and do not answer
+				logs[n].until = time.Time{}
+			}
+			if _, err := logs[n].Append(b, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var lead func(int32, bool, int32)
+		k := statelog.NewKeeper(statelog.Options{
+			Topic: "t", Open: func(n int32) (statelog.Store, error) { return logs[n], nil },
+			Follow:   func(fn func(int32, bool, int32)) { lead = fn },
+			Placed:   func(int32) (int32, bool) { return partitions, true },
+			NewState: func(*statelog.Shard) statelog.State { return &counter{} },
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); _ = k.Run(ctx) }()
+		for n := range int32(partitions) {
+			synctest.Wait()
+			lead(n, true, 1)
+		}
+		served := func(n int32) bool {
+			t.Helper()
+			s, err := k.LockNumber(ctx, n)
+			if errors.Is(err, statelog.ErrLoading) {
+				return false
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Mu.Unlock()
+			return true
+		}
+		if !served(whole) {
+			t.Error("a partition with its replicas waits for others")
+		}
+		if served(0) || served(1) {
+			t.Error("a partition without its replicas is served")
+		}
+		time.Sleep(time.Until(began.Add(40 * time.Second)))
+		for n := range int32(partitions) {
+			logs[n].Release()
+		}
+		time.Sleep(time.Second)
+		for n := range int32(partitions) {
+			if !served(n) {
+				t.Errorf("partition %d is not served %v after its replicas were back", n, time.Since(began.Add(40*time.Second)))
+			}
+		}
+		cancel()
+		<-done
 	})
 }
 
