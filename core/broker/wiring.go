@@ -15,8 +15,9 @@ func (b *Broker) wire() error {
 	c := b.control
 	b.peers = newPeers(b.o.NodeID, b.dialNode)
 	var lease group.Lease
+	var leased func() bool
 	if b.active != nil {
-		lease = b.active
+		lease, leased = b.active, b.active.Leased
 	}
 	b.groups = group.New(group.Deps{
 		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Lease: lease, Logger: b.loggers.Logger("group"),
@@ -45,7 +46,7 @@ func (b *Broker) wire() error {
 		MaxRequestBytes: int32(c.Int("socket.request.max.bytes")), MaxInFlightBytes: max(c.Int("queued.max.request.bytes"), 0),
 		MaxConnections: int(min(c.Int("max.connections"), int64(connections))), MaxFetchBytes: int32(c.Int("fetch.max.bytes")),
 		FetchSessions: int(c.Int("max.incremental.fetch.session.cache.slots")), IdleTimeout: c.Duration("connections.max.idle.ms"),
-		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", FS: b.o.FS,
+		NoAutoCreate: c.Value("auto.create.topics.enable") == "false", FS: b.o.FS, Leased: leased,
 		QuotaWindow: b.quotaWindow(""), MutationWindow: b.quotaWindow("controller."),
 		Policy: rules, FailureDelay: c.Duration("connection.failed.authentication.delay.ms"),
 		DescribeQuorum: b.quorum.Describe,

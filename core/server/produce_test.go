@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -82,6 +83,34 @@ func TestProduceRefusals(t *testing.T) {
 	}
 	if strings.Contains(n.logs.String(), "level=ERROR") {
 		t.Errorf("a client's mistakes are in the node's log as errors:\n%s", n.logs)
+	}
+}
+
+// A leader whose lease has run out may have been followed by another, to whom the producer has sent what this one misses: it does not say that the sequence is out of
+// order, by which a producer would take acknowledged records for lost.
+func TestOutOfOrderSequenceIsToldUnderALease(t *testing.T) {
+	var leased atomic.Bool
+	n := newNode(t, nodeOptions{deps: func(d *Deps) { d.Leased = leased.Load }})
+	topic := n.topic("orders", 1)
+	send := func(sequence int32) int16 {
+		w := record.NewBuilder()
+		w.ProducerID, w.ProducerEpoch, w.BaseSequence = 7, 0, sequence
+		w.Append(1000, nil, []byte("v"))
+		b, err := w.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return call[*kmsg.ProduceResponse](n.dial(), produceRequest(9, topic, 0, -1, b)).Topics[0].Partitions[0].ErrorCode
+	}
+	if code := send(0); code != 0 { // what it may have lost by now it never acknowledges alone: appends need no lease
+		t.Fatal(kerr.ErrorForCode(code))
+	}
+	if code := send(5); code != kerr.NotLeaderForPartition.Code {
+		t.Errorf("without a lease: %v", kerr.ErrorForCode(code))
+	}
+	leased.Store(true)
+	if code := send(5); code != kerr.OutOfOrderSequenceNumber.Code {
+		t.Errorf("with a lease: %v", kerr.ErrorForCode(code))
 	}
 }
 

@@ -60,6 +60,8 @@ type Deps struct {
 	DrainTimeout time.Duration
 	// NoAutoCreate turns off auto.create.topics.enable.
 	NoAutoCreate bool
+	// Leased says that nobody else leads what this node leads, as far as a lease can tell (controller.Active.Leased). Nil: nobody ever does.
+	Leased func() bool
 	// FS tells how full log directories are. Nil: the disk.
 	FS vfs.FS
 	// FailureDelay is how long a client whose authentication failed waits for the answer: whoever tries passwords has
