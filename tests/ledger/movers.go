@@ -178,8 +178,8 @@ func readTopic(ctx context.Context, connect Connect, topic string) (all []*kgo.R
 		return nil, err
 	}
 	defer c.Close()
-	ends, err := kadm.NewClient(c).ListCommittedOffsets(ctx, topic)
-	if err = errors.Join(err, ends.Error()); err != nil {
+	ends, err := told(ctx, kadm.NewClient(c).ListCommittedOffsets, topic)
+	if err != nil {
 		return nil, err
 	}
 	left := map[int32]int64{}
@@ -205,15 +205,30 @@ func readTopic(ctx context.Context, connect Connect, topic string) (all []*kgo.R
 	return all, nil
 }
 
+// told asks for offsets until it is told them. A leader that is new says OFFSET_NOT_AVAILABLE as long as it does not know the end (KIP-207), and a client asks again; leaders
+// change without a storm, too, when a reassignment ends or preferred leaders are elected. Not for ever: a leader whose followers do not come is a fault.
+func told(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) (kadm.ListedOffsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for {
+		got, err := list(ctx, topics...)
+		err = errors.Join(err, got.Error())
+		if !errors.Is(err, kerr.OffsetNotAvailable) || ctx.Err() != nil {
+			return got, err
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+}
+
 // decided waits until the timeout of transactions that were left open has decided them.
 func decided(ctx context.Context, admin *kadm.Client, topics ...string) error {
 	for {
-		ends, err := admin.ListEndOffsets(ctx, topics...)
-		if err = errors.Join(err, ends.Error()); err != nil {
+		ends, err := told(ctx, admin.ListEndOffsets, topics...)
+		if err != nil {
 			return err
 		}
-		stable, err := admin.ListCommittedOffsets(ctx, topics...)
-		if err = errors.Join(err, stable.Error()); err != nil {
+		stable, err := told(ctx, admin.ListCommittedOffsets, topics...)
+		if err != nil {
 			return err
 		}
 		open := ""

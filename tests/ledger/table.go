@@ -74,7 +74,7 @@ func (d *table) verify(t testing.TB, connect Connect) {
 	}
 	defer c.Close()
 	admin := kadm.NewClient(c)
-	ends, err := admin.ListEndOffsets(ctx, "table")
+	ends, err := told(ctx, admin.ListEndOffsets, "table")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,11 +93,11 @@ func (w *witness) reread(connect Connect, last int64) error {
 	w.mu.Lock()
 	before := maps.Clone(w.ends) // follow goes on
 	w.mu.Unlock()
-	starts, err := kadm.NewClient(c).ListStartOffsets(ctx, topics...)
+	starts, err := told(ctx, kadm.NewClient(c).ListStartOffsets, topics...)
 	if err != nil {
 		return err
 	}
-	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, topics...)
+	ends, err := told(ctx, kadm.NewClient(c).ListEndOffsets, topics...)
 	if err != nil {
 		return err
 	}
