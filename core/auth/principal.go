@@ -1,5 +1,5 @@
-// Package auth says who a request comes from and what it may do: SASL's PLAIN
-// and SCRAM on the server's side, and Kafka's ACLs. It has no goroutine, no
+// Package auth says who a request comes from and what it may do: SASL's PLAIN,
+// SCRAM and OAUTHBEARER on the server's side, and Kafka's ACLs. It has no goroutine, no
 // clock and no file; what it is given it believes.
 package auth
 

@@ -35,6 +35,7 @@ type listener struct {
 	l        net.Listener      // once it is bound
 	secrets  *tlsdir.Dir       // nil: there are none
 	logger   *slog.Logger
+	jwks     *jwks // the keys of tokens, where they are fetched; nil: they are not
 }
 
 // protocol is what a listener asks for, by Kafka's names.

@@ -36,6 +36,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	run("replicas", b.replicas.Run)
 	run("maintenance", b.maintain)
 	run("compaction", b.clean)
+	for _, l := range b.listeners {
+		if l.jwks != nil {
+			run("keys of tokens", l.jwks.Run)
+		}
+	}
 
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()

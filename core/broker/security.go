@@ -60,36 +60,61 @@ func (l *listener) server(lookup func(mechanism, user string) (auth.Credential, 
 		if s.SASL, err = l.sasl(lookup); err != nil {
 			return s, err
 		}
-		ms, _ := strconv.ParseInt(l.prop("connections.max.reauth.ms"), 10, 64) // checked when it was set
-		s.MaxReauth = time.Duration(min(ms, int64(1<<62)/int64(time.Millisecond))) * time.Millisecond
+		s.MaxReauth = map[string]time.Duration{}
+		for _, m := range s.SASL.Mechanisms {
+			s.MaxReauth[m] = span(l.mechanismProp(m, "connections.max.reauth.ms"), time.Millisecond)
+		}
 	}
 	return s, nil
+}
+
+// mechanismProp is a listener's property with a mechanism's name before it, or without one.
+func (l *listener) mechanismProp(mechanism, key string) string {
+	if v, ok := l.set["listener.name."+strings.ToLower(l.name)+"."+strings.ToLower(mechanism)+"."+key]; ok {
+		return v
+	}
+	return l.prop(key)
+}
+
+// span is a property that is a time, which was checked when it was set.
+func span(text string, unit time.Duration) time.Duration {
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return time.Duration(min(n, int64(1<<62)/int64(unit))) * unit
 }
 
 // sasl makes the mechanisms that are enabled.
 func (l *listener) sasl(lookup func(mechanism, user string) (auth.Credential, bool)) (*auth.SASL, error) {
 	s := &auth.SASL{}
 	var passwords map[string]string
+	var tokens auth.Tokens
 	for _, m := range strings.Split(l.prop("sasl.enabled.mechanisms"), ",") {
 		if m = strings.TrimSpace(m); m == "" {
 			continue
 		}
 		s.Mechanisms = append(s.Mechanisms, m)
-		if m != auth.Plain {
-			continue
+		switch m {
+		case auth.Plain:
+			login, err := l.login(m)
+			if err != nil {
+				return nil, err
+			}
+			passwords = login.Passwords()
+		case auth.OAuthBearer:
+			var err error
+			if tokens, err = l.tokens(); err != nil {
+				return nil, err
+			}
 		}
-		login, err := l.login(m)
-		if err != nil {
-			return nil, err
-		}
-		passwords = login.Passwords()
 	}
 	if len(s.Mechanisms) == 0 {
-		return nil, l.bad("sasl.enabled.mechanisms", "no mechanism is enabled", "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or several of them")
+		return nil, l.bad("sasl.enabled.mechanisms", "no mechanism is enabled", "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or several of them")
 	}
 	s.Begin = func(mechanism string) auth.Exchange {
-		if mechanism == auth.Plain {
+		switch mechanism {
+		case auth.Plain:
 			return auth.NewPlain(passwords)
+		case auth.OAuthBearer:
+			return auth.NewOAuthBearer(tokens.Check)
 		}
 		return auth.NewScram(mechanism, func(user string) (auth.Credential, bool) { return lookup(mechanism, user) })
 	}
@@ -108,9 +133,12 @@ func (l *listener) login(mechanism string) (jaas.Login, error) {
 	if err != nil {
 		return jaas.Login{}, l.bad(key, err.Error(), "")
 	}
-	want := "PlainLoginModule"
-	if mechanism != auth.Plain {
-		want = "ScramLoginModule"
+	want := "ScramLoginModule"
+	switch mechanism {
+	case auth.Plain:
+		want = "PlainLoginModule"
+	case auth.OAuthBearer:
+		want = "OAuthBearerLoginModule"
 	}
 	if !strings.HasSuffix(login.Module, want) {
 		return jaas.Login{}, l.bad(key, "the module is not "+want, "")

@@ -15,7 +15,7 @@ import (
 // listener's name a mechanism's may stand: listener.name.external.plain.sasl.jaas.config.
 const listenerPrefix = "listener.name."
 
-var mechanismPrefixes = []string{"plain.", "scram-sha-256.", "scram-sha-512."}
+var mechanismPrefixes = []string{"plain.", "scram-sha-256.", "scram-sha-512.", "oauthbearer."}
 
 // staticDef finds the config that a property sets; nil: there is none.
 func staticDef(name string) *def {

@@ -177,6 +177,7 @@ func (c *conn) end(err error) {
 	if c.acks != nil {
 		c.acks.finish()
 	}
+	err = c.login.over(err)
 	if errors.Is(err, errLogin) {
 		c.s.stats.logins.Add(1)
 	}

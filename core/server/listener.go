@@ -20,8 +20,8 @@ type Listener struct {
 	Name string
 	TLS  *tls.Config // nil: connections are not encrypted
 	SASL *auth.SASL  // nil: nobody has to say who he is
-	// MaxReauth is how long a client may go on before it has to authenticate again (KIP-368). Like connections.max.reauth.ms. 0: for ever.
-	MaxReauth time.Duration
+	// MaxReauth is how long a client that came by a mechanism may go on before it has to authenticate again (KIP-368). Like connections.max.reauth.ms. 0: for ever.
+	MaxReauth map[string]time.Duration
 	// Principal names who has a certificate, by its distinguished name. Nil: User:<name>. Like ssl.principal.mapping.rules.
 	Principal func(name string) string
 	// IsNode says of the chain that a client has shown whether it is a node's: that is auth.Node, who may do anything, whatever its name. Nil: nobody is.

@@ -26,10 +26,11 @@ type login struct {
 	mechanism string
 	exchange  auth.Exchange // nil before SaslHandshake
 
-	known   bool      // a principal stands, and must be the same again
-	before  string    // the mechanism that it came by
-	begun   time.Time // the last time that it began anew
-	expires time.Time // of the principal; zero: never
+	known   bool          // a principal stands, and must be the same again
+	before  string        // the mechanism that it came by
+	begun   time.Time     // the last time that it began anew
+	expires time.Time     // of the principal; zero: never
+	lasts   time.Duration // from its proof to expires, as the client is told; 0: for ever
 }
 
 // reauthEvery is the least time between two beginnings on one connection.
@@ -164,8 +165,8 @@ func (c *conn) token(h wire.Header, a *api, body []byte) error {
 	if told == nil {
 		resp.SASLAuthBytes = []byte{}
 	}
-	if !c.login.pending && c.door.MaxReauth > 0 {
-		resp.SessionLifetimeMillis = c.door.MaxReauth.Milliseconds()
+	if !c.login.pending {
+		resp.SessionLifetimeMillis = c.login.lasts.Milliseconds()
 	}
 	return c.reply(h, a, resp)
 }
@@ -202,13 +203,35 @@ func (c *conn) step(said []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", errLogin, &auth.Refusal{Message: fmt.Sprintf("Cannot change the mechanism during re-authentication from %s to %s", l.before, l.mechanism)})
 	}
 	c.principal = who
+	l.stay(time.Now(), c.door.MaxReauth[l.mechanism])
 	l.known, l.before, l.exchange, l.pending, l.raw = true, l.mechanism, nil, false, false
-	l.until, l.expires = time.Time{}, time.Time{}
-	if c.door.MaxReauth > 0 {
-		l.expires = time.Now().Add(c.door.MaxReauth)
-	}
+	l.until = time.Time{}
 	c.in.Limit(c.s.d.MaxRequestBytes)
 	return told, nil
+}
+
+// stay says how long a principal may go on (KIP-368): as long as the listener lets it, and as its proof lasts. A proof that is over already, within the clocks' skew, is good for
+// no request more; the client is told 0 then, as Kafka does.
+func (l *login) stay(now time.Time, most time.Duration) {
+	l.expires, l.lasts = time.Time{}, most
+	if most > 0 {
+		l.expires = now.Add(most)
+	}
+	e, ok := l.exchange.(auth.Lasting)
+	if !ok {
+		return
+	}
+	if until := e.Until(); most <= 0 || until.Before(l.expires) {
+		l.expires, l.lasts = until, max(0, until.Sub(now))
+	}
+}
+
+// over is why a connection has ended: one whose client went when it was told of a refusal has failed to log in.
+func (l *login) over(err error) error {
+	if r, ok := l.exchange.(auth.Refuser); ok && r.Refused() != nil && !errors.Is(err, errLogin) {
+		return fmt.Errorf("%w: %s: %w", errLogin, l.mechanism, r.Refused())
+	}
+	return err
 }
 
 // refusal is what the client is told, in Kafka's words.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,7 +187,7 @@ func TestSASLOnAPlainListener(t *testing.T) {
 
 // KIP-368: the client learns how long it has, may authenticate anew as the same, and is cut off when it does not.
 func TestSASLAgain(t *testing.T) {
-	n := saslNode(t, func(l *Listener) { l.MaxReauth = 2 * time.Second }, nil)
+	n := saslNode(t, func(l *Listener) { l.MaxReauth = map[string]time.Duration{auth.Plain: 2 * time.Second} }, nil)
 	c := n.dial()
 	if r := c.login("admin", "admin-secret"); r.ErrorCode != 0 || r.SessionLifetimeMillis != 2000 {
 		t.Fatalf("%+v", r)
@@ -208,6 +210,92 @@ func TestSASLAgain(t *testing.T) {
 		_, err := c.frame()
 		return err != nil
 	})
+}
+
+// KIP-368 of a token: the session lasts as long as the token, or as long as the listener lets it, whichever is less. Whoever is refused is told so by RFC 7628's JSON, then
+// by the protocol, and the connection ends.
+func TestSASLOAuthBearer(t *testing.T) {
+	var until atomic.Int64
+	check := func(token string) (auth.Token, error) {
+		if token == "bad" {
+			return auth.Token{}, fmt.Errorf("%w: it was over", auth.ErrToken)
+		}
+		return auth.Token{Principal: token, Expires: time.UnixMilli(until.Load())}, nil
+	}
+	n := saslNode(t, func(l *Listener) {
+		l.SASL = &auth.SASL{Mechanisms: []string{auth.OAuthBearer}, Begin: func(string) auth.Exchange { return auth.NewOAuthBearer(check) }}
+		l.MaxReauth = map[string]time.Duration{auth.OAuthBearer: time.Minute}
+	}, nil)
+	say := func(c *client, said string) *kmsg.SASLAuthenticateResponse {
+		a := authenticate(2, said)
+		return c.receive(a, c.send(a)).(*kmsg.SASLAuthenticateResponse)
+	}
+	login := func(c *client, token string) *kmsg.SASLAuthenticateResponse {
+		h := handshake(1, auth.OAuthBearer)
+		if r := c.receive(h, c.send(h)).(*kmsg.SASLHandshakeResponse); r.ErrorCode != 0 {
+			t.Fatalf("%+v", r)
+		}
+		return say(c, "n,,\x01auth=Bearer "+token+"\x01\x01")
+	}
+	now := time.Now().UnixMilli()
+	for _, lasts := range []struct{ token, least, most int64 }{{3_600_000, 60_000, 60_000}, {30_000, 20_000, 30_000}} {
+		until.Store(now + lasts.token)
+		if r := login(n.dial(), "alice"); r.ErrorCode != 0 || r.SessionLifetimeMillis < lasts.least || r.SessionLifetimeMillis > lasts.most {
+			t.Errorf("%+v: %+v", lasts, r)
+		}
+	}
+	until.Store(now - 1) // within the skew
+	c := n.dial()
+	if r := login(c, "alice"); r.ErrorCode != 0 || r.SessionLifetimeMillis != 0 {
+		t.Errorf("%+v", r)
+	}
+	c.send(kmsg.NewPtrMetadataRequest())
+	if !c.ended() {
+		t.Error("a token that is over is good for more")
+	}
+	until.Store(now + 1500)
+	c = n.dial()
+	if r := login(c, "alice"); r.SessionLifetimeMillis <= 0 || r.SessionLifetimeMillis > 1500 {
+		t.Errorf("%+v", r)
+	}
+	until.Store(now + 30_000)
+	if r := login(c, "alice"); r.ErrorCode != 0 || r.SessionLifetimeMillis < 20_000 {
+		t.Errorf("again: %+v", r)
+	}
+	call[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest())
+	c = n.dial()
+	login(c, "alice")
+	if r := login(c, "bob"); r.ErrorCode != kerr.SaslAuthenticationFailed.Code || !strings.Contains(*r.ErrorMessage, "Cannot change principals") {
+		t.Errorf("again, as another: %+v", r)
+	}
+	c = n.dial()
+	if r := login(c, "bad"); r.ErrorCode != 0 || string(r.SASLAuthBytes) != `{"status":"invalid_token"}` || r.SessionLifetimeMillis != 0 {
+		t.Errorf("%+v", r)
+	}
+	if r := say(c, "\x01"); r.ErrorCode != kerr.SaslAuthenticationFailed.Code || *r.ErrorMessage != `{"status":"invalid_token"}` {
+		t.Errorf("%+v", r)
+	}
+	if !c.ended() {
+		t.Error("the connection goes on")
+	}
+	c = n.dial()
+	login(c, "bad")
+	_ = c.c.Close() // as franz-go does
+	eventually(t, "who goes without a word is in the log, too", func() bool { return strings.Count(n.logs.String(), "it was over") == 2 })
+	if r := say(n.dialed(auth.OAuthBearer), "n,,\x01auth=Bearer hush"); r.ErrorCode != kerr.SaslAuthenticationFailed.Code || *r.ErrorMessage != "Authentication failed during authentication due to invalid credentials with SASL mechanism OAUTHBEARER" {
+		t.Errorf("%+v", r)
+	}
+	if logs := n.logs.String(); strings.Contains(logs, "hush") || strings.Contains(logs, "Bearer") || !strings.Contains(logs, "it was over") {
+		t.Errorf("the log tells too much or too little:\n%s", logs)
+	}
+}
+
+// dialed is a client that has chosen a mechanism.
+func (n *node) dialed(mechanism string) *client {
+	c := n.dial()
+	h := handshake(1, mechanism)
+	c.receive(h, c.send(h))
+	return c
 }
 
 func TestSASLFailureIsDelayed(t *testing.T) {
@@ -290,11 +378,15 @@ func TestScramUsersOfFranzGo(t *testing.T) {
 func FuzzLogin(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x10\x00\x11\x00\x00\x00\x00\x00\x01\xff\xff\x00\x05PLAIN\x00\x00\x00\x04\x00a\x00b"))
 	f.Add(kmsg.NewRequestFormatter().AppendRequest(kmsg.NewRequestFormatter().AppendRequest(nil, handshake(1, auth.ScramSHA256), 1), authenticate(2, "n,,n=a,r=b"), 2))
+	f.Add(kmsg.NewRequestFormatter().AppendRequest(kmsg.NewRequestFormatter().AppendRequest(nil, handshake(1, auth.OAuthBearer), 1), authenticate(2, "n,,\x01auth=Bearer a.b.c\x01\x01"), 2))
 	n := newNode(f, nodeOptions{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l := &Listener{Name: "SASL", SASL: &auth.SASL{Mechanisms: []string{auth.Plain, auth.ScramSHA256}, Begin: func(m string) auth.Exchange {
-			if m == auth.Plain {
+		l := &Listener{Name: "SASL", SASL: &auth.SASL{Mechanisms: []string{auth.Plain, auth.ScramSHA256, auth.OAuthBearer}, Begin: func(m string) auth.Exchange {
+			switch m {
+			case auth.Plain:
 				return auth.NewPlain(nil)
+			case auth.OAuthBearer:
+				return auth.NewOAuthBearer(auth.Tokens{Keys: func(string) auth.Keys { return nil }, Now: time.Now}.Check)
 			}
 			return auth.NewScram(m, func(string) (auth.Credential, bool) { return auth.Credential{}, false })
 		}}}
