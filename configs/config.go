@@ -23,6 +23,7 @@ import (
 type Config struct {
 	Core       spec.Values // of CoreSpec
 	Connectors []Connector // sources first, each in the order of the text
+	Tests      []Test
 	Warnings   Problems
 }
 
@@ -132,6 +133,7 @@ type loader struct {
 	problems   Problems
 	seen       map[string]Connector
 	coreParsed bool
+	tests      []spec.Node
 	core       string // where the core section stood: file:line; "" for none yet
 }
 
@@ -169,8 +171,10 @@ func (l *loader) file(path string) {
 			l.section(path, e, false)
 		case "sinks":
 			l.section(path, e, true)
+		case "tests":
+			l.testSection(path, e)
 		default:
-			l.problems.add(path, e.Line, e.Col, fmt.Sprintf("no key '%s' here", e.Key), nearestHint(e.Key, []string{"core", "sources", "sinks"}))
+			l.problems.add(path, e.Line, e.Col, fmt.Sprintf("no key '%s' here", e.Key), nearestHint(e.Key, []string{"core", "sources", "sinks", "tests"}))
 		}
 	}
 }
@@ -332,6 +336,7 @@ func (l *loader) sinkTypes() (names []string) {
 
 // finish checks what only the whole shows.
 func (l *loader) finish() {
+	l.checkTests()
 	sort.SliceStable(l.out.Connectors, func(i, j int) bool { return !l.out.Connectors[i].Sink && l.out.Connectors[j].Sink })
 	if !l.coreParsed {
 		l.out.Core, _ = CoreSpec.Parse(spec.Node{Shape: spec.Mapping})

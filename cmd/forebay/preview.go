@@ -99,6 +99,19 @@ func (p *previewer) print(r previewRecord, headers []connectors.Header) error {
 	return e.Encode(r)
 }
 
+// sourceFormat is how a source writes its records.
+func sourceFormat(c configs.Connector) converter.Format {
+	return converter.Format{Envelope: converter.Envelope(c.Values.String("envelope")), Schemas: c.Values.Bool("schemas")}
+}
+
+func (p *previewer) printText(r *task.RecordText) error {
+	r.Timestamp = "" // a source has none that means anything before the append
+	p.count[r.Topic]++
+	e := json.NewEncoder(p.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
 func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 	var src connectors.Source
 	for _, t := range builtin.Registry().Sources {
@@ -109,13 +122,19 @@ func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 			}
 		}
 	}
-	encoder := converter.NewEncoder(converter.Format{Envelope: converter.Envelope(c.Values.String("envelope")), Schemas: c.Values.Bool("schemas")})
+	encoder := converter.NewEncoder(sourceFormat(c))
+	chain, err := task.SourceChain(c.Values.Tree("transforms"))
+	if err != nil {
+		return badInput(c.Name, err.Error(), "")
+	}
+	memory := connectors.NewBatch(1 << 20)
 	show := func(r connectors.Record) error {
-		_, e, err := encoder.Encode(nil, &r)
-		if err != nil || e.Unwritten {
+		memory.Reset()
+		out, err := task.Appended(chain, encoder, memory, &r)
+		if err != nil || out == nil {
 			return err
 		}
-		return p.print(previewRecord{Topic: r.Topic, Key: printable(e.Key), Value: printable(e.Value)}, r.Headers)
+		return p.printText(out)
 	}
 	if src.Capabilities().HostBound { // files: a task reads them and changes nothing
 		return p.read(ctx, src, show)
@@ -144,10 +163,12 @@ func (p *previewer) topic(ctx context.Context, auditor connectors.SourceAuditor,
 	if topic == "" {
 		return point.Topics(), nil
 	}
+	shown := 0
 	err = point.Rows(ctx, topic, func(r connectors.Record) error {
-		if p.count[topic] == p.limit {
+		if shown == p.limit {
 			return io.EOF
 		}
+		shown++
 		r.Topic = topic
 		return show(r)
 	})
@@ -230,6 +251,10 @@ func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
 	store := schemas.New(log)
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return store.Lookup(ctx, id) })
 	globs := k.Values.Strings("topics")
+	chain, err := task.NewSinkChain(k.Values.Tree("transforms"), decoder)
+	if err != nil {
+		return badInput(k.Name, err.Error(), "")
+	}
 	matched := false
 	for name, topic := range topics {
 		if !task.Matches(globs, name) {
@@ -237,7 +262,7 @@ func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
 		}
 		matched = true
 		for part := range topic.Partitions {
-			if err := p.partition(ctx, log, decoder, connectors.TopicPartition{Topic: name, Partition: part}); err != nil {
+			if err := p.partition(ctx, log, decoder, chain, connectors.TopicPartition{Topic: name, Partition: part}); err != nil {
 				return err
 			}
 		}
@@ -248,7 +273,7 @@ func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
 	return nil
 }
 
-func (p *previewer) partition(ctx context.Context, log *hublog.Log, decoder *converter.Decoder, tp connectors.TopicPartition) error {
+func (p *previewer) partition(ctx context.Context, log *hublog.Log, decoder *converter.Decoder, chain *task.SinkChain, tp connectors.TopicPartition) error {
 	ends, err := log.Offsets(ctx, tp)
 	if err != nil {
 		return err
@@ -274,6 +299,14 @@ func (p *previewer) partition(ctx context.Context, log *hublog.Log, decoder *con
 				r := &run.Records[i]
 				if err := decoder.Decode(r); err != nil {
 					return fmt.Errorf("%s-%d offset %d cannot be decoded: %w", tp.Topic, tp.Partition, r.Offset, err)
+				}
+				if chain != nil {
+					chain.Reset()
+					if keep, err := chain.Apply(r); err != nil {
+						return fmt.Errorf("%s-%d offset %d: %w", tp.Topic, tp.Partition, r.Offset, err)
+					} else if !keep {
+						continue
+					}
 				}
 				if err := p.print(previewRecord{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Key: printable(r.RawKey), Value: printable(r.RawValue)}, r.Headers); err != nil {
 					return err

@@ -115,6 +115,21 @@ var cases = []struct {
 	{"key", []string{`key fields=b,a`}, "", `{"topic":"t","key":"old","value":{"a":1,"b":"x","c":2}}`, `{"topic":"t","key":{"b":"x","a":1},"value":{"a":1,"b":"x","c":2}}`},
 	{"key of a change", []string{`key fields=name`}, "", `{"topic":"t","value":` + del + `}`, `{"topic":"t","key":{"name":"Ann"}}`},
 	{"key of what is not there", []string{`key fields=z`}, "", `{"topic":"t","value":{"a":1}}`, `error: field 'z'`},
+	{"cast", []string{`cast fields=i:string,s:int32,f:int64,b:int16,t:boolean,z:int64`}, "", `{"topic":"t","value":{"i":5,"s":"7","f":-2.9,"b":true,"t":"TRUE","z":null}}`, `{"topic":"t","value":{"i":"5","s":7,"f":-2,"b":1,"t":true,"z":null}}`},
+	{"cast: a number that does not fit", []string{`cast fields=i:int16`}, "", `{"topic":"t","value":{"i":70000}}`, `error: field 'i': 70000 does not fit int16`},
+	{"cast: no number", []string{`cast fields=i:int16`}, "", `{"topic":"t","value":{"i":"x"}}`, `error: field 'i': "x" is not a whole number`},
+	{"cast an object", []string{`cast fields=i:string`}, "", `{"topic":"t","value":{"i":{"a":1}}}`, `error: an object cannot be cast`},
+	{"flatten", []string{`flatten delimiter=_`}, "", `{"topic":"t","value":{"a":{"b":1,"c":{"d":[1]}},"e":null}}`, `{"topic":"t","value":{"a_b":1,"a_c_d":[1],"e":null}}`},
+	{"flatten: two of a name", []string{`flatten`}, "", `{"topic":"t","value":{"a":{"b":1},"a.b":2}}`, `error: two fields would be called 'a.b'`},
+	{"flatten a change", []string{`flatten`, `unwrap`, `keep fields=address.city`}, "", `{"topic":"t","value":` + change + `}`, `{"topic":"t","value":{"address.city":"Ulm"}}`},
+	{"timestamp to string", []string{`timestamp fields=a,b to=string format=%Y-%m-%d·%H:%M:%S%f`}, "", `{"topic":"t","value":{"a":1700000000123,"b":null}}`, `{"topic":"t","value":{"a":"2023-11-14 22:13:20.123","b":null}}`},
+	{"timestamp from string", []string{`timestamp fields=a to=unix unit=s`}, "", `{"topic":"t","value":{"a":"2023-11-14T22:13:20Z"}}`, `{"topic":"t","value":{"a":1700000000}}`},
+	{"timestamp before 1970", []string{`timestamp fields=a to=date`}, "", `{"topic":"t","value":{"a":-1}}`, `{"topic":"t","value":{"a":-1}}`},
+	{"timestamp by its type", []string{`timestamp fields=a to=string`}, "", `{"topic":"t","value":{"schema":{"type":"struct","fields":[{"type":"int32","optional":false,"name":"io.debezium.time.Date","field":"a"}],"optional":false},"payload":{"a":19675}}}`, `{"topic":"t","value":{"a":"2023-11-14T00:00:00Z"}}`},
+	{"timestamp: no such day", []string{`timestamp fields=a to=date format=%Y-%m-%d`}, "", `{"topic":"t","value":{"a":"2023-02-31"}}`, `error: "2023-02-31" is not a time like %Y-%m-%d`},
+	{"header", []string{`header name=r value=eu`}, "", `{"topic":"t","headers":{"a":"1"},"value":"x"}`, `{"topic":"t","headers":{"a":"1","r":"eu"},"value":"x"}`},
+	{"header of a field", []string{`header name=r field=a.b`, `header name=s field=zz`}, "", `{"topic":"t","value":{"a":{"b":5}}}`, `{"topic":"t","headers":{"r":"5"},"value":{"a":{"b":5}}}`},
+	{"drop headers", []string{`drop-headers names=a`}, "", `{"topic":"t","headers":{"a":"1","b":"2"},"value":"x"}`, `{"topic":"t","headers":{"a":"","b":"2"},"value":"x"}`},
 	{"an error names the transform", []string{`drop fields=x`, `extract field=z`}, "", `{"topic":"t","value":{"a":1}}`, `error: transform 2 (extract)`},
 }
 
@@ -208,6 +223,10 @@ func TestBadTransforms(t *testing.T) {
 		{0, "route to={x}", "a brace that says nothing"},
 		{0, "route to=%y", "a % that says nothing"},
 		{0, "route to=x field=a", "go together"},
+		{0, "cast fields=a:int", "is not field:type"},
+		{0, "timestamp fields=a to=string format=yyyy-MM-dd", "a Java pattern"},
+		{0, "timestamp fields=a to=time", `"time" is not one of`},
+		{0, "header name=a", "give one of"},
 		{0, "unwrap deletes=tombstones", "did you mean 'tombstone'?"},
 	} {
 		_, findings := steps(t, c.side, c.steps)
@@ -276,5 +295,74 @@ func TestTopicsOfAChain(t *testing.T) {
 		if to, sure := chain.Topic("shop.orders"); to != c.to || sure != c.sure {
 			t.Errorf("%v: %q, %v", c.steps, to, sure)
 		}
+	}
+}
+
+// FuzzTransforms: whatever a record holds, no transform panics, and what comes out can be read again.
+func FuzzTransforms(f *testing.F) {
+	for i := range cases {
+		var in RecordText
+		if json.Unmarshal([]byte(cases[i].in), &in) == nil {
+			f.Add(i, []byte(in.Key), []byte(in.Value))
+		}
+	}
+	f.Fuzz(func(t *testing.T, i int, key, value []byte) {
+		if i < 0 {
+			i = -(i + 1)
+		}
+		c := cases[i%len(cases)]
+		for _, side := range []transform.Side{transform.Source, transform.Sink} {
+			n, findings := steps(t, side, c.steps...)
+			if len(findings) > 0 {
+				continue // a transform of the other side
+			}
+			trial, err := NewTrial(n, side == transform.Sink, converter.Format{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := trial.Apply(RecordText{Topic: "t", Key: key, Value: value})
+			if err != nil || out == nil {
+				continue
+			}
+			if len(out.Value) > 0 && !json.Valid(out.Value) || len(out.Key) > 0 && !json.Valid(out.Key) {
+				t.Fatalf("%s: %q %q", c.name, out.Key, out.Value)
+			}
+		}
+	})
+}
+
+// BenchmarkTransform moves changes of a row of eight columns through one transform each; an op is a record.
+func BenchmarkTransform(b *testing.B) {
+	row := &schema.Schema{Kind: schema.Struct}
+	v := schema.Value{Kind: schema.Struct}
+	for i := range 8 {
+		row.Fields = append(row.Fields, schema.Field{Name: fmt.Sprintf("c%d", i), Schema: &schema.Schema{Kind: schema.String, Optional: true}})
+		v.List = append(v.List, schema.StringOf("12"))
+	}
+	ch := &connectors.Change{Op: connectors.OpUpdate, Row: row, Before: v, After: v}
+	for _, text := range []string{"filter when.field=c3 when.equals=x", "filter when.topic=x", "route match=(.*) to=x.$1", "route to=x-{field} field=c1", "unwrap", "unwrap add=op deletes=rewrite",
+		"insert field=x value=y", "rename fields=c1:d1", "drop fields=c2", "keep fields=c2,c3", "mask fields=c4", "key fields=c1", "cast fields=c5:int64", "flatten", "timestamp fields=c6 to=string format=%Y", "header name=h field=c1"} {
+		b.Run(strings.ReplaceAll(text, " ", ","), func(b *testing.B) {
+			if strings.HasPrefix(text, "timestamp") {
+				text = "timestamp fields=c6 to=date format=%d"
+			}
+			n, findings := steps(b, transform.Source, text)
+			c, err := SourceChain(n)
+			if err != nil || len(findings) > 0 {
+				b.Fatal(err, findings)
+			}
+			batch := connectors.NewBatch(1 << 20)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%1000 == 0 {
+					batch.Reset()
+				}
+				r := connectors.Record{Topic: "t", Partition: -1, Change: ch}
+				if _, err := c.Apply(batch, &r); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		})
 	}
 }

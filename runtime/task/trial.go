@@ -83,6 +83,12 @@ func Appended(c *transform.Chain, e *converter.Encoder, memory *connectors.Batch
 	return textOf(r, out.Key, out.Value), nil
 }
 
+// Check says what keeps the text from being a record.
+func (x *RecordText) Check() error {
+	_, err := x.record()
+	return err
+}
+
 func (x *RecordText) record() (connectors.Record, error) {
 	r := connectors.Record{Topic: x.Topic, Partition: -1}
 	var err error

@@ -16,7 +16,7 @@ import (
 const maxRoutes = 1000
 
 var routeType = &Type{
-	Name: "route", Connect: "RegexRouter, TimestampRouter, ExtractTopic, ByLogicalTableRouter",
+	Name: "route", Connect: "RegexRouter, TimestampRouter, ExtractTopic",
 	Spec: spec.Spec{Doc: "Appends records to another topic. The topic is made when it is not there, with the source's partitions.", Fields: []spec.Field{
 		{Name: "match", Default: ".*", Check: regex, Doc: "A regular expression; a record whose whole topic does not match it stays where it is.", Example: `shop\.public\.(.*)`},
 		{Name: "to", Required: true, Doc: "The topic: text, $1 or ${name} for what a group matched ($$ is one dollar sign before a brace), {topic} for the topic, {field} for the " +

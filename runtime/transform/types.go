@@ -39,6 +39,7 @@ func Types() []*Type {
 		filterType, routeType, unwrapType,
 		insertType, renameType, dropType, keepType, maskType,
 		hoistType, extractType, keyType,
+		castType, flattenType, timestampType, headerType, dropHeadersType,
 	}
 }
 
@@ -217,3 +218,62 @@ func ops(v any) error {
 	}
 	return nil
 }
+
+// Document is docs/transforms.md.
+func Document() string {
+	var b strings.Builder
+	b.WriteString(documentHead)
+	for _, t := range Types() {
+		fmt.Fprintf(&b, "\n## %s\n\n%s Kafka Connect: %s.\n\n```yaml\n%s\n```\n\n", t.Name, t.Spec.Doc, t.Connect, t.Example)
+		for _, f := range t.Fields().Docs() {
+			if !strings.HasPrefix(f.Name, "when.") && f.Name != "negate" {
+				b.WriteString(documentField(f))
+			}
+		}
+	}
+	b.WriteString("\n## when\n\nEvery transform takes these. All that is said must hold.\n\n")
+	for _, f := range (spec.Spec{Fields: []spec.Field{whenField, negateField}}).Docs() {
+		b.WriteString(documentField(f))
+	}
+	return b.String()
+}
+
+func documentField(f spec.FieldDoc) string {
+	kind := f.Type
+	if len(f.Allowed) > 0 {
+		kind = strings.TrimPrefix(strings.Join(f.Allowed, " \\| "), " \\| ")
+	}
+	switch {
+	case f.Required:
+		kind += ", required"
+	case f.Default != "":
+		kind += ", default `" + f.Default + "`"
+	}
+	return fmt.Sprintf("- `%s` (%s): %s\n", f.Name, kind, f.Doc)
+}
+
+const documentHead = `# Transforms
+
+<!-- Written from runtime/transform by: go test ./runtime/transform -run TestDocument -update -->
+
+A source or a sink may change each record on its way: ` + "`transforms`" + ` is a list, applied from top to bottom. A source's are applied before the append,
+a sink's after the read. One record becomes one or none. A record that a transform cannot handle stops the connector with an error that says which
+record it is and what to do; nothing is lost. runtime/transform/DESIGN.md has the promises and the edge cases.
+
+On a change event, transforms of fields work on the row before and the row after the change. ` + "`forebay fields TRANSFORM`" + ` shows what is below,
+` + "`forebay lint`" + ` checks it, ` + "`forebay preview`" + ` shows records as they come out, and ` + "`forebay audit`" + ` takes transforms into account, or says why it cannot.
+
+## Tests
+
+` + "`forebay test FILE…`" + ` runs what stands under ` + "`tests`" + ` in the same files, without a database or a log: each test gives records to the transforms of one
+connector and says what comes out, both in the form that ` + "`forebay preview`" + ` prints. What an expected record does not name (key, headers, timestamp) is not compared.
+Types are those that JSON shows; a value ` + "`{\"schema\": …, \"payload\": …}`" + ` has Kafka Connect's. configs/orders-without-secrets.yaml is an example.
+
+` + "```yaml" + `
+tests:
+  - name: cards are masked
+    connector: shop
+    input: '{"topic": "shop.public.orders", "value": {"id": 1, "card": "4111"}}'
+    output: '{"topic": "shop.public.orders", "value": {"id": 1, "card": ""}}'   # or error: a part of the message
+` + "```" + `
+`

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestTestCommand: what passes, what fails with a difference, and the exit codes.
+func TestTestCommand(t *testing.T) {
+	const job = "sources:\n  logs:\n    type: tail\n    paths: [x]\n    transforms:\n      - {type: drop, fields: [secret]}\n      - {type: extract, of: key, field: id}\ntests:\n"
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		text string
+		code int
+		want string
+	}{
+		"passes": {job + `  - {name: fine, connector: logs, input: '{"topic": "t", "key": {"id": 1}, "value": {"a": 1, "secret": 2}}', output: '{"topic": "t", "key": "1", "value": {"a": 1}}'}` + "\n",
+			0, "ok    fine\n1 passed, 0 failed\n"},
+		"expects an error": {job + `  - {name: fine, connector: logs, input: '{"topic": "t", "key": {"x": 1}, "value": {}}', error: "field 'id'"}` + "\n", 0, "1 passed"},
+		"another value": {job + `  - {name: bad, connector: logs, input: '{"topic": "t", "value": {"a": 1, "secret": 2}}', output: '{"topic": "t", "value": {"a": 2}}'}` + "\n",
+			1, "FAIL  bad (job.yaml:9)\n      - {\"topic\":\"t\",\"value\":{\"a\":2}}\n      + {\"topic\":\"t\",\"value\":{\"a\":1}}\n0 passed, 1 failed\n"},
+		"one record too many": {job + `  - {name: bad, connector: logs, input: '{"topic": "t", "value": {"a": 1}}'}` + "\n", 1, "      + {\"topic\":\"t\",\"value\":{\"a\":1}}\n"},
+		"no error":            {job + `  - {name: bad, connector: logs, input: '{"topic": "t", "value": {"a": 1}}', error: x}` + "\n", 1, "- error: x\n      + no error"},
+		"another error":       {job + `  - {name: bad, connector: logs, input: '{"topic": "t", "key": {"x": 1}, "value": {}}'}` + "\n", 1, "record 1: transform 2 (extract): field 'id'"},
+		"no tests":            {job, 2, "no tests here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(dir)
+			if err := os.WriteFile("job.yaml", []byte(c.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			var out, errw bytes.Buffer
+			if code := run(context.Background(), []string{"test", "job.yaml"}, nil, &out, &errw); code != c.code || !strings.Contains(out.String()+errw.String(), c.want) {
+				t.Errorf("exit code %d\n%s%s", code, out.String(), errw.String())
+			}
+		})
+	}
+}
+
+// TestExampleTests runs the tests of the example files.
+func TestExampleTests(t *testing.T) {
+	var out, errw bytes.Buffer
+	if code := run(context.Background(), []string{"test", filepath.Join("..", "..", "configs", "orders-without-secrets.yaml")}, nil, &out, &errw); code != 0 {
+		t.Errorf("exit code %d\n%s%s", code, out.String(), errw.String())
+	}
+}
+
+// TestPreviewTransforms: a preview shows records as they come out of the transforms.
+func TestPreviewTransforms(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("one\ntwo\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	job := filepath.Join(dir, "job.yaml")
+	if err := os.WriteFile(job, []byte("sources: {app: {type: tail, paths: ["+dir+"/*.log], transforms: [{type: hoist, field: line}, {type: filter, when: {field: line, equals: [one]}}, {type: route, to: lines}]}}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out, errw bytes.Buffer
+	if code := run(context.Background(), []string{"preview", job, "app", "--records", "2"}, nil, &out, &errw); code != 0 || !strings.Contains(out.String(), `{"topic":"lines",`) || !strings.Contains(out.String(), `"value":{"line":"two"}`) || strings.Contains(out.String(), "one") {
+		t.Errorf("exit code %d\n%s%s", code, out.String(), errw.String())
+	}
+}
