@@ -32,8 +32,9 @@ type kafkaInstance struct {
 type KafkaServer struct {
 	Bootstrap string // host:port
 
-	tb testing.TB
-	k  *kafkaInstance
+	tb    testing.TB
+	k     *kafkaInstance
+	peers int // how many brokers its cluster has
 }
 
 func (e *Env) newKafka(ctx context.Context, dir string, ports []int, settings []string) (*kafkaInstance, error) {
@@ -156,19 +157,37 @@ func (e *Env) upKafka(ctx context.Context) (serviceState, error) {
 // KafkaPeers starts count brokers for a benchmark, all of them voters of one cluster, in folders of their own below dir and in JVMs as Kafka's own start script sets
 // them up. With three or more, Kafka's own topics have three replicas. stop ends them.
 func (e *Env) KafkaPeers(ctx context.Context, dir string, count int, settings ...string) (bootstrap string, pids []int, stop func(), err error) {
-	ports, err := FreePorts(2 * count)
+	list, err := e.kafkaPeers(ctx, dir, count, settings)
 	if err != nil {
 		return "", nil, nil, err
 	}
-	var voters []string
-	for i := range count {
-		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[2*i+1]))
-	}
-	var list []*kafkaInstance
 	stop = func() {
 		for _, k := range list {
 			_ = k.server.stop(syscall.SIGKILL, 10*time.Second) // its data is thrown away
 		}
+	}
+	for _, k := range list {
+		k.jvm = []string{"-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
+	}
+	if err := startPeers(ctx, list); err != nil {
+		stop()
+		return "", nil, nil, err
+	}
+	for _, k := range list {
+		pids = append(pids, k.server.PID)
+	}
+	return list[0].bootstrap(), pids, stop, nil
+}
+
+// kafkaPeers are count brokers, all of them voters of one cluster, that do not run yet.
+func (e *Env) kafkaPeers(ctx context.Context, dir string, count int, settings []string) (list []*kafkaInstance, err error) {
+	ports, err := FreePorts(2 * count)
+	if err != nil {
+		return nil, err
+	}
+	var voters []string
+	for i := range count {
+		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[2*i+1]))
 	}
 	for i := range count {
 		own := []string{fmt.Sprintf("node.id=%d", i+1), "controller.quorum.voters=" + strings.Join(voters, ",")} // of a name that is there twice the last counts
@@ -180,25 +199,26 @@ func (e *Env) KafkaPeers(ctx context.Context, dir string, count int, settings ..
 		}
 		k, err := e.newKafka(ctx, filepath.Join(dir, strconv.Itoa(i+1)), ports[2*i:2*i+2], append(own, settings...))
 		if err != nil {
-			return "", nil, nil, err
+			return nil, err
 		}
-		k.jvm = []string{"-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
 		list = append(list, k)
 	}
+	return list, nil
+}
+
+// startPeers starts the brokers of a cluster at once, since none answers before most of its voters are there.
+func startPeers(ctx context.Context, list []*kafkaInstance) error {
 	for _, k := range list {
 		if err := k.launch(); err != nil {
-			stop()
-			return "", nil, nil, err
+			return err
 		}
-		pids = append(pids, k.server.PID)
 	}
 	for _, k := range list {
-		if err := k.await(ctx, count); err != nil {
-			stop()
-			return "", nil, nil, err
+		if err := k.await(ctx, len(list)); err != nil {
+			return err
 		}
 	}
-	return list[0].bootstrap(), pids, stop, nil
+	return nil
 }
 
 // Kafka is the address of the shared Apache Kafka broker. Topics are not made by themselves; names are shared with other tests.
@@ -218,11 +238,32 @@ func NewKafka(tb testing.TB, settings ...string) *KafkaServer {
 	dir := e.private(tb, e.Dir, "kafka")
 	k, err := e.newKafka(ctx, dir, nil, settings)
 	must(tb, "Apache Kafka", err)
-	s := &KafkaServer{Bootstrap: k.bootstrap(), tb: tb, k: k}
+	s := &KafkaServer{Bootstrap: k.bootstrap(), tb: tb, k: k, peers: 1}
 	tb.Cleanup(func() { _ = k.server.stop(syscall.SIGKILL, 10*time.Second) }) // the folder goes next
 	s.Start()
 	return s
 }
+
+// NewKafkaCluster starts count brokers of the test's own, each of them a voter of their cluster. Kafka's own topics have three replicas.
+func NewKafkaCluster(tb testing.TB, count int, settings ...string) []*KafkaServer {
+	tb.Helper()
+	e, ctx := forTest(tb)
+	list, err := e.kafkaPeers(ctx, e.private(tb, e.Dir, "kafka"), count, settings)
+	must(tb, "Apache Kafka", err)
+	var servers []*KafkaServer
+	for _, k := range list {
+		servers = append(servers, &KafkaServer{Bootstrap: k.bootstrap(), tb: tb, k: k, peers: count})
+		tb.Cleanup(func() { _ = k.server.stop(syscall.SIGKILL, 10*time.Second) }) // the folder goes next
+	}
+	must(tb, "start Kafka", startPeers(ctx, list))
+	for _, k := range list {
+		must(tb, "start Kafka", recordPrivate(k.dir, k.server))
+	}
+	return servers
+}
+
+// Stop ends the broker with SIGTERM.
+func (s *KafkaServer) Stop() error { return s.k.server.stop(syscall.SIGTERM, 60*time.Second) }
 
 // Kill ends the broker with SIGKILL.
 func (s *KafkaServer) Kill() {
@@ -233,10 +274,20 @@ func (s *KafkaServer) Kill() {
 // Start starts the broker again, on the same port, with its data.
 func (s *KafkaServer) Start() {
 	s.tb.Helper()
+	must(s.tb, "start Kafka", s.TryStart())
+}
+
+// TryStart is Start with an error for what went wrong.
+func (s *KafkaServer) TryStart() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	must(s.tb, "start Kafka", s.k.start(ctx))
-	must(s.tb, "start Kafka", recordPrivate(s.k.dir, s.k.server))
+	if err := s.k.launch(); err != nil {
+		return err
+	}
+	if err := recordPrivate(s.k.dir, s.k.server); err != nil {
+		return err
+	}
+	return s.k.await(ctx, s.peers)
 }
 
 // Tools runs Apache Kafka's own command-line tools, by the Java class behind each script; or other Java programs.

@@ -193,7 +193,8 @@ func (e *Env) sweep() {
 			}
 			dir := filepath.Dir(file)
 			pids, _ := filepath.Glob(filepath.Join(dir, "pid-*.json"))
-			for _, pid := range pids {
+			ofClusters, _ := filepath.Glob(filepath.Join(dir, "*", "pid-*.json"))
+			for _, pid := range append(pids, ofClusters...) {
 				if p, ok := readProcess(pid); ok && p.alive() {
 					e.logf("ending %s (pid %d), which a dead test left", p.Name, p.PID)
 					_ = p.stop(syscall.SIGKILL, 10*time.Second) // the next sweep tries again

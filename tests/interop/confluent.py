@@ -66,6 +66,35 @@ def eventually(what, ask):
         time.sleep(0.05)
 
 
+def whole(what, ask):
+    """Waits for what holds while all nodes are there; when none ends it holds at once."""
+    if os.environ.get("RESTARTS"):
+        eventually(what, ask)
+    else:
+        check(ask(), what)
+
+
+def again(call, already=None):
+    """Tries a call whose error says that it may be tried again, when nodes end and start meanwhile (RESTARTS in the environment): what librdkafka leaves to
+    the application. already is the code that says that an earlier try has done it."""
+    end, tries = time.time() + 30, 0
+    while True:
+        try:
+            return call()
+        except KafkaException as e:
+            code = e.args[0].code()
+            if tries and code == already:
+                return None
+            if not os.environ.get("RESTARTS") or not (e.args[0].retriable() or code in PASSING) or time.time() > end:
+                raise
+        tries += 1
+        time.sleep(0.1)
+
+
+PASSING = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._WAIT_COORD, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.FENCED_LEADER_EPOCH,
+           KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.REQUEST_TIMED_OUT}
+
+
 def raises(code, f):
     try:
         f()
@@ -77,17 +106,19 @@ def raises(code, f):
 
 admin = AdminClient({"bootstrap.servers": addr})
 topic, big = f"confluent-{run}", f"confluent-big-{run}"
-for f in admin.create_topics([NewTopic(topic, 3, -1, config={"retention.ms": "3600000"}), NewTopic(big, 1, -1, config={"max.message.bytes": "9000000"})]).values():
-    f.result(10)
-raises(KafkaError.TOPIC_ALREADY_EXISTS, lambda: admin.create_topics([NewTopic(topic, 3, -1)])[topic].result(10))
-for f in admin.create_partitions([NewPartitions(topic, 4)]).values():
-    f.result(10)
-eventually("four partitions", lambda: len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 4)
+def create(name, partitions, config):
+    again(lambda: admin.create_topics([NewTopic(name, partitions, -1, config=config)])[name].result(10), KafkaError.TOPIC_ALREADY_EXISTS)
+
+
+create(topic, 3, {"retention.ms": "3600000"})
+create(big, 1, {"max.message.bytes": "9000000"})
+raises(KafkaError.TOPIC_ALREADY_EXISTS, lambda: again(lambda: admin.create_topics([NewTopic(topic, 3, -1)])[topic].result(10)))
+again(lambda: admin.create_partitions([NewPartitions(topic, 4)])[topic].result(10), KafkaError.INVALID_PARTITIONS)
+eventually("four partitions", lambda: len(again(lambda: admin.list_topics(topic, timeout=10)).topics[topic].partitions) == 4)
 retention = ConfigEntry("retention.ms", "7200000", incremental_operation=AlterConfigOpType.SET)
-for f in admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[retention])]).values():
-    f.result(10)
-eventually("the config that was set", lambda: list(admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values())[0].result(10)["retention.ms"].value == "7200000")
-check(len(admin.describe_cluster().result(10).nodes) == len(addr.split(",")), "describe cluster")
+again(lambda: list(admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[retention])]).values())[0].result(10))
+eventually("the config that was set", lambda: again(lambda: list(admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values())[0].result(10))["retention.ms"].value == "7200000")
+whole("describe cluster", lambda: len(again(lambda: admin.describe_cluster().result(10)).nodes) == len(addr.split(",")))
 
 sent = {}
 for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
@@ -101,7 +132,8 @@ for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
         p.produce(topic, key=key, value=value, headers=[("codec", codec.encode()), ("i", str(i).encode()), ("null", None)])
     check(p.flush(30) == 0, f"{codec}: not everything was sent")
     errors = []
-    p = Producer({"bootstrap.servers": addr, "compression.type": codec, "message.max.bytes": 10 << 20})
+    once = bool(os.environ.get("RESTARTS"))  # else what is sent again, since its answer was lost, is there twice
+    p = Producer({"bootstrap.servers": addr, "compression.type": codec, "enable.idempotence": once, "message.max.bytes": 10 << 20})
     for t, size in [(big, 1_000_000), (big, 8 << 20), (topic, 1_100_000)]:
         p.produce(t, os.urandom(size), partition=0, on_delivery=lambda e, _: errors.append(e and e.code()))
         p.flush(30)
@@ -117,8 +149,8 @@ for m in got:
     check(h["null"] is None, "a null header came back as something")
 check(not sent, f"{len(sent)} records are missing")
 offset_of = {(m.partition(), m.offset()): m.timestamp()[1] for m in got}
-c.commit(asynchronous=False)
-committed = c.committed([TopicPartition(topic, p) for p in range(4)], 10)
+again(lambda: c.commit(asynchronous=False))
+committed = again(lambda: c.committed([TopicPartition(topic, p) for p in range(4)], 10))
 check(sum(max(t.offset, 0) for t in committed) == 1500, f"committed {committed}")
 
 second = consumer(f"g-{run}")  # a rebalance: both must go on, and nothing committed is read again
@@ -141,11 +173,11 @@ while True:
     if m.partition() == 0:
         check(m.offset() == 0, f"after a seek to 0 came offset {m.offset()}")
         break
-low, high = c.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+low, high = again(lambda: c.get_watermark_offsets(TopicPartition(topic, 0), timeout=10))
 check(low == 0 and high > 0, f"watermarks {low}, {high}")
 last = offset_of[0, high - 1]
-check(0 <= c.offsets_for_times([TopicPartition(topic, 0, last)], 10)[0].offset < high, "offset by time")
-check(c.offsets_for_times([TopicPartition(topic, 0, last + 3_600_000)], 10)[0].offset == -1, "offset of the future")
+check(0 <= again(lambda: c.offsets_for_times([TopicPartition(topic, 0, last)], 10))[0].offset < high, "offset by time")
+check(again(lambda: c.offsets_for_times([TopicPartition(topic, 0, last + 3_600_000)], 10))[0].offset == -1, "offset of the future")
 c.close()
 c = consumer(f"out-{run}", **{"auto.offset.reset": "error"})
 c.assign([TopicPartition(topic, 0, high + 100)])
@@ -159,8 +191,7 @@ c.close()
 
 # Transactions: consume, transform, produce; every second one is aborted.
 out = f"out-{run}"
-for f in admin.create_topics([NewTopic(out, 2, -1)]).values():
-    f.result(10)
+create(out, 2, {})
 p = Producer({"bootstrap.servers": addr, "transactional.id": f"tx-{run}", "transaction.timeout.ms": 10000})
 p.init_transactions(30)
 c = consumer(f"tx-{run}", **{"isolation.level": "read_committed"})
@@ -176,7 +207,7 @@ for n in range(20):
         p.abort_transaction(30)
     else:
         p.commit_transaction(30)
-at = c.committed([TopicPartition(topic, 0)], 10)[0].offset
+at = again(lambda: c.committed([TopicPartition(topic, 0)], 10))[0].offset
 check(at == 19, f"the transaction's offset is {at}, not that of the last committed one")
 c.close()
 c = consumer(f"rc-{run}", **{"isolation.level": "read_committed"})
@@ -201,17 +232,15 @@ try:
 except KafkaException as e:
     check(e.args[0].fatal() or e.args[0].txn_requires_abort(), f"a fenced producer got {e}")
 
-for f in admin.delete_records([TopicPartition(topic, 0, 5)]).values():
-    check(f.result(10).low_watermark == 5, "delete records")
-earliest = admin.list_offsets({TopicPartition(topic, 0): OffsetSpec.earliest()}, isolation_level=IsolationLevel.READ_COMMITTED)
-check(list(earliest.values())[0].result(10).offset == 5, "list offsets")
-check(admin.describe_consumer_groups([f"g-{run}"])[f"g-{run}"].result(10).state.name == "EMPTY", "describe groups")
-listed = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(f"g-{run}")])[f"g-{run}"].result(10)
+part = TopicPartition(topic, 0)
+check(again(lambda: admin.delete_records([TopicPartition(topic, 0, 5)])[part].result(10)).low_watermark == 5, "delete records")
+earliest = again(lambda: admin.list_offsets({part: OffsetSpec.earliest()}, isolation_level=IsolationLevel.READ_COMMITTED)[part].result(10))
+check(earliest.offset == 5, "list offsets")
+check(again(lambda: admin.describe_consumer_groups([f"g-{run}"])[f"g-{run}"].result(10)).state.name == "EMPTY", "describe groups")
+listed = again(lambda: admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(f"g-{run}")])[f"g-{run}"].result(10))
 check(sum(max(t.offset, 0) for t in listed.topic_partitions) == 1500, f"offsets {listed.topic_partitions}")
-groups = admin.list_consumer_groups(request_timeout=10).result()
-check(any(g.group_id == f"g-{run}" for g in groups.valid), "list_consumer_groups lacks the group")
-for f in admin.delete_consumer_groups([f"g-{run}"]).values():
-    f.result(10)
-for f in admin.delete_topics([topic, big, out]).values():
-    f.result(10)
+whole("list_consumer_groups lacks the group", lambda: any(g.group_id == f"g-{run}" for g in again(lambda: admin.list_consumer_groups(request_timeout=10).result()).valid))
+again(lambda: admin.delete_consumer_groups([f"g-{run}"])[f"g-{run}"].result(10), KafkaError.GROUP_ID_NOT_FOUND)
+for name in [topic, big, out]:
+    again(lambda: admin.delete_topics([name])[name].result(10), KafkaError.UNKNOWN_TOPIC_OR_PART)
 print("ok")

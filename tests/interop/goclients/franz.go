@@ -11,6 +11,9 @@ import (
 )
 
 func franzClient(addrs []string, opts ...kgo.Opt) *kgo.Client {
+	if restarts {
+		opts = append(opts, kgo.AlwaysRetryEOF()) // else it takes a node that ends before the first answer for one that wants TLS
+	}
 	return must(kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.ProducerBatchMaxBytes(10 << 20), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...))
 }
@@ -36,20 +39,37 @@ func franzEverything(addrs []string) {
 	cl := franzClient(addrs)
 	admin := kadm.NewClient(cl)
 	create := func(name string, partitions int32, config map[string]*string) {
-		must(must(admin.CreateTopics(ctx, partitions, -1, config, name)).On(name, nil))
+		redone(kerr.TopicAlreadyExists, func() error {
+			created, err := admin.CreateTopics(ctx, partitions, -1, config, name)
+			if err == nil {
+				err = created[name].Err
+			}
+			return err
+		})
 	}
 	hour, nine := "3600000", "9000000"
 	create(topic, 3, map[string]*string{"retention.ms": &hour})
 	create(big, 1, map[string]*string{"max.message.bytes": &nine})
 	create(out, 2, nil)
-	check(errors.Is(must(admin.CreateTopics(ctx, 3, -1, nil, topic))[topic].Err, kerr.TopicAlreadyExists), "created twice")
-	do(must(admin.UpdatePartitions(ctx, 4, topic)).Error())
-	eventually("four partitions", func() bool { return len(must(admin.ListTopics(ctx, topic))[topic].Partitions) == 4 })
+	twice := again(func() (kadm.CreateTopicResponses, error) { return admin.CreateTopics(ctx, 3, -1, nil, topic) })
+	check(errors.Is(twice[topic].Err, kerr.TopicAlreadyExists), "created twice")
+	redone(kerr.InvalidPartitions, func() error {
+		grown, err := admin.UpdatePartitions(ctx, 4, topic)
+		return errors.Join(err, grown.Error())
+	})
+	eventually("four partitions", func() bool {
+		return len(again(func() (kadm.TopicDetails, error) { return admin.ListTopics(ctx, topic) })[topic].Partitions) == 4
+	})
 	two := "7200000"
-	_, err := must(admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &two}}, topic)).On(topic, nil)
-	do(err)
+	redo(func() error {
+		altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &two}}, topic)
+		if err == nil {
+			_, err = altered.On(topic, nil)
+		}
+		return err
+	})
 	eventually("the config that was set", func() bool {
-		r := must(must(admin.DescribeTopicConfigs(ctx, topic)).On(topic, nil))
+		r := must(again(func() (kadm.ResourceConfigs, error) { return admin.DescribeTopicConfigs(ctx, topic) }).On(topic, nil))
 		for _, c := range r.Configs {
 			if c.Key == "retention.ms" {
 				return c.MaybeValue() == two
@@ -57,26 +77,43 @@ func franzEverything(addrs []string) {
 		}
 		return false
 	})
-	check(len(must(admin.ListBrokers(ctx))) == len(addrs), "brokers")
+	whole("all brokers", func() bool {
+		return len(again(func() (kadm.BrokerDetails, error) { return admin.ListBrokers(ctx) })) == len(addrs)
+	})
 
 	franzCodecs(ctx, addrs, topic, big)
 	franzSeeks(ctx, addrs, admin, topic)
 	franzTransactions(ctx, addrs, admin, topic, out)
 
-	deleted := must(admin.DeleteRecords(ctx, kadm.Offsets{topic: {0: {Topic: topic, Partition: 0, At: 5}}}))
-	do(deleted.Error())
-	start, _ := must(admin.ListStartOffsets(ctx, topic)).Lookup(topic, 0)
+	redo(func() error {
+		deleted, err := admin.DeleteRecords(ctx, kadm.Offsets{topic: {0: {Topic: topic, Partition: 0, At: 5}}})
+		return errors.Join(err, deleted.Error())
+	})
+	start, _ := franzListed(func() (kadm.ListedOffsets, error) { return admin.ListStartOffsets(ctx, topic) }).Lookup(topic, 0)
 	check(start.Offset == 5, "after delete-records the start is %d", start.Offset)
 	group := "g-" + run
-	check(must(admin.ListGroups(ctx))[group].State == "Empty", "the group is not listed as empty")
-	check(must(admin.DescribeGroups(ctx, group))[group].State == "Empty", "the group is not described as empty")
+	whole("the group is listed as empty", func() bool {
+		return again(func() (kadm.ListedGroups, error) { return admin.ListGroups(ctx) })[group].State == "Empty"
+	})
+	check(again(func() (kadm.DescribedGroups, error) { return admin.DescribeGroups(ctx, group) })[group].State == "Empty", "the group is not described as empty")
 	sum := int64(0)
-	must(admin.FetchOffsets(ctx, group)).Each(func(o kadm.OffsetResponse) { sum += o.At })
+	again(func() (kadm.OffsetResponses, error) { return admin.FetchOffsets(ctx, group) }).Each(func(o kadm.OffsetResponse) { sum += o.At })
 	check(sum == 1005, "group offsets sum to %d", sum)
-	do(must(admin.DeleteOffsets(ctx, group, kadm.TopicsSet{topic: {0: {}}})).Error())
-	do(must(admin.DeleteGroups(ctx, group)).Error())
-	check(len(must(admin.DescribeAllLogDirs(ctx, nil))) == len(addrs), "log dirs")
-	do(must(admin.DeleteTopics(ctx, topic, big, out)).Error())
+	redo(func() error {
+		deleted, err := admin.DeleteOffsets(ctx, group, kadm.TopicsSet{topic: {0: {}}})
+		return errors.Join(err, deleted.Error())
+	})
+	redone(kerr.GroupIDNotFound, func() error {
+		deleted, err := admin.DeleteGroups(ctx, group)
+		return errors.Join(err, deleted.Error())
+	})
+	whole("log dirs", func() bool {
+		return len(again(func() (kadm.DescribedAllLogDirs, error) { return admin.DescribeAllLogDirs(ctx, nil) })) == len(addrs)
+	})
+	redone(kerr.UnknownTopicOrPartition, func() error {
+		deleted, err := admin.DeleteTopics(ctx, topic, big, out)
+		return errors.Join(err, deleted.Error())
+	})
 	cl.Close()
 }
 
@@ -120,8 +157,16 @@ func franzCodecs(ctx context.Context, addrs []string, topic, big string) {
 	cl.Close()
 }
 
+// franzListed has no partition's offset missing.
+func franzListed(list func() (kadm.ListedOffsets, error)) kadm.ListedOffsets {
+	return again(func() (kadm.ListedOffsets, error) {
+		listed, err := list()
+		return listed, errors.Join(err, listed.Error())
+	})
+}
+
 func franzSeeks(ctx context.Context, addrs []string, admin *kadm.Client, topic string) {
-	listed, _ := must(admin.ListEndOffsets(ctx, topic)).Lookup(topic, 1)
+	listed, _ := franzListed(func() (kadm.ListedOffsets, error) { return admin.ListEndOffsets(ctx, topic) }).Lookup(topic, 1)
 	end := listed.Offset
 	one := func(at kgo.Offset) (first *kgo.Record) {
 		cl := franzClient(addrs, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {1: at}}))
@@ -135,9 +180,13 @@ func franzSeeks(ctx context.Context, addrs []string, admin *kadm.Client, topic s
 	last := one(kgo.NewOffset().At(end - 1))
 	check(last.Offset == end-1, "after a seek to %d came %d", end-1, last.Offset)
 	check(one(kgo.NewOffset().AtStart()).Offset == 0, "after a seek to the start came something else")
-	at, _ := must(admin.ListOffsetsAfterMilli(ctx, last.Timestamp.UnixMilli(), topic)).Lookup(topic, 1)
+	at, _ := franzListed(func() (kadm.ListedOffsets, error) {
+		return admin.ListOffsetsAfterMilli(ctx, last.Timestamp.UnixMilli(), topic)
+	}).Lookup(topic, 1)
 	check(at.Offset < end, "the offset of a time is %d", at.Offset)
-	future, _ := must(admin.ListOffsetsAfterMilli(ctx, last.Timestamp.Add(time.Hour).UnixMilli(), topic)).Lookup(topic, 1)
+	future, _ := franzListed(func() (kadm.ListedOffsets, error) {
+		return admin.ListOffsetsAfterMilli(ctx, last.Timestamp.Add(time.Hour).UnixMilli(), topic)
+	}).Lookup(topic, 1)
 	check(future.Offset == end, "the offset of the future is %d", future.Offset) // kadm then asks for the end itself
 	cl := franzClient(addrs, kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {1: kgo.NewOffset().At(end + 100)}}))
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -153,8 +202,12 @@ func franzSeeks(ctx context.Context, addrs []string, admin *kadm.Client, topic s
 
 func franzTransactions(ctx context.Context, addrs []string, admin *kadm.Client, topic, out string) {
 	id, group := "t-"+run, "tg-"+run
-	s := must(kgo.NewGroupTransactSession(kgo.SeedBrokers(addrs...), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets()))
+	opts := []kgo.Opt{kgo.SeedBrokers(addrs...), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets()}
+	if restarts {
+		opts = append(opts, kgo.AlwaysRetryEOF())
+	}
+	s := must(kgo.NewGroupTransactSession(opts...))
 	committed := 0
 	for round := range 6 { // consume, transform, produce; an abort is followed by the same records again
 		fetches := s.PollRecords(ctx, 10)
@@ -172,15 +225,17 @@ func franzTransactions(ctx context.Context, addrs []string, admin *kadm.Client, 
 		}
 	}
 	sum := int64(0)
-	must(admin.FetchOffsets(ctx, group)).Each(func(o kadm.OffsetResponse) { sum += o.At })
+	again(func() (kadm.OffsetResponses, error) { return admin.FetchOffsets(ctx, group) }).Each(func(o kadm.OffsetResponse) { sum += o.At })
 	check(int(sum) == committed, "the transactions committed %d records and the offsets of %d", committed, sum)
 	s.Close()
 
 	zombie := franzClient(addrs, kgo.TransactionalID(id))
 	do(zombie.BeginTransaction())
 	do(zombie.ProduceSync(ctx, &kgo.Record{Topic: out, Value: []byte("lost")}).FirstErr())
-	eventually("the open transaction is described", func() bool { return must(admin.DescribeTransactions(ctx, id))[id].State == "Ongoing" })
-	check(len(must(admin.ListTransactions(ctx, nil, []string{"Ongoing"}))) > 0, "list transactions")
+	eventually("the open transaction is described", func() bool {
+		return again(func() (kadm.DescribedTransactions, error) { return admin.DescribeTransactions(ctx, id) })[id].State == "Ongoing"
+	})
+	check(len(again(func() (kadm.ListedTransactions, error) { return admin.ListTransactions(ctx, nil, []string{"Ongoing"}) })) > 0, "list transactions")
 	fencer := franzClient(addrs, kgo.TransactionalID(id))
 	do(fencer.BeginTransaction())
 	do(fencer.ProduceSync(ctx, &kgo.Record{Topic: out, Value: []byte("end")}, &kgo.Record{Topic: out, Partition: 1, Value: []byte("end")}).FirstErr())

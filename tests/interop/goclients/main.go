@@ -4,13 +4,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 var run = fmt.Sprintf("%08x", rand.Uint32())
@@ -18,6 +25,7 @@ var run = fmt.Sprintf("%08x", rand.Uint32())
 func check(ok bool, format string, args ...any) {
 	if !ok {
 		fmt.Printf("wrong: "+format+"\n", args...)
+		debug.PrintStack()
 		os.Exit(1)
 	}
 }
@@ -25,6 +33,55 @@ func check(ok bool, format string, args ...any) {
 func must[T any](v T, err error) T {
 	check(err == nil, "%v", err)
 	return v
+}
+
+// restarts says that nodes end and start again meanwhile: RESTARTS in the environment.
+var restarts = os.Getenv("RESTARTS") != ""
+
+// again is must for a call that a client gives back with an error when it has met the end of a node: as long as the error says no more than that, and
+// nodes do end, it is tried again, as an application would.
+func again[T any](call func() (T, error)) T {
+	v, err := call()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); restarts && passing(err) && time.Now().Before(end); v, err = call() {
+		fmt.Fprintln(os.Stderr, time.Now().Format(time.TimeOnly), err)
+		<-tick.C
+	}
+	return must(v, err)
+}
+
+// redo is again for a call that gives back nothing but an error.
+func redo(call func() error) {
+	again(func() (struct{}, error) { return struct{}{}, call() })
+}
+
+// redone is redo for what cannot be done twice: that it was done already is no error of a second try.
+func redone(already error, call func() error) {
+	tries := 0
+	redo(func() error {
+		err := call()
+		if tries++; tries > 1 && errors.Is(err, already) {
+			return nil
+		}
+		return err
+	})
+}
+
+// passing says whether an error tells of the network or of a moment, and is no answer.
+func passing(err error) bool {
+	var segment kafka.Error // which is a net.Error, too
+	if errors.As(err, &segment) {
+		return segment.Temporary() || segment == kafka.Unknown // what it makes of a connection that has ended, in ListOffsets
+	}
+	var network net.Error
+	for _, known := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, sarama.ErrNotConnected, sarama.ErrOutOfBrokers, sarama.ErrNotLeaderForPartition,
+		sarama.ErrLeaderNotAvailable, sarama.ErrNotCoordinatorForConsumer, sarama.ErrConsumerCoordinatorNotAvailable, sarama.ErrOffsetsLoadInProgress} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return errors.As(err, &network) || kerr.IsRetriable(err)
 }
 
 func do(err error) { check(err == nil, "%v", err) }
@@ -40,6 +97,15 @@ func eventually(what string, ok func() bool) {
 			check(false, "not within 30 s: %s", what)
 		}
 	}
+}
+
+// whole waits for what holds while all nodes are there; when none ends it holds at once.
+func whole(what string, ok func() bool) {
+	if restarts {
+		eventually(what, ok)
+		return
+	}
+	check(ok(), "%s", what)
 }
 
 func assigned(partitions []int32) {

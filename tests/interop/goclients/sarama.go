@@ -30,16 +30,33 @@ func saramaEverything(addrs []string) {
 	topic, big, out := "sarama-"+run, "sarama-big-"+run, "sarama-out-"+run
 	admin := must(sarama.NewClusterAdmin(addrs, saramaConfig()))
 	hour, two, nine := "3600000", "7200000", "9000000"
-	do(admin.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1, ConfigEntries: map[string]*string{"retention.ms": &hour}}, false))
-	do(admin.CreateTopic(big, &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: -1, ConfigEntries: map[string]*string{"max.message.bytes": &nine}}, false))
-	do(admin.CreateTopic(out, &sarama.TopicDetail{NumPartitions: 2, ReplicationFactor: -1}, false))
-	err := admin.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1}, false)
-	check(errors.Is(err, sarama.ErrTopicAlreadyExists), "created twice: %v", err)
-	do(admin.CreatePartitions(topic, 4, nil, false))
-	eventually("four partitions", func() bool { return len(must(admin.DescribeTopics([]string{topic}))[0].Partitions) == 4 })
-	do(admin.IncrementalAlterConfig(sarama.TopicResource, topic, map[string]sarama.IncrementalAlterConfigsEntry{"retention.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &two}}, false))
+	create := func(name string, partitions int32, config map[string]*string) {
+		redone(sarama.ErrTopicAlreadyExists, func() error {
+			return admin.CreateTopic(name, &sarama.TopicDetail{NumPartitions: partitions, ReplicationFactor: -1, ConfigEntries: config}, false)
+		})
+	}
+	create(topic, 3, map[string]*string{"retention.ms": &hour})
+	create(big, 1, map[string]*string{"max.message.bytes": &nine})
+	create(out, 2, nil)
+	redo(func() error {
+		err := admin.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1}, false)
+		if passing(err) {
+			return err
+		}
+		check(errors.Is(err, sarama.ErrTopicAlreadyExists), "created twice: %v", err)
+		return nil
+	})
+	redone(sarama.ErrInvalidPartitions, func() error { return admin.CreatePartitions(topic, 4, nil, false) })
+	eventually("four partitions", func() bool {
+		return len(again(func() ([]*sarama.TopicMetadata, error) { return admin.DescribeTopics([]string{topic}) })[0].Partitions) == 4
+	})
+	redo(func() error {
+		return admin.IncrementalAlterConfig(sarama.TopicResource, topic, map[string]sarama.IncrementalAlterConfigsEntry{"retention.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &two}}, false)
+	})
 	eventually("the config that was set", func() bool {
-		entries := must(admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"}}))
+		entries := again(func() ([]sarama.ConfigEntry, error) {
+			return admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"}})
+		})
 		return len(entries) == 1 && entries[0].Value == two
 	})
 
@@ -48,24 +65,27 @@ func saramaEverything(addrs []string) {
 	saramaSeeks(addrs, topic)
 	saramaTransactions(addrs, topic, out)
 
-	do(admin.DeleteRecords(topic, map[int32]int64{0: 5}))
+	redo(func() error { return admin.DeleteRecords(topic, map[int32]int64{0: 5}) })
 	client := must(sarama.NewClient(addrs, saramaConfig()))
-	check(must(client.GetOffset(topic, 0, sarama.OffsetOldest)) == 5, "delete records")
-	groups := must(admin.ListConsumerGroups())
-	check(groups["g-"+run] == "consumer", "groups %v", groups)
-	described := must(admin.DescribeConsumerGroups([]string{"g-" + run}))[0]
+	check(saramaOffset(client, topic, 0, sarama.OffsetOldest) == 5, "delete records")
+	whole("the group is listed", func() bool { return again(admin.ListConsumerGroups)["g-"+run] == "consumer" })
+	described := again(func() ([]*sarama.GroupDescription, error) { return admin.DescribeConsumerGroups([]string{"g-" + run}) })[0]
 	check(described.State == "Empty", "the group is %s", described.State)
-	offsets := must(admin.ListConsumerGroupOffsets("g-"+run, map[string][]int32{topic: {0, 1, 2, 3}}))
+	offsets := again(func() (*sarama.OffsetFetchResponse, error) {
+		return admin.ListConsumerGroupOffsets("g-"+run, map[string][]int32{topic: {0, 1, 2, 3}})
+	})
 	sum := int64(0)
 	for _, b := range offsets.Blocks[topic] {
 		sum += b.Offset
 	}
 	check(sum == 1005, "group offsets sum to %d", sum)
-	dirs := must(admin.DescribeLogDirs([]int32{client.Brokers()[0].ID()}))
+	dirs := again(func() (map[int32][]sarama.DescribeLogDirsResponseDirMetadata, error) {
+		return admin.DescribeLogDirs([]int32{client.Brokers()[0].ID()})
+	})
 	check(len(dirs) == 1, "log dirs %v", dirs)
-	do(admin.DeleteConsumerGroup("g-" + run))
+	redone(sarama.ErrGroupIDNotFound, func() error { return admin.DeleteConsumerGroup("g-" + run) })
 	for _, name := range []string{topic, big, out} {
-		do(admin.DeleteTopic(name))
+		redone(sarama.ErrUnknownTopicOrPartition, func() error { return admin.DeleteTopic(name) })
 	}
 	do(admin.Close())
 	do(client.Close())
@@ -152,16 +172,31 @@ func saramaRead(addrs []string, topic, big string, sent map[codecAndNumber]bool)
 	records := make(chan *sarama.ConsumerMessage, 2000)
 	session := make(chan sarama.ConsumerGroupSession, 10)
 	over := make(chan error, 1)
+	h := handler{commits: restarts, setup: func(s sarama.ConsumerGroupSession) { session <- s }, take: func(m *sarama.ConsumerMessage) { records <- m }}
 	go func() {
-		over <- g.Consume(ctx, []string{topic}, handler{setup: func(s sarama.ConsumerGroupSession) { session <- s }, take: func(m *sarama.ConsumerMessage) { records <- m }})
+		err := g.Consume(ctx, []string{topic}, h)
+		for restarts && ctx.Err() == nil { // a session has ended with its coordinator
+			err = g.Consume(ctx, []string{topic}, h)
+		}
+		over <- err
 	}()
-	for range 1005 {
+	type place struct {
+		partition int32
+		offset    int64
+	}
+	for seen := map[place]bool{}; len(seen) < 1005; {
 		var m *sarama.ConsumerMessage
 		select {
 		case m = <-records:
 		case <-time.After(30 * time.Second):
 			check(false, "%d records are missing", len(sent))
 		}
+		at := place{m.Partition, m.Offset}
+		check(restarts || !seen[at], "%v came twice", at)
+		if seen[at] {
+			continue // the next session has it again
+		}
+		seen[at] = true
 		if len(m.Headers) == 0 {
 			check(len(m.Value) == 1_000_000, "a record near the limit came back with %d bytes", len(m.Value))
 			continue
@@ -173,9 +208,15 @@ func saramaRead(addrs []string, topic, big string, sent map[codecAndNumber]bool)
 		delete(sent, codecAndNumber{codec, i})
 	}
 	check(len(sent) == 0, "%d records are missing", len(sent))
-	(<-session).Commit()
+	last := <-session
+	for len(session) > 0 {
+		last = <-session
+	}
+	last.Commit()
 	cancel()
-	do(<-over)
+	if err := <-over; !restarts {
+		do(err)
+	}
 	do(g.Close())
 
 	c := saramaConfig()
@@ -186,6 +227,10 @@ func saramaRead(addrs []string, topic, big string, sent map[codecAndNumber]bool)
 		check(len(saramaNext(p).Value) == 8<<20, "8 MB came back different")
 	}
 	do(consumer.Close())
+}
+
+func saramaOffset(client sarama.Client, topic string, partition int32, of int64) int64 {
+	return again(func() (int64, error) { return client.GetOffset(topic, partition, of) })
 }
 
 func saramaNext(p sarama.PartitionConsumer) *sarama.ConsumerMessage {
@@ -201,14 +246,14 @@ func saramaNext(p sarama.PartitionConsumer) *sarama.ConsumerMessage {
 func saramaSeeks(addrs []string, topic string) {
 	client := must(sarama.NewClient(addrs, saramaConfig()))
 	consumer := must(sarama.NewConsumerFromClient(client))
-	end := must(client.GetOffset(topic, 1, sarama.OffsetNewest))
+	end := saramaOffset(client, topic, 1, sarama.OffsetNewest)
 	p := must(consumer.ConsumePartition(topic, 1, end-1))
 	last := saramaNext(p)
 	check(last.Offset == end-1, "after a seek to %d came %d", end-1, last.Offset)
 	do(p.Close())
-	at := must(client.GetOffset(topic, 1, last.Timestamp.UnixMilli()))
+	at := saramaOffset(client, topic, 1, last.Timestamp.UnixMilli())
 	check(at >= 0 && at < end, "the offset of a time is %d", at)
-	check(must(client.GetOffset(topic, 1, last.Timestamp.Add(time.Hour).UnixMilli())) == -1, "the offset of the future")
+	check(saramaOffset(client, topic, 1, last.Timestamp.Add(time.Hour).UnixMilli()) == -1, "the offset of the future")
 	_, err := consumer.ConsumePartition(topic, 1, end+100)
 	check(errors.Is(err, sarama.ErrOffsetOutOfRange), "beyond the end: %v", err)
 	do(client.Close())
@@ -236,7 +281,9 @@ func saramaTransactions(addrs []string, topic, out string) {
 		}
 	}
 	admin := must(sarama.NewClusterAdmin(addrs, saramaConfig()))
-	at := must(admin.ListConsumerGroupOffsets("tg-"+run, map[string][]int32{topic: {0}})).GetBlock(topic, 0).Offset
+	at := again(func() (*sarama.OffsetFetchResponse, error) {
+		return admin.ListConsumerGroupOffsets("tg-"+run, map[string][]int32{topic: {0}})
+	}).GetBlock(topic, 0).Offset
 	check(at == 5, "the transaction's offset is %d", at)
 	do(admin.Close())
 
