@@ -78,7 +78,7 @@ const parallelLoads = 4
 
 // Pauses before a partition that could not be loaded is tried again.
 const (
-	retryLoad    = time.Second
+	retryLoad    = 100 * time.Millisecond
 	retryLoadMax = time.Minute
 )
 
@@ -238,12 +238,16 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 			if dead || ctx.Err() != nil {
 				return
 			}
-			if errors.Is(err, partition.ErrNotEnoughAfter) { // nothing was read, and when the others are back is not this node's to say
-				pause = retryLoad
+			level := slog.LevelError
+			switch {
+			case errors.Is(err, partition.ErrNotLeader):
+				level = slog.LevelDebug // it leads no more, and is about to hear of it
+			case errors.Is(err, partition.ErrNotEnoughAfter): // nothing was read, and when the others are back is not this node's to say
+				level, pause = slog.LevelWarn, retryLoad
 				few++
 			}
 			if few < 2 {
-				k.log.Error("coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err, "pause", pause)
+				k.log.Log(ctx, level, "coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err, "pause", pause)
 			}
 			if !Pause(ctx, k.o.Turns, pause) {
 				return

@@ -1,6 +1,7 @@
 """What kafka-python does against the node, or nodes, at argv[1]: admin, five codecs, headers, null keys and values, records near
 and over the limit and of 8 MB, a group that rebalances, seeks, offsets by time, transactions, fencing. Ends with 1 and a line at the first
 surprise. With `member TOPIC GROUP` it is a member of a group that prints its assignments, until stdin ends."""
+import faulthandler
 import os
 import sys
 import threading
@@ -92,6 +93,8 @@ def again(call, already=None):
         time.sleep(0.1)
 
 
+if os.environ.get("RESTARTS"):
+    faulthandler.dump_traceback_later(200, exit=True)  # says what it waits for
 admin = KafkaAdminClient(bootstrap_servers=addr)
 again(lambda: admin.create_topics([NewTopic(topic, 3, -1), NewTopic(txn, 2, -1), NewTopic(big, 1, -1, topic_configs={"max.message.bytes": "9000000"})]), errors.TopicAlreadyExistsError)
 raises(errors.TopicAlreadyExistsError, lambda: again(lambda: admin.create_topics([NewTopic(topic, 3, -1)])))
