@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/forebayhub/forebay/runtime/registry/avro"
+	"github.com/forebayhub/forebay/runtime/registry/jsonschema"
 )
 
 // The types of schemas.
@@ -15,7 +16,7 @@ const (
 )
 
 // types are those that can be registered, in the order of /schemas/types.
-var types = []string{Avro}
+var types = []string{JSON, Avro}
 
 // schema is a parsed schema of any type.
 type schema interface {
@@ -40,6 +41,8 @@ func (s *state) parse(v *schemaValue, r rules) (schema, error) {
 	switch v.kind() {
 	case Avro:
 		return parseAvro(v.Schema, refs, r)
+	case JSON:
+		return parseJSON(v.Schema, refs, r)
 	}
 	return nil, fmt.Errorf("no such schema type: %s", v.kind())
 }
@@ -123,6 +126,38 @@ func (a avroSchema) canonical() string { return a.text }
 func (a avroSchema) read(writer schema, me, other string) (out []string) {
 	for _, i := range avro.Read(a.schema, writer.(avroSchema).schema) {
 		out = append(out, difference(i.Type, describeAvro(i, me, other), i.Message))
+	}
+	return out
+}
+
+type jsonSchema struct {
+	schema *jsonschema.Schema
+	text   string
+}
+
+func parseJSON(text string, refs []resolved, r rules) (schema, error) {
+	docs := map[string]string{}
+	for _, ref := range refs {
+		if ref.schema.kind() != JSON {
+			return nil, fmt.Errorf("reference %q is of type %s", ref.name, ref.schema.kind())
+		}
+		docs[ref.name] = ref.schema.Schema
+	}
+	s, err := jsonschema.Parse(text, docs)
+	if err != nil {
+		return nil, err
+	}
+	if r.normalize {
+		return jsonSchema{schema: s, text: s.Normalized()}, nil
+	}
+	return jsonSchema{schema: s, text: s.Canonical()}, nil
+}
+
+func (j jsonSchema) canonical() string { return j.text }
+
+func (j jsonSchema) read(writer schema, me, other string) (out []string) {
+	for _, d := range jsonschema.Read(j.schema, writer.(jsonSchema).schema) {
+		out = append(out, difference(d.Type, fmt.Sprintf("at path '%s' the %s schema does not take all that the %s schema takes", d.Path, me, other), ""))
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import sys
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 kafka, registry = sys.argv[1:]
@@ -79,3 +80,13 @@ assert client.get_subjects() == ["s/with slash"]
 schema = '{"type":"record","name":"User","fields":[{"name":"name","type":"string"},{"name":"n","type":["null","long"],"default":null}]}'
 value = {"name": "Ada", "n": 1 << 40}
 assert round_trip("avro", AvroSerializer(client, schema), AvroDeserializer(client), value) == value
+
+# JSON Schema, the second one with a reference.
+schema = """{"$schema":"http://json-schema.org/draft-07/schema#","title":"User","type":"object",
+  "properties":{"name":{"type":"string"},"n":{"type":"integer"}},"required":["name"],"additionalProperties":false}"""
+value = {"name": "Ada", "n": 7}
+assert round_trip("json", JSONSerializer(schema, client), JSONDeserializer(schema), value) == value
+more = Schema(schema.replace('"n":', '"m":{"type":"number"},"n":'), "JSON")
+assert client.test_compatibility("json-value", more)
+assert not client.test_compatibility("json-value", Schema(schema.replace('"required":["name"]', '"required":["name","n"]'), "JSON"))
+assert client.get_latest_version("json-value").schema.schema_type == "JSON"
