@@ -174,3 +174,43 @@ func FuzzDecodeSet(f *testing.F) {
 		types().Compare(set.Connectors, nil)
 	})
 }
+
+// A list of mappings is declared flat and comes back as it was, its references unresolved until it runs.
+func TestTreesComeBack(t *testing.T) {
+	var seen spec.Node
+	ts := types()
+	ts.SourceCommon = spec.Spec{Fields: []spec.Field{{Name: "steps", Type: spec.Tree, Doc: ".", Read: func(n spec.Node) []spec.Finding { seen = n; return nil }}}}
+	scalar := func(text string) spec.Node { return spec.Node{Shape: spec.Scalar, Text: text} }
+	item := func(es ...spec.Entry) spec.Node { return spec.Node{Shape: spec.Mapping, Map: es} }
+	list := spec.Node{Shape: spec.List}
+	for i := range 12 { // the order of the numbers is not that of their texts
+		list.List = append(list.List, item(spec.Entry{Key: "type", Value: scalar(string(rune('a' + i)))}))
+	}
+	list.List[11].Map = append(list.List[11].Map,
+		spec.Entry{Key: "names", Value: spec.Node{Shape: spec.List, List: []spec.Node{scalar("x"), scalar("y,z")}}},
+		spec.Entry{Key: "when", Value: item(spec.Entry{Key: "topic", Value: spec.Node{Shape: spec.Scalar, Text: "5s", Raw: "${EVERY}"}})})
+	fields := ts.Fields(Source, "both", item(spec.Entry{Key: "url", Value: scalar("u")}, spec.Entry{Key: "steps", Value: list}))
+	if fields["steps.11.when.topic"].Text != "${EVERY}" || len(fields["steps.11.names"].List) != 2 || len(fields) != 15 {
+		t.Fatal(fields)
+	}
+	r, err := ts.Resolve(source(fields), getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := r.Values.Tree("steps")
+	if len(seen.List) != 12 || len(got.List) != 12 {
+		t.Fatal(got)
+	}
+	for i, step := range got.List {
+		at := len(step.Map) - 1 // by the order of the names, type stands before when
+		if i == 11 {
+			at = 1
+			if step.Map[0].Value.List[1].Text != "y,z" || step.Map[2].Key != "when.topic" || step.Map[2].Value.Text != "5s" {
+				t.Error(step)
+			}
+		}
+		if step.Map[at].Key != "type" || step.Map[at].Value.Text != string(rune('a'+i)) {
+			t.Errorf("step %d: %v", i, step)
+		}
+	}
+}

@@ -161,13 +161,14 @@ func formatTime(dst []byte, format string, at time.Time) []byte {
 
 // parseTime reads what formatTime writes.
 func parseTime(format, text string) (time.Time, error) {
-	fields := map[byte]int{'Y': 1970, 'm': 1, 'd': 1}
+	var fields ['z']int
+	fields['Y'], fields['m'], fields['d'] = 1970, 1, 1
 	nanos, rest := 0, text
-	bad := fmt.Errorf("%q is not a time like %s", text, format)
+	bad := func() error { return fmt.Errorf("%q is not a time like %s", text, format) }
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' || i+1 == len(format) || format[i+1] == '%' {
 			if rest == "" || rest[0] != format[i] {
-				return time.Time{}, bad
+				return time.Time{}, bad()
 			}
 			if rest = rest[1:]; format[i] == '%' {
 				i++
@@ -184,12 +185,13 @@ func parseTime(format, text string) (time.Time, error) {
 			width = 4
 		}
 		if len(rest) < width {
-			return time.Time{}, bad
+			return time.Time{}, bad()
 		}
 		n := 0
-		for _, c := range []byte(rest[:width]) {
+		for i := range width {
+			c := rest[i]
 			if c < '0' || c > '9' {
-				return time.Time{}, bad
+				return time.Time{}, bad()
 			}
 			n = 10*n + int(c-'0')
 		}
@@ -197,7 +199,7 @@ func parseTime(format, text string) (time.Time, error) {
 	}
 	at := time.Date(fields['Y'], time.Month(fields['m']), fields['d'], fields['H'], fields['M'], fields['S'], nanos, time.UTC)
 	if rest != "" || int(at.Month()) != fields['m'] || at.Day() != fields['d'] || at.Hour() != fields['H'] || at.Minute() != fields['M'] || at.Second() != fields['S'] {
-		return time.Time{}, bad // 31 February is no day
+		return time.Time{}, bad() // 31 February is no day
 	}
 	return at, nil
 }
