@@ -34,15 +34,6 @@ func TestEverythingRestarts(t *testing.T) {
 	})
 }
 
-// TestMembersRestart is TestMembers while nodes end and start again.
-func TestMembersRestart(t *testing.T) {
-	all := programs(t)
-	membersOf(t, restarting(t), all)
-}
-
-// TestKcatRestarts is TestKcat while nodes end and start again.
-func TestKcatRestarts(t *testing.T) { kcat(t, 3, restarting(t)) }
-
 // ending is a node that can be ended and started again.
 type ending interface {
 	Stop() error
