@@ -3,7 +3,6 @@ package transform
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/big"
 	"strconv"
 	"strings"
@@ -153,6 +152,3 @@ func zeroOf(s *schema.Schema) (schema.Value, error) {
 	}
 	return schema.Value{}, fmt.Errorf("%s cannot be masked as a whole", kindName(s.Kind))
 }
-
-// integral says that f is a whole number that an int64 holds.
-func integral(f float64) bool { return f == math.Trunc(f) && f >= -(1<<63) && f < 1<<63 }
