@@ -32,8 +32,7 @@ func (b *bearerExchange) Step(said []byte) ([]byte, string, error) {
 		return nil, "", err
 	}
 	token, err := b.check(first.token)
-	if err != nil {
-		b.refused = err
+	if b.refused = err; b.refused != nil {
 		return []byte(invalidToken), "", nil
 	}
 	if first.as != "" && first.as != token.Principal {

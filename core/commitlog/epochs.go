@@ -56,7 +56,9 @@ func (l *Log) BeginEpoch(epoch int32) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	dirty := l.epochsDirty
 	l.assignEpochLocked(epoch, l.leo)
+	l.epochsDirty = dirty // nothing is written for an epoch that has no records: a stop would sync thousands of files for it
 	return nil
 }
 
@@ -64,7 +66,11 @@ func (l *Log) BeginEpoch(epoch int32) error {
 // without records give way, to newer ones and to older: of such an epoch nobody has anything, so a batch of an older one goes on with that one.
 func (l *Log) assignEpochLocked(epoch int32, offset int64) {
 	n := len(l.epochs)
-	if epoch < 0 || n > 0 && epoch == l.epochs[n-1].epoch {
+	if epoch < 0 {
+		return
+	}
+	if n > 0 && epoch == l.epochs[n-1].epoch {
+		l.epochsDirty = l.epochsDirty || l.epochs[n-1].start == offset // its first records
 		return
 	}
 	for n > 0 && l.epochs[n-1].start >= offset {

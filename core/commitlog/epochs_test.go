@@ -46,3 +46,41 @@ func TestEpochWithoutRecordsGivesWayToOlder(t *testing.T) {
 	check(0, 0, 4)
 	check(1, 1, 5)
 }
+
+// A node that stops had its partitions led in new epochs since it was started, most of them without a record. Nothing is written for those; with the first record it is.
+func TestStopWritesNothingForAnEpochWithoutRecords(t *testing.T) {
+	o, _ := memoryLog(t, Config{})
+	l := mustOpen(t, o)
+	mustAppend(t, l, batch(t, 1, []string{"a"}))
+	reopen := func() {
+		t.Helper()
+		waitDurable(t, l)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpen(t, o)
+	}
+	reopen()
+	point := l.saved
+	if err := l.BeginEpoch(7); err != nil {
+		t.Fatal(err)
+	}
+	reopen()
+	if l.saved != point {
+		t.Errorf("the recovery point was %+v and is %+v", point, l.saved)
+	}
+	if err := l.BeginEpoch(8); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(batch(t, 1, []string{"b"}), 8, FromClient); err != nil {
+		t.Fatal(err)
+	}
+	reopen()
+	if found, end := l.EpochEnd(8); found != 8 || end != 2 {
+		t.Errorf("epoch 8: %d up to %d", found, end)
+	}
+	raw, err := readEpochs(l.fs, l.dir)
+	if err != nil || len(raw) == 0 || raw[len(raw)-1] != (epochEntry{8, 1}) {
+		t.Errorf("on disk: %v, %v", raw, err)
+	}
+}

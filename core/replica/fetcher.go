@@ -25,6 +25,9 @@ const fetchVersion = 17
 // responseSlack is what a Fetch response may be larger than asked for: one batch of any size that a topic allows.
 const responseSlack = 256 << 20
 
+// quietRounds is after how many answers without anything new a Fetch waits longer.
+const quietRounds = 4
+
 // fetcher copies the partitions that one other node leads and this one follows. One goroutine owns it but for take.
 //
 // A round: wait until all partitions are durable up to their ends, ask for what comes after, append it. The offsets of a question are the
@@ -41,6 +44,7 @@ type fetcher struct {
 
 	parts   []*fetched // a copy of wanted, by this goroutine
 	session fetchSession
+	quiet   int // answers in a row that had nothing new
 	warned  time.Time
 }
 
@@ -88,7 +92,7 @@ func (x *fetcher) refresh() {
 	if !x.changed {
 		return
 	}
-	x.changed = false
+	x.changed, x.quiet = false, 0
 	x.parts = x.parts[:0]
 	for _, part := range x.wanted {
 		x.parts = append(x.parts, part)
@@ -184,7 +188,7 @@ func (x *fetcher) round(ctx context.Context, client *wire.Client) error {
 // due are the partitions to ask for now, and how long the answer may take, or the next look if there are none.
 func (x *fetcher) due() (asked map[fetchKey]*fetched, wait time.Duration) {
 	now := x.f.set.o.Now()
-	wait = x.f.f.Wait
+	wait = x.patience()
 	asked = map[fetchKey]*fetched{}
 	over := x.f.set.fetching.over(now)
 	for _, part := range x.parts {
@@ -203,6 +207,17 @@ func (x *fetcher) due() (asked map[fetchKey]*fetched, wait time.Duration) {
 		asked[fetchKey{part.topic, part.number}] = part
 	}
 	return asked, wait
+}
+
+// patience is how long a Fetch waits. A Fetch that nothing ends costs both nodes a look at each of its partitions, so where nothing has come for a while it is
+// longer: four times as long, and a replica still says eight times within Lag that it is there. Records, deletions, another leader or more partitions end it at once; a
+// watermark comes with the answer after the one that brought the records, long before that.
+func (x *fetcher) patience() time.Duration {
+	wait := x.f.f.Wait
+	if x.quiet < quietRounds {
+		return wait
+	}
+	return max(wait, min(4*wait, x.f.f.Lag/8))
 }
 
 // request asks for partitions from where they are settled.
@@ -226,6 +241,9 @@ func (x *fetcher) absorb(ctx context.Context, asked map[fetchKey]*fetched, r *km
 			return nil // the next one makes a new session
 		}
 		return kerr.ErrorForCode(r.ErrorCode)
+	}
+	if x.quiet++; len(r.Topics) > 0 {
+		x.quiet = 0
 	}
 	for i := range r.Topics {
 		for k := range r.Topics[i].Partitions {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -163,4 +164,45 @@ func TestFetchedBatchBeginsBeforeTheEnd(t *testing.T) {
 		t.Errorf("the log is from %d to %d, its watermark %d; want 2 to 4, and 4", start, end, hw)
 	}
 	s.asks(2, 4)
+}
+
+// A Fetch waits longer where nothing has come for a while, so that replicas at rest cost little, but not so long that the leader could take the replica for one that is
+// behind; with the first record it is as before.
+func TestFetchWaitsLongerAtRest(t *testing.T) {
+	s := newStepped(t)
+	s.lead(2)
+	waits := func(want int32) {
+		t.Helper()
+		if got := s.Fetch(2).MaxWaitMillis; got != want {
+			t.Fatalf("a Fetch waits for %d ms, want %d", got, want)
+		}
+	}
+	answered := func(topics ...kmsg.FetchResponseTopic) {
+		t.Helper()
+		resp := kmsg.NewPtrFetchResponse()
+		resp.SessionID, resp.Topics = 1, topics
+		if err := s.Fetched(2, resp); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range quietRounds {
+		waits(500)
+		answered()
+	}
+	waits(2000)
+	rt := kmsg.NewFetchResponseTopic()
+	rt.TopicID = metadata.TopicID{7}
+	rp := kmsg.NewFetchResponseTopicPartition()
+	rp.RecordBatches = oneRecord(t, 0, 1)
+	rt.Partitions = append(rt.Partitions, rp)
+	answered(rt)
+	s.syncer.Step()
+	for range quietRounds {
+		waits(500)
+		answered()
+	}
+	s.followers.f.Lag = 10 * time.Second
+	waits(1250)
+	s.followers.f.Lag = time.Second
+	waits(500)
 }

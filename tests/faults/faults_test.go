@@ -87,6 +87,7 @@ func produce(t *testing.T, addr, topic string, n int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	c := client(t, addr)
+	defer c.Close()
 	var records []*kgo.Record
 	for i := range n {
 		records = append(records, &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%06d %s", i, strings.Repeat("x", 1000))})
@@ -149,7 +150,9 @@ func end(t *testing.T, addr, topic string) int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	ends, err := kadm.NewClient(client(t, addr)).ListEndOffsets(ctx, topic)
+	c := client(t, addr)
+	defer c.Close()
+	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, topic)
 	if err != nil {
 		return -1
 	}
@@ -206,6 +209,7 @@ func count(t *testing.T, addr, topic string) (n int64) {
 	t.Helper()
 	want := end(t, addr, topic)
 	c := client(t, addr, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer c.Close() // it is called thousands of times
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for n < want && ctx.Err() == nil {

@@ -76,7 +76,7 @@ func register(t *testing.T, n *node.Node, subject string, i int) (registered, er
 func TestThreeNodes(t *testing.T) {
 	nodes := node.NewCluster(t, 3)
 	node.StartAll(t, nodes)
-	const schemas = 12
+	const schemas = 8
 	ids := make([][3]int, schemas)
 	var wg sync.WaitGroup
 	for who, n := range nodes {

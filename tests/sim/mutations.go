@@ -25,7 +25,7 @@ var Mutations = []Mutation{
 	{Name: "fetch-epoch-unchecked", Seed: 55, File: read, Swap: []string{"p.check(r.Epoch)", "p.check(AnyEpoch)"}},
 	{Name: "append-epoch-unchecked", Test: []string{"./core/partition", "TestFollowerTakesNothingOfAnEpochThatIsOver"}, File: follow, Swap: []string{"case epoch != t.epoch, t.leading", "case t.leading"}},
 	{Name: "begin-without-epoch", Seed: 110, File: state, Swap: []string{"_ = p.log.BeginEpoch(now.epoch)", ""}},
-	{Name: "older-epoch-refused", Seed: 62, File: epochs, Swap: []string{"n > 0 && epoch == l.epochs[n-1].epoch {", "n > 0 && epoch <= l.epochs[n-1].epoch {"}},
+	{Name: "older-epoch-refused", Seed: 62, File: epochs, Swap: []string{"if n > 0 && epoch == l.epochs[n-1].epoch {", "if n > 0 && epoch <= l.epochs[n-1].epoch {"}},
 
 	{Name: "ack-before-flush", Seed: 3, File: watermark, Swap: []string{"hw := p.log.DurableOffset()\n	for", "hw := p.log.EndOffset()\n	for",
 		"hw = min(hw, p.endLocked(n))\n	}\n	if w", "if n != p.node {\n hw = min(hw, p.endLocked(n))\n}\n	}\n	if w"}},
