@@ -31,8 +31,8 @@ func (b *bearerExchange) Step(said []byte) ([]byte, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	token, err := b.check(first.token)
-	if b.refused = err; b.refused != nil {
+	token, ok := b.accepts(first.token)
+	if !ok {
 		return []byte(invalidToken), "", nil
 	}
 	if first.as != "" && first.as != token.Principal {
@@ -40,6 +40,13 @@ func (b *bearerExchange) Step(said []byte) ([]byte, string, error) {
 	}
 	b.until = token.Expires
 	return nil, token.Principal, nil
+}
+
+// accepts checks a token, and keeps why it is refused.
+func (b *bearerExchange) accepts(text string) (Token, bool) {
+	token, err := b.check(text)
+	b.refused = err
+	return token, err == nil
 }
 
 func (b *bearerExchange) Refused() error { return b.refused }
