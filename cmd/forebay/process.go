@@ -142,6 +142,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	}
 	front.rest.Store(&handler)
 	fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())
+	defer time.AfterFunc(time.Second, releaseStartPages).Stop()
 
 	workerCtx, stopWorker := context.WithCancel(ctx)
 	defer stopWorker()

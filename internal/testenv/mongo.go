@@ -344,6 +344,22 @@ func (m *MongoServer) AwaitPrimary() {
 	must(m.tb, "MongoDB", m.set.awaitPrimary(ctx))
 }
 
+// AwaitMember waits until member i, started again, has caught up so far that it is a secondary or the primary: only then does a majority live that can
+// do without one of the others.
+func (m *MongoServer) AwaitMember(i int) {
+	m.tb.Helper()
+	m.own()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	one := m.set.members[i]
+	if err := poll(ctx, 50*time.Millisecond, func() bool {
+		h, err := mongoHello(ctx, one.host())
+		return err == nil && (h["secondary"] == true || h["isWritablePrimary"] == true)
+	}); err != nil {
+		m.tb.Fatalf("MongoDB: member %d has not caught up (%v); the end of %s:\n%s", i, err, one.server.Log, tail(one.server.Log, 2000))
+	}
+}
+
 func (m *MongoServer) own() {
 	m.tb.Helper()
 	if m.set == nil {

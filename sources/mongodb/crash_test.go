@@ -426,6 +426,7 @@ func randomChangesAndKills(t *testing.T, images string, changes int) {
 	kill := func() {
 		if dead >= 0 {
 			s.Start(dead)
+			s.AwaitMember(dead) // a change stream tells what a majority has
 			s.AwaitPrimary()
 		}
 		dead = s.KillPrimary()
