@@ -194,15 +194,9 @@ func (c *cleaner) each(s *segment, fn func(h *record.Header, b record.Batch) (bo
 	w := newWalker(h.file, s.path(), 0, s.size, bodyStep)
 	defer w.done()
 	for next := s.base; ; {
-		head, err := w.header()
+		head, err := w.follows(next, place{before: math.MaxInt64, epochs: c.epochs})
 		if errors.Is(err, io.EOF) {
 			return nil
-		}
-		if err == nil {
-			err = w.follows(&head, next)
-		}
-		if err == nil {
-			err = w.within(&head, place{before: math.MaxInt64, epochs: c.epochs})
 		}
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package commitlog
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -105,6 +106,10 @@ func TestDamagedPlaceIsNamed(t *testing.T) {
 			b := bytes.Clone(files[p.name])
 			b[p.pos+at] ^= 1 << (bit % 8)
 			put(t, o.FS, p.name, b)
+			losses, err := Repair{FS: o.FS, Dir: o.Dir, Quarantine: "/data/q", TruncateAt: -1}.Run(true)
+			if err != nil || len(losses) != 1 || losses[0].First != p.base || losses[0].Last != p.base+1 {
+				t.Fatalf("bit %d of batch %d: log repair finds %v, %v", bit, p.base, losses, err)
+			}
 			if _, _, cause, err := (SetBack{FS: o.FS, Dir: o.Dir}).look(t.Context(), bases, 0); err != nil || cause == nil {
 				t.Fatalf("bit %d of batch %d: a repair finds %v, %v", bit, p.base, cause, err)
 			}
@@ -139,6 +144,39 @@ func TestDamagedPlaceIsNamed(t *testing.T) {
 			}
 		}
 		put(t, o.FS, p.name, files[p.name])
+	}
+}
+
+// TestDamagedPlaceIsRepaired: where there is no other replica, forebay log repair takes out the batch whose place is damaged, and the log goes on.
+func TestDamagedPlaceIsRepaired(t *testing.T) {
+	for _, at := range []int{0, 7, 12, 15} {
+		o, ck := memoryLog(t, Config{SegmentBytes: 1200})
+		l := mustOpen(t, o)
+		for i := range 40 {
+			if _, err := l.Append(batch(t, ck.ms, []string{fmt.Sprint("value ", 2*i), fmt.Sprint("value ", 2*i+1)}), 3+int32(i/20), FromClient); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waitDurable(t, l)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s := l.segs[1]
+		b, err := vfs.ReadFile(o.FS, s.path(), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := record.Parse(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[h.Size()+at] ^= 4
+		put(t, o.FS, s.path(), b)
+		losses, err := Repair{FS: o.FS, Dir: o.Dir, Quarantine: "/data/q", TruncateAt: -1}.Run(false)
+		if err != nil || len(losses) != 1 {
+			t.Fatalf("byte %d: %v, %v", at, losses, err)
+		}
+		surviving(t, o, func(offset int64) bool { return offset == s.base+2 || offset == s.base+3 }, 80)
 	}
 }
 

@@ -34,7 +34,7 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 			return Slice{}, nil
 		}
 		s, every, toEnd, cuts := l.segs[i], l.cfg.IndexBytes, limit >= l.leo, l.cuts
-		at := place{s.size, l.leo, l.epochs}
+		size, at := s.size, place{before: l.leo, epochs: l.epochs}
 		var next int64 = -1
 		if i+1 < len(l.segs) {
 			next, toEnd = l.segs[i+1].base, false
@@ -42,7 +42,7 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 		}
 		l.mu.RUnlock()
 
-		slice, err := l.readSegment(s, at, every, from, limit, max, minOne, toEnd)
+		slice, err := l.readSegment(s, size, at, every, from, limit, max, minOne, toEnd)
 		if errors.Is(err, errGone) {
 			runtime.Gosched()
 			continue // retention or compaction was faster
@@ -101,8 +101,8 @@ func (l *Log) readableLocked(from int64) error {
 	return nil
 }
 
-// readSegment reads in one segment.
-func (l *Log) readSegment(s *segment, at place, every, from, limit int64, most int, minOne, toEnd bool) (Slice, error) {
+// readSegment reads in one segment, of which size bytes are published.
+func (l *Log) readSegment(s *segment, size int64, at place, every, from, limit int64, most int, minOne, toEnd bool) (Slice, error) {
 	h, err := s.open(false, l.now())
 	if err != nil {
 		return Slice{}, err
@@ -113,7 +113,6 @@ func (l *Log) readSegment(s *segment, at place, every, from, limit int64, most i
 			h.release()
 		}
 	}()
-	size := at.size
 	pos, first, err := l.locate(s, h, size, every, from, false)
 	if err != nil {
 		return Slice{}, err
@@ -124,7 +123,7 @@ func (l *Log) readSegment(s *segment, at place, every, from, limit int64, most i
 	end := pos + int64(first.Size())
 	if first.LastOffset() >= limit {
 		// limit lies inside of the batch, or of a gap before it; or the offset is damaged, and who waits for it would wait for ever.
-		return Slice{}, s.verify(h.file, pos, end, at)
+		return Slice{}, s.verify(h.file, pos, end, size, at)
 	}
 	if end-pos > int64(most) {
 		if !minOne {
@@ -135,7 +134,7 @@ func (l *Log) readSegment(s *segment, at place, every, from, limit int64, most i
 	} else if end, err = l.extent(s, h, size, end, pos+int64(most), limit); err != nil {
 		return Slice{}, err
 	}
-	if err := s.verify(h.file, pos, end, at); err != nil {
+	if err := s.verify(h.file, pos, end, size, at); err != nil {
 		return Slice{}, err
 	}
 	ok = true
@@ -190,15 +189,12 @@ func (s *segment) walkTo(h *handle, pos, size, from, rel int64) (head record.Hea
 	defer w.done()
 	next := s.base
 	for first := true; ; first = false {
-		head, err = w.header()
+		head, err = w.follows(next, anywhere) // else a batch would be passed over
 		if errors.Is(err, io.EOF) {
 			return head, size, nil
 		}
 		if first && pos > 0 && (err != nil || head.BaseOffset != s.base+rel) {
 			return head, 0, fmt.Errorf("%w: no batch of offset %d at byte %d of %s", errBadIndex, s.base+rel, pos, w.name)
-		}
-		if err == nil { // else the batch would be passed over
-			err = w.follows(&head, next)
 		}
 		if err != nil {
 			return head, 0, err

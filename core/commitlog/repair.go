@@ -113,11 +113,15 @@ func (r Repair) Run(dry bool) ([]Loss, error) {
 	if err != nil {
 		return nil, err
 	}
-	had := point.synced.offset
+	had := point.synced
 	if sameBoot(point.boot, bootID()) {
-		had = point.written.offset
+		had = point.written
 	}
-	segs, end, err := r.read(files.segs, b.cleaned, had)
+	epochs, err := savedEpochs(r.FS, r.Dir, point.synced.offset)
+	if err != nil {
+		return nil, err
+	}
+	segs, end, err := r.read(files.segs, b.cleaned, had, epochs)
 	if err != nil {
 		return nil, err
 	}
@@ -143,9 +147,9 @@ func (r Repair) Run(dry bool) ([]Loss, error) {
 	return losses, err
 }
 
-// read walks over all segments and finds what is broken. synced is the offset up to which the log was synced once: what is
-// below was readable, and is not given to other records.
-func (r Repair) read(bases []int64, cleaned, synced int64) (segs []*repaired, end int64, err error) {
+// read walks over all segments and finds what is broken. had is where the log ended once, for good: what is
+// below was readable, and is not given to other records. epochs are those of its records.
+func (r Repair) read(bases []int64, cleaned int64, had position, epochs []epochEntry) (segs []*repaired, end int64, err error) {
 	end = bases[0]
 	for i, base := range bases {
 		s := &repaired{base: base, name: segmentName(r.Dir, base, logSuffix)}
@@ -154,27 +158,23 @@ func (r Repair) read(bases []int64, cleaned, synced int64) (segs []*repaired, en
 			p := segs[i-1]
 			p.pieces = append(p.pieces, piece{from: p.size, to: p.size, first: end, last: base - 1, records: -1, cause: "the next segment begins later"})
 		}
-		next := int64(math.MaxInt64)
-		if i+1 < len(bases) {
-			next = bases[i+1]
-		}
-		if end, err = r.readSegment(s, max(end, base), next); err != nil {
+		if end, err = r.readSegment(s, max(end, base), placeOf(bases, i, epochs, had)); err != nil {
 			return nil, 0, err
 		}
 	}
-	if last := segs[len(segs)-1]; end < synced {
+	if last := segs[len(segs)-1]; end < had.offset {
 		n := len(last.pieces)
 		if n == 0 || last.pieces[n-1].records >= 0 {
 			last.pieces = append(last.pieces, piece{from: last.size, to: last.size, first: end, records: -1, cause: "it was synced to a later offset"})
 			n++
 		}
-		last.pieces[n-1].last, end = synced-1, synced
+		last.pieces[n-1].last, end = had.offset-1, had.offset
 	}
 	return segs, end, nil
 }
 
-// readSegment cuts a segment into pieces; next is the lowest offset that may come, before the next segment's base.
-func (r Repair) readSegment(s *repaired, next, before int64) (int64, error) {
+// readSegment cuts a segment into pieces; next is the lowest offset that may come.
+func (r Repair) readSegment(s *repaired, next int64, at place) (int64, error) {
 	f, err := r.FS.OpenFile(s.name, os.O_RDONLY, 0)
 	if err != nil {
 		return 0, err
@@ -188,7 +188,7 @@ func (r Repair) readSegment(s *repaired, next, before int64) (int64, error) {
 	w := newWalker(f, s.name, 0, s.size, bodyStep)
 	defer w.done()
 	for {
-		h, err := w.header()
+		h, err := w.follows(next, at)
 		if errors.Is(err, io.EOF) {
 			return next, nil
 		}
@@ -199,8 +199,8 @@ func (r Repair) readSegment(s *repaired, next, before int64) (int64, error) {
 			}
 			_, err = w.checked(&h)
 		}
-		if err == nil && (h.BaseOffset < next || h.LastOffset() >= before) {
-			err = &CorruptError{File: s.name, Pos: w.pos, Err: fmt.Errorf("%w: offsets %d to %d where %d or later belongs", ErrCorrupt, h.BaseOffset, h.LastOffset(), next)}
+		if err == nil && h.BaseOffset > next && w.before(&h) < h.LastOffset()+1 {
+			err = w.corrupt("offset %d, and the batch behind begins at %d", h.BaseOffset, w.before(&h)) // the gap is not one that compaction has left
 		}
 		if err == nil {
 			s.pieces = append(s.pieces, piece{from: w.pos, to: w.pos + int64(h.Size()), first: h.BaseOffset, last: h.LastOffset(), records: int(h.Count), epoch: h.LeaderEpoch})
@@ -214,20 +214,20 @@ func (r Repair) readSegment(s *repaired, next, before int64) (int64, error) {
 		var c *CorruptError
 		errors.As(err, &c)
 		p := piece{from: w.pos, to: s.size, first: next, last: next - 1, records: -1, cause: c.Err.Error()}
-		at, found, err := wholeBatchAfter(f, w.pos, s.size, next)
+		pos, found, err := wholeBatchAfter(f, w.pos, s.size, next)
 		if err != nil {
 			return 0, err
 		}
 		if found {
-			w.pos = at
+			w.pos = pos
 			h, err := w.header()
 			if err != nil {
 				return 0, err
 			}
-			p.to, p.last = at, h.BaseOffset-1
+			p.to, p.last = pos, h.BaseOffset-1
 			next = h.BaseOffset
-		} else if before != math.MaxInt64 {
-			p.last, next = before-1, before
+		} else if at.before != math.MaxInt64 {
+			p.last, next = at.before-1, at.before
 		} else {
 			p.last, next = claimed-1, claimed
 		}

@@ -329,12 +329,9 @@ func (s *segment) rebuild(every int64, now time.Time) error {
 	w := newWalker(h.file, s.path(), 0, s.size, headerStep)
 	defer w.done()
 	for next := s.base; ; {
-		head, err := w.header()
+		head, err := w.follows(next, anywhere)
 		if errors.Is(err, io.EOF) {
 			break
-		}
-		if err == nil {
-			err = w.follows(&head, next)
 		}
 		if err != nil {
 			s.sound = errors.Is(err, ErrCorrupt)
@@ -359,17 +356,10 @@ func (s *segment) forget() {
 // maxSpans bounds what checked may hold.
 const maxSpans = 64
 
-// place is what a log knows of the batches in a segment besides their bytes.
-type place struct {
-	size   int64        // bytes of the segment that are published
-	before int64        // offset where the next segment begins, or the log ends
-	epochs []epochEntry // the log's
-}
-
 // verify compares the CRCs of the whole batches in [from, to), unless this process has written or verified them already: nobody is served a
-// byte that was damaged before the start (invariant 10). No CRC covers a base offset and a leader epoch. They are held against the batches before and behind, and
+// byte that was damaged before the start (invariant 10). size is how much of the segment is published. No CRC covers a base offset and a leader epoch. They are held against the batches before and behind, and
 // against the log's epochs; only an offset that was moved within a gap which compaction has left passes.
-func (s *segment) verify(f io.ReaderAt, from, to int64, at place) error {
+func (s *segment) verify(f io.ReaderAt, from, to, size int64, at place) error {
 	s.io.Lock()
 	done := covered(s.checked, from, to)
 	s.io.Unlock()
@@ -380,13 +370,7 @@ func (s *segment) verify(f io.ReaderAt, from, to int64, at place) error {
 	defer w.done()
 	next := s.base
 	for w.pos < to {
-		h, err := w.header()
-		if err == nil {
-			err = w.follows(&h, next)
-		}
-		if err == nil {
-			err = w.within(&h, at)
-		}
+		h, err := w.follows(next, at)
 		if err == nil {
 			_, err = w.checked(&h)
 		}
@@ -397,11 +381,9 @@ func (s *segment) verify(f io.ReaderAt, from, to int64, at place) error {
 		next = h.LastOffset() + 1
 	}
 	// A batch that was moved up meets the one behind it.
-	w.end = at.size
-	if h, err := w.header(); err == nil {
-		if err := w.follows(&h, next); err != nil {
-			return err
-		}
+	w.end = size
+	if h, err := w.header(); err == nil && h.BaseOffset < next {
+		return w.corrupt("offset %d where %d or later belongs", h.BaseOffset, next)
 	}
 	s.vouch(from, to)
 	return nil

@@ -110,28 +110,19 @@ func (b SetBack) look(ctx context.Context, segs []int64, cleaned int64) (low, hi
 	if err != nil {
 		return 0, 0, nil, err
 	}
-	known, err := readEpochs(b.FS, b.Dir)
-	if err != nil && !errors.Is(err, errBadState) {
+	known, err := savedEpochs(b.FS, b.Dir, point.synced.offset)
+	if err != nil {
 		return 0, 0, nil, err
 	}
-	known = append(cutEpochs(known, point.synced.offset), epochEntry{epoch: -1, start: point.synced.offset}) // from there on they may not have been saved
 	next := segs[0]
 	for i, base := range segs {
-		at := place{before: math.MaxInt64, epochs: known}
-		if i+1 < len(segs) {
-			at.before = segs[i+1]
-		}
-		name, had := segmentName(b.Dir, base, logSuffix), position{}
-		for _, p := range []position{point.synced, point.written} {
-			if p.base == base && p.pos > had.pos {
-				had = p
-			}
-		}
+		at := placeOf(segs, i, known, point.synced, point.written)
+		name := segmentName(b.Dir, base, logSuffix)
 		var damage error
 		if base > next && base > cleaned {
 			damage = &CorruptError{File: name, Err: fmt.Errorf("%w: the segment before ends at offset %d", ErrCorrupt, next)}
 		}
-		end, err := b.readSegment(ctx, name, max(next, base), at, had)
+		end, err := b.readSegment(ctx, name, max(next, base), at)
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrCorrupt):
@@ -158,8 +149,22 @@ func (b SetBack) look(ctx context.Context, segs []int64, cleaned int64) (low, hi
 	return low, high, cause, nil
 }
 
-// readSegment compares all CRCs of a segment, whose offsets lie in [next, at.before), and which had reached a position once.
-func (b SetBack) readSegment(ctx context.Context, name string, next int64, at place, had position) (end int64, err error) {
+// placeOf is what is known of the i-th of a closed log's segments: points are where the log has been once.
+func placeOf(segs []int64, i int, epochs []epochEntry, points ...position) place {
+	at := place{before: math.MaxInt64, epochs: epochs}
+	if i+1 < len(segs) {
+		at.before = segs[i+1]
+	}
+	for _, p := range points {
+		if p.base == segs[i] && p.pos > at.had.pos {
+			at.had = p
+		}
+	}
+	return at
+}
+
+// readSegment compares all CRCs of a segment, whose offsets lie in its place from next on.
+func (b SetBack) readSegment(ctx context.Context, name string, next int64, at place) (end int64, err error) {
 	f, err := b.FS.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		return next, err
@@ -169,8 +174,8 @@ func (b SetBack) readSegment(ctx context.Context, name string, next int64, at pl
 	if err != nil {
 		return next, err
 	}
-	if st.Size() < had.pos {
-		return next, &CorruptError{File: name, Pos: st.Size(), Err: fmt.Errorf("%w: the file ends here, it had %d bytes", ErrCorrupt, had.pos)}
+	if st.Size() < at.had.pos {
+		return next, &CorruptError{File: name, Pos: st.Size(), Err: fmt.Errorf("%w: the file ends here, it had %d bytes", ErrCorrupt, at.had.pos)}
 	}
 	w := newWalker(f, name, 0, st.Size(), bodyStep)
 	defer w.done()
@@ -178,22 +183,12 @@ func (b SetBack) readSegment(ctx context.Context, name string, next int64, at pl
 		if err := ctx.Err(); err != nil {
 			return next, err
 		}
-		h, err := w.header()
+		h, err := w.follows(next, at)
 		if errors.Is(err, io.EOF) {
 			return next, nil
 		}
 		if err == nil {
 			_, err = w.checked(&h)
-		}
-		if err == nil {
-			err = w.follows(&h, next)
-		}
-		if err == nil {
-			here := at
-			if w.pos < had.pos {
-				here.before = min(at.before, had.offset)
-			}
-			err = w.within(&h, here)
 		}
 		if err != nil {
 			return next, err

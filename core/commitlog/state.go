@@ -104,6 +104,15 @@ func readEpochs(f vfs.FS, dir string) ([]epochEntry, error) {
 	return decodeEpochs(b)
 }
 
+// savedEpochs are those that a closed log's file vouches for: of the records below synced. Behind it others may have come.
+func savedEpochs(f vfs.FS, dir string, synced int64) ([]epochEntry, error) {
+	list, err := readEpochs(f, dir)
+	if err != nil && !errors.Is(err, errBadState) {
+		return nil, err
+	}
+	return append(cutEpochs(list, synced), epochEntry{epoch: -1, start: synced}), nil
+}
+
 // bounds are what retention, DeleteBefore and compaction have done.
 type bounds struct {
 	start   int64 // log start offset

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 
 	"github.com/forebayhub/forebay/core/record"
@@ -87,6 +88,17 @@ func (w *walker) header() (record.Header, error) {
 	return h, nil
 }
 
+// before is where the batch behind the one at pos begins, in offsets: those of that one come before it. The largest offset when there is none, or none to be read.
+func (w *walker) before(h *record.Header) int64 {
+	at := w.pos
+	defer func() { w.pos = at }()
+	w.skip(h)
+	if next, err := w.header(); err == nil {
+		return next.BaseOffset
+	}
+	return math.MaxInt64
+}
+
 // batch reads the whole batch that header has parsed; it is good until the next step.
 func (w *walker) batch(h *record.Header) (record.Batch, error) {
 	b, err := w.need(int64(h.Size()))
@@ -104,23 +116,35 @@ func (w *walker) checked(h *record.Header) (record.Batch, error) {
 	return b, err
 }
 
-// follows wants the batch at pos at offset next or behind it.
-func (w *walker) follows(h *record.Header, next int64) error {
-	if h.BaseOffset < next {
-		return w.corrupt("offset %d where %d or later belongs", h.BaseOffset, next)
-	}
-	return nil
+// place is what is known of the batches in a segment besides their bytes.
+type place struct {
+	before int64        // offset where the next segment begins, or the log ends
+	epochs []epochEntry // of the records that were there
+	had    position     // what lies before it in the segment had lower offsets once; zero: not known
 }
 
-// within wants the batch at pos before the segment's end, and of the leader epoch that the log knows there.
-func (w *walker) within(h *record.Header, at place) error {
-	if h.LastOffset() >= at.before {
-		return w.corrupt("offset %d where the segment ends before %d", h.LastOffset(), at.before)
+// anywhere is where nothing is known.
+var anywhere = place{before: math.MaxInt64}
+
+// follows is header of a batch at offset next or behind it, in its place: no CRC covers its base offset and leader epoch.
+func (w *walker) follows(next int64, at place) (record.Header, error) {
+	h, err := w.header()
+	if err != nil {
+		return h, err
 	}
-	if e := epochAt(at.epochs, h.LastOffset()); e >= 0 && h.LeaderEpoch != -1 && e != h.LeaderEpoch {
-		return w.corrupt("leader epoch %d of offset %d, which epoch %d has written", h.LeaderEpoch, h.LastOffset(), e)
+	if w.pos < at.had.pos {
+		at.before = min(at.before, at.had.offset)
 	}
-	return nil
+	e := epochAt(at.epochs, h.LastOffset())
+	switch {
+	case h.BaseOffset < next:
+		return h, w.corrupt("offset %d where %d or later belongs", h.BaseOffset, next)
+	case h.LastOffset() >= at.before:
+		return h, w.corrupt("offset %d where an offset below %d belongs", h.LastOffset(), at.before)
+	case e >= 0 && h.LeaderEpoch != -1 && e != h.LeaderEpoch:
+		return h, w.corrupt("leader epoch %d of offset %d, which epoch %d has written", h.LeaderEpoch, h.LastOffset(), e)
+	}
+	return h, nil
 }
 
 func (w *walker) corrupt(format string, args ...any) error {
