@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/runtime/hublog"
 )
 
@@ -201,7 +202,7 @@ func (s *Store) Load(ctx context.Context) (Set, error) {
 		if at.LSO >= at.End || time.Since(began) > silence {
 			return s.read(ctx, at.Start, at.LSO, true)
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 5*time.Millisecond); err != nil {
 			return Set{}, err
 		}
 	}
@@ -341,20 +342,9 @@ func (s *Store) Apply(ctx context.Context, edit Edit, expect int64) (Plan, error
 		if !errors.Is(err, hublog.ErrFenced) || try == attempts {
 			return plan, err
 		}
-		if err := pause(ctx, time.Duration(try)*50*time.Millisecond); err != nil {
+		if err := pause.For(ctx, time.Duration(try)*50*time.Millisecond); err != nil {
 			return plan, err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/runtime/hublog"
 )
 
@@ -87,7 +88,7 @@ func (s *store) current(ctx context.Context) error {
 		if err == nil || lasting(err) {
 			return err
 		}
-		if pause(ctx, again) != nil {
+		if pause.For(ctx, again) != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
@@ -132,20 +133,9 @@ func (s *store) change(ctx context.Context, decide func(*state) ([]hublog.KeyVal
 			return err
 		}
 		// Another node's records may be appended and not committed yet: then there is nothing to read at once. Or nobody knows whether these are.
-		if pause(ctx, wait) != nil {
+		if pause.For(ctx, wait) != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
@@ -171,7 +172,7 @@ func (t *sourceTask) describe(ctx context.Context, names []string) error {
 		if wait > 2*time.Second {
 			return fmt.Errorf("topic %s does not appear", missing)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -188,17 +189,6 @@ func withDefaults(s connectors.TopicSpec, partitions int32) connectors.TopicSpec
 	}
 	s.Configs = configs
 	return s
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // handoff is a batch on its way from the reader to the writer.

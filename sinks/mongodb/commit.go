@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 // Commit writes a batch and moves its partition's offset in one transaction. What an election, a conflict or a
@@ -43,20 +44,9 @@ func (t *task) Commit(ctx context.Context, token connectors.Token) error {
 		if try == 0 {
 			t.log.Warn("a commit was interrupted; trying again", "topic", token.Topic, "partition", token.Partition, "error", err)
 		}
-		if err := pause(ctx, min(10*time.Millisecond<<min(try, 7), time.Second)); err != nil {
+		if err := pause.For(ctx, min(10*time.Millisecond<<min(try, 7), time.Second)); err != nil {
 			return t.fail(err)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -127,7 +128,7 @@ func (s *source) lockedDDL(ctx context.Context, c *pgconn.PgConn, sql, locked st
 				return fmt.Errorf("%s: the tables are locked by long transactions (see pg_stat_activity): %w", sql, err)
 			}
 			logf("waiting for writers of %s", locked)
-			if err := pause(ctx, time.Second); err != nil {
+			if err := pause.For(ctx, time.Second); err != nil {
 				return err
 			}
 		case "42501":
@@ -137,18 +138,6 @@ func (s *source) lockedDDL(ctx context.Context, c *pgconn.PgConn, sql, locked st
 		default:
 			return fmt.Errorf("%s: %w", sql, err)
 		}
-	}
-}
-
-// pause waits, or returns ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 
@@ -228,7 +217,7 @@ func createSlot(ctx context.Context, repl *pgconn.PgConn, name string, temporary
 			rows, err = query(ctx, repl, sql+" LOGICAL pgoutput NOEXPORT_SNAPSHOT")
 			break
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
 			return newSlot{}, err
 		}
 	}

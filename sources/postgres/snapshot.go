@@ -11,6 +11,7 @@ import (
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/sources/internal/cdc"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -289,7 +290,7 @@ func (t *task) fixSnapshot(ctx context.Context, c *pgconn.PgConn, name tableName
 		if err := exec(ctx, c, "ROLLBACK"); err != nil {
 			return fail(err)
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 20*time.Millisecond); err != nil {
 			return fail(err)
 		}
 	}

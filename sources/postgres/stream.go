@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/sources/internal/cdc"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -62,7 +63,7 @@ func (t *task) startStream(ctx context.Context) error {
 			if time.Now().After(deadline) {
 				return fmt.Errorf("%w; end the other reader, or name another slot in the config", err)
 			}
-			if err := pause(ctx, 200*time.Millisecond); err != nil {
+			if err := pause.For(ctx, 200*time.Millisecond); err != nil {
 				return err
 			}
 		case "55000", "58P01": // cannot read from it any more; a WAL file is gone

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebayhub/forebay/internal/figures"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/tests/node"
 )
 
@@ -183,7 +184,7 @@ func produce(ctx context.Context, t *testing.T, nodes []*node.Node, name string,
 			}
 		})
 		if n%20 == 0 {
-			pause(ctx, 2*time.Millisecond)
+			_ = pause.For(ctx, 2*time.Millisecond)
 		}
 	}
 	flush, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -194,14 +195,6 @@ func produce(ctx context.Context, t *testing.T, nodes []*node.Node, name string,
 	mu.Lock()
 	defer mu.Unlock()
 	return failed
-}
-
-// pause waits between random events; nothing depends on its length.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 // load is a cluster with two plain producers, a transactional one and a committing group on it.
@@ -249,7 +242,7 @@ func TestAnyOneMayDie(t *testing.T) {
 	var worst time.Duration
 	for k, began := 0, time.Now(); time.Since(began) < *period; k++ {
 		victim := nodes[(k+int(*seed%3))%3]
-		pause(context.Background(), time.Duration(100+random.IntN(500))*time.Millisecond)
+		_ = pause.For(context.Background(), time.Duration(100+random.IntN(500))*time.Millisecond)
 		l.mu.Lock()
 		l.gap = 0
 		l.mu.Unlock()
@@ -421,7 +414,7 @@ func decided(ctx context.Context, t *testing.T, admin *kadm.Client) map[string]i
 		if open == "" {
 			return left
 		}
-		pause(ctx, 100*time.Millisecond)
+		_ = pause.For(ctx, 100*time.Millisecond)
 		if ctx.Err() != nil {
 			t.Fatalf("a transaction hangs: %s", open)
 		}
@@ -433,7 +426,7 @@ func transact(ctx context.Context, t *testing.T, nodes []*node.Node, name string
 	var n int64
 	for ctx.Err() == nil { // a fenced or failed producer starts again, as an application would
 		if err := transactWith(ctx, nodes, name, &n, l); err != nil && ctx.Err() == nil {
-			pause(ctx, 20*time.Millisecond)
+			_ = pause.For(ctx, 20*time.Millisecond)
 		}
 	}
 }
@@ -496,7 +489,7 @@ func commitOffsets(ctx context.Context, t *testing.T, nodes []*node.Node) error 
 		if o, ok := got.Lookup("numbers", 0); acked >= 0 && (!ok || o.At < acked) {
 			return fmt.Errorf("group clerk: offset %d was acknowledged and %+v was read back", acked, o)
 		}
-		pause(ctx, 5*time.Millisecond)
+		_ = pause.For(ctx, 5*time.Millisecond)
 	}
 	t.Logf("group clerk: %d commits acknowledged at the end", acked)
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/tests/node"
 )
 
@@ -81,7 +82,7 @@ func reassign(t *testing.T, admin *kadm.Client, p plan) {
 		if ctx.Err() != nil {
 			t.Fatal(err)
 		}
-		pause(ctx, 50*time.Millisecond)
+		_ = pause.For(ctx, 50*time.Millisecond)
 	}
 }
 
@@ -267,7 +268,7 @@ func throttle(t *testing.T, admin *kadm.Client, topic string, rate int) {
 		if ctx.Err() != nil {
 			t.Fatal(err)
 		}
-		pause(ctx, 50*time.Millisecond)
+		_ = pause.For(ctx, 50*time.Millisecond)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sys/unix"
 
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/tests/node"
 )
 
@@ -63,7 +64,7 @@ func TestFullDiskUnderProducers(t *testing.T) {
 					defer mu.Unlock()
 					acked[string(r.Value[:20])] = r.Offset
 				})
-				pause(ctx, 5*time.Millisecond)
+				_ = pause.For(ctx, 5*time.Millisecond)
 			}
 		})
 	}
@@ -160,11 +161,4 @@ func smallDisk(t *testing.T) (dir string) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 const (
@@ -161,7 +163,7 @@ func (l *Ledger) Advances(records int, within time.Duration) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%d records were acknowledged within %v, and not %d", l.acks.count()-before, within, records)
 		}
-		pause(ctx, 10*time.Millisecond)
+		_ = pause.For(ctx, 10*time.Millisecond)
 	}
 	return nil
 }

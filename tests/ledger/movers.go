@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 // movers are a group that reads "numbers", writes to "moved" for each record where it lay, and commits its offsets in the same transaction: what lies below
@@ -36,7 +38,7 @@ func (m *movers) run(ctx context.Context, session func(...kgo.Opt) (*kgo.GroupTr
 			s.Close()
 		}
 		if err != nil {
-			pause(ctx, 20*time.Millisecond)
+			_ = pause.For(ctx, 20*time.Millisecond)
 		}
 	}
 }
@@ -115,7 +117,7 @@ func stableOffsets(ctx context.Context, admin *kadm.Client) (kadm.OffsetResponse
 		if err = errors.Join(err, got.Error()); !errors.Is(err, kerr.UnstableOffsetCommit) {
 			return got, err
 		}
-		pause(ctx, 10*time.Millisecond)
+		_ = pause.For(ctx, 10*time.Millisecond)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("the offsets of group movers do not become stable: %w", err)
 		}
@@ -216,7 +218,7 @@ func told(ctx context.Context, list func(context.Context, ...string) (kadm.Liste
 		if !errors.Is(err, kerr.OffsetNotAvailable) || ctx.Err() != nil {
 			return got, err
 		}
-		pause(ctx, 10*time.Millisecond)
+		_ = pause.For(ctx, 10*time.Millisecond)
 	}
 }
 
@@ -240,7 +242,7 @@ func decided(ctx context.Context, admin *kadm.Client, topics ...string) error {
 		if open == "" {
 			return nil
 		}
-		pause(ctx, 100*time.Millisecond)
+		_ = pause.For(ctx, 100*time.Millisecond)
 		if ctx.Err() != nil {
 			return errors.New("a transaction hangs: " + open)
 		}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 // abortedPrefix is what the values of records begin with that are to be aborted.
@@ -38,7 +40,7 @@ func (l *acks) produce(ctx context.Context, connect Connect, name string, burst 
 			}
 		})
 		if n%burst == burst-1 {
-			pause(ctx, 60*time.Millisecond)
+			_ = pause.For(ctx, 60*time.Millisecond)
 		}
 	}
 	flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -54,7 +56,7 @@ func (l *acks) transact(ctx context.Context, connect Connect, name string) {
 	for ctx.Err() == nil { // a fenced or failed producer starts again, as an application would
 		err := l.transactWith(ctx, connect, name, &n)
 		if err != nil && ctx.Err() == nil {
-			pause(ctx, 20*time.Millisecond)
+			_ = pause.For(ctx, 20*time.Millisecond)
 		}
 	}
 }
@@ -69,7 +71,7 @@ func (l *acks) transactWith(ctx context.Context, connect Connect, name string, n
 		if err := c.BeginTransaction(); err != nil {
 			return err
 		}
-		pause(ctx, 5*time.Millisecond) // where there is no disk to wait for
+		_ = pause.For(ctx, 5*time.Millisecond) // where there is no disk to wait for
 		commit := kgo.TryCommit
 		first := *n
 		abort := first%3 == 2
@@ -111,12 +113,4 @@ func (l *acks) transactWith(ctx context.Context, connect Connect, name string, n
 		l.mu.Unlock()
 	}
 	return nil
-}
-
-// pause waits between random events; nothing depends on its length.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }

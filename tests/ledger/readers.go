@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 // readers is a group that reads committed transactions and commits its offsets.
@@ -73,7 +75,7 @@ func commitOffsets(ctx context.Context, admin *kadm.Client) error {
 		if o, ok := got.Lookup("numbers", 0); acked >= 0 && (!ok || o.At < acked) {
 			return fmt.Errorf("group clerk: offset %d was acknowledged and %+v was read back", acked, o)
 		}
-		pause(ctx, 5*time.Millisecond)
+		_ = pause.For(ctx, 5*time.Millisecond)
 	}
 	return nil
 }

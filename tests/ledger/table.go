@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 // update is one attempt to write a key; its number grows with each.
@@ -47,7 +49,7 @@ func (d *table) write(ctx context.Context, c *kgo.Client, random *rand.Rand) {
 				}
 			})
 		}
-		pause(ctx, 5*time.Millisecond)
+		_ = pause.For(ctx, 5*time.Millisecond)
 	}
 	flush, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -59,7 +61,7 @@ func fill(ctx context.Context, c *kgo.Client, size int) {
 	value := make([]byte, size)
 	for ctx.Err() == nil {
 		c.Produce(ctx, &kgo.Record{Topic: "short", Value: value}, nil)
-		pause(ctx, 10*time.Millisecond)
+		_ = pause.For(ctx, 10*time.Millisecond)
 	}
 }
 

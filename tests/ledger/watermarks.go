@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 // watermarks are what leaders said of their high watermarks. In the order of leader epochs they never fall (invariant 3, KIP-207); a leader of an
@@ -32,7 +34,7 @@ func (w *watermarks) watch(ctx context.Context, c *kgo.Client) {
 		step, cancel := context.WithTimeout(ctx, 2*time.Second)
 		w.ask(step, c)
 		cancel()
-		pause(ctx, 50*time.Millisecond)
+		_ = pause.For(ctx, 50*time.Millisecond)
 	}
 }
 
