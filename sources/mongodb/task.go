@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 const splitID = "stream"
@@ -329,16 +330,9 @@ func (t *task) wait(ctx context.Context, what string, err error) error {
 		*o = outage{}
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	pause := min(20*time.Millisecond<<min(o.tries, 6), time.Second)
+	wait := min(20*time.Millisecond<<min(o.tries, 6), time.Second)
 	o.tries++
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return pause.For(ctx, wait)
 }
 
 // well ends an outage.

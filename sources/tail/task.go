@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 )
 
 // chunkSize is how much is read from a file at once, and so the turn that one
@@ -153,13 +154,7 @@ func (t *task) wait(ctx context.Context) error {
 	case <-timer.C:
 	case <-t.hints.wake:
 		t.nextScan = time.Now().Add(max(hintGap, 10*t.scanCost))
-		gap := time.NewTimer(time.Until(t.nextScan))
-		defer gap.Stop()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-gap.C:
-		}
+		return pause.For(ctx, time.Until(t.nextScan))
 	}
 	return nil
 }
