@@ -225,7 +225,7 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 	k.changedLocked()
 	k.mu.Unlock()
 	k.begin(wg, func() {
-		few := 0
+		waits := false // for replicas, and that is told
 		for pause := retryLoad; ; pause = min(2*pause, retryLoadMax) {
 			err := k.load(ctx, s, slots)
 			if err == nil {
@@ -238,17 +238,17 @@ func (k *Keeper) follow(ctx context.Context, e event, wg *sync.WaitGroup, slots 
 			if dead || ctx.Err() != nil {
 				return
 			}
-			level := slog.LevelError
+			level, few := slog.LevelError, errors.Is(err, partition.ErrNotEnoughAfter)
 			switch {
 			case errors.Is(err, partition.ErrNotLeader):
 				level = slog.LevelDebug // it leads no more, and is about to hear of it
-			case errors.Is(err, partition.ErrNotEnoughAfter): // nothing was read, and when the others are back is not this node's to say
+			case few: // nothing was read, and when the others are back is not this node's to say
 				level, pause = slog.LevelWarn, retryLoad
-				few++
 			}
-			if few < 2 {
+			if !few || !waits {
 				k.log.Log(ctx, level, "coordinator could not load a partition; trying again", "topic", k.o.Topic, "partition", e.number, "error", err, "pause", pause)
 			}
+			waits = waits || few
 			if !Pause(ctx, k.o.Turns, pause) {
 				return
 			}

@@ -1,9 +1,12 @@
 package statelog_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -53,20 +56,26 @@ func testKeeper(t *testing.T, fn func(t *testing.T, h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{log: &statelogtest.Memory{}, state: &counter{}, here: true}
-		h.k = statelog.NewKeeper(statelog.Options{
-			Topic: "t", Open: func(int32) (statelog.Store, error) { return h.log, nil },
-			Follow:   func(fn func(int32, bool, int32)) { h.lead = fn },
+		h.k, h.lead = keep(t, statelog.Options{
+			Open:     func(int32) (statelog.Store, error) { return h.log, nil },
 			Placed:   func(int32) (int32, bool) { return 1, h.here },
 			NewState: func(*statelog.Shard) statelog.State { return h.state },
 		})
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = h.k.Run(ctx) }()
-		synctest.Wait()
 		fn(t, h)
-		cancel()
-		<-done
 	})
+}
+
+// keep runs a Keeper until the bubble ends. lead tells it what this node leads.
+func keep(t *testing.T, o statelog.Options) (k *statelog.Keeper, lead func(int32, bool, int32)) {
+	t.Helper()
+	o.Topic, o.Follow = "t", func(fn func(int32, bool, int32)) { lead = fn }
+	k = statelog.NewKeeper(o)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = k.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	synctest.Wait()
+	return k, lead
 }
 
 func rec(key string) []statelog.Record { return []statelog.Record{{Key: []byte(key)}} }
@@ -186,7 +195,7 @@ func (f *fewReplicas) WhenAcked(offset int64, epoch int32, done func(error)) fun
 func TestLoadGoesOnWithTheISR(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const whole, partitions = 9, 10 // more wait for their replicas than are read at a time
-		began := time.Now()
+		back := time.Now().Add(40 * time.Second)
 		logs := map[int32]*fewReplicas{}
 		for n := range int32(partitions) {
 			logs[n] = &fewReplicas{Memory: &statelogtest.Memory{}}
@@ -195,7 +204,7 @@ func TestLoadGoesOnWithTheISR(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n != whole {
-				logs[n].until = began.Add(40 * time.Second)
+				logs[n].until = back
 			}
 			if n%2 == 0 {
 				logs[n].Hold() // its replicas count as in sync, and do not answer
@@ -205,23 +214,18 @@ func TestLoadGoesOnWithTheISR(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var lead func(int32, bool, int32)
-		k := statelog.NewKeeper(statelog.Options{
-			Topic: "t", Open: func(n int32) (statelog.Store, error) { return logs[n], nil },
-			Follow:   func(fn func(int32, bool, int32)) { lead = fn },
+		k, lead := keep(t, statelog.Options{
+			Open:     func(n int32) (statelog.Store, error) { return logs[n], nil },
 			Placed:   func(int32) (int32, bool) { return partitions, true },
 			NewState: func(*statelog.Shard) statelog.State { return &counter{} },
 		})
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = k.Run(ctx) }()
 		for n := range int32(partitions) {
-			synctest.Wait()
 			lead(n, true, 1)
+			synctest.Wait()
 		}
-		served := func(n int32) bool {
+		served := func(n int32) bool { // waits for a while
 			t.Helper()
-			s, err := k.LockNumber(ctx, n)
+			s, err := k.LockNumber(t.Context(), n)
 			if errors.Is(err, statelog.ErrLoading) {
 				return false
 			}
@@ -237,18 +241,50 @@ func TestLoadGoesOnWithTheISR(t *testing.T) {
 		if served(0) || served(1) {
 			t.Error("a partition without its replicas is served")
 		}
-		time.Sleep(time.Until(began.Add(40 * time.Second)))
+		<-time.After(time.Until(back)) // nothing is to happen but that the bubble's clock goes on
 		for n := range int32(partitions) {
 			logs[n].Release()
 		}
-		time.Sleep(time.Second)
 		for n := range int32(partitions) {
-			if !served(n) {
-				t.Errorf("partition %d is not served %v after its replicas were back", n, time.Since(began.Add(40*time.Second)))
+			for !served(n) && time.Since(back) < time.Minute {
+			}
+			if d := time.Since(back); d > time.Second {
+				t.Errorf("partition %d is served %v after its replicas were back", n, d)
 			}
 		}
-		cancel()
-		<-done
+	})
+}
+
+// That replicas are missing is told once, and what is wrong besides is told nevertheless.
+func TestLoadTellsWhatIsWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := statelog.EncodeBatch(0, statelog.NoProducer, rec("old")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := &fewReplicas{Memory: &statelogtest.Memory{}, until: time.Now().Add(time.Second)}
+		if _, err := log.Append(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		var told bytes.Buffer
+		state := &counter{fails: 2}
+		k, lead := keep(t, statelog.Options{
+			Open:     func(int32) (statelog.Store, error) { return log, nil },
+			Placed:   func(int32) (int32, bool) { return 1, true },
+			NewState: func(*statelog.Shard) statelog.State { return state },
+			Logger:   slog.New(slog.NewTextHandler(&told, nil)),
+		})
+		lead(0, true, 1)
+		s, err := k.Lock(t.Context(), "x")
+		for ; errors.Is(err, statelog.ErrLoading); s, err = k.Lock(t.Context(), "x") {
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Mu.Unlock()
+		if text := told.String(); strings.Count(text, partition.ErrNotEnoughAfter.Error()) != 1 || strings.Count(text, "unreadable") != 2 {
+			t.Error(text)
+		}
 	})
 }
 
@@ -256,29 +292,21 @@ func TestLoadGoesOnWithTheISR(t *testing.T) {
 func TestFailedLoadsMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const partitions = 20
-		var lead func(int32, bool, int32)
-		k := statelog.NewKeeper(statelog.Options{
-			Topic: "t",
+		k, lead := keep(t, statelog.Options{
 			Open: func(n int32) (statelog.Store, error) {
 				if n < partitions-1 {
 					return nil, errors.New("unreadable")
 				}
 				return &statelogtest.Memory{}, nil
 			},
-			Follow:   func(fn func(int32, bool, int32)) { lead = fn },
 			Placed:   func(int32) (int32, bool) { return partitions, true },
 			NewState: func(*statelog.Shard) statelog.State { return &counter{} },
 		})
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = k.Run(ctx) }()
-		defer func() { cancel(); <-done }()
-		synctest.Wait()
 		for n := range int32(partitions) {
 			lead(n, true, 1)
 		}
 		began := time.Now()
-		s, err := k.LockNumber(ctx, partitions-1)
+		s, err := k.LockNumber(t.Context(), partitions-1)
 		if err != nil {
 			t.Fatal(err)
 		}
