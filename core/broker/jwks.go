@@ -166,12 +166,17 @@ func (j *jwks) fetch(ctx context.Context) (auth.Keys, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the answer is %s", resp.Status)
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxJWKS+1))
+	return readKeys(resp.Body)
+}
+
+// readKeys reads a set of keys that is not too long.
+func readKeys(r io.Reader) (auth.Keys, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxJWKS+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(text) > maxJWKS {
-		return nil, fmt.Errorf("the answer has more than %d bytes", maxJWKS)
+		return nil, fmt.Errorf("there are more than %d bytes", maxJWKS)
 	}
 	return auth.ParseKeys(text)
 }

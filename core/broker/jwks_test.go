@@ -5,9 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +23,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 
@@ -30,16 +35,19 @@ type issuer struct {
 	t      *testing.T
 	broken atomic.Bool
 	asked  atomic.Int64
+	third  chan struct{} // closed when it has been asked three times
 	mu     sync.Mutex
 	keys   []jose.JSONWebKey // private
 	server *httptest.Server
 }
 
 func newIssuer(t *testing.T) *issuer {
-	i := &issuer{t: t}
+	i := &issuer{t: t, third: make(chan struct{})}
 	i.rotate("first")
 	i.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		i.asked.Add(1)
+		if i.asked.Add(1) == 3 {
+			close(i.third)
+		}
 		if i.broken.Load() {
 			w.WriteHeader(http.StatusBadGateway)
 			return
@@ -81,25 +89,28 @@ func (i *issuer) token(sub string, lasts time.Duration) string {
 		i.t.Fatal(err)
 	}
 	now := time.Now()
-	payload, err := json.Marshal(map[string]any{"sub": sub, "iss": "https://idp", "aud": []string{"hub"}, "iat": now.Unix() - 5, "exp": now.Add(lasts).Unix()})
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	jws, err := s.Sign(payload)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	token, err := jws.CompactSerialize()
+	token, err := jwt.Signed(s).Claims(map[string]any{"sub": sub, "iss": "https://idp", "aud": []string{"hub"}, "iat": now.Unix() - 5, "exp": now.Add(lasts).Unix()}).Serialize()
 	if err != nil {
 		i.t.Fatal(err)
 	}
 	return token
 }
 
-// jwksOf runs one whose times are short.
-func jwksOf(t *testing.T, i *issuer, refresh time.Duration) *jwks {
+// come is a client of a listener that shows a token.
+func (n *node) come(t *testing.T, listener int, token string) error {
 	t.Helper()
-	j := newJWKS(i.server.URL, nil, refresh, time.Millisecond, 20*time.Millisecond, slog.New(slog.DiscardHandler))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(n.listeners[listener].l.Addr().String()), kgo.SASL(oauth.Auth{Token: token}.AsMechanism()), kgo.RetryTimeout(500*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	return cl.Ping(within(t, 10*time.Second))
+}
+
+// jwksOf runs one whose times are short.
+func jwksOf(t *testing.T, i *issuer, refresh time.Duration, log io.Writer) *jwks {
+	t.Helper()
+	j := newJWKS(i.server.URL, nil, refresh, time.Millisecond, 20*time.Millisecond, slog.New(slog.NewTextHandler(log, nil)))
 	j.askEvery = time.Hour
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -114,19 +125,26 @@ func jwksOf(t *testing.T, i *issuer, refresh time.Duration) *jwks {
 }
 
 // Who comes before the first keys waits for them; those that are there survive a maker who is away; a new key has the set fetched at once, and no key more than
-// the rate allows.
+// the rate allows. What goes wrong is told once.
 func TestJWKS(t *testing.T) {
 	i := newIssuer(t)
 	i.broken.Store(true)
-	j := jwksOf(t, i, time.Hour)
+	var log lines
+	j := jwksOf(t, i, time.Hour, &log)
 	got := make(chan bool, 1)
 	go func() { got <- j.Keys("first").Has("first") }()
-	for i.asked.Load() < 3 { // it is tried again
-		time.Sleep(time.Millisecond)
+	select {
+	case <-i.third: // it is tried again
+	case <-time.After(10 * time.Second):
+		t.Fatal("it is not tried again")
 	}
 	i.broken.Store(false)
 	if !<-got {
 		t.Fatal("who waited for the first keys got none")
+	}
+	eventually(t, "a word about the keys that are there", func() bool { return strings.Contains(log.String(), "are fetched again") })
+	if said := log.String(); strings.Count(said, "cannot be fetched") != 1 || strings.Count(said, "\n") != 2 {
+		t.Errorf("of three failures and the end of them the log says\n%s", said)
 	}
 	i.rotate("second")
 	if before := i.asked.Load(); j.Keys("second").Has("second") || i.asked.Load() != before {
@@ -164,7 +182,7 @@ func TestJWKS(t *testing.T) {
 
 func TestJWKSRefresh(t *testing.T) {
 	i := newIssuer(t)
-	j := jwksOf(t, i, 5*time.Millisecond)
+	j := jwksOf(t, i, 5*time.Millisecond, io.Discard)
 	j.Keys("first")
 	i.rotate("second")
 	eventually(t, "the keys are fetched anew", func() bool {
@@ -218,19 +236,11 @@ func TestListenerOfTokens(t *testing.T) {
 		"sasl.oauthbearer.expected.audience":                               "shop, hub", "sasl.oauthbearer.expected.issuer": "https://idp",
 	}
 	n := start(t, Options{DataDir: t.TempDir(), Set: set})
-	come := func(listener int, token string) error {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(n.listeners[listener].l.Addr().String()), kgo.SASL(oauth.Auth{Token: token}.AsMechanism()), kgo.RetryTimeout(500*time.Millisecond))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer cl.Close()
-		return cl.Ping(within(t, 10*time.Second))
-	}
 	for l := range 2 {
-		if err := come(l, i.token("alice", time.Minute)); err != nil {
+		if err := n.come(t, l, i.token("alice", time.Minute)); err != nil {
 			t.Errorf("listener %d: %v", l, err)
 		}
-		if err := come(l, i.token("alice", -time.Minute)); err == nil || !strings.Contains(err.Error(), "unexpected data in oauth response") { // franz-go's word for a refusal
+		if err := n.come(t, l, i.token("alice", -time.Minute)); err == nil || !strings.Contains(err.Error(), "unexpected data in oauth response") { // franz-go's word for a refusal
 			t.Errorf("listener %d, with a token that is over: %v", l, err)
 		}
 	}
@@ -242,7 +252,44 @@ func TestListenerOfTokens(t *testing.T) {
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a changed file counts", func() bool { return come(0, i.token("alice", time.Minute)) == nil && come(0, old) != nil })
+	eventually(t, "a changed file counts", func() bool { return n.come(t, 0, i.token("alice", time.Minute)) == nil && n.come(t, 0, old) != nil })
+}
+
+// The authority of the keys' address is the one that the mechanism's jaas config has, or one of the system's. A node whose keys cannot be had starts without them.
+func TestTokensOverHTTPS(t *testing.T) {
+	i := newIssuer(t)
+	s := httptest.NewTLSServer(i.server.Config.Handler)
+	defer s.Close()
+	ca := filepath.Join(t.TempDir(), "idp-ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, Options{DataDir: t.TempDir(), Set: map[string]string{
+		"listeners": "NODES://127.0.0.1:0,OWN://127.0.0.1:0,SYSTEM://127.0.0.1:0", "listener.security.protocol.map": "OWN:SASL_PLAINTEXT,SYSTEM:SASL_PLAINTEXT,NODES:PLAINTEXT",
+		"inter.broker.listener.name": "NODES", "sasl.enabled.mechanisms": "OAUTHBEARER", "sasl.oauthbearer.jwks.endpoint.url": s.URL, "sasl.oauthbearer.expected.audience": "hub",
+		"listener.name.own.oauthbearer.sasl.jaas.config": `org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required ssl.truststore.type="PEM" ssl.truststore.location="` + ca + `";`,
+	}})
+	if err := n.come(t, 1, i.token("alice", time.Minute)); err != nil {
+		t.Error(err)
+	}
+	var unknown x509.UnknownAuthorityError
+	if keys, err := n.listeners[2].jwks.fetch(t.Context()); !errors.As(err, &unknown) {
+		t.Errorf("from an authority that nobody has named: %v %v", keys, err)
+	}
+}
+
+// A client's time may be that of a listener's mechanism, of the listener, or of all.
+func TestReauthOfMechanisms(t *testing.T) {
+	l := &listener{name: "WEB", protocol: saslPlaintext, set: map[string]string{
+		"sasl.enabled.mechanisms": "SCRAM-SHA-256,SCRAM-SHA-512", "connections.max.reauth.ms": "1000", "listener.name.web.scram-sha-512.connections.max.reauth.ms": "3000",
+	}}
+	for _, all := range []time.Duration{time.Second, 2 * time.Second} {
+		s, err := l.server(nil)
+		if want := map[string]time.Duration{"SCRAM-SHA-256": all, "SCRAM-SHA-512": 3 * time.Second}; err != nil || !maps.Equal(s.MaxReauth, want) {
+			t.Errorf("%v %v, want %v", s.MaxReauth, err, want)
+		}
+		l.set["listener.name.web.connections.max.reauth.ms"] = "2000"
+	}
 }
 
 // What cannot be is told before a node starts, and is the input's fault.

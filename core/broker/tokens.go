@@ -2,7 +2,6 @@ package broker
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"net/url"
 	"os"
@@ -86,14 +85,7 @@ func keysOf(path string) (auth.Keys, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxJWKS+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxJWKS {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, maxJWKS)
-	}
-	keys, err := auth.ParseKeys(text)
+	keys, err := readKeys(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
