@@ -169,12 +169,18 @@ func (e *Env) KafkaPeers(ctx context.Context, dir string, count int, settings ..
 	for _, k := range list {
 		k.jvm = []string{"-Xms1g", "-Xmx1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
 	}
-	if err := startPeers(ctx, list); err != nil {
-		stop()
-		return "", nil, nil, err
+	for _, k := range list {
+		if err := k.launch(); err != nil {
+			stop()
+			return "", nil, nil, err
+		}
+		pids = append(pids, k.server.PID)
 	}
 	for _, k := range list {
-		pids = append(pids, k.server.PID)
+		if err := k.await(ctx, count); err != nil {
+			stop()
+			return "", nil, nil, err
+		}
 	}
 	return list[0].bootstrap(), pids, stop, nil
 }
@@ -204,21 +210,6 @@ func (e *Env) kafkaPeers(ctx context.Context, dir string, count int, settings []
 		list = append(list, k)
 	}
 	return list, nil
-}
-
-// startPeers starts the brokers of a cluster at once, since none answers before most of its voters are there.
-func startPeers(ctx context.Context, list []*kafkaInstance) error {
-	for _, k := range list {
-		if err := k.launch(); err != nil {
-			return err
-		}
-	}
-	for _, k := range list {
-		if err := k.await(ctx, len(list)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Kafka is the address of the shared Apache Kafka broker. Topics are not made by themselves; names are shared with other tests.
@@ -255,9 +246,11 @@ func NewKafkaCluster(tb testing.TB, count int, settings ...string) []*KafkaServe
 		servers = append(servers, &KafkaServer{Bootstrap: k.bootstrap(), tb: tb, k: k, peers: count})
 		tb.Cleanup(func() { _ = k.server.stop(syscall.SIGKILL, 10*time.Second) }) // the folder goes next
 	}
-	must(tb, "start Kafka", startPeers(ctx, list))
-	for _, k := range list {
-		must(tb, "start Kafka", recordPrivate(k.dir, k.server))
+	for _, s := range servers { // at once: none answers before most of its voters are there
+		must(tb, "start Kafka", s.launch())
+	}
+	for _, s := range servers {
+		must(tb, "start Kafka", s.k.await(ctx, count))
 	}
 	return servers
 }
@@ -281,13 +274,18 @@ func (s *KafkaServer) Start() {
 func (s *KafkaServer) TryStart() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if err := s.k.launch(); err != nil {
-		return err
-	}
-	if err := recordPrivate(s.k.dir, s.k.server); err != nil {
+	if err := s.launch(); err != nil {
 		return err
 	}
 	return s.k.await(ctx, s.peers)
+}
+
+// launch starts the process, and writes it down before anything else: whatever becomes of the test, the next sweep ends it.
+func (s *KafkaServer) launch() error {
+	if err := s.k.launch(); err != nil {
+		return err
+	}
+	return recordPrivate(s.k.dir, s.k.server)
 }
 
 // Tools runs Apache Kafka's own command-line tools, by the Java class behind each script; or other Java programs.
