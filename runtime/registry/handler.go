@@ -242,43 +242,30 @@ func (h *Handler) change(q *query, fn func(*state) (any, []hublog.KeyValue, erro
 
 // versionBody is one version in an answer: Confluent's Schema.
 type versionBody struct {
-	Subject    string          `json:"subject"`
-	Version    int             `json:"version"`
-	ID         int             `json:"id"`
-	Type       string          `json:"schemaType,omitempty"`
-	References []Reference     `json:"references,omitempty"`
-	Metadata   json.RawMessage `json:"metadata,omitempty"`
-	RuleSet    json.RawMessage `json:"ruleSet,omitempty"`
-	Schema     string          `json:"schema"`
-	Deleted    bool            `json:"deleted,omitempty"`
+	Subject string `json:"subject"`
+	Version int    `json:"version"`
+	ID      int    `json:"id"`
+	content
+	Deleted bool `json:"deleted,omitempty"`
 }
 
 func bodyOf(v *schemaValue) versionBody {
-	return versionBody{Subject: v.Subject, Version: v.Version, ID: v.ID, Type: v.Type, References: v.References, Metadata: v.Metadata,
-		RuleSet: v.RuleSet, Schema: v.Schema, Deleted: v.Deleted}
+	return versionBody{Subject: v.Subject, Version: v.Version, ID: v.ID, content: v.content, Deleted: v.Deleted}
 }
 
 // textBody is a schema by its id: Confluent's SchemaString.
 type textBody struct {
-	Subject    string          `json:"subject,omitempty"`
-	Version    int             `json:"version,omitempty"`
-	Type       string          `json:"schemaType,omitempty"`
-	Schema     string          `json:"schema"`
-	References []Reference     `json:"references,omitempty"`
-	Metadata   json.RawMessage `json:"metadata,omitempty"`
-	RuleSet    json.RawMessage `json:"ruleSet,omitempty"`
-	MaxID      *int            `json:"maxId,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	Version int    `json:"version,omitempty"`
+	content
+	MaxID *int `json:"maxId,omitempty"`
 }
 
 // registeredBody is the answer to a registration: Confluent's RegisterSchemaResponse.
 type registeredBody struct {
-	ID         int             `json:"id"`
-	Version    int             `json:"version"`
-	Type       string          `json:"schemaType,omitempty"`
-	References []Reference     `json:"references,omitempty"`
-	Metadata   json.RawMessage `json:"metadata,omitempty"`
-	RuleSet    json.RawMessage `json:"ruleSet,omitempty"`
-	Schema     string          `json:"schema"`
+	ID      int `json:"id"`
+	Version int `json:"version"`
+	content
 }
 
 type subjectVersion struct {
@@ -310,9 +297,9 @@ func (h *Handler) schemas() {
 		})
 	})
 	h.on("GET /schemas/ids/{id}", func(q *query) (any, error) {
-		return h.byID(q, func(s *state, id int, all []*schemaValue) (any, error) {
+		return h.byID(q, func(s *state, all []*schemaValue) (any, error) {
 			v := all[0]
-			out := textBody{Type: v.Type, Schema: v.Schema, References: v.References, Metadata: v.Metadata, RuleSet: v.RuleSet}
+			out := textBody{content: v.content}
 			if want := q.URL.Query().Get("subject"); want != "" {
 				for _, other := range all {
 					if other.Subject == want {
@@ -328,10 +315,10 @@ func (h *Handler) schemas() {
 		})
 	})
 	h.on("GET /schemas/ids/{id}/schema", func(q *query) (any, error) {
-		return h.byID(q, func(_ *state, _ int, all []*schemaValue) (any, error) { return raw(all[0].Schema), nil })
+		return h.byID(q, func(_ *state, all []*schemaValue) (any, error) { return raw(all[0].Schema), nil })
 	})
 	used := func(q *query, each func(*schemaValue)) error {
-		_, err := h.byID(q, func(_ *state, _ int, all []*schemaValue) (any, error) {
+		_, err := h.byID(q, func(_ *state, all []*schemaValue) (any, error) {
 			for _, v := range all {
 				if want := q.URL.Query().Get("subject"); (want == "" || want == v.Subject) && (q.flag("deleted") || !v.Deleted) {
 					each(v)
@@ -374,7 +361,7 @@ func prefixOf(text string) string {
 	return text
 }
 
-func (h *Handler) byID(q *query, fn func(s *state, id int, all []*schemaValue) (any, error)) (any, error) {
+func (h *Handler) byID(q *query, fn func(s *state, all []*schemaValue) (any, error)) (any, error) {
 	id, err := q.id()
 	if err != nil {
 		return nil, err
@@ -384,7 +371,7 @@ func (h *Handler) byID(q *query, fn func(s *state, id int, all []*schemaValue) (
 		if len(all) == 0 {
 			return nil, idNotFound(id)
 		}
-		return fn(s, id, all)
+		return fn(s, all)
 	})
 }
 
@@ -478,8 +465,7 @@ func (h *Handler) subjects() {
 			if err != nil {
 				return nil, nil, err
 			}
-			return registeredBody{ID: v.ID, Version: v.Version, Type: v.Type, References: v.References, Metadata: v.Metadata,
-				RuleSet: v.RuleSet, Schema: v.Schema}, records, nil
+			return registeredBody{ID: v.ID, Version: v.Version, content: v.content}, records, nil
 		})
 	})
 	h.onVersion("GET /subjects/{subject}/versions/{version}", func(q *query, subject string, version int) (any, error) {

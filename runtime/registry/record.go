@@ -37,18 +37,23 @@ type Reference struct {
 	Version int    `json:"version"`
 }
 
-// schemaValue is the value of a SCHEMA record, and one version of a subject.
-type schemaValue struct {
-	Subject    string          `json:"subject"`
-	Version    int             `json:"version"`
-	ID         int             `json:"id"`
-	MD5        string          `json:"md5,omitempty"`
+// content is a schema as it is written wherever one is: in records, requests and answers.
+type content struct {
 	Type       string          `json:"schemaType,omitempty"` // "": AVRO
 	References []Reference     `json:"references,omitempty"`
 	Metadata   json.RawMessage `json:"metadata,omitempty"`
 	RuleSet    json.RawMessage `json:"ruleSet,omitempty"`
 	Schema     string          `json:"schema"`
-	Deleted    bool            `json:"deleted"`
+}
+
+// schemaValue is the value of a SCHEMA record, and one version of a subject.
+type schemaValue struct {
+	Subject string `json:"subject"`
+	Version int    `json:"version"`
+	ID      int    `json:"id"`
+	MD5     string `json:"md5,omitempty"`
+	content
+	Deleted bool `json:"deleted"`
 }
 
 // configValue is the value of a CONFIG record. Of what Confluent has there we use these.

@@ -10,9 +10,8 @@ import (
 
 // The types of schemas.
 const (
-	Avro     = "AVRO"
-	JSON     = "JSON"
-	Protobuf = "PROTOBUF"
+	Avro = "AVRO"
+	JSON = "JSON"
 )
 
 // types are those that can be registered, in the order of /schemas/types.

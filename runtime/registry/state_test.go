@@ -38,7 +38,7 @@ func (o *topic) take(records []hublog.KeyValue, err error) error {
 
 func (o *topic) add(subject, kind, text string, refs ...Reference) (*schemaValue, error) {
 	o.Helper()
-	v, records, err := o.register(subject, &request{Type: kind, Schema: text, References: refs}, false, false)
+	v, records, err := o.register(subject, &request{content: content{Type: kind, Schema: text, References: refs}}, false, false)
 	return v, o.take(records, err)
 }
 
@@ -203,7 +203,7 @@ func TestLevels(t *testing.T) {
 				if name == "drop b" {
 					text = record1("a", "d=1")
 				}
-				_, _, err := o.register("s", &request{Schema: text}, false, false)
+				_, _, err := o.register("s", &request{content: content{Schema: text}}, false, false)
 				switch code(err) {
 				case 0:
 					takes = append(takes, name)
@@ -211,7 +211,7 @@ func TestLevels(t *testing.T) {
 				default:
 					t.Errorf("%s: %v", name, err)
 				}
-				why, err := o.check("s", &request{Schema: text}, 0, false)
+				why, err := o.check("s", &request{content: content{Schema: text}}, 0, false)
 				if err != nil || (len(why) == 0) != slices.Contains(takes, name) {
 					t.Errorf("%s: the check says %q %v, the registration otherwise", name, why, err)
 				}
@@ -248,13 +248,19 @@ func TestRefusals(t *testing.T) {
 		{"empty", func() error { _, err := o.add("n", "", ` `); return err }, 42201},
 		{"unknown reference", func() error { _, err := o.add("n", "", `"int"`, Reference{"X", "nix", 1}); return err }, 42201},
 		{"an id without IMPORT", func() error {
-			_, _, err := o.register("n", &request{Schema: `"int"`, ID: &one}, false, false)
+			_, _, err := o.register("n", &request{content: content{Schema: `"int"`}, ID: &one}, false, false)
 			return err
 		}, 42205},
 		{"unknown subject", func() error { _, err := o.one("n", 1, false); return err }, 40401},
 		{"unknown version", func() error { _, err := o.one("s", 7, false); return err }, 40402},
-		{"lookup of another schema", func() error { _, err := o.lookup("s", &request{Schema: `"long"`}, false, false); return err }, 40403},
-		{"lookup in another subject", func() error { _, err := o.lookup("n", &request{Schema: `"long"`}, false, false); return err }, 40401},
+		{"lookup of another schema", func() error {
+			_, err := o.lookup("s", &request{content: content{Schema: `"long"`}}, false, false)
+			return err
+		}, 40403},
+		{"lookup in another subject", func() error {
+			_, err := o.lookup("n", &request{content: content{Schema: `"long"`}}, false, false)
+			return err
+		}, 40401},
 		{"no config", func() error { _, err := o.config("s", false); return err }, 40408},
 		{"no mode", func() error { _, err := o.modeOf("s", false); return err }, 40409},
 		{"wrong level", func() error { l := "UP"; _, _, err := o.setConfig("s", configRequest{Level: &l}); return err }, 42203},
@@ -304,7 +310,7 @@ func TestImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	put := func(subject, text string, id, version int) error {
-		_, records, err := o.register(subject, &request{Schema: text, ID: &id, Version: &version}, false, false)
+		_, records, err := o.register(subject, &request{content: content{Schema: text}, ID: &id, Version: &version}, false, false)
 		return o.take(records, err)
 	}
 	if err := errors.Join(put("s", `"int"`, 70, 3), put("s", `"string"`, 80, 9)); err != nil {

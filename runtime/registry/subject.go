@@ -18,13 +18,9 @@ const maxSchema = 900_000
 
 // request is the body of whoever brings a schema: Confluent's RegisterSchemaRequest.
 type request struct {
-	Version    *int            `json:"version"`
-	ID         *int            `json:"id"`
-	Type       string          `json:"schemaType"`
-	References []Reference     `json:"references"`
-	Metadata   json.RawMessage `json:"metadata"`
-	RuleSet    json.RawMessage `json:"ruleSet"`
-	Schema     string          `json:"schema"`
+	Version *int `json:"version"`
+	ID      *int `json:"id"`
+	content
 }
 
 // subjectOf takes off the name of the default context and refuses the others.
@@ -46,7 +42,7 @@ func (s *state) brought(subject string, q *request, r rules) (*schemaValue, sche
 	if given(q.Metadata) || given(q.RuleSet) {
 		return nil, nil, fail(codeUnprocessable, "This registry keeps no metadata and no rule sets of data contracts")
 	}
-	v := &schemaValue{Subject: subject, Type: strings.ToUpper(q.Type), References: q.References, Schema: q.Schema}
+	v := &schemaValue{Subject: subject, content: content{Type: strings.ToUpper(q.Type), References: q.References, Schema: q.Schema}}
 	if v.Type == Avro {
 		v.Type = ""
 	}
