@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/forebayhub/forebay/runtime/registry/tree"
 )
@@ -15,16 +16,21 @@ type Difference struct {
 	Path string // #/properties/a
 }
 
-// maxSteps bounds a comparison: alternatives of alternatives multiply.
+// maxSteps bounds a comparison: alternatives of alternatives multiply. One that would need more is given up, and says so.
 const maxSteps = 100_000
+
+const tooComplex = "TOO_COMPLEX"
 
 // Read says why the reader does not take everything that the writer took; nothing when it does.
 func Read(reader, writer *Schema) []Difference {
-	c := comparison{reader: reader, writer: writer, memo: map[[2]*node][]change{}}
+	c := comparison{reader: reader, writer: writer, memo: map[[2]*node][]change{}, patterns: map[string]*regexp.Regexp{}}
 	a, b := writer.nodes[writer.root], reader.nodes[reader.root]
 	var out []Difference
 	for _, d := range c.compare(a, b) {
 		out = append(out, Difference{Type: d.kind, Path: "#" + d.path})
+	}
+	if c.spent() && !slices.ContainsFunc(out, func(d Difference) bool { return d.Type == tooComplex }) {
+		out = append(out, Difference{Type: tooComplex, Path: "#"})
 	}
 	return out
 }
@@ -34,8 +40,11 @@ type change struct{ kind, path string }
 type comparison struct {
 	reader, writer *Schema
 	memo           map[[2]*node][]change
+	patterns       map[string]*regexp.Regexp // nil for what is no RE2 expression
 	steps          int
 }
+
+func (c *comparison) spent() bool { return c.steps > maxSteps }
 
 func at(path string, found []change) (out []change) {
 	for _, d := range found {
@@ -54,12 +63,12 @@ func (c *comparison) compare(a, b *node) []change {
 	case a == nil:
 		return one("SCHEMA_ADDED", "")
 	}
+	if c.steps++; c.spent() {
+		return one(tooComplex, "")
+	}
 	p := [2]*node{a, b}
 	if found, done := c.memo[p]; done {
 		return found
-	}
-	if c.steps++; c.steps > maxSteps {
-		return one("TOO_COMPLEX", "")
 	}
 	c.memo[p] = nil
 	found := c.look(a, b)
@@ -220,10 +229,16 @@ func (c *comparison) combined(a, b *node) (found []change) {
 	}
 	matched := 0
 	for i := range p { // augmenting paths
+		if c.spent() {
+			break
+		}
 		seen := make([]bool, len(q))
 		var try func(i int) bool
 		try = func(i int) bool {
 			for j := range q {
+				if c.spent() {
+					return false
+				}
 				if seen[j] || !c.fits(p[i], q[j]) {
 					continue
 				}
@@ -296,10 +311,7 @@ func members(v *tree.Value) []tree.Member {
 // covering is what an object that is not open says of a property that it does not name.
 func (c *comparison) covering(n *node, s *Schema, name string) *node {
 	for _, m := range members(n.get("patternProperties")) {
-		if c.steps++; c.steps > maxSteps {
-			return nil
-		}
-		if re, err := regexp.Compile(m.Name); err == nil && re.MatchString(name) {
+		if re := c.pattern(m.Name, len(name)); re != nil && re.MatchString(name) {
 			if of, err := s.node(m.Value, s.root); err == nil {
 				return of
 			}
@@ -307,6 +319,25 @@ func (c *comparison) covering(n *node, s *Schema, name string) *node {
 	}
 	_, of := n.model("additionalProperties", "unevaluatedProperties")
 	return of
+}
+
+// pattern is a compiled pattern for a name of some bytes; nil: it is none, or there is no time for it. A repetition is compiled up to a thousand times, which
+// is why a pattern with one counts for more.
+func (c *comparison) pattern(text string, name int) *regexp.Regexp {
+	re, done := c.patterns[text]
+	c.steps += 1 + len(text)*name/1000
+	if !done {
+		c.steps += len(text)
+		if strings.Contains(text, "{") {
+			c.steps += 20 * len(text)
+		}
+	}
+	if c.spent() || done {
+		return re
+	}
+	re, _ = regexp.Compile(text)
+	c.patterns[text] = re
+	return re
 }
 
 func (n *node) requires(name string) bool {

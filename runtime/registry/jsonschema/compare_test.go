@@ -1,6 +1,8 @@
 package jsonschema
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -121,4 +123,32 @@ func FuzzParse(f *testing.F) {
 		}
 		Read(b, a)
 	})
+}
+
+// TestGivingUp: what is too large to be compared is not taken for compatible, and does not keep anybody waiting.
+func TestGivingUp(t *testing.T) {
+	list := func(n int, format string) string {
+		var out []string
+		for i := range n {
+			out = append(out, strings.ReplaceAll(format, "$", strconv.Itoa(i)))
+		}
+		return strings.Join(out, ",")
+	}
+	for _, c := range []struct{ what, original, update string }{
+		// The last property is one that the original's last pattern has as a string.
+		{"patterns", `{"additionalProperties":false,"patternProperties":{` + list(600, `"^p$\\.":{"type":"string"}`) + `}}`,
+			`{"additionalProperties":false,"properties":{` + list(599, `"p$.":{"type":"string"}`) + `,"p599.":{"type":"number"}}}`},
+		{"alternatives", `{"anyOf":[` + list(20_000, `{"type":"number","minimum":$}`) + `]}`, `{"anyOf":[` + list(20_000, `{"type":"number","minimum":-$,"maximum":-1}`) + `]}`},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			a, err1 := Parse(c.original, nil)
+			b, err2 := Parse(c.update, nil)
+			if err1 != nil || err2 != nil {
+				t.Fatal(err1, err2)
+			}
+			if found := Read(b, a); !slices.ContainsFunc(found, func(d Difference) bool { return d.Type == "TOO_COMPLEX" }) {
+				t.Errorf("%d differences, none of which says that there is more", len(found))
+			}
+		})
+	}
 }
