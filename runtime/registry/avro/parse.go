@@ -44,7 +44,10 @@ func Parse(text string, o Options) (*Schema, error) {
 	}
 	if o.Defaults {
 		for _, f := range p.fields {
-			if f.Default != nil && !fits(f.Default, f.Type) {
+			if f.Default != nil && !p.fits(f.Default, f.Type) {
+				if p.steps > maxSteps {
+					return nil, fmt.Errorf("the default of field %s has too many parts to check", f.Name)
+				}
 				return nil, fmt.Errorf("invalid default for field %s: %s is no %s", f.Name, f.Default, f.Type.kind())
 			}
 		}
@@ -55,7 +58,11 @@ func Parse(text string, o Options) (*Schema, error) {
 type parser struct {
 	o      Options
 	fields []*Field // of all records, for their defaults
+	steps  int      // that their checks took
 }
+
+// maxSteps bounds the checks of defaults: where records name each other in unions, one that fits none of them has as many ways not to fit as there are paths.
+const maxSteps = 1_000_000
 
 func (p *parser) schema(v *tree.Value, space string) (*Schema, error) {
 	switch v.Kind {
@@ -354,7 +361,10 @@ func clip(v *tree.Value) string {
 }
 
 // fits says whether a default is one of a type. A union's may be of any branch, as Java has allowed since 1.9.
-func fits(v *tree.Value, s *Schema) bool {
+func (p *parser) fits(v *tree.Value, s *Schema) bool {
+	if p.steps++; p.steps > maxSteps {
+		return false
+	}
 	switch s.Type {
 	case "null":
 		return v.Kind == tree.Null
@@ -373,30 +383,22 @@ func fits(v *tree.Value, s *Schema) bool {
 	case Enum:
 		return v.Kind == tree.String && slices.Contains(s.Symbols, v.Text)
 	case Array:
-		return v.Kind == tree.Array && !slices.ContainsFunc(v.Items, func(item *tree.Value) bool { return !fits(item, s.Of) })
+		return v.Kind == tree.Array && !slices.ContainsFunc(v.Items, func(item *tree.Value) bool { return !p.fits(item, s.Of) })
 	case Map:
-		return v.Kind == tree.Object && !slices.ContainsFunc(v.Members, func(m tree.Member) bool { return !fits(m.Value, s.Of) })
+		return v.Kind == tree.Object && !slices.ContainsFunc(v.Members, func(m tree.Member) bool { return !p.fits(m.Value, s.Of) })
 	case Union:
-		return slices.ContainsFunc(s.Types, func(t *Schema) bool { return fits(v, t) })
+		return slices.ContainsFunc(s.Types, func(t *Schema) bool { return p.fits(v, t) })
 	}
 	if v.Kind != tree.Object {
 		return false
 	}
-	for _, f := range s.Fields {
-		d := v.Get(f.Name)
-		if d == nil {
-			d = f.Default
-			// Its own default was or will be looked at where it stands.
-			if d == nil {
-				return false
-			}
-			continue
+	p.steps += len(s.Fields)
+	return !slices.ContainsFunc(s.Fields, func(f Field) bool {
+		if d := v.Get(f.Name); d != nil {
+			return !p.fits(d, f.Type)
 		}
-		if !fits(d, f.Type) {
-			return false
-		}
-	}
-	return true
+		return f.Default == nil // a default of its own is looked at where it stands
+	})
 }
 
 // whole is a number without a fraction.

@@ -1,6 +1,7 @@
 package avro
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -83,4 +84,13 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDefaultsAreBounded: a default in unions of records that name each other has 2^60 ways not to fit, and is refused at once.
+func TestDefaultsAreBounded(t *testing.T) {
+	deep := strings.Repeat(`{"f":`, 60) + "1" + strings.Repeat("}", 60)
+	text := `{"type":"record","name":"A","fields":[{"name":"f","type":[{"type":"record","name":"B","fields":[{"name":"f","type":["A","B"]}]},"A"],"default":` + deep + `}]}`
+	if s, err := Parse(text, Options{Defaults: true}); err == nil {
+		t.Errorf("taken as %s", s.Canonical(nil))
+	}
 }
