@@ -340,18 +340,13 @@ func (c *comparison) pattern(text string, name int) *regexp.Regexp {
 	return re
 }
 
-func (n *node) requires(name string) bool {
-	list := n.get("required")
-	return list.Is(tree.Array) && slices.ContainsFunc(list.Items, func(v *tree.Value) bool { return v.Str() == name })
-}
-
 func (n *node) hasDefault(name string) bool {
 	return n.get("properties").Get(name).Get("default") != nil
 }
 
 func (c *comparison) objects(a, b *node) (found []change) {
 	for _, name := range a.names {
-		if b.fields[name] != nil && b.requires(name) && !a.requires(name) && !b.hasDefault(name) {
+		if b.fields[name] != nil && b.requires[name] && !a.requires[name] && !b.hasDefault(name) {
 			found = append(found, change{"REQUIRED_ATTRIBUTE_ADDED", "/required/" + name})
 		}
 	}
@@ -378,7 +373,7 @@ func (c *comparison) objects(a, b *node) (found []change) {
 			continue
 		}
 		path, now := "/properties/"+name, b.fields[name]
-		must := b.requires(name)
+		must := b.requires[name]
 		if openA {
 			switch {
 			case now.kind == anything:

@@ -152,3 +152,23 @@ func TestGivingUp(t *testing.T) {
 		})
 	}
 }
+
+// TestWide: a schema with many properties is compared in a time that grows with them and not with their square.
+func TestWide(t *testing.T) {
+	var names, properties, refs []string
+	for i := range 40_000 {
+		name := strconv.Quote(strconv.Itoa(i))
+		names = append(names, name)
+		properties = append(properties, name+`:{"type":"null"}`)
+		refs = append(refs, name+`:{"$ref":"#/d/`+strconv.Itoa(i)+`"}`)
+	}
+	text := `{"required":[` + strings.Join(names, ",") + `],"properties":{` + strings.Join(refs, ",") + `},"d":{` + strings.Join(properties, ",") + `}}`
+	a, err1 := Parse(text, nil)
+	b, err2 := Parse(text, nil)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	if found := Read(b, a); len(found) > 0 {
+		t.Errorf("%v", found)
+	}
+}

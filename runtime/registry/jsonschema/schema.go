@@ -55,15 +55,16 @@ const (
 
 // node is a schema or a part of one: constraints of one kind.
 type node struct {
-	kind   string // anything, nothing, combined, enum, const, not, or a type: object, array, string, number, boolean, null
-	value  *tree.Value
-	how    string  // of a combined one: allOf, anyOf, oneOf
-	parts  []*node // of a combined one
-	whole  bool    // a number that must be an integer
-	fields map[string]*node
-	names  []string // of fields, in their order
-	inner  map[string]*node
-	items  []*node
+	kind     string // anything, nothing, combined, enum, const, not, or a type: object, array, string, number, boolean, null
+	value    *tree.Value
+	how      string  // of a combined one: allOf, anyOf, oneOf
+	parts    []*node // of a combined one
+	whole    bool    // a number that must be an integer
+	fields   map[string]*node
+	names    []string        // of fields, in their order
+	requires map[string]bool // names of members that an object must have
+	inner    map[string]*node
+	items    []*node
 }
 
 func (n *node) get(name string) *tree.Value { return n.value.Get(name) }
@@ -270,6 +271,12 @@ func (s *Schema) typed(kind string, v, doc *tree.Value) (*node, error) {
 				}
 				n.fields[m.Name] = f
 				n.names = append(n.names, m.Name)
+			}
+		}
+		if list := v.Get("required"); list.Is(tree.Array) {
+			n.requires = make(map[string]bool, len(list.Items))
+			for _, item := range list.Items {
+				n.requires[item.Str()] = true
 			}
 		}
 		return n, sub("additionalProperties", "unevaluatedProperties")

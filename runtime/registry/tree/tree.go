@@ -39,6 +39,8 @@ type Value struct {
 	Text    string   // of a String; the digits of a Number
 	Items   []*Value // of an Array
 	Members []Member // of an Object, in the order of the text; a name comes once
+
+	at map[string]int // where the members of a large Object are; nil for others
 }
 
 // Member is a name and its value.
@@ -49,6 +51,9 @@ type Member struct {
 
 // MaxDepth is how deep values may lie in each other: whoever walks a Value may recurse.
 const MaxDepth = 256
+
+// large is how many members make it worth to keep an index of them.
+const large = 64
 
 // Parse reads one value; anything but space behind it is an error. Of two members of one name the last counts, as in Jackson.
 func Parse(text []byte) (*Value, error) {
@@ -126,6 +131,9 @@ func object(d *json.Decoder, depth int) (*Value, error) {
 		at[m.Name] = len(v.Members)
 		v.Members = append(v.Members, m)
 	}
+	if len(v.Members) > large {
+		v.at = at
+	}
 	_, err := d.Token()
 	return v, err
 }
@@ -133,6 +141,12 @@ func object(d *json.Decoder, depth int) (*Value, error) {
 // Get is a member's value; nil when v is no object or has none of that name.
 func (v *Value) Get(name string) *Value {
 	if v == nil || v.Kind != Object {
+		return nil
+	}
+	if v.at != nil {
+		if i, there := v.at[name]; there {
+			return v.Members[i].Value
+		}
 		return nil
 	}
 	for i := range v.Members {
