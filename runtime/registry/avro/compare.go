@@ -53,14 +53,8 @@ func (c *comparison) compare(reader, writer *Schema, at []string) []Incompatibil
 }
 
 func (c *comparison) look(reader, writer *Schema, at []string) []Incompatibility {
-	kind := func(s *Schema) Type {
-		if s.Type == Error {
-			return Record
-		}
-		return s.Type
-	}
-	if kind(reader) == kind(writer) {
-		switch kind(reader) {
+	if like(reader) == like(writer) {
+		switch like(reader) {
 		case Array:
 			return c.compare(reader.Of, writer.Of, sub(at, "items"))
 		case Map:
@@ -116,12 +110,15 @@ var promoted = map[Type][]Type{
 	"string": {"bytes"},
 }
 
-func word(s *Schema) string {
+// like is the type as which a schema is compared: an error is a record.
+func like(s *Schema) Type {
 	if s.Type == Error {
-		return "RECORD"
+		return Record
 	}
-	return strings.ToUpper(string(s.Type))
+	return s.Type
 }
+
+func word(s *Schema) string { return strings.ToUpper(string(like(s))) }
 
 func sub(at []string, name ...string) []string { return append(slices.Clip(at), name...) }
 

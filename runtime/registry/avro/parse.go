@@ -237,11 +237,13 @@ func (p *parser) aliases(v *tree.Value) (out []string, err error) {
 	if list.Kind != tree.Array {
 		return nil, fmt.Errorf("aliases are no array: %s", clip(list))
 	}
+	seen := map[string]bool{}
 	for _, item := range list.Items {
 		if item.Kind != tree.String {
 			return nil, fmt.Errorf("an alias is no string: %s", clip(item))
 		}
-		if !slices.Contains(out, item.Text) {
+		if !seen[item.Text] {
+			seen[item.Text] = true
 			out = append(out, item.Text)
 		}
 	}
