@@ -42,7 +42,7 @@ func New(o Options) *Handler {
 	return h
 }
 
-// Close ends the requests that are under way, and the connection to the log.
+// Close ends the requests that are under way, and the connection to the log; later requests are refused. It is called once.
 func (h *Handler) Close() {
 	h.end()
 	h.store.close()

@@ -27,7 +27,7 @@ type Options struct {
 // for the turn waits as long as its context lets it.
 type store struct {
 	o    Options
-	turn chan struct{} // capacity 1: full while somebody has it
+	turn chan struct{} // capacity 1: full while somebody has it, and for ever once it was closed
 
 	// What follows belongs to whoever has the turn.
 	log    *hublog.Log // nil until the first request
@@ -60,9 +60,9 @@ func (s *store) take(ctx context.Context) error {
 	}
 }
 
+// close takes the last turn, once: who still waits, or comes later, would open the log again.
 func (s *store) close() {
 	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
 	if s.log != nil {
 		s.log.Close()
 		s.log = nil
