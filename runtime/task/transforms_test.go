@@ -93,6 +93,10 @@ var cases = []struct {
 	{"insert into the key", []string{`insert of=key field=region value=eu`}, "", `{"topic":"t","key":{"id":1},"value":"line"}`, `{"topic":"t","key":{"id":1,"region":"eu"},"value":"line"}`},
 
 	{"rename", []string{`rename fields=a:x,c:y`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"x":1,"b":2}}`},
+	{"rename: what has the new name gives way, behind it", []string{`rename fields=a:b`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"b":1}}`},
+	{"rename: what has the new name gives way, before it", []string{`rename fields=b:a`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"a":2}}`},
+	{"rename: an object that is renamed within gives way", []string{`rename fields=a:b,b.c:d`}, "", `{"topic":"t","value":{"a":1,"b":{"c":2}}}`, `{"topic":"t","value":{"b":1}}`},
+	{"rename: two change places", []string{`rename fields=a:b,b:a`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"b":1,"a":2}}`},
 	{"rename within", []string{`rename fields=a.b:x`}, "", `{"topic":"t","value":{"a":{"b":1,"c":2}}}`, `{"topic":"t","value":{"a":{"x":1,"c":2}}}`},
 	{"drop", []string{`drop fields=a,c.d`}, "", `{"topic":"t","value":{"a":1,"b":2,"c":{"d":1,"e":2}}}`, `{"topic":"t","value":{"b":2,"c":{"e":2}}}`},
 	{"keep", []string{`keep fields=b,z`}, "", `{"topic":"t","value":{"a":1,"b":2}}`, `{"topic":"t","value":{"b":2}}`},
@@ -126,6 +130,9 @@ var cases = []struct {
 	{"timestamp from string", []string{`timestamp fields=a to=unix unit=s`}, "", `{"topic":"t","value":{"a":"2023-11-14T22:13:20Z"}}`, `{"topic":"t","value":{"a":1700000000}}`},
 	{"timestamp before 1970", []string{`timestamp fields=a to=date`}, "", `{"topic":"t","value":{"a":-1}}`, `{"topic":"t","value":{"a":-1}}`},
 	{"timestamp by its type", []string{`timestamp fields=a to=string`}, "", `{"topic":"t","value":{"schema":{"type":"struct","fields":[{"type":"int32","optional":false,"name":"io.debezium.time.Date","field":"a"}],"optional":false},"payload":{"a":19675}}}`, `{"topic":"t","value":{"a":"2023-11-14T00:00:00Z"}}`},
+	{"timestamp: microseconds do not reach that far", []string{`timestamp fields=a to=unix unit=us`}, "", `{"topic":"t","value":{"schema":{"type":"struct","fields":[{"type":"int32","optional":false,"name":"io.debezium.time.Date","field":"a"}],"optional":false},"payload":{"a":2147483647}}}`, `error: does not fit`},
+	{"timestamp: the last nanosecond's year", []string{`timestamp fields=a to=unix unit=ns format=%Y`}, "", `{"topic":"t","value":{"a":"2261"}}`, `{"topic":"t","value":{"a":9183110400000000000}}`},
+	{"timestamp: nanoseconds do not reach that far", []string{`timestamp fields=a to=unix unit=ns format=%Y`}, "", `{"topic":"t","value":{"a":"2263"}}`, `error: does not fit`},
 	{"timestamp: no such day", []string{`timestamp fields=a to=date format=%Y-%m-%d`}, "", `{"topic":"t","value":{"a":"2023-02-31"}}`, `error: "2023-02-31" is not a time like %Y-%m-%d`},
 	{"header", []string{`header name=r value=eu`}, "", `{"topic":"t","headers":{"a":"1"},"value":"x"}`, `{"topic":"t","headers":{"a":"1","r":"eu"},"value":"x"}`},
 	{"header of a field", []string{`header name=r field=a.b`, `header name=s field=zz`}, "", `{"topic":"t","value":{"a":{"b":5}}}`, `{"topic":"t","headers":{"r":"5"},"value":{"a":{"b":5}}}`},
@@ -266,6 +273,55 @@ func TestSinkKeepsTypes(t *testing.T) {
 	}
 	if len(r.Headers) != 2 || string(r.Headers[1].Value) == string(e.SchemaID) {
 		t.Errorf("the header still names the old types: %v", r.Headers)
+	}
+}
+
+// A column that PostgreSQL left out because it did not change is masked like any other: whoever reads the change alone must not see that it was not.
+func TestMaskOfWhatWasNotSent(t *testing.T) {
+	row := &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{{Name: "card", Schema: &schema.Schema{Kind: schema.String}}}}
+	n, _ := steps(t, transform.Source, "mask fields=card with=***")
+	c, err := SourceChain(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := connectors.Record{Topic: "t", Change: &connectors.Change{Op: connectors.OpUpdate, Row: row, After: schema.StructOf(schema.Value{Kind: schema.Unavailable})}}
+	if keep, err := c.Apply(connectors.NewBatch(1<<10), &r); err != nil || !keep {
+		t.Fatal(keep, err)
+	}
+	if v := r.Change.After.List[0]; v.Kind != schema.String || string(v.Data) != "***" {
+		t.Errorf("%v %q", v.Kind, v.Data)
+	}
+}
+
+// A document's delete without an image becomes its key; a record that has none cannot be rewritten, and says so.
+func TestUnwrapOfADocumentThatIsGone(t *testing.T) {
+	n, _ := steps(t, transform.Source, "unwrap deletes=rewrite")
+	c, err := SourceChain(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{{Name: "id", Schema: &schema.Schema{Kind: schema.String}}}}
+	for name, x := range map[string]struct {
+		key  connectors.Datum
+		want string
+	}{
+		"key":        {connectors.Datum{Schema: id, Value: schema.StructOf(schema.StringOf("7"))}, `{"id":"7","__deleted":"true"}`},
+		"no key":     {connectors.Datum{}, ""},
+		"a text key": {connectors.Datum{Schema: id.Fields[0].Schema, Value: schema.StringOf("7")}, ""},
+	} {
+		r := connectors.Record{Topic: "t", Key: x.key, Change: &connectors.Change{Op: connectors.OpDelete, Row: schema.DocumentOf(&schema.Schema{Kind: schema.String})}}
+		_, err := c.Apply(connectors.NewBatch(1<<10), &r)
+		var e *transform.Error
+		if x.want == "" {
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), "without an image") {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		_, out, eerr := converter.NewEncoder(converter.Format{}).Encode(nil, &r)
+		if err != nil || eerr != nil || string(out.Value) != x.want {
+			t.Errorf("%s: %v %v %s", name, err, eerr, out.Value)
+		}
 	}
 }
 

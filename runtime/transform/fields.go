@@ -131,10 +131,10 @@ var maskType = &Type{
 						return fmt.Errorf("field '%s': %w", name, err)
 					}
 					b.put(f, column{from: i, convert: func(_ *work, v schema.Value) (schema.Value, error) {
-						if v.IsNull() || v.Kind == schema.Unavailable {
+						if v.IsNull() {
 							return v, nil
 						}
-						return mask, nil
+						return mask, nil // of a column that was not sent, too: it is not null
 					}})
 					return nil
 				}

@@ -132,6 +132,9 @@ func edited(in *schema.Schema, names []string, fn func(name string) edit) (*layo
 			}
 			continue
 		}
+		if b.out.FieldIndex(f.Name) >= 0 {
+			continue // another one has been given its name
+		}
 		within := below(f.Name, names)
 		if len(within) == 0 || f.Schema.Kind != schema.Struct {
 			b.keep(i)

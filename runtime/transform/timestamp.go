@@ -3,6 +3,7 @@ package transform
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -112,13 +113,10 @@ func (t *timestamps) write(w *work, at time.Time) (schema.Value, error) {
 		}
 		return integerOf(schema.Int32, day)
 	case "unix":
-		if t.unit == time.Nanosecond && (at.Year() < 1678 || at.Year() > 2261) {
-			return schema.Value{}, fmt.Errorf("the year %d does not fit nanoseconds", at.Year())
-		}
-		if t.unit == time.Nanosecond {
-			return schema.Int64Of(at.UnixNano()), nil
-		}
 		per := int64(time.Second / t.unit)
+		if most := math.MaxInt64/per - 1; at.Unix() > most || at.Unix() < -most {
+			return schema.Value{}, fmt.Errorf("the year %d does not fit a number of %v", at.Year(), t.unit)
+		}
 		return schema.Int64Of(at.Unix()*per + int64(at.Nanosecond())/int64(t.unit)), nil
 	}
 	var dst [64]byte

@@ -244,8 +244,11 @@ func (t *unwrap) addHeaders(w *work, c *connectors.Change) error {
 // document is what a document's text says, with inferred types.
 func (w *work) document(c *connectors.Change, row schema.Value, deleted bool) (connectors.Datum, error) {
 	if row.Kind != schema.Struct || len(row.List) <= schema.DocumentContent || row.List[schema.DocumentContent].Kind != schema.String {
+		if k := w.r.Key; deleted && k.Schema != nil && k.Schema.Kind == schema.Struct {
+			return k, nil
+		}
 		if deleted {
-			return connectors.Datum{Schema: w.r.Key.Schema, Value: w.r.Key.Value}, nil
+			return connectors.Datum{}, advise("`deletes: tombstone` needs neither", "a delete without an image of the document, and without a key that has fields")
 		}
 		return connectors.Datum{}, advise("`images: post` in the source gives them", "an update without an image of the document")
 	}
