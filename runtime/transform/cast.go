@@ -29,21 +29,17 @@ var castType = &Type{
 			name, kind := pair(p)
 			names, to[name] = append(names, name), castKinds[kind]
 		}
-		return reshaperOf(v, func(in *schema.Schema) (*layout, error) {
-			return edited(in, names, func(name string) edit {
-				return func(b *builder, i int) error {
-					f, kind := b.in.Fields[i], to[name]
-					if f.Schema.Kind == kind && f.Schema.Name == "" {
-						b.keep(i)
-						return nil
-					}
-					out := schema.Field{Name: f.Name, Schema: &schema.Schema{Kind: kind, Optional: f.Schema.Optional, Doc: f.Schema.Doc}}
-					b.put(out, column{from: i, convert: func(w *work, v schema.Value) (schema.Value, error) {
-						return cast(w, connectors.Datum{Schema: f.Schema, Value: v}, kind)
-					}})
-					return nil
-				}
-			})
+		return editorOf(v, names, func(b *builder, i int, path string) error {
+			f, kind := b.in.Fields[i], to[path]
+			if f.Schema.Kind == kind && f.Schema.Name == "" {
+				b.keep(i)
+				return nil
+			}
+			out := schema.Field{Name: f.Name, Schema: &schema.Schema{Kind: kind, Optional: f.Schema.Optional, Doc: f.Schema.Doc}}
+			b.put(out, column{from: i, convert: func(w *work, v schema.Value) (schema.Value, error) {
+				return cast(w, connectors.Datum{Schema: f.Schema, Value: v}, kind)
+			}})
+			return nil
 		}), nil
 	},
 }

@@ -26,6 +26,11 @@ func reshaperOf(v spec.Values, compile func(in *schema.Schema) (*layout, error))
 	return &reshaper{part: partOf(v), layouts: layoutsOf(compile)}
 }
 
+// editorOf is a reshaper that edits the fields of these names.
+func editorOf(v spec.Values, names []string, fn edit) *reshaper {
+	return reshaperOf(v, func(in *schema.Schema) (*layout, error) { return edited(in, names, fn) })
+}
+
 // namesField is the list of fields that several transforms take.
 func namesField(doc, example string) spec.Field {
 	return spec.Field{Name: "fields", Type: spec.Strings, Required: true, Doc: doc, Example: example}
@@ -37,12 +42,7 @@ var dropType = &Type{
 		namesField("The fields that go, by name or by a path with dots. One that is not there is no error.", "[internal_note]")}},
 	Example: "- {type: drop, fields: [internal_note, address.geo]}",
 	make: func(v spec.Values, _ Side) (applier, error) {
-		names := v.Strings("fields")
-		return reshaperOf(v, func(in *schema.Schema) (*layout, error) {
-			return edited(in, names, func(string) edit {
-				return func(b *builder, _ int) error { b.drop(); return nil }
-			})
-		}), nil
+		return editorOf(v, v.Strings("fields"), func(b *builder, _ int, _ string) error { b.drop(); return nil }), nil
 	},
 }
 
@@ -82,13 +82,9 @@ var renameType = &Type{
 			}
 			names, to[from] = append(names, from), name
 		}
-		return reshaperOf(v, func(in *schema.Schema) (*layout, error) {
-			return edited(in, names, func(name string) edit {
-				return func(b *builder, i int) error {
-					b.put(schema.Field{Name: to[name], Schema: b.in.Fields[i].Schema}, column{from: i})
-					return nil
-				}
-			})
+		return editorOf(v, names, func(b *builder, i int, path string) error {
+			b.put(schema.Field{Name: to[path], Schema: b.in.Fields[i].Schema}, column{from: i})
+			return nil
 		}), nil
 	},
 }
@@ -118,27 +114,23 @@ var maskType = &Type{
 		{Name: "with", Doc: "What stands there instead, in text and number fields.", Example: "'***'"}}},
 	Example: "- {type: mask, fields: [card, address.street], with: '***'}",
 	make: func(v spec.Values, _ Side) (applier, error) {
-		names, with, given := v.Strings("fields"), v.String("with"), v.Given("with")
-		return reshaperOf(v, func(in *schema.Schema) (*layout, error) {
-			return edited(in, names, func(name string) edit {
-				return func(b *builder, i int) error {
-					f := b.in.Fields[i]
-					mask, err := zeroOf(f.Schema)
-					if given {
-						mask, err = parseAs(f.Schema.Kind, with)
-					}
-					if err != nil {
-						return fmt.Errorf("field '%s': %w", name, err)
-					}
-					b.put(f, column{from: i, convert: func(_ *work, v schema.Value) (schema.Value, error) {
-						if v.IsNull() {
-							return v, nil
-						}
-						return mask, nil // of a column that was not sent, too: it is not null
-					}})
-					return nil
+		with, given := v.String("with"), v.Given("with")
+		return editorOf(v, v.Strings("fields"), func(b *builder, i int, path string) error {
+			f := b.in.Fields[i]
+			mask, err := zeroOf(f.Schema)
+			if given {
+				mask, err = parseAs(f.Schema.Kind, with)
+			}
+			if err != nil {
+				return fmt.Errorf("field '%s': %w", path, err)
+			}
+			b.put(f, column{from: i, convert: func(_ *work, v schema.Value) (schema.Value, error) {
+				if v.IsNull() {
+					return v, nil
 				}
-			})
+				return mask, nil // of a column that was not sent, too: it is not null
+			}})
+			return nil
 		}), nil
 	},
 }

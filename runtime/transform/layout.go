@@ -117,17 +117,17 @@ func (b *builder) layout() *layout {
 	return &layout{out: b.out, cols: b.cols}
 }
 
-// edit is what happens to a field that was named.
-type edit func(b *builder, i int) error
+// edit is what happens to a field that was named; path is how.
+type edit func(b *builder, i int, path string) error
 
 // edited is the layout of a Struct some of whose fields are named, by name or by a path with dots into the Structs
 // within it. A name that the Struct does not have is none of our business, as in Kafka Connect.
-func edited(in *schema.Schema, names []string, fn func(name string) edit) (*layout, error) {
+func edited(in *schema.Schema, names []string, fn edit) (*layout, error) {
 	b := build(in)
 	for i := range in.Fields {
 		f := &in.Fields[i]
 		if slices.Contains(names, f.Name) {
-			if err := fn(f.Name)(b, i); err != nil {
+			if err := fn(b, i, f.Name); err != nil {
 				return nil, err
 			}
 			continue
@@ -140,7 +140,7 @@ func edited(in *schema.Schema, names []string, fn func(name string) edit) (*layo
 			b.keep(i)
 			continue
 		}
-		inner, err := edited(f.Schema, within, func(name string) edit { return fn(f.Name + "." + name) })
+		inner, err := edited(f.Schema, within, func(b *builder, i int, path string) error { return fn(b, i, f.Name+"."+path) })
 		if err != nil {
 			return nil, err
 		}

@@ -15,7 +15,7 @@ import (
 var timestampType = &Type{
 	Name: "timestamp", Connect: "TimestampConverter", keyed: true,
 	Spec: spec.Spec{Doc: "Writes times in another form, in UTC. What a field is, its type says where it is a database's; else a number counts `unit`, and a text is as `format` has it.", Fields: []spec.Field{
-		{Name: "fields", Type: spec.Strings, Required: true, Doc: "The fields, by name or by a path with dots. One that is not there is no error.", Example: "[created_at]"},
+		namesField("The fields, by name or by a path with dots. One that is not there is no error.", "[created_at]"),
 		{Name: "to", Type: spec.Enum, Enum: []string{"string", "unix", "timestamp", "date"}, Required: true, Doc: "A text, a number, Kafka Connect's Timestamp (milliseconds) or Date (days)."},
 		{Name: "format", Default: "%Y-%m-%dT%H:%M:%SZ", Check: timeFormat, Doc: "Of texts: %Y %m %d %H %M %S, and %f for a fraction of a second with its dot, if there is one."},
 		{Name: "unit", Type: spec.Enum, Enum: []string{"s", "ms", "us", "ns"}, Default: "ms", Doc: "Of numbers that have no type of their own, and of `to: unix`."}}},
@@ -25,24 +25,19 @@ var timestampType = &Type{
 
 func makeTimestamp(v spec.Values, _ Side) (applier, error) {
 	t := &timestamps{to: v.String("to"), format: v.String("format"), unit: units[v.String("unit")]}
-	names := v.Strings("fields")
-	return reshaperOf(v, func(in *schema.Schema) (*layout, error) {
-		return edited(in, names, func(string) edit {
-			return func(b *builder, i int) error {
-				f := b.in.Fields[i]
-				b.put(schema.Field{Name: f.Name, Schema: t.schema(f.Schema.Optional)}, column{from: i, convert: func(w *work, v schema.Value) (schema.Value, error) {
-					if v.IsNull() || v.Kind == schema.Unavailable {
-						return v, nil
-					}
-					at, err := t.read(connectors.Datum{Schema: f.Schema, Value: v})
-					if err != nil {
-						return v, err
-					}
-					return t.write(w, at)
-				}})
-				return nil
+	return editorOf(v, v.Strings("fields"), func(b *builder, i int, _ string) error {
+		f := b.in.Fields[i]
+		b.put(schema.Field{Name: f.Name, Schema: t.schema(f.Schema.Optional)}, column{from: i, convert: func(w *work, v schema.Value) (schema.Value, error) {
+			if v.IsNull() || v.Kind == schema.Unavailable {
+				return v, nil
 			}
-		})
+			at, err := t.read(connectors.Datum{Schema: f.Schema, Value: v})
+			if err != nil {
+				return v, err
+			}
+			return t.write(w, at)
+		}})
+		return nil
 	}), nil
 }
 

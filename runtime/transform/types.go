@@ -187,7 +187,7 @@ func partOf(v spec.Values) part {
 var whenField = spec.Field{Name: "when", Type: spec.Group, Doc: "The records it applies to; all of them when there is none.", Fields: []spec.Field{
 	{Name: "topic", Check: regex, Doc: "A regular expression that the whole topic matches (Connect: TopicNameMatches).", Example: `shop\.public\..*`},
 	{Name: "header", Doc: "A header that the record has (Connect: HasHeaderKey)."},
-	{Name: "tombstone", Type: spec.Bool, Default: "false", Doc: "Whether the record has no value (Connect: RecordIsTombstone)."},
+	{Name: "tombstone", Type: spec.Bool, Doc: "Whether the record has no value (Connect: RecordIsTombstone)."},
 	{Name: "op", Type: spec.Strings, Check: ops, Doc: "Kinds of row changes, by Debezium's letters: r (snapshot), c, u, d, t (truncate).", Example: "[d, t]"},
 	{Name: "field", Doc: "A field of the value, or a path with dots; alone it says that the field is there and not null.", Example: "status"},
 	{Name: "equals", Type: spec.Strings, Doc: "Texts, one of which the field's value has.", Example: "[cancelled, 3]"},
