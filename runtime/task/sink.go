@@ -240,26 +240,23 @@ func (t *sinkTask) write(run hublog.Run) error {
 		return err
 	}
 	next := run.Records[len(run.Records)-1].Offset + 1
-	if t.chain == nil {
-		return t.hand(run, p, next)
+	if t.chain != nil {
+		var err error
+		if run.Records, err = t.transform(run.Records); err != nil {
+			return err
+		}
 	}
-	kept, err := t.transform(run.Records)
-	if err != nil {
-		return err
+	if len(run.Records) > 0 {
+		if err := t.hand(run); err != nil {
+			return err
+		}
 	}
-	dropped := len(kept) < len(run.Records)
-	if run.Records = kept; len(kept) > 0 {
-		err = t.hand(run, p, next)
-	}
-	p.written = next
-	if a, ok := t.sink.(connectors.Advancer); ok && dropped && err == nil {
-		a.Advance(run.TopicPartition, next) // what was dropped counts as read: the target need not ask for it again
-	}
-	return err
+	p.written = next // what was dropped counts as read: step tells the target with the rest of the run
+	return nil
 }
 
-// hand gives records to the sink; next is the offset behind the last that was read for them.
-func (t *sinkTask) hand(run hublog.Run, p *part, next int64) error {
+// hand gives records to the sink.
+func (t *sinkTask) hand(run hublog.Run) error {
 	rejects, err := t.sink.Write(t.hard, run.Records)
 	if err != nil {
 		return fmt.Errorf("write %s-%d from offset %d: %w", run.Topic, run.Partition, run.Records[0].Offset, err)
@@ -279,7 +276,6 @@ func (t *sinkTask) hand(run hublog.Run, p *part, next int64) error {
 	}
 	t.o.Stats.Records.Add(int64(len(run.Records)))
 	t.o.Stats.Bytes.Add(bytes)
-	p.written = next
 	return nil
 }
 
