@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
-	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
@@ -171,7 +170,7 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 	if err != nil {
 		return err
 	}
-	chain, err := task.SourceChain(transforms(c))
+	chain, err := task.SourceChain(worker.Transforms(c.Values))
 	if err != nil {
 		return err
 	}
@@ -230,7 +229,7 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 		a.o.Progress("comparing " + topic + " with its source")
 		count := &Count{Of: topic, limit: a.o.List}
 		a.result.Sources = append(a.result.Sources, count)
-		r := newReplay(count, format(c))
+		r := newReplay(count, worker.Format(c.Values))
 		if err := a.replay(ctx, topic, before, after, r); err != nil {
 			return err
 		}
@@ -264,13 +263,6 @@ func (a *auditor) transformed(chain *transform.Chain, topic string, fn func(conn
 	}
 }
 
-func transforms(c worker.Config) spec.Node {
-	if c.Values.Has("transforms") {
-		return c.Values.Tree("transforms")
-	}
-	return spec.Node{}
-}
-
 // feeds says whether one of the source's topics, as its transforms route them, is wanted, or may be.
 func (a *auditor) feeds(ctx context.Context, src connectors.Source, chain *transform.Chain, want func(string) bool) (bool, error) {
 	specs, err := src.Topics(ctx)
@@ -283,17 +275,6 @@ func (a *auditor) feeds(ctx context.Context, src connectors.Source, chain *trans
 		}
 	}
 	return false, nil
-}
-
-func format(c worker.Config) converter.Format {
-	var f converter.Format
-	if c.Values.Has("envelope") {
-		f.Envelope = converter.Envelope(c.Values.String("envelope"))
-	}
-	if c.Values.Has("schemas") {
-		f.Schemas = c.Values.Bool("schemas")
-	}
-	return f
 }
 
 // until asks ok again and again. It returns the last reason after o.Wait.
@@ -478,7 +459,7 @@ func (a *auditor) sink(ctx context.Context, c worker.Config, sink connectors.Sin
 func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.SinkAuditor, as connectors.Assignment, end int64) error {
 	decoder := a.decoder(ctx)
 	env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: decoder.Decode, Alive: func() error { return nil }}
-	chain, err := task.NewSinkChain(transforms(c), decoder)
+	chain, err := task.NewSinkChain(worker.Transforms(c.Values), decoder)
 	if err != nil {
 		return err
 	}

@@ -266,7 +266,7 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 	defer cancel()
 	go c.working(wctx)
 	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Sink: sink, Env: c.env,
-		Transforms: transforms(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
+		Transforms: Transforms(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
 }
 
 func (c *connector) sourceOnce(ctx context.Context) error {
@@ -319,8 +319,8 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 				Log: c.w.log, Schemas: c.w.schemas, Source: src, Split: split,
 				Scope:      position.Scope{Group: c.w.o.Group, Source: c.cfg.Name, Split: split.ID},
 				Host:       c.w.o.Host,
-				Format:     format(c.cfg.Values),
-				Transforms: transforms(c.cfg.Values),
+				Format:     Format(c.cfg.Values),
+				Transforms: Transforms(c.cfg.Values),
 				Partitions: partitions(c.cfg.Values),
 				Logger:     c.logger.With("split", split.ID),
 				Stats:      &c.stats,
@@ -338,7 +338,8 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 	return first
 }
 
-func format(v spec.Values) converter.Format {
+// Format is how a source of these SourceFields writes its records.
+func Format(v spec.Values) converter.Format {
 	var f converter.Format
 	if v.Has("envelope") {
 		f.Envelope = converter.Envelope(v.String("envelope"))
@@ -349,7 +350,8 @@ func format(v spec.Values) converter.Format {
 	return f
 }
 
-func transforms(v spec.Values) spec.Node {
+// Transforms are those of a connector, as transform.Field reads them; Absent: none.
+func Transforms(v spec.Values) spec.Node {
 	if v.Has("transforms") {
 		return v.Tree("transforms")
 	}
