@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 
@@ -254,7 +253,7 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	if bad {
 		return
 	}
-	if unresolved(e.Value) {
+	if e.Value.AnyUnresolved() {
 		l.out.Connectors = append(l.out.Connectors, c)
 		return
 	}
@@ -263,11 +262,6 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 		return
 	}
 	l.out.Connectors = append(l.out.Connectors, c)
-}
-
-// unresolved says that something in n has no value on this machine.
-func unresolved(n spec.Node) bool {
-	return n.Unresolved || slices.ContainsFunc(n.List, unresolved) || slices.ContainsFunc(n.Map, func(e spec.Entry) bool { return unresolved(e.Value) })
 }
 
 // make tries the connector's constructor, which does no I/O: it sees what one field alone does not show.

@@ -70,7 +70,7 @@ func (l *loader) testSection(path string, e spec.Entry) {
 	for i, item := range n.List {
 		values, findings := TestSpec.Parse(item)
 		who := fmt.Sprintf("test %d", i+1)
-		if l.report(path, who, item, findings) || unresolved(item) {
+		if l.report(path, who, item, findings) || item.AnyUnresolved() {
 			continue
 		}
 		t := Test{Name: values.String("name"), Connector: values.String("connector"), Error: values.String("error"), File: path, Line: item.Line}

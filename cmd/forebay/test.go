@@ -26,7 +26,7 @@ func testCommand(s streams) *cobra.Command {
 	addJSON(c)
 	c.RunE = func(c *cobra.Command, files []string) error {
 		o := configOptions()
-		o.Remote = true // what ${VAR} stands for does not matter to the transforms
+		o.Remote = true // what ${VAR} stands for does not matter where no transform has it
 		config, err := configs.Load(files, o)
 		if err != nil {
 			return err

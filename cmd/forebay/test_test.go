@@ -26,7 +26,10 @@ func TestTestCommand(t *testing.T) {
 		"one record too many": {job + `  - {name: bad, connector: logs, input: '{"topic": "t", "value": {"a": 1}}'}` + "\n", 1, "      + {\"topic\":\"t\",\"value\":{\"a\":1}}\n"},
 		"no error":            {job + `  - {name: bad, connector: logs, input: '{"topic": "t", "value": {"a": 1}}', error: x}` + "\n", 1, "- error: x\n      + no error"},
 		"another error":       {job + `  - {name: bad, connector: logs, input: '{"topic": "t", "key": {"x": 1}, "value": {}}'}` + "\n", 1, "record 1: transform 2 (extract): field 'id'"},
-		"no tests":            {job, 2, "no tests here"},
+		"a transform without a value": {strings.Replace(job, "[secret]", "[\"${NOT_HERE}\"]", 1) + `  - {name: bad, connector: logs, input: '{"topic": "t", "value": {"secret": 1}}', output: '{"topic": "t", "value": {"secret": 1}}'}` + "\n",
+			2, "logs: transform 1 has a reference without a value here"},
+		"a source without a value": {strings.Replace(job, "[x]", "[\"${NOT_HERE}\"]", 1) + `  - {name: fine, connector: logs, input: '{"topic": "t", "key": {"id": 1}, "value": {"secret": 2}}', output: '{"topic": "t", "value": {}}'}` + "\n", 0, "1 passed"},
+		"no tests":                 {job, 2, "no tests here"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(dir)

@@ -188,6 +188,11 @@ func (p *parser) field(name string, f *Field, e *Entry) {
 	p.values[name] = v
 }
 
+// AnyUnresolved says that something in n, however deep, has no value on this machine.
+func (n Node) AnyUnresolved() bool {
+	return n.Unresolved || slices.ContainsFunc(n.List, Node.AnyUnresolved) || slices.ContainsFunc(n.Map, func(e Entry) bool { return e.Value.AnyUnresolved() })
+}
+
 // unresolved says that a scalar, or one of a list, has no value on this machine.
 func (n Node) unresolved() bool {
 	return n.Unresolved || slices.ContainsFunc(n.List, func(item Node) bool { return item.Unresolved })

@@ -68,6 +68,11 @@ func New(n spec.Node, side Side, decode func(*connectors.Record) error) (*Chain,
 			return nil, fmt.Errorf("%s: %s", f.Path, f.Message)
 		}
 	}
+	for i, item := range n.List { // lint leaves them out
+		if item.AnyUnresolved() {
+			return nil, fmt.Errorf("transform %d has a reference without a value here", i+1)
+		}
+	}
 	if len(steps) == 0 {
 		return nil, nil
 	}

@@ -116,7 +116,7 @@ func parse(n spec.Node, side Side) (steps []step, findings []spec.Finding) {
 			f.Path, f.Message = path+"."+f.Path, who(t.Name)+": "+f.Message
 			findings = append(findings, f)
 		}
-		if len(found) > 0 || unresolved(item) {
+		if len(found) > 0 || item.AnyUnresolved() {
 			continue
 		}
 		s, err := t.step(values, side)
@@ -153,10 +153,6 @@ func (t *Type) step(v spec.Values, side Side) (s step, err error) {
 	}
 	s.do, err = t.make(v, side)
 	return s, err
-}
-
-func unresolved(n spec.Node) bool {
-	return n.Unresolved || slices.ContainsFunc(n.List, unresolved) || slices.ContainsFunc(n.Map, func(e spec.Entry) bool { return unresolved(e.Value) })
 }
 
 // oursFor is the type that a class of Kafka Connect is called here: RegexRouter, or org.apache.kafka…RegexRouter, or MaskField$Value.
