@@ -41,7 +41,7 @@ func fieldsCommand(s streams) *cobra.Command {
 		}
 		if len(args) == 1 && args[0] == "transforms" {
 			for _, t := range transform.Types() {
-				fmt.Fprintf(s.out, "%-10s %s\n", t.Name, t.Spec.Doc)
+				fmt.Fprintf(s.out, "%-12s %s\n", t.Name, t.Spec.Doc)
 			}
 			return nil
 		}

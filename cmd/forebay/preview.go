@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/schemas"
 	"github.com/forebayhub/forebay/runtime/task"
+	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 func previewCommand(s streams) *cobra.Command {
@@ -59,57 +59,14 @@ func previewCommand(s streams) *cobra.Command {
 type previewer struct {
 	out   *bufio.Writer
 	limit int            // records of each topic
-	count map[string]int // printed so far
+	count map[string]int // of a sink: printed so far
 }
 
-// previewRecord is one line of the output.
-type previewRecord struct {
-	Topic     string            `json:"topic"`
-	Partition *int32            `json:"partition,omitempty"`
-	Offset    *int64            `json:"offset,omitempty"`
-	Headers   map[string]string `json:"headers,omitempty"`
-	Key       any               `json:"key,omitempty"`
-	Value     any               `json:"value"`
-}
-
-// printable is bytes as the JSON object or array that they are, else as text.
-func printable(b []byte) any {
-	switch {
-	case b == nil:
-		return nil
-	case len(b) > 0 && (b[0] == '{' || b[0] == '[') && json.Valid(b):
-		return json.RawMessage(b)
-	}
-	return string(b)
-}
-
-func (p *previewer) print(r previewRecord, headers []connectors.Header) error {
-	for _, h := range headers {
-		if h.Key == converter.SchemaHeader {
-			continue
-		}
-		if r.Headers == nil {
-			r.Headers = map[string]string{}
-		}
-		r.Headers[h.Key] = string(h.Value)
-	}
-	p.count[r.Topic]++
-	e := json.NewEncoder(p.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
-}
-
-// sourceFormat is how a source writes its records.
-func sourceFormat(c configs.Connector) converter.Format {
-	return converter.Format{Envelope: converter.Envelope(c.Values.String("envelope")), Schemas: c.Values.Bool("schemas")}
-}
-
-func (p *previewer) printText(r *task.RecordText) error {
-	r.Timestamp = "" // a source has none that means anything before the append
-	p.count[r.Topic]++
-	e := json.NewEncoder(p.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
+// print writes a record without its time: before the append a source's means nothing.
+func (p *previewer) print(r *task.RecordText) error {
+	r.Timestamp = ""
+	_, err := fmt.Fprintln(p.out, r)
+	return err
 }
 
 func (p *previewer) source(ctx context.Context, c configs.Connector) error {
@@ -122,7 +79,7 @@ func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 			}
 		}
 	}
-	encoder := converter.NewEncoder(sourceFormat(c))
+	encoder := converter.NewEncoder(worker.Format(c.Values))
 	chain, err := task.SourceChain(c.Values.Tree("transforms"))
 	if err != nil {
 		return badInput(c.Name, err.Error(), "")
@@ -134,7 +91,7 @@ func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 		if err != nil || out == nil {
 			return err
 		}
-		return p.printText(out)
+		return p.print(out)
 	}
 	if src.Capabilities().HostBound { // files: a task reads them and changes nothing
 		return p.read(ctx, src, show)
@@ -308,7 +265,10 @@ func (p *previewer) partition(ctx context.Context, log *hublog.Log, decoder *con
 						continue
 					}
 				}
-				if err := p.print(previewRecord{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Key: printable(r.RawKey), Value: printable(r.RawValue)}, r.Headers); err != nil {
+				p.count[tp.Topic]++
+				text := task.TextOf(r, r.RawKey, r.RawValue)
+				text.Partition, text.Offset = &r.Partition, &r.Offset
+				if err := p.print(text); err != nil {
 					return err
 				}
 			}

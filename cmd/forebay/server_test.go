@@ -47,20 +47,26 @@ func TestServerConfig(t *testing.T) {
 }
 
 func TestPreviewLines(t *testing.T) {
+	lines := previewOf(t, "1\n{\"a\":2}\n<three>\n", "3", "")
+	if len(lines) != 3 || !strings.Contains(lines[0], `"value":"1"`) || !strings.Contains(lines[1], `"value":{"a":2}`) || !strings.Contains(lines[2], `"value":"<three>"`) {
+		t.Errorf("%s", lines)
+	}
+}
+
+// previewOf is what a preview shows of a log file with this text; more are fields of the source, behind the others.
+func previewOf(t *testing.T, text, records, more string) (lines []string) {
+	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("1\n{\"a\":2}\nthree\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	job := filepath.Join(dir, "job.yaml")
-	if err := os.WriteFile(job, []byte("sources: {app: {type: tail, paths: ["+dir+"/*.log]}}\n"), 0o644); err != nil {
+	if err := os.WriteFile(job, []byte("sources: {app: {type: tail, paths: ["+dir+"/*.log]"+more+"}}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var out, errw bytes.Buffer
-	if code := run(context.Background(), []string{"preview", job, "app", "--records", "3"}, nil, &out, &errw); code != 0 {
+	if code := run(context.Background(), []string{"preview", job, "app", "--records", records}, nil, &out, &errw); code != 0 {
 		t.Fatalf("exit code %d: %s", code, errw.String())
 	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[0], `"value":"1"`) || !strings.Contains(lines[1], `"value":{"a":2}`) || !strings.Contains(lines[2], `"value":"three"`) {
-		t.Errorf("%s", out.String())
-	}
+	return strings.Split(strings.TrimSpace(out.String()), "\n")
 }

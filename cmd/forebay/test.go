@@ -13,6 +13,7 @@ import (
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/task"
+	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 func testCommand(s streams) *cobra.Command {
@@ -86,7 +87,7 @@ func tryOut(config *configs.Config, t configs.Test) (differences []string, err e
 	}
 	var f converter.Format
 	if !k.Sink {
-		f = sourceFormat(*k)
+		f = worker.Format(k.Values)
 	}
 	trial, err := task.NewTrial(k.Values.Tree("transforms"), k.Sink, f)
 	if err != nil {
@@ -115,13 +116,13 @@ func tryOut(config *configs.Config, t configs.Test) (differences []string, err e
 	for i := range max(len(got), len(t.Output)) {
 		switch {
 		case i >= len(got):
-			differences = append(differences, fmt.Sprintf("- %s", line(t.Output[i])))
+			differences = append(differences, "- "+t.Output[i].String())
 		case i >= len(t.Output):
-			differences = append(differences, fmt.Sprintf("+ %s", line(*got[i])))
+			differences = append(differences, "+ "+got[i].String())
 		default:
 			want, have := t.Output[i], named(*got[i], t.Output[i])
 			if !same(want, have) {
-				differences = append(differences, "- "+line(want), "+ "+line(have))
+				differences = append(differences, "- "+want.String(), "+ "+have.String())
 			}
 		}
 	}
@@ -157,14 +158,4 @@ func meaning(j json.RawMessage) any {
 		return nil
 	}
 	return v
-}
-
-func line(r task.RecordText) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(r); err != nil {
-		return err.Error()
-	}
-	return strings.TrimSpace(b.String())
 }

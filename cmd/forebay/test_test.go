@@ -54,16 +54,8 @@ func TestExampleTests(t *testing.T) {
 
 // TestPreviewTransforms: a preview shows records as they come out of the transforms.
 func TestPreviewTransforms(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("one\ntwo\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	job := filepath.Join(dir, "job.yaml")
-	if err := os.WriteFile(job, []byte("sources: {app: {type: tail, paths: ["+dir+"/*.log], transforms: [{type: hoist, field: line}, {type: filter, when: {field: line, equals: [one]}}, {type: route, to: lines}]}}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var out, errw bytes.Buffer
-	if code := run(context.Background(), []string{"preview", job, "app", "--records", "2"}, nil, &out, &errw); code != 0 || !strings.Contains(out.String(), `{"topic":"lines",`) || !strings.Contains(out.String(), `"value":{"line":"two"}`) || strings.Contains(out.String(), "one") {
-		t.Errorf("exit code %d\n%s%s", code, out.String(), errw.String())
+	lines := previewOf(t, "one\ntwo\n", "2", ", transforms: [{type: hoist, field: line}, {type: filter, when: {field: line, equals: [one]}}, {type: route, to: lines}]")
+	if len(lines) != 1 || !strings.Contains(lines[0], `{"topic":"lines",`) || !strings.Contains(lines[0], `"value":{"line":"two"}`) {
+		t.Errorf("%s", lines)
 	}
 }

@@ -64,7 +64,7 @@ func (t *Trial) Apply(in RecordText) (*RecordText, error) {
 				return nil, err
 			}
 		}
-		return textOf(&r, r.RawKey, r.RawValue), nil
+		return TextOf(&r, r.RawKey, r.RawValue), nil
 	}
 	return Appended(t.source, t.encoder, t.memory, &r)
 }
@@ -80,7 +80,7 @@ func Appended(c *transform.Chain, e *converter.Encoder, memory *connectors.Batch
 	if err != nil || out.Unwritten {
 		return nil, err
 	}
-	return textOf(r, out.Key, out.Value), nil
+	return TextOf(r, out.Key, out.Value), nil
 }
 
 // Check says what keeps the text from being a record.
@@ -132,8 +132,8 @@ func bytesOf(j json.RawMessage) ([]byte, error) {
 	return bytes.Clone(j), nil
 }
 
-// textOf is a record with these bytes as text. Its schema header is left out.
-func textOf(r *connectors.Record, key, value []byte) *RecordText {
+// TextOf is a record with these bytes as text, without its place in the log and its schema header.
+func TextOf(r *connectors.Record, key, value []byte) *RecordText {
 	x := &RecordText{Topic: r.Topic, Key: jsonOf(key), Value: jsonOf(value)}
 	if !r.Timestamp.IsZero() {
 		x.Timestamp = r.Timestamp.UTC().Format(time.RFC3339Nano)
@@ -157,9 +157,19 @@ func jsonOf(b []byte) json.RawMessage {
 	case len(b) > 0 && (b[0] == '{' || b[0] == '[') && json.Valid(b):
 		return bytes.Clone(b)
 	}
-	text, err := json.Marshal(string(b))
-	if err != nil { // a string always can be
-		return nil
-	}
-	return text
+	return plain(string(b))
 }
+
+// plain is v as JSON, with <, > and & as they are.
+func plain(v any) json.RawMessage {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil { // of bytes that nobody has read as JSON
+		return json.RawMessage("null")
+	}
+	return bytes.TrimSpace(b.Bytes())
+}
+
+// String is the record as one line of JSON.
+func (x *RecordText) String() string { return string(plain(x)) }
