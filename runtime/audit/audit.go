@@ -499,8 +499,12 @@ func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.
 				if given++; given%1000 == 0 {
 					chain.Renew()
 				}
-				if keep, err := chain.Apply(r); keep || err != nil {
-					return r, err
+				keep, err := chain.Apply(r)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", where(r), err)
+				}
+				if keep {
+					return r, nil
 				}
 			}
 		}

@@ -264,9 +264,16 @@ func header(rec *connectors.Record, key string) string {
 	return ""
 }
 
-// row takes one row or line that the source holds.
+// row takes one row or line that the source holds, as its transforms leave it.
 func (r *replay) row(rec connectors.Record) error {
-	if rec.Change == nil && rec.Key.Schema != nil && rec.Value.Schema != nil && rec.Value.Schema.Kind == schema.Struct { // unwrapped
+	if rec.Key.Schema != nil || rec.Value.Schema != nil {
+		_, e, err := r.encoder.Encode(nil, &rec)
+		if err != nil {
+			return err
+		}
+		rec.RawKey, rec.RawValue = e.Key, e.Value
+	}
+	if rec.Change == nil && rec.RawKey != nil && rec.Value.Schema != nil && rec.Value.Schema.Kind == schema.Struct { // as record sees it
 		rec.Change = &connectors.Change{Op: connectors.OpRead, Row: rec.Value.Schema, After: rec.Value.Value}
 	}
 	if rec.Change == nil {
@@ -274,13 +281,6 @@ func (r *replay) row(rec connectors.Record) error {
 		return nil
 	}
 	key := rec.RawKey
-	if rec.Key.Schema != nil {
-		_, e, err := r.encoder.Encode(nil, &rec)
-		if err != nil {
-			return err
-		}
-		key = e.Key
-	}
 	hash, _ := r.hash(rec.Change.Row, rec.Change.After, nil)
 	if key == nil {
 		if r.bag[hash] > 0 {

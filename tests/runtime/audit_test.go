@@ -1,0 +1,126 @@
+package runtime_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/testenv"
+	"github.com/forebayhub/forebay/plugins/builtin"
+	"github.com/forebayhub/forebay/runtime/audit"
+	"github.com/forebayhub/forebay/runtime/worker"
+)
+
+// builtinSource configures one of our own sources.
+func builtinSource(t *testing.T, typ, name string, fields map[string]string) worker.Config {
+	t.Helper()
+	all := builtin.Registry().Sources
+	i := slices.IndexFunc(all, func(s connectors.SourceType) bool { return s.Name == typ })
+	if i < 0 {
+		t.Fatalf("no source %s", typ)
+	}
+	return worker.Config{Name: name, Type: typ, Values: parsed(t, all[i].Spec.Join(worker.SourceFields), fields)}
+}
+
+// audited runs the worker's audit of its first source, as if it had these transforms.
+func audited(t *testing.T, o worker.Options, c worker.Config) *audit.Result {
+	t.Helper()
+	res, err := audit.Run(t.Context(), audit.Options{Log: o.Log, Group: o.Group, Host: o.Host, Registry: o.Registry, Connectors: []worker.Config{c}, Name: c.Name, Wait: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// counts are what an audit counted, a topic a line.
+func counts(r *audit.Result) string {
+	var b strings.Builder
+	for _, c := range r.Sources {
+		fmt.Fprintf(&b, "%s agreed=%d missing=%d doubled=%d different=%d\n", c.Of, c.Agreed, c.Missing, c.Doubled, c.Different)
+	}
+	return b.String()
+}
+
+// The rows of PostgreSQL, as the transforms leave them, are what the log holds: masked, without columns, unwrapped, under other names, or not at all.
+// With other transforms than those that ran the audit finds every row that they make a difference for.
+func TestAuditOfATransformedDatabase(t *testing.T) {
+	db := testenv.Postgres(t)
+	db.Exec(`CREATE TABLE orders (id int PRIMARY KEY, card text, n int); CREATE TABLE events (what text, card text); CREATE TABLE secrets (id int PRIMARY KEY);
+		INSERT INTO orders SELECT g, (SELECT string_agg(md5(g || '-' || h), '') FROM generate_series(1, 300) h), g FROM generate_series(1, 20) g;
+		INSERT INTO events SELECT 'e' || g, '4111' FROM generate_series(1, 10) g; INSERT INTO secrets VALUES (1), (2), (3)`)
+	o := worker.Options{Log: openLog(t), Group: unique("g"), Host: "h", DrainTimeout: 10 * time.Second, Registry: builtin.Registry()}
+	name := unique("shop")
+	with := func(steps ...map[string]string) worker.Config {
+		fields := map[string]string{"url": db.URL, "tables": "public.*", "heartbeat": "100ms", "slot": "s_" + db.Database, "publication": "s_" + db.Database}
+		for i, step := range steps {
+			for k, v := range step {
+				fields[fmt.Sprintf("transforms.%d.%s", i, k)] = v
+			}
+		}
+		return builtinSource(t, "postgres", name, fields)
+	}
+	mask := map[string]string{"type": "mask", "fields": "card", "with": "***"}
+	unwrap := map[string]string{"type": "unwrap", "when.topic": `.*\.(orders|events)`}
+	rename := map[string]string{"type": "rename", "fields": "n:number"}
+	filter := map[string]string{"type": "filter", "when.topic": `.*\.secrets`}
+	route := map[string]string{"type": "route", "match": `(.*)\.public\.(.*)`, "to": "$1.safe.$2"}
+	c := with(mask, unwrap, rename, filter, route)
+	o.Connectors = []worker.Config{c}
+	_, _ = start(t, o)
+	audited(t, o, c) // the snapshot is in the log
+	db.Exec(`UPDATE orders SET n = n + 1 WHERE id <= 10; DELETE FROM orders WHERE id IN (5, 15); INSERT INTO orders VALUES (21, NULL, 1); INSERT INTO events VALUES ('late', NULL)`)
+
+	orders, events := name+".safe.orders", name+".safe.events"
+	res := audited(t, o, c)
+	want := events + " agreed=11 missing=0 doubled=0 different=0\n" + orders + " agreed=19 missing=0 doubled=0 different=0\n"
+	if got := counts(res); got != want || !res.Clean() || len(res.Incomplete) > 0 {
+		t.Errorf("%s%v%v\nwant\n%s", got, res.Incomplete, res.Sources, want)
+	}
+	for what, x := range map[string]struct {
+		as   worker.Config
+		want string
+	}{
+		"not masked":   {with(unwrap, rename, filter, route), orders + " agreed=1 missing=0 doubled=0 different=18\n"}, // order 21 has no card
+		"not renamed":  {with(mask, unwrap, filter, route), orders + " agreed=0 missing=0 doubled=0 different=19\n"},
+		"not left out": {with(mask, unwrap, rename, route), name + ".safe.secrets agreed=0 missing=3 doubled=0 different=0\n"},
+	} {
+		if res := audited(t, o, x.as); !strings.Contains(counts(res), x.want) || res.Clean() {
+			t.Errorf("%s: %s\nwant\n%s", what, counts(res), x.want)
+		}
+	}
+	// What does not follow from the rows is said, not guessed.
+	res = audited(t, o, with(mask, map[string]string{"type": "filter", "when.field": "n", "when.equals": "1"}, unwrap, rename, filter, route))
+	if len(res.Incomplete) != 1 || !strings.Contains(res.Incomplete[0], "transform 2 (filter) applies to some records only") || counts(res) != name+" agreed=0 missing=0 doubled=0 different=0\n" {
+		t.Errorf("%v\n%s", res.Incomplete, counts(res))
+	}
+	res = audited(t, o, with(map[string]string{"type": "route", "match": ".*", "to": "one"}))
+	if len(res.Incomplete) != 1 || !strings.Contains(res.Incomplete[0], "are both routed to it") {
+		t.Errorf("%v\n%s", res.Incomplete, counts(res))
+	}
+}
+
+// Lines that are JSON are compared as the transforms leave them, too.
+func TestAuditOfTransformedLines(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("{\"card\":\"4111\",\"n\":1}\n{\"n\":2}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := worker.Options{Log: openLog(t), Group: unique("g"), Host: "h", DrainTimeout: 10 * time.Second, Registry: builtin.Registry()}
+	name := unique("lines")
+	with := func(mask string) worker.Config {
+		return builtinSource(t, "tail", name, map[string]string{"paths": filepath.Join(dir, "*.log"), "transforms.0.type": "mask", "transforms.0.fields": "card", "transforms.0.with": mask})
+	}
+	o.Connectors = []worker.Config{with("***")}
+	_, _ = start(t, o)
+	if res := audited(t, o, o.Connectors[0]); counts(res) != name+" agreed=2 missing=0 doubled=0 different=0\n" {
+		t.Error(counts(res), res.Sources[0].List)
+	}
+	if res := audited(t, o, with("###")); counts(res) != name+" agreed=1 missing=0 doubled=0 different=1\n" {
+		t.Error(counts(res))
+	}
+}
