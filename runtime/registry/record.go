@@ -74,6 +74,14 @@ type deleteValue struct {
 	Version int    `json:"version"`
 }
 
+// keyHighest is the key of a record that is ours alone: the highest id, written down where schemas are deleted for good. To compaction it is another key than that of
+// Confluent's NOOP records, to Confluent's registry it is one of those, whose values it does not look at.
+const keyHighest = `{"magic":0,"keytype":"NOOP"}`
+
+type highestValue struct {
+	ID int `json:"highestId"`
+}
+
 // record makes one; a nil value is a tombstone.
 func record(k key, value any) (hublog.KeyValue, error) {
 	var out hublog.KeyValue
@@ -96,12 +104,12 @@ func marshal(v any) ([]byte, error) {
 	return []byte(strings.TrimSuffix(b.String(), "\n")), nil
 }
 
-func schemaRecord(v *schemaValue) (hublog.KeyValue, error) {
-	return record(key{Type: keySchema, Subject: v.Subject, Version: v.Version, Magic: 1}, v)
+func schemaKey(subject string, version int) key {
+	return key{Type: keySchema, Subject: subject, Version: version, Magic: 1}
 }
 
-func tombstone(subject string, version int) (hublog.KeyValue, error) {
-	return record(key{Type: keySchema, Subject: subject, Version: version, Magic: 1}, nil)
+func schemaRecord(v *schemaValue) (hublog.KeyValue, error) {
+	return record(schemaKey(v.Subject, v.Version), v)
 }
 
 var errMagic = errors.New("a magic byte that this registry does not know")
@@ -117,7 +125,7 @@ func parseKey(b []byte) (*key, error) {
 		if k.Magic != 0 && k.Magic != 1 {
 			return nil, errMagic
 		}
-	case keyConfig, keyMode, keyDeleteSubject, keyClearSubject:
+	case keyConfig, keyMode, keyDeleteSubject, keyClearSubject, keyNoop:
 	default:
 		return nil, nil
 	}

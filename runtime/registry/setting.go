@@ -96,16 +96,18 @@ func (s *state) setMode(subject string, q modeBody, force bool) ([]hublog.KeyVal
 			if len(s.versions(name, false)) > 0 {
 				return nil, fail(codeNotPermitted, "Cannot import since found existing subjects")
 			}
-			for _, v := range slices.Backward(s.subjects[name]) { // what is left of soft-deleted ones
+			var left []int // of soft-deleted ones
+			for _, v := range s.subjects[name] {
 				if len(s.referrers(name, v.Version, true)) > 0 {
 					return nil, referenced(name, v.Version)
 				}
-				r, err := tombstone(name, v.Version)
-				if err != nil {
-					return nil, err
-				}
-				records = append(records, r)
+				left = append(left, v.Version)
 			}
+			gone, err := s.purge(name, left, false)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, gone...)
 		}
 	}
 	r, err := record(key{Type: keyMode, Subject: subject}, modeValue{Subject: subject, Mode: mode})

@@ -17,7 +17,7 @@ type state struct {
 	same     map[identity]int          // the id of a schema
 	configs  map[string]configValue    // "" is the global one
 	modes    map[string]string
-	last     int // the highest id that was ever seen
+	last     int // the highest id that was ever given
 }
 
 func newState() *state {
@@ -103,6 +103,12 @@ func (s *state) apply(keyBytes, valueBytes []byte) error {
 				s.replace(k.Subject, i, &gone)
 			}
 		}
+	case keyNoop:
+		var v highestValue
+		if err := json.Unmarshal(valueBytes, &v); err != nil {
+			return fmt.Errorf("highest id: %w", err)
+		}
+		s.last = max(s.last, v.ID)
 	case keyClearSubject:
 		for _, have := range slices.Clone(s.subjects[k.Subject]) {
 			if have.Deleted {

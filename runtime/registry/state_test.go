@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -34,6 +35,20 @@ func (o *topic) take(records []hublog.KeyValue, err error) error {
 		}
 	}
 	return nil
+}
+
+// compacted is what compaction leaves of the records, tombstones gone too.
+func (o *topic) compacted() (out []hublog.KeyValue) {
+	last := map[string]int{}
+	for i, r := range o.records {
+		last[string(r.Key)] = i
+	}
+	for i, r := range o.records {
+		if last[string(r.Key)] == i && r.Value != nil {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func (o *topic) add(subject, kind, text string, refs ...Reference) (*schemaValue, error) {
@@ -116,6 +131,7 @@ func TestFormat(t *testing.T) {
 		`{"keytype":"CONFIG","subject":"s<1>","magic":0} {"subject":"s<1>","compatibilityLevel":"FULL"}`,
 		`{"keytype":"MODE","subject":"s<1>","magic":0} {"subject":"s<1>","mode":"READWRITE"}`,
 		`{"keytype":"DELETE_SUBJECT","subject":"s<1>","magic":0} {"subject":"s<1>","version":1}`,
+		`{"magic":0,"keytype":"NOOP"} {"highestId":1}`, // to Confluent's registry one of its NOOPs
 		`{"keytype":"SCHEMA","subject":"s<1>","version":1,"magic":1} `,
 		`{"keytype":"MODE","subject":"s<1>","magic":0} `,
 		`{"keytype":"CONFIG","subject":"s<1>","magic":0} `,
@@ -149,23 +165,12 @@ func TestReplay(t *testing.T) {
 	if v := o.get("y", latest, false); v.ID != 1 || v.Version != 4 || o.get("y", 1, true) != nil {
 		t.Errorf("y came back as %+v", v)
 	}
-	last := map[string]int{}
-	for i, r := range o.records {
-		last[string(r.Key)] = i
-	}
-	for name, keep := range map[string]func(int, hublog.KeyValue) bool{
-		"whole":     func(int, hublog.KeyValue) bool { return true },
-		"compacted": func(i int, r hublog.KeyValue) bool { return last[string(r.Key)] == i && r.Value != nil },
-	} {
-		again := newState()
-		for i, r := range o.records {
-			if keep(i, r) {
-				if err := again.apply(r.Key, r.Value); err != nil {
-					t.Fatal(err)
-				}
-			}
+	for name, records := range map[string][]hublog.KeyValue{"whole": o.records, "compacted": o.compacted()} {
+		again := newTopic(t)
+		if err := again.take(records, nil); err != nil {
+			t.Fatal(err)
 		}
-		if !reflect.DeepEqual(again.subjects, o.subjects) || !reflect.DeepEqual(again.same, o.same) {
+		if !reflect.DeepEqual(again.subjects, o.subjects) || !reflect.DeepEqual(again.same, o.same) || again.last != o.last {
 			t.Errorf("%s: the topic gives another state", name)
 		}
 	}
@@ -236,7 +241,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := o.add("user", "", `{"type":"array","items":"F"}`, Reference{"F", "used", 1}); err != nil {
 		t.Fatal(err)
 	}
-	one := 1
+	one := int32(1)
 	for _, c := range []struct {
 		what string
 		do   func() error
@@ -309,7 +314,7 @@ func TestImport(t *testing.T) {
 	if err := o.take(records, err); err != nil {
 		t.Fatal(err)
 	}
-	put := func(subject, text string, id, version int) error {
+	put := func(subject, text string, id, version int32) error {
 		_, records, err := o.register(subject, &request{content: content{Schema: text}, ID: &id, Version: &version}, false, false)
 		return o.take(records, err)
 	}
@@ -328,6 +333,80 @@ func TestImport(t *testing.T) {
 	}
 	if v, err := o.add("t", "", `"long"`); err != nil || v.ID != 81 {
 		t.Errorf("after the import: %+v %v", v, err)
+	}
+	records, err = o.setMode("", modeBody{"IMPORT"}, true)
+	if err := o.take(records, err); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("u", `"float"`, math.MaxInt32, 1); err != nil {
+		t.Fatal(err)
+	}
+	records, err = o.setMode("", modeBody{"READWRITE"}, false)
+	if err := o.take(records, err); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := o.add("v", "", `"double"`); code(err) != codeStore {
+		t.Errorf("an id that does not fit Kafka's messages: %+v %v", v, err)
+	}
+}
+
+// TestIDsOfDeletedSchemas: an id is given once, also when its schema was the newest, is gone for good, and compaction has forgotten it.
+func TestIDsOfDeletedSchemas(t *testing.T) {
+	overwrite := func(o *topic) error {
+		records, err := o.setMode("", modeBody{"IMPORT"}, true)
+		if err := o.take(records, err); err != nil {
+			return err
+		}
+		one, three := int32(1), int32(3)
+		_, records, err = o.register("b", &request{content: content{Schema: `"double"`}, ID: &three, Version: &one}, false, false)
+		err = o.take(records, err)
+		records, err2 := o.setMode("", modeBody{"READWRITE"}, false)
+		return errors.Join(err, o.take(records, err2))
+	}
+	for what, remove := range map[string]func(o *topic) error{
+		"version": func(o *topic) error {
+			_, records, err := o.deleteVersion("b", 1, false)
+			err = o.take(records, err)
+			_, records, err2 := o.deleteVersion("b", 1, true)
+			return errors.Join(err, o.take(records, err2))
+		},
+		"subject": func(o *topic) error {
+			_, records, err := o.deleteSubject("b", false)
+			err = o.take(records, err)
+			_, records, err2 := o.deleteSubject("b", true)
+			return errors.Join(err, o.take(records, err2))
+		},
+		"import": func(o *topic) error {
+			_, records, err := o.deleteSubject("b", false)
+			err = o.take(records, err)
+			records, err2 := o.setMode("b", modeBody{"IMPORT"}, false)
+			err = errors.Join(err, o.take(records, err2))
+			records, err2 = o.setMode("b", modeBody{"READWRITE"}, false)
+			return errors.Join(err, o.take(records, err2))
+		},
+		"overwritten": overwrite,
+	} {
+		t.Run(what, func(t *testing.T) {
+			o := newTopic(t)
+			for _, c := range [][2]string{{"a", `"int"`}, {"a", `"long"`}, {"a", `"double"`}, {"b", `"string"`}} {
+				if _, err := o.add(c[0], "", c[1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := remove(o); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // as often as it may be
+				records := o.compacted()
+				o = newTopic(t)
+				if err := o.take(records, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if v, err := o.add("c", "", `"boolean"`); err != nil || v.ID != 5 {
+				t.Errorf("the next schema is %+v: %v", v, err)
+			}
+		})
 	}
 }
 

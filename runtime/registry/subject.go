@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode"
@@ -18,8 +19,8 @@ const maxSchema = 900_000
 
 // request is the body of whoever brings a schema: Confluent's RegisterSchemaRequest.
 type request struct {
-	Version *int `json:"version"`
-	ID      *int `json:"id"`
+	Version *int32 `json:"version"`
+	ID      *int32 `json:"id"`
 	content
 }
 
@@ -103,10 +104,10 @@ func (s *state) lookup(subject string, q *request, normalize, deleted bool) (*sc
 func (s *state) register(subject string, q *request, normalize, force bool) (*schemaValue, []hublog.KeyValue, error) {
 	version, id := 0, -1
 	if q.Version != nil {
-		version = *q.Version
+		version = int(*q.Version)
 	}
 	if q.ID != nil {
-		id = *q.ID
+		id = int(*q.ID)
 	}
 	v, parsed, err := s.brought(subject, q, rules{new: id < 0, normalize: normalize})
 	if err != nil {
@@ -148,7 +149,9 @@ func (s *state) register(subject string, q *request, normalize, force bool) (*sc
 		return nil, nil, invalidSchema(fmt.Errorf("version %d is not one more than the previous version", version))
 	}
 	if id < 0 {
-		id = s.last + 1
+		if id = s.last + 1; id > math.MaxInt32 { // messages have them in four bytes
+			return nil, nil, fail(codeStore, "No id is left after %d", s.last)
+		}
 	} else if slices.ContainsFunc(s.ids[id], func(o *schemaValue) bool { return o.identity() != v.identity() }) {
 		return nil, nil, fail(codeNotPermitted, "Overwrite new schema with id %d is not permitted.", id)
 	}
@@ -157,16 +160,19 @@ func (s *state) register(subject string, q *request, normalize, force bool) (*sc
 	return v, records, err
 }
 
-// registered are the records of a new version. Soft-deleted ones of the same id go: the schema is back.
-func (s *state) registered(v *schemaValue, all []*schemaValue) ([]hublog.KeyValue, error) {
-	var records []hublog.KeyValue
+// registered are the records of a new version. Soft-deleted ones of the same id go: the schema is back. One that an import overwrites is gone as well.
+func (s *state) registered(v *schemaValue, all []*schemaValue) (records []hublog.KeyValue, err error) {
+	var gone []int
+	over := false
 	for _, old := range all {
 		if old.Deleted && old.ID == v.ID && old.Version < v.Version && len(s.referrers(old.Subject, old.Version, true)) == 0 {
-			r, err := tombstone(old.Subject, old.Version)
-			if err != nil {
-				return nil, err
-			}
-			records = append(records, r)
+			gone = append(gone, old.Version)
+		}
+		over = over || old.Version == v.Version && old.ID != v.ID
+	}
+	if over || len(gone) > 0 {
+		if records, err = s.purge(v.Subject, gone, false); err != nil {
+			return nil, err
 		}
 	}
 	r, err := schemaRecord(v)
@@ -245,27 +251,26 @@ func (s *state) deleteSubject(subject string, permanent bool) ([]int, []hublog.K
 	return numbers, []hublog.KeyValue{r}, err
 }
 
-// purge removes versions for good, the last first: a later one may reference an earlier one. With the last version go the subject's config and mode.
-func (s *state) purge(subject string, versions []int, all bool) (records []hublog.KeyValue, err error) {
+// purge removes versions for good, the last first: a later one may reference an earlier one. With the last version go the subject's config and mode. The highest id
+// is written down before: it may be that of a version whose record compaction then forgets.
+func (s *state) purge(subject string, versions []int, all bool) ([]hublog.KeyValue, error) {
+	highest, err := marshal(highestValue{s.last})
+	if err != nil {
+		return nil, err
+	}
+	records := []hublog.KeyValue{{Key: []byte(keyHighest), Value: highest}}
+	var gone []key
 	for _, n := range slices.Backward(versions) {
-		r, err := tombstone(subject, n)
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, r)
+		gone = append(gone, schemaKey(subject, n))
 	}
-	if !all {
-		return records, nil
+	if _, have := s.modes[subject]; all && have {
+		gone = append(gone, key{Type: keyMode, Subject: subject})
 	}
-	if _, have := s.modes[subject]; have {
-		r, err := record(key{Type: keyMode, Subject: subject}, nil)
-		if err != nil {
-			return nil, err
-		}
-		records = append(records, r)
+	if _, have := s.configs[subject]; all && have {
+		gone = append(gone, key{Type: keyConfig, Subject: subject})
 	}
-	if _, have := s.configs[subject]; have {
-		r, err := record(key{Type: keyConfig, Subject: subject}, nil)
+	for _, k := range gone {
+		r, err := record(k, nil)
 		if err != nil {
 			return nil, err
 		}
