@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/forebayhub/forebay/runtime/hublog"
 )
 
@@ -138,6 +140,8 @@ func told(err error) *failure {
 		return f
 	case errors.As(err, &large):
 		return fail(http.StatusRequestEntityTooLarge, "the request has more than %d bytes", large.Limit)
+	case errors.Is(err, kerr.MessageTooLarge): // of what is not bounded by itself: names, references, a text that JSON makes much longer
+		return fail(codeTooLarge, "The record would be larger than the topic takes: %v", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return fail(codeTimeout, "the log did not answer in time")
 	}

@@ -52,12 +52,19 @@ type resolved struct {
 	schema *schemaValue
 }
 
-// maxReferences bounds the schemas that one schema needs: references of references among them.
-const maxReferences = 1000
+const (
+	// maxReferences bounds the schemas that one schema needs: references of references among them.
+	maxReferences = 1000
+	// maxReferenced bounds the bytes of them. Parsed they take some fifty times as much.
+	maxReferenced = 4 << 20
+)
 
 // resolve finds what is referenced, what that references before it. A name that came before counts once.
 func (s *state) resolve(refs []Reference) (out []resolved, err error) {
-	seen := map[string]bool{}
+	if len(refs) > maxReferences { // some may be the same
+		return nil, fmt.Errorf("more than %d references", maxReferences)
+	}
+	seen, size := map[string]bool{}, 0
 	var walk func(refs []Reference, depth int) error
 	walk = func(refs []Reference, depth int) error {
 		for _, r := range refs {
@@ -72,6 +79,9 @@ func (s *state) resolve(refs []Reference) (out []resolved, err error) {
 			v := s.get(r.Subject, r.Version, true)
 			if v == nil {
 				return fmt.Errorf("no schema reference found for subject \"%s\" and version %d", r.Subject, r.Version)
+			}
+			if size += len(v.Schema); size > maxReferenced {
+				return fmt.Errorf("references of more than %d bytes", maxReferenced)
 			}
 			if err := walk(v.References, depth+1); err != nil {
 				return err

@@ -7,8 +7,11 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/forebayhub/forebay/runtime/hublog"
 )
@@ -304,6 +307,38 @@ func TestRefusals(t *testing.T) {
 		if v, err := o.add("used", "", `{"type":"fixed","name":"F","size":1}`); err != nil || v.ID != 2 {
 			t.Errorf("what is there cannot be asked for in mode %s: %v", mode, err)
 		}
+	}
+}
+
+// TestReferencesAreBounded: what one schema needs is bounded in number and in bytes.
+func TestReferencesAreBounded(t *testing.T) {
+	o := newTopic(t)
+	if _, err := o.add("small", JSON, `{}`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.add("n", JSON, `{}`, slices.Repeat([]Reference{{"r", "small", 1}}, maxReferences+1)...); code(err) != codeInvalidSchema {
+		t.Errorf("one reference %d times: %v", maxReferences+1, err)
+	}
+	var refs []Reference
+	for i := range maxReferenced/maxSchema + 1 {
+		subject := strconv.Itoa(i)
+		if _, err := o.add(subject, JSON, `{"title":"`+strings.Repeat("x", maxSchema-100)+`"}`); err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, Reference{subject, subject, 1})
+	}
+	if _, err := o.add("n", JSON, `{}`, refs...); code(err) != codeInvalidSchema {
+		t.Errorf("%d references of %d bytes each: %v", len(refs), maxSchema-100, err)
+	}
+	if _, err := o.add("n", JSON, `{}`, refs[1:]...); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTooLarge: what the topic does not take for its size is the client's fault.
+func TestTooLarge(t *testing.T) {
+	if f := told(fmt.Errorf("append: %w", kerr.MessageTooLarge)); f.Code != codeTooLarge || f.status() != 422 {
+		t.Errorf("told as %d, %s", f.Code, f.Message)
 	}
 }
 
