@@ -6,6 +6,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,10 +19,11 @@ import (
 
 // Handler serves Confluent's Schema Registry REST API under Paths. It reads the topic from the first request on, and holds nothing before.
 type Handler struct {
-	store *store
-	mux   *http.ServeMux
-	life  context.Context // ends with Close
-	end   context.CancelFunc
+	store   *store
+	mux     *http.ServeMux
+	timeout time.Duration   // of a request
+	life    context.Context // ends with Close
+	end     context.CancelFunc
 }
 
 // Paths are what a server must hand to a Handler.
@@ -36,7 +38,7 @@ const (
 
 // New makes a handler; it does no I/O.
 func New(o Options) *Handler {
-	h := &Handler{store: newStore(o), mux: http.NewServeMux()}
+	h := &Handler{store: newStore(o), mux: http.NewServeMux(), timeout: timeout}
 	h.life, h.end = context.WithCancel(context.Background())
 	h.schemas()
 	h.subjects()
@@ -81,9 +83,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, as, nil, fail(code, "HTTP %d %s", code, http.StatusText(code)))
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
 	defer cancel()
 	defer context.AfterFunc(h.life, cancel)()
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.timeout)) // a recorder has none to set
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	w.Header().Set("Content-Type", as)
 	h.mux.ServeHTTP(w, r.WithContext(ctx))
@@ -195,6 +198,9 @@ func (q *query) body(into any, strict bool) error {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
 			return err
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fail(http.StatusRequestTimeout, "HTTP 408 Request Timeout")
 		}
 		if strings.Contains(err.Error(), "unknown field") {
 			return fail(codeUnprocessable, "This registry does not support it: %v", err)

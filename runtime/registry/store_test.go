@@ -2,14 +2,39 @@ package registry
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/forebayhub/forebay/runtime/hublog"
 )
+
+// TestSlowBody: a body that does not come keeps nobody longer than a request may take.
+func TestSlowBody(t *testing.T) {
+	h := New(Options{})
+	defer h.Close()
+	h.timeout = 50 * time.Millisecond
+	server := httptest.NewServer(h)
+	defer server.Close()
+	body, never := io.Pipe()
+	defer never.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/subjects/s", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("answered with %s", resp.Status)
+	}
+}
 
 // TestClose: a handler that was closed goes to the log no more, whatever requests still come.
 func TestClose(t *testing.T) {
