@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -199,5 +200,29 @@ func TestConfluentPython(t *testing.T) {
 	n.Start()
 	if out, err := exec.CommandContext(t.Context(), python, "confluent.py", n.Kafka, "http://"+n.HTTP).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestTooLarge: what is too large is refused as the client's fault, by the body's size and by that of the record, and the node serves on.
+func TestTooLarge(t *testing.T) {
+	n := node.New(t, "--data", t.TempDir())
+	n.Start()
+	var b strings.Builder
+	b.WriteString(`{"enum":[`)
+	for i := 10_000; i < 110_000; i++ { // less than 900,000 bytes, in a record more than a million
+		fmt.Fprintf(&b, `"%d",`, i)
+	}
+	b.WriteString(`""]}`)
+	for what, c := range map[string]struct {
+		text string
+		want int
+	}{"record": {b.String(), http.StatusUnprocessableEntity}, "body": {strings.Repeat("x", 5<<20), http.StatusRequestEntityTooLarge}} {
+		code, err := ask(t, n, "POST", "/subjects/s/versions", map[string]any{"schemaType": "JSON", "schema": c.text}, nil)
+		if err != nil || code != c.want {
+			t.Errorf("%s: %d %v, want %d", what, code, err, c.want)
+		}
+	}
+	if got, err := register(t, n, "s", 1); err != nil || got.ID != 1 {
+		t.Errorf("the next one: %v %v", got, err)
 	}
 }
