@@ -14,7 +14,8 @@ type Batch struct {
 	slabs   slabs
 }
 
-// Mark says: once Records[:Upto] are in the log, key stands at Position.
+// Mark says: once Records[:Upto] are in the log, key stands at Position. What becomes durable is Records[:n]
+// for some n, with every mark whose Upto is at most n, in one transaction: marks of the same Upto hold together.
 type Mark struct {
 	Key      PositionKey
 	Position Position

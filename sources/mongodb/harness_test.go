@@ -82,7 +82,7 @@ func (l *logbook) close() {
 	}
 }
 
-// read reads once and commits up to the n-th mark that marks chooses; nil means all.
+// read reads once and commits up to the n-th mark that marks chooses, with those that cover as many records; nil means all.
 func (l *logbook) read(ctx context.Context, b *connectors.Batch, marks func(n int) int) error {
 	b.Reset()
 	err := l.task.Read(ctx, b)
@@ -92,6 +92,9 @@ func (l *logbook) read(ctx context.Context, b *connectors.Batch, marks func(n in
 	}
 	if n == 0 {
 		return err
+	}
+	for n < len(b.Marks) && b.Marks[n].Upto == b.Marks[n-1].Upto {
+		n++ // marks of the same records hold together, see connectors.Mark
 	}
 	if n == len(b.Marks) && b.Marks[n-1].Upto != len(b.Records) {
 		l.t.Errorf("%d of %d records are not covered by a mark", len(b.Records)-b.Marks[n-1].Upto, len(b.Records))

@@ -303,6 +303,35 @@ func TestIdleStreamMovesThePosition(t *testing.T) {
 	got.expect(t, `c 2 null -> {"_id": 2}`)
 }
 
+// A stream that is begun again at a cluster time stands before the events of that time, which are in the log.
+func TestIdleStreamBegunByTimeIsNoStepBack(t *testing.T) {
+	s, db := shared(t)
+	ctx := t.Context()
+	a := db.Collection("a")
+	insert(t, a, kv("_id", 1))
+	var got collect
+	l := newLogbook(t, configure(t, s.URL, []string{s.Database + ".a"}, nil), got.add)
+	l.catchUp(ctx, db.Client())
+	got.lines = nil
+	insert(t, a, kv("_id", 2))
+	l.runUntil(ctx, func() bool { return len(got.lines) > 0 })
+	task := l.task
+	at, token := task.pos.At, task.token
+	highWater := bson.Raw(must[[]byte](t)(bson.Marshal(kv("_data", fmt.Sprintf("82%08X%08X2B0229296E04", at.T, at.I)))))
+	if tokenData(highWater) >= token {
+		t.Fatalf("token %s of an event sorts before %s", token, tokenData(highWater))
+	}
+	task.closeStream(ctx)
+	check(t, task.openStream(ctx, true))
+	task.idle(highWater) // what the server says when it has not found the event yet
+	if task.token != token {
+		t.Errorf("the position went from %s to %s", token, task.token)
+	}
+	insert(t, a, kv("_id", 3))
+	l.catchUp(ctx, db.Client())
+	got.expect(t, `c 2 null -> {"_id": 2}`, `c 3 null -> {"_id": 3}`)
+}
+
 func TestCollectionsOfTheConfigChange(t *testing.T) {
 	s, db := shared(t)
 	ctx := t.Context()

@@ -140,7 +140,13 @@ func (t *task) idle(token bson.Raw) {
 	if data == "" || data == t.token || len(t.stream.parts) > 0 {
 		return
 	}
-	if at, ok := tokenStamp(token); ok && at.compare(t.pos.At) >= 0 {
+	at, ok := tokenStamp(token)
+	if !ok {
+		return
+	}
+	// A stream that was begun at a cluster time says first that it stands before that time's events, and they
+	// may be in the log already: at the same time, only a later token is a step.
+	if c := at.compare(t.pos.At); c > 0 || c == 0 && t.token != "" && data > t.token {
 		t.advance(at, 0, token)
 	}
 }

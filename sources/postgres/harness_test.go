@@ -117,7 +117,7 @@ func (l *logbook) kill() {
 	l.task = nil
 }
 
-// read reads once and commits up to the upto-th mark; a negative upto means all.
+// read reads once and commits up to the n-th mark that marks chooses, with those that cover as many records; nil means all.
 func (l *logbook) read(ctx context.Context, b *connectors.Batch, marks func(n int) int) error {
 	b.Reset()
 	err := l.task.Read(ctx, b)
@@ -127,6 +127,9 @@ func (l *logbook) read(ctx context.Context, b *connectors.Batch, marks func(n in
 	}
 	if n == 0 {
 		return err
+	}
+	for n < len(b.Marks) && b.Marks[n].Upto == b.Marks[n-1].Upto {
+		n++ // marks of the same records hold together, see connectors.Mark
 	}
 	for _, r := range b.Records[:b.Marks[n-1].Upto] {
 		l.sink(r)
