@@ -1,13 +1,13 @@
 package parquet
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 
 	pq "github.com/parquet-go/parquet-go"
 
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/sinks/internal/table"
 )
 
 // column is a node of a file's schema, able to take a value apart into the
@@ -35,11 +35,6 @@ const (
 	dictShape
 )
 
-const (
-	maxDepth  = 16     // of nested structs, arrays and maps
-	maxLeaves = 10_000 // of one file
-)
-
 // builder makes the columns of one file.
 type builder struct{ leaves int }
 
@@ -48,8 +43,8 @@ func (b *builder) build(name string, s *schema.Schema, optional bool, def, rep, 
 	if s == nil {
 		return nil, fmt.Errorf("column %s has no type", name)
 	}
-	if depth > maxDepth {
-		return nil, fmt.Errorf("column %s nests deeper than %d levels", name, maxDepth)
+	if depth > table.MaxDepth {
+		return nil, fmt.Errorf("column %s nests deeper than %d levels", name, table.MaxDepth)
 	}
 	c := &column{name: name, optional: optional}
 	if optional {
@@ -57,7 +52,7 @@ func (b *builder) build(name string, s *schema.Schema, optional bool, def, rep, 
 	}
 	var err error
 	switch {
-	case s.Kind == schema.Struct && s.Name != variableDecimal && len(s.Fields) > 0:
+	case s.Kind == schema.Struct && s.Name != table.VariableDecimal && len(s.Fields) > 0:
 		err = b.group(c, s, def, rep, depth)
 	case s.Kind == schema.Array:
 		err = b.list(c, s, def, rep, depth)
@@ -66,8 +61,8 @@ func (b *builder) build(name string, s *schema.Schema, optional bool, def, rep, 
 	default:
 		c.node, c.conv, err = leafOf(s)
 		c.leaf, c.levels = b.leaves, def
-		if b.leaves++; b.leaves > maxLeaves {
-			err = fmt.Errorf("more than %d columns", maxLeaves)
+		if b.leaves++; b.leaves > table.MaxLeaves {
+			err = fmt.Errorf("more than %d columns", table.MaxLeaves)
 		}
 	}
 	if err != nil {
@@ -261,5 +256,3 @@ func (f field) Name() string { return f.name }
 
 // Value is for Go structs, which are never written here.
 func (f field) Value(reflect.Value) reflect.Value { return reflect.Value{} }
-
-var errKind = errors.New("a value of another type than its column's")

@@ -110,7 +110,7 @@ func (c *comparison) record(rec *connectors.Record) error {
 
 // expect takes the record apart as the writer did, and says whether that can be done.
 func (c *comparison) expect(rec *connectors.Record) bool {
-	if c.layout == nil || !c.layout.fits(c.f, rec) {
+	if c.layout == nil || !c.layout.Fits(rec) {
 		l, err := c.f.layoutOf(rec, false)
 		if err == nil && !sameNodes(l.root, c.file.Root()) {
 			l, err = c.f.layoutOf(rec, true) // a file with a truncate
@@ -120,11 +120,7 @@ func (c *comparison) expect(rec *connectors.Record) bool {
 		}
 		c.layout, c.expected = l, newRows(l.leaves)
 		c.fitting = sameNodes(l.root, c.file.Root())
-		for _, m := range l.meta {
-			if m.name == offsetColumn {
-				c.offsetAt = m.leaf
-			}
-		}
+		c.offsetAt = l.offsetLeaf()
 	}
 	c.expected.reset()
 	return c.layout.fill(c.expected, rec) == nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/sinks/internal/files"
+	"github.com/forebayhub/forebay/sinks/internal/table"
 )
 
 // New makes the format with the budget of the node.
@@ -25,7 +26,7 @@ func New(o files.FormatOptions) (files.Format, error) { return NewWith(o, node) 
 
 // NewWith makes the format with a budget of its own.
 func NewWith(o files.FormatOptions, b *Budget) (files.Format, error) {
-	f := &format{flatten: o.Flatten || !o.FlattenGiven, coordinates: o.Coordinates, budget: b}
+	f := &format{options: table.Options{Flatten: o.Flatten || !o.FlattenGiven, Coordinates: o.Coordinates}, budget: b}
 	switch o.Compression {
 	case "", "auto", "snappy":
 		f.codec = &pq.Snappy
@@ -42,20 +43,20 @@ func NewWith(o files.FormatOptions, b *Budget) (files.Format, error) {
 }
 
 type format struct {
-	flatten, coordinates bool
-	codec                compress.Codec
-	budget               *Budget
+	options table.Options
+	codec   compress.Codec
+	budget  *Budget
 }
 
 var _ files.Format = (*format)(nil)
 
 func (f *format) Extension() string { return "parquet" }
-func (f *format) Decoded() bool     { return f.flatten }
+func (f *format) Decoded() bool     { return f.options.Flatten }
 
 // Fits says whether the record has the columns of the open file.
 func (f *format) Fits(e files.Encoder, r *connectors.Record) bool {
 	enc, ok := e.(*encoder)
-	return ok && enc.layout.fits(f, r)
+	return ok && enc.layout.Fits(r)
 }
 
 // NewEncoder starts a file with the columns of its first record.

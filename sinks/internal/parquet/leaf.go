@@ -1,25 +1,16 @@
 package parquet
 
 import (
-	"bytes"
 	"fmt"
-	"strconv"
-	"unicode/utf8"
 
 	pq "github.com/parquet-go/parquet-go"
 
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/sinks/internal/table"
 )
 
 // leafConv makes a Parquet value; bytes are kept in out.
 type leafConv func(out *rows, v schema.Value) (pq.Value, error)
-
-// The semantic names that have a Parquet type of their own.
-const (
-	debezium        = "io.debezium."
-	connect         = "org.apache.kafka.connect.data."
-	variableDecimal = debezium + "data.VariableScaleDecimal"
-)
 
 // leafOf is the type table of docs/formats/parquet.md.
 func leafOf(s *schema.Schema) (pq.Node, leafConv, error) {
@@ -39,55 +30,55 @@ func leafOf(s *schema.Schema) (pq.Node, leafConv, error) {
 	case schema.String:
 		return stringNode(s)
 	case schema.Bytes:
-		if s.Name == connect+"Decimal" {
+		if s.Name == table.ConnectDecimal {
 			return decimalNode(s)
 		}
 		return pq.Leaf(unbounded(pq.ByteArrayType, noBytes, maxBytes)), bytesLeaf, nil
 	case schema.Struct:
-		if s.Name == variableDecimal {
+		if s.Name == table.VariableDecimal {
 			return variableDecimalNode(s)
 		}
 		// A group of no fields cannot be written.
 		return pq.String(), func(out *rows, _ schema.Value) (pq.Value, error) { return text(out, []byte("{}")), nil }, nil
 	case schema.Null:
-		return pq.String(), func(*rows, schema.Value) (pq.Value, error) { return pq.Value{}, errKind }, nil
+		return pq.String(), func(*rows, schema.Value) (pq.Value, error) { return pq.Value{}, table.ErrKind }, nil
 	}
 	return nil, nil, fmt.Errorf("a type of kind %d has no place in Parquet", s.Kind)
 }
 
 func int32Node(s *schema.Schema) (pq.Node, leafConv, error) {
 	switch s.Name {
-	case debezium + "time.Date", connect + "Date":
+	case table.Debezium + "time.Date", table.ConnectDate:
 		return pq.Date(), int32Leaf, nil
-	case debezium + "time.Time", connect + "Time":
-		return pq.String(), clockLeaf(1000, 3), nil
+	}
+	if perSecond, digits, ok := table.ClockOf(s); ok {
+		return pq.String(), clockLeaf(perSecond, digits), nil
 	}
 	return pq.Int(32), int32Leaf, nil
 }
 
 func int64Node(s *schema.Schema) (pq.Node, leafConv, error) {
 	switch s.Name {
-	case debezium + "time.Timestamp":
+	case table.Debezium + "time.Timestamp":
 		return pq.TimestampAdjusted(pq.Millisecond, false), int64Leaf, nil
-	case connect + "Timestamp":
+	case table.ConnectInstant:
 		return pq.TimestampAdjusted(pq.Millisecond, true), int64Leaf, nil
-	case debezium + "time.MicroTimestamp":
+	case table.Debezium + "time.MicroTimestamp":
 		return pq.TimestampAdjusted(pq.Microsecond, false), int64Leaf, nil
-	case debezium + "time.NanoTimestamp":
+	case table.Debezium + "time.NanoTimestamp":
 		return pq.TimestampAdjusted(pq.Nanosecond, false), int64Leaf, nil
-	case debezium + "time.MicroTime":
-		return pq.String(), clockLeaf(1_000_000, 6), nil
-	case debezium + "time.NanoTime":
-		return pq.String(), clockLeaf(1_000_000_000, 9), nil
+	}
+	if perSecond, digits, ok := table.ClockOf(s); ok {
+		return pq.String(), clockLeaf(perSecond, digits), nil
 	}
 	return pq.Int(64), int64Leaf, nil
 }
 
 func stringNode(s *schema.Schema) (pq.Node, leafConv, error) {
 	switch s.Name {
-	case debezium + "time.ZonedTimestamp":
+	case table.Debezium + "time.ZonedTimestamp":
 		return pq.Timestamp(pq.Microsecond), zonedLeaf, nil
-	case debezium + "data.Json":
+	case table.Debezium + "data.Json":
 		return pq.Leaf(unbounded(pq.JSON().Type(), noBytes, maxText)), textLeaf, nil
 	}
 	return pq.String(), textLeaf, nil
@@ -95,86 +86,69 @@ func stringNode(s *schema.Schema) (pq.Node, leafConv, error) {
 
 func boolLeaf(_ *rows, v schema.Value) (pq.Value, error) {
 	if v.Kind != schema.Bool {
-		return pq.Value{}, errKind
+		return pq.Value{}, table.ErrKind
 	}
 	return pq.BooleanValue(v.Bool()), nil
 }
 
-func isInt(v schema.Value) bool {
-	return v.Kind == schema.Int32 || v.Kind == schema.Int64 || v.Kind == schema.Int16
-}
-
 func int32Leaf(_ *rows, v schema.Value) (pq.Value, error) {
-	if n := v.Int(); isInt(v) && n == int64(int32(n)) {
+	if n := v.Int(); table.IsInt(v) && n == int64(int32(n)) {
 		return pq.Int32Value(int32(n)), nil
 	}
-	return pq.Value{}, errKind
+	return pq.Value{}, table.ErrKind
 }
 
 func int64Leaf(_ *rows, v schema.Value) (pq.Value, error) {
-	if !isInt(v) {
-		return pq.Value{}, errKind
+	if !table.IsInt(v) {
+		return pq.Value{}, table.ErrKind
 	}
 	return pq.Int64Value(v.Int()), nil
 }
 
 func float32Leaf(_ *rows, v schema.Value) (pq.Value, error) {
 	if v.Kind != schema.Float32 {
-		return pq.Value{}, errKind
+		return pq.Value{}, table.ErrKind
 	}
 	return pq.FloatValue(float32(v.Float())), nil
 }
 
 func float64Leaf(_ *rows, v schema.Value) (pq.Value, error) {
 	if v.Kind != schema.Float64 && v.Kind != schema.Float32 {
-		return pq.Value{}, errKind
+		return pq.Value{}, table.ErrKind
 	}
 	return pq.DoubleValue(v.Float()), nil
 }
 
 func bytesLeaf(out *rows, v schema.Value) (pq.Value, error) {
 	if v.Kind != schema.Bytes && v.Kind != schema.String {
-		return pq.Value{}, errKind
+		return pq.Value{}, table.ErrKind
 	}
 	return pq.ByteArrayValue(out.keep(v.Data)), nil
 }
 
 func textLeaf(out *rows, v schema.Value) (pq.Value, error) {
 	if v.Kind != schema.String {
-		return pq.Value{}, errKind
+		return pq.Value{}, table.ErrKind
 	}
 	return text(out, v.Data), nil
 }
 
-// text is a string of a file, which must be UTF-8: what is not becomes U+FFFD.
-func text(out *rows, p []byte) pq.Value {
-	if !utf8.Valid(p) {
-		p = bytes.ToValidUTF8(p, []byte("\uFFFD"))
-	}
-	return pq.ByteArrayValue(out.keep(p))
-}
+func text(out *rows, p []byte) pq.Value { return pq.ByteArrayValue(out.keep(table.Text(p))) }
 
-// clockLeaf writes a time of day as 13:51:30.123456. Spark and Hive refuse whole
-// files over Parquet's own TIME, which cannot hold PostgreSQL's 24:00:00 either.
 func clockLeaf(perSecond int64, digits int) leafConv {
 	return func(out *rows, v schema.Value) (pq.Value, error) {
-		if !isInt(v) {
-			return pq.Value{}, errKind
+		if !table.IsInt(v) {
+			return pq.Value{}, table.ErrKind
 		}
 		var buf [32]byte
-		n := v.Int()
-		if n < 0 || n > 86400*perSecond {
-			return pq.ByteArrayValue(out.keep(strconv.AppendInt(buf[:0], n, 10))), nil
-		}
-		s, frac := n/perSecond, n%perSecond
-		b := two(two(two(buf[:0], s/3600, ':'), s/60%60, ':'), s%60, '.')
-		for unit := perSecond / 10; digits > 0 && unit > 0; unit /= 10 {
-			b = append(b, byte('0'+frac/unit%10))
-		}
-		return pq.ByteArrayValue(out.keep(b)), nil
+		return pq.ByteArrayValue(out.keep(table.AppendClock(buf[:0], v.Int(), perSecond, digits))), nil
 	}
 }
 
-func two(b []byte, n int64, sep byte) []byte {
-	return append(b, byte('0'+n/10), byte('0'+n%10), sep)
+func zonedLeaf(_ *rows, v schema.Value) (pq.Value, error) {
+	if v.Kind != schema.String {
+		return pq.Value{}, table.ErrKind
+	}
+	n, err := table.ZonedMicros(v.Data)
+	return pq.Int64Value(n), err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/sinks/internal/files"
+	"github.com/forebayhub/forebay/sinks/internal/table"
 )
 
 func typ(k schema.Kind, name string, params ...string) *schema.Schema {
@@ -47,7 +48,7 @@ func twos(n int64) []byte {
 var (
 	point = &schema.Schema{Kind: schema.Struct, Name: "io.debezium.data.geometry.Point", Optional: true, Fields: []schema.Field{
 		{Name: "x", Schema: typ(schema.Float64, "")}, {Name: "y", Schema: typ(schema.Float64, "")}}}
-	variable = &schema.Schema{Kind: schema.Struct, Name: variableDecimal, Optional: true, Fields: []schema.Field{
+	variable = &schema.Schema{Kind: schema.Struct, Name: table.VariableDecimal, Optional: true, Fields: []schema.Field{
 		{Name: "scale", Schema: typ(schema.Int32, "")}, {Name: "value", Schema: typ(schema.Bytes, "")}}}
 	intArray = &schema.Schema{Kind: schema.Array, Optional: true, Elem: typ(schema.Int32, "")}
 	dict     = &schema.Schema{Kind: schema.Map, Optional: true, Key: &schema.Schema{Kind: schema.String}, Elem: typ(schema.String, "")}
@@ -93,7 +94,7 @@ func row(id int64, rest ...schema.Value) schema.Value {
 
 func change(op connectors.Op, offset int64, before, after schema.Value) *connectors.Record {
 	r := &connectors.Record{Topic: "shop.public.t", Partition: 0, Offset: offset, Timestamp: time.UnixMilli(1_700_000_000_000 + offset),
-		Headers:  []connectors.Header{{Key: schemaHeader, Value: []byte("1")}},
+		Headers:  []connectors.Header{{Key: "forebay.schema", Value: []byte("1")}},
 		RawValue: []byte("{}"), RawKey: []byte(`{"id":1}`),
 		Change: &connectors.Change{Op: op, Row: everything, Before: before, After: after, At: time.UnixMilli(1_700_000_000_123)}}
 	if op != connectors.OpTruncate {
@@ -430,40 +431,4 @@ func TestBudgetBoundsMemory(t *testing.T) {
 	if b.Used() != 0 {
 		t.Errorf("%d bytes were not given back", b.Used())
 	}
-}
-
-func TestZonedTimestamps(t *testing.T) {
-	for text, want := range map[string]int64{
-		"1970-01-01T00:00:00Z":           0,
-		"1970-01-01T00:00:00.5Z":         500_000,
-		"1969-12-31T23:59:59.999999Z":    -1,
-		"2024-02-29T12:00:00+02:00":      time.Date(2024, 2, 29, 10, 0, 0, 0, time.UTC).UnixMicro(),
-		"+10000-01-01T00:00:00Z":         time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro(),
-		"10000-01-01T00:00:00Z":          time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro(),
-		"-0044-03-15T12:00:00Z":          time.Date(-44, 3, 15, 12, 0, 0, 0, time.UTC).UnixMicro(),
-		"+294276-12-31T23:59:59Z":        positiveInfinity,
-		"infinity":                       positiveInfinity,
-		"-infinity":                      negativeInfinity,
-		"2024-01-02T03:04:05.123456789Z": time.Date(2024, 1, 2, 3, 4, 5, 123456000, time.UTC).UnixMicro(),
-	} {
-		if got, err := zonedMicros([]byte(text)); err != nil || got != want {
-			t.Errorf("%s: %d, %v; want %d", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "Z", "2023-02-29T00:00:00Z", "2024-01-01", "2024-01-01T00:00:00", "-", "+99999999999-01-01T00:00:00Z", "2024-01-01T00:00:0aZ"} {
-		if n, err := zonedMicros([]byte(text)); err == nil {
-			t.Errorf("%q passes for %d", text, n)
-		}
-	}
-}
-
-func FuzzZonedTimestamp(f *testing.F) {
-	f.Add("2024-02-29T23:59:59.000001Z")
-	f.Add("-0044-03-15T12:00:00+01:30")
-	f.Fuzz(func(t *testing.T, s string) {
-		n, err := zonedMicros([]byte(s))
-		if want, perr := time.Parse(time.RFC3339Nano, s); perr == nil && (err != nil || n != want.UnixMicro()) {
-			t.Errorf("%q: %d, %v; time.Parse has %d", s, n, err, want.UnixMicro())
-		}
-	})
 }

@@ -1,14 +1,10 @@
-package parquet
+package table
 
 import (
 	"fmt"
 	"math"
 	"strings"
 	"time"
-
-	pq "github.com/parquet-go/parquet-go"
-
-	"github.com/forebayhub/forebay/connectors/schema"
 )
 
 // What Debezium gives for a timestamp of ±infinity, in microseconds; a time
@@ -18,16 +14,8 @@ const (
 	negativeInfinity = -9223372036832400000
 )
 
-// zonedLeaf reads an ISO 8601 time with a zone, to the microsecond.
-func zonedLeaf(_ *rows, v schema.Value) (pq.Value, error) {
-	if v.Kind != schema.String {
-		return pq.Value{}, errKind
-	}
-	n, err := zonedMicros(v.Data)
-	return pq.Int64Value(n), err
-}
-
-func zonedMicros(p []byte) (int64, error) {
+// ZonedMicros reads an ISO 8601 time with a zone, as microseconds since 1970; "infinity" and "-infinity" are Debezium's numbers for them.
+func ZonedMicros(p []byte) (int64, error) {
 	if n, ok := plainZoned(p); ok {
 		return n, nil
 	}
