@@ -13,6 +13,7 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/internal/vfs"
+	"github.com/forebayhub/forebay/sinks/internal/avro"
 	"github.com/forebayhub/forebay/sinks/internal/files"
 	"github.com/forebayhub/forebay/sinks/internal/parquet"
 )
@@ -20,7 +21,7 @@ import (
 // Type is the sink as plugins/builtin lists it.
 func Type() connectors.SinkType {
 	formats := files.Formats()
-	formats["parquet"] = parquet.New
+	formats["parquet"], formats["avro"] = parquet.New, avro.New
 	return connectors.SinkType{
 		Name: "file",
 		Spec: spec.Spec{

@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/sinks/internal/table"
 )
 
@@ -30,16 +31,26 @@ func (f *format) layoutOf(r *connectors.Record, looseKeys bool) (*layout, error)
 
 // fill takes a record apart into out; after an error out holds a part of it.
 func (l *layout) fill(out *rows, r *connectors.Record) error {
-	values, err := l.Values(r)
+	row, meta, err := l.Values(r)
 	if err != nil {
 		return err
 	}
-	for i, c := range l.columns {
+	if err := putAll(out, l.columns[:len(row)], row); err != nil {
+		return err
+	}
+	if err := putAll(out, l.columns[len(row):], meta); err != nil {
+		return err
+	}
+	out.count++
+	return nil
+}
+
+func putAll(out *rows, columns []*column, values []schema.Value) error {
+	for i, c := range columns {
 		if err := c.put(out, values[i], 0, 0); err != nil {
 			return err
 		}
 	}
-	out.count++
 	return nil
 }
 

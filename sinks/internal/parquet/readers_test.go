@@ -12,6 +12,7 @@ import (
 	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/internal/testenv"
 	"github.com/forebayhub/forebay/sinks/internal/files"
+	"github.com/forebayhub/forebay/sinks/internal/table/tabletest"
 )
 
 // What other people's readers see: pyarrow and DuckDB, types and values.
@@ -19,22 +20,22 @@ func TestPyarrowAndDuckDBAgree(t *testing.T) {
 	f, _ := makeFormat(t, files.FormatOptions{})
 	dir := t.TempDir()
 	write := func(name string, rs ...*connectors.Record) {
-		if err := os.WriteFile(filepath.Join(dir, name), encode(t, f, rs...), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), tabletest.Encode(t, f, rs...), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("changes.parquet", changes()...)
-	truncate := change(connectors.OpTruncate, 20, schema.Value{}, schema.Value{})
-	write("truncate.parquet", truncate, change(connectors.OpCreate, 21, schema.Value{}, full(5)))
+	write("changes.parquet", tabletest.Changes()...)
+	truncate := tabletest.Change(connectors.OpTruncate, 20, schema.Value{}, schema.Value{})
+	write("truncate.parquet", truncate, tabletest.Change(connectors.OpCreate, 21, schema.Value{}, tabletest.Full(5)))
 	write("lines.parquet", &connectors.Record{Offset: 4, Timestamp: time.UnixMilli(1_700_000_000_000), RawValue: []byte("GET / \xff"),
 		Headers: []connectors.Header{{Key: "host", Value: []byte("web-1")}, {Key: "path", Value: []byte("/var/log/a")}}})
 	// Bounds must never hide a row: many pages and row groups of a signed decimal and of long texts.
 	var many []*connectors.Record
 	for i := range int64(20_000) {
-		r := row(i)
-		r.List[16] = schema.BytesOf(twos((i - 10_000) * 10_000_000_000))
+		r := tabletest.Row(i)
+		r.List[16] = schema.BytesOf(tabletest.Twos((i - 10_000) * 10_000_000_000))
 		r.List[6] = schema.StringOf(string(rune('a'+i%26)) + "-" + time.UnixMilli(i).String())
-		many = append(many, change(connectors.OpCreate, i, schema.Value{}, r))
+		many = append(many, tabletest.Change(connectors.OpCreate, i, schema.Value{}, r))
 	}
 	write("many.parquet", many...)
 
@@ -116,19 +117,19 @@ same("creator", m.created_by, "forebay")
 func BenchmarkWrite(b *testing.B) {
 	fields := []schema.Field{{Name: "id", Schema: &schema.Schema{Kind: schema.Int64}}}
 	for _, n := range []string{"customer", "product"} {
-		fields = append(fields, schema.Field{Name: n, Schema: typ(schema.Int32, "")})
+		fields = append(fields, schema.Field{Name: n, Schema: tabletest.Type(schema.Int32, "")})
 	}
-	fields = append(fields, schema.Field{Name: "amount", Schema: typ(schema.Bytes, "org.apache.kafka.connect.data.Decimal", "scale", "2", "connect.decimal.precision", "10")},
-		schema.Field{Name: "status", Schema: typ(schema.String, "")}, schema.Field{Name: "note", Schema: typ(schema.String, "")},
-		schema.Field{Name: "created", Schema: typ(schema.Int64, "io.debezium.time.MicroTimestamp")},
-		schema.Field{Name: "updated", Schema: typ(schema.String, "io.debezium.time.ZonedTimestamp")},
-		schema.Field{Name: "paid", Schema: typ(schema.Bool, "")}, schema.Field{Name: "score", Schema: typ(schema.Float64, "")})
+	fields = append(fields, schema.Field{Name: "amount", Schema: tabletest.Type(schema.Bytes, "org.apache.kafka.connect.data.Decimal", "scale", "2", "connect.decimal.precision", "10")},
+		schema.Field{Name: "status", Schema: tabletest.Type(schema.String, "")}, schema.Field{Name: "note", Schema: tabletest.Type(schema.String, "")},
+		schema.Field{Name: "created", Schema: tabletest.Type(schema.Int64, "io.debezium.time.MicroTimestamp")},
+		schema.Field{Name: "updated", Schema: tabletest.Type(schema.String, "io.debezium.time.ZonedTimestamp")},
+		schema.Field{Name: "paid", Schema: tabletest.Type(schema.Bool, "")}, schema.Field{Name: "score", Schema: tabletest.Type(schema.Float64, "")})
 	table := &schema.Schema{Kind: schema.Struct, Fields: fields}
 	rs := make([]*connectors.Record, 1024)
 	for i := range rs {
 		n := int64(i)
-		rs[i] = change(connectors.OpCreate, n, schema.Value{}, schema.StructOf(schema.Int64Of(n), schema.Int32Of(int32(n%100)), schema.Int32Of(int32(n*7)),
-			schema.BytesOf(twos(n*31)), schema.StringOf([]string{"new", "paid", "shipped"}[i%3]), schema.StringOf("a note about order "+time.UnixMilli(n).String()),
+		rs[i] = tabletest.Change(connectors.OpCreate, n, schema.Value{}, schema.StructOf(schema.Int64Of(n), schema.Int32Of(int32(n%100)), schema.Int32Of(int32(n*7)),
+			schema.BytesOf(tabletest.Twos(n*31)), schema.StringOf([]string{"new", "paid", "shipped"}[i%3]), schema.StringOf("a note about order "+time.UnixMilli(n).String()),
 			schema.Int64Of(1_700_000_000_000_000+n*1000), schema.StringOf("2026-11-22T10:20:30.123456Z"), schema.BoolOf(i%2 == 0), schema.Float64Of(float64(n)*1.1)))
 		rs[i].Change.Row = table
 	}

@@ -6,7 +6,6 @@ package table
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -39,7 +38,8 @@ type Layout struct {
 	looseKeys bool           // key columns may be null, because the file holds a truncate
 	keyAt     []int          // place of each key field in the row, -1 when it has none
 	meta      int            // where the columns begin that are not the row's
-	values    []schema.Value // of the record at hand
+	scratch   []schema.Value // a row that no record has
+	values    []schema.Value // of the columns behind the row's
 }
 
 type kind uint8
@@ -197,70 +197,48 @@ func same(mine **schema.Schema, other *schema.Schema) bool {
 	return true
 }
 
-// Values are r's values, one for each column, null or unavailable where it has none. They borrow from r and hold
-// until the next call.
-func (l *Layout) Values(r *connectors.Record) ([]schema.Value, error) {
-	l.values = l.values[:0]
-	var unchanged schema.Value
+// Values are r's values, those of the row's columns and those of the columns behind them, null or unavailable where it
+// has none. They borrow from r and hold until the next call.
+func (l *Layout) Values(r *connectors.Record) (row, meta []schema.Value, err error) {
 	switch l.kind {
 	case changeKind:
-		row := r.Change.After
-		if row.IsNull() {
-			row = r.Change.Before
+		image := r.Change.After
+		if image.IsNull() {
+			image = r.Change.Before
 		}
-		if err := l.addChange(r, row); err != nil {
-			return nil, err
+		if row = image.List; image.IsNull() {
+			row = l.keyRow(r)
 		}
-		unchanged = l.unchanged(row)
 	case valueKind:
-		if err := l.addFields(r.Value.Value); err != nil {
-			return nil, err
-		}
+		row = r.Value.Value.List
 	case rawKind:
-		value := schema.Value{}
+		row = append(l.scratch[:0], schema.Value{})
 		if r.RawValue != nil {
-			value = schema.TextOf(r.RawValue)
+			row[0] = schema.TextOf(r.RawValue)
 		}
-		l.values = append(l.values, value)
+		l.scratch = row
 	}
-	for _, c := range l.Columns[l.meta:] {
-		if c.Name == unchangedColumn {
-			l.values = append(l.values, unchanged)
-			continue
-		}
-		v, err := l.metaOf(c.Name, r)
-		if err != nil {
-			return nil, err
-		}
-		l.values = append(l.values, v)
+	if len(row) != l.meta {
+		return nil, nil, errors.New("the row does not fit its schema")
 	}
-	return l.values, nil
+	return row, l.addMeta(r, row), nil
 }
 
-func (l *Layout) addFields(row schema.Value) error {
-	if len(row.List) != len(l.row.Fields) {
-		return errors.New("the row does not fit its schema")
+// keyRow is what is known of a row that the event does not have: the key, unless all rows are meant.
+func (l *Layout) keyRow(r *connectors.Record) []schema.Value {
+	row := l.scratch[:0]
+	for range l.meta {
+		row = append(row, schema.Value{})
 	}
-	l.values = append(l.values, row.List...)
-	return nil
-}
-
-// addChange adds the new row, or what is known of the old one.
-func (l *Layout) addChange(r *connectors.Record, row schema.Value) error {
-	if !row.IsNull() {
-		return l.addFields(row)
-	}
-	for range l.row.Fields {
-		l.values = append(l.values, schema.Value{})
-	}
+	l.scratch = row
 	if r.Change.Op != connectors.OpTruncate {
 		for i, at := range l.keyAt {
 			if at >= 0 && i < len(r.Key.Value.List) {
-				l.values[at] = r.Key.Value.List[i]
+				row[at] = r.Key.Value.List[i]
 			}
 		}
 	}
-	return nil
+	return row
 }
 
 // ops are the texts of change operations, so that a row costs no allocation for its own.
@@ -271,32 +249,28 @@ var ops = func() (out [256]schema.Value) {
 	return out
 }()
 
-func (l *Layout) metaOf(name string, r *connectors.Record) (schema.Value, error) {
-	switch name {
-	case opColumn:
-		return ops[byte(r.Change.Op)], nil
-	case tsColumn:
-		if l.kind == changeKind {
-			return millis(r.Change.At), nil
-		}
-		return millis(r.Timestamp), nil
-	case OffsetColumn:
-		return schema.Int64Of(r.Offset), nil
-	case "_headers":
-		return headerMap(r.Headers), nil
-	case "_topic":
-		return schema.StringOf(r.Topic), nil
-	case "_partition":
-		return schema.Int32Of(r.Partition), nil
-	case "_timestamp":
-		return millis(r.Timestamp), nil
-	case "_key":
-		if r.RawKey == nil {
-			return schema.Value{}, nil
-		}
-		return schema.TextOf(r.RawKey), nil
+// addMeta fills the columns behind the row's, in the order of Layout.
+func (l *Layout) addMeta(r *connectors.Record, row []schema.Value) []schema.Value {
+	m, at := l.values[:0], r.Timestamp
+	switch l.kind {
+	case rawKind:
+		m = append(m, headerMap(r.Headers))
+	case changeKind:
+		m, at = append(m, ops[byte(r.Change.Op)]), r.Change.At
 	}
-	return schema.Value{}, fmt.Errorf("no such column: %s", name) // the list in Layout is complete
+	m = append(m, millis(at), schema.Int64Of(r.Offset))
+	if l.kind == changeKind {
+		m = append(m, l.unchanged(row))
+	}
+	if l.options.Coordinates {
+		key := schema.Value{}
+		if r.RawKey != nil {
+			key = schema.TextOf(r.RawKey)
+		}
+		m = append(m, schema.StringOf(r.Topic), schema.Int32Of(r.Partition), millis(r.Timestamp), key)
+	}
+	l.values = m
+	return m
 }
 
 func millis(t time.Time) schema.Value {
@@ -307,10 +281,10 @@ func millis(t time.Time) schema.Value {
 }
 
 // unchanged lists the columns that the database did not send; null without one.
-func (l *Layout) unchanged(row schema.Value) schema.Value {
+func (l *Layout) unchanged(row []schema.Value) schema.Value {
 	var names []schema.Value
-	for i := range row.List {
-		if row.List[i].Kind == schema.Unavailable {
+	for i := range row {
+		if row[i].Kind == schema.Unavailable {
 			names = append(names, schema.StringOf(l.row.Fields[i].Name))
 		}
 	}
