@@ -13,11 +13,20 @@ import (
 // SourceChain makes the transforms of a source; nil when it has none. Records that come as bytes are read as what they
 // look like.
 func SourceChain(n spec.Node) (*transform.Chain, error) {
-	c, err := transform.New(n, transform.Source, converter.NewDecoder(unknownTypes).Decode)
+	c, err := transform.New(n, transform.Source, converter.NewDecoder(unknownTypes).Decode, jsonWriter())
 	if err != nil {
 		return nil, connectors.Fatal(err, "see `forebay lint`")
 	}
 	return c, nil
+}
+
+// jsonWriter writes values as they stand in a topic.
+func jsonWriter() func(dst []byte, d connectors.Datum) ([]byte, error) {
+	e := converter.NewEncoder(converter.Format{})
+	return func(dst []byte, d connectors.Datum) ([]byte, error) {
+		_, out, err := e.Encode(dst, &connectors.Record{Value: d})
+		return out.Value, err
+	}
 }
 
 // SinkChain is the transforms of a sink, and what its task needs around them. It belongs to one goroutine.
@@ -31,7 +40,7 @@ type SinkChain struct {
 
 // NewSinkChain makes it; nil when there are no transforms.
 func NewSinkChain(n spec.Node, d *converter.Decoder) (*SinkChain, error) {
-	c, err := transform.New(n, transform.Sink, d.Decode)
+	c, err := transform.New(n, transform.Sink, d.Decode, jsonWriter())
 	if err != nil {
 		return nil, connectors.Fatal(err, "see `forebay lint`")
 	}

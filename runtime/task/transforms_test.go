@@ -137,6 +137,24 @@ var cases = []struct {
 	{"header", []string{`header name=r value=eu`}, "", `{"topic":"t","headers":{"a":"1"},"value":"x"}`, `{"topic":"t","headers":{"a":"1","r":"eu"},"value":"x"}`},
 	{"header of a field", []string{`header name=r field=a.b`, `header name=s field=zz`}, "", `{"topic":"t","value":{"a":{"b":5}}}`, `{"topic":"t","headers":{"r":"5"},"value":{"a":{"b":5}}}`},
 	{"drop headers", []string{`drop-headers names=a`}, "", `{"topic":"t","headers":{"a":"1","b":"2"},"value":"x"}`, `{"topic":"t","headers":{"a":"","b":"2"},"value":"x"}`},
+	{"jq", []string{`jq program=.total=.price*.count|del(.note)`}, "", `{"topic":"t","value":{"price":2.5,"count":4,"note":"x"}}`, `{"topic":"t","value":{"count":4,"price":2.5,"total":10}}`},
+	{"jq keeps all digits", []string{`jq program=.c=1`}, "", `{"topic":"t","value":{"a":12345678901234567890123,"b":0.12345678901234567890,"d":1.50}}`, `{"topic":"t","value":{"a":12345678901234567890123,"b":0.12345678901234567890,"c":1,"d":1.50}}`},
+	{"jq drops", []string{`jq program=select(.a>1)`}, "", `{"topic":"t","value":{"a":1}}`, ``},
+	{"jq makes a tombstone", []string{`jq program=null`}, "", `{"topic":"t","key":"k","value":{"a":1}}`, `{"topic":"t","key":"k","value":null}`},
+	{"jq leaves a tombstone", []string{`jq program=1`}, "", `{"topic":"t","key":"k","value":null}`, `{"topic":"t","key":"k","value":null}`},
+	{"jq of a text", []string{`jq program={line:.}`}, "", `{"topic":"t","value":"GET /"}`, `{"topic":"t","value":{"line":"GET /"}}`},
+	{"jq of the key, with the value", []string{`jq of=key program=$value.a.id`}, "", `{"topic":"t","key":{"old":1},"value":{ "a" : {"id":7}}}`, `{"topic":"t","key":"7","value":{ "a" : {"id":7}}}`},
+	{"jq leaves the key's bytes", []string{`jq program=.a`}, "", `{"topic":"t","key":{ "old" : 1.0 },"value":{"a":[1,2]}}`, `{"topic":"t","key":{ "old" : 1.0 },"value":[1,2]}`},
+	{"jq knows the record", []string{`jq program=[$topic,$headers.host,$timestamp,$key]`}, "", `{"topic":"t","key":"k","timestamp":"1970-01-01T00:00:01Z","headers":{"host":"n1"},"value":"x"}`, `{"topic":"t","value":["t","n1",1000,"k"]}`},
+	{"jq knows coordinates", []string{`jq program=[$partition,$offset]`}, "sink", `{"topic":"t","partition":3,"offset":9,"value":"x"}`, `{"topic":"t","value":[3,9]}`},
+	{"jq knows no coordinates", []string{`jq program=[$partition,$offset]`}, "source", `{"topic":"t","value":"x"}`, `{"topic":"t","value":[null,null]}`},
+	{"jq of a change", []string{`jq program=.a`}, "", `{"topic":"t","value":` + change + `}`, `error: row change`},
+	{"jq of an unwrapped change, and on", []string{`unwrap`, `jq program=.address|.n=1`, `rename fields=zip:code`, `drop fields=n`}, "", `{"topic":"t","key":{"id":1},"value":` + change + `}`, `{"topic":"t","key":{"id":1},"value":{"city":"Ulm","code":"89073"}}`},
+	{"jq twice", []string{`jq program=.a`, `jq program=.b`}, "", `{"topic":"t","value":{"a":{"b":"x"}}}`, `{"topic":"t","value":"x"}`},
+	{"jq of typed bytes", []string{`jq program=.a+1`}, "", `{"topic":"t","value":{"schema":{"type":"struct","fields":[{"type":"int32","optional":false,"field":"a"}],"optional":false},"payload":{"a":41}}}`, `{"topic":"t","value":"42"}`},
+	{"jq makes a text that looks like a number", []string{`jq program=.a`, `hoist field=f`}, "", `{"topic":"t","value":{"a":"42"}}`, `{"topic":"t","value":{"f":"42"}}`},
+	{"jq with two results", []string{`jq program=.[]`}, "", `{"topic":"t","value":[1,2]}`, `error: more than one result`},
+	{"jq that fails", []string{`jq program=error("no")`}, "", `{"topic":"t","value":1}`, `error: the program failed: error: no`},
 	{"an error names the transform", []string{`drop fields=x`, `extract field=z`}, "", `{"topic":"t","value":{"a":1}}`, `error: transform 2 (extract)`},
 }
 
@@ -235,6 +253,12 @@ func TestBadTransforms(t *testing.T) {
 		{0, "timestamp fields=a to=time", `"time" is not one of`},
 		{0, "header name=a", "give one of"},
 		{0, "unwrap deletes=tombstones", "did you mean 'tombstone'?"},
+		{0, "jq program=.a|", "not a jq program"},
+		{0, "jq program=nosuch(1)", "nosuch/1"},
+		{0, "jq program=.a=now", "the program calls now"},
+		{0, "jq program=def·f:·[env];·f", "the program calls env"},
+		{0, "jq program=$__prog_args", "not a jq program"},
+		{0, "jq program=import·\"x\"·as·x;·.", "not a jq program"},
 	} {
 		_, findings := steps(t, c.side, c.steps)
 		found := ""
@@ -397,9 +421,9 @@ func BenchmarkTransform(b *testing.B) {
 	}
 	ch := &connectors.Change{Op: connectors.OpUpdate, Row: row, Before: v, After: v}
 	for _, text := range []string{"filter when.field=c3 when.equals=x", "filter when.topic=x", "route match=(.*) to=x.$1", "route to=x-{field} field=c1", "unwrap", "unwrap add=op deletes=rewrite",
-		"insert field=x value=y", "rename fields=c1:d1", "drop fields=c2", "keep fields=c2,c3", "mask fields=c4", "key fields=c1", "cast fields=c5:int64", "flatten", "timestamp fields=c6 to=date format=%d", "header name=h field=c1"} {
+		"insert field=x value=y", "rename fields=c1:d1", "drop fields=c2", "keep fields=c2,c3", "mask fields=c4", "key fields=c1", "cast fields=c5:int64", "flatten", "timestamp fields=c6 to=date format=%d", "header name=h field=c1", "unwrap;jq program=.c1=.c2"} {
 		b.Run(strings.ReplaceAll(text, " ", ","), func(b *testing.B) {
-			n, findings := steps(b, transform.Source, text)
+			n, findings := steps(b, transform.Source, strings.Split(text, ";")...)
 			c, err := SourceChain(n)
 			if err != nil || len(findings) > 0 {
 				b.Fatal(err, findings)

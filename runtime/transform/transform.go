@@ -29,6 +29,7 @@ type Chain struct {
 	steps  []step
 	side   Side
 	decode func(*connectors.Record) error
+	encode func(dst []byte, d connectors.Datum) ([]byte, error)
 	work   work
 }
 
@@ -60,8 +61,8 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // New makes the chain that n declares, as Field.Read has checked it; nil when there is none. decode fills a record's Key,
-// Value and Change from its bytes.
-func New(n spec.Node, side Side, decode func(*connectors.Record) error) (*Chain, error) {
+// Value and Change from its bytes; encode appends a value as the JSON that it is in a topic.
+func New(n spec.Node, side Side, decode func(*connectors.Record) error, encode func(dst []byte, d connectors.Datum) ([]byte, error)) (*Chain, error) {
 	steps, findings := parse(n, side)
 	for _, f := range findings {
 		if !f.Warning {
@@ -76,7 +77,7 @@ func New(n spec.Node, side Side, decode func(*connectors.Record) error) (*Chain,
 	if len(steps) == 0 {
 		return nil, nil
 	}
-	return &Chain{steps: steps, side: side, decode: decode}, nil
+	return &Chain{steps: steps, side: side, decode: decode, encode: encode}, nil
 }
 
 // Len is the number of transforms.
@@ -90,7 +91,7 @@ func (c *Chain) Len() int {
 // Apply changes r; false says that the record is dropped. What it makes lives until b is reset. The error is an *Error.
 func (c *Chain) Apply(b *connectors.Batch, r *connectors.Record) (keep bool, err error) {
 	w := &c.work
-	*w = work{b: b, r: r, side: c.side, decode: c.decode, topic: r.Topic}
+	*w = work{b: b, r: r, side: c.side, decode: c.decode, encode: c.encode, topic: r.Topic}
 	for i := range c.steps {
 		s := &c.steps[i]
 		holds := true
@@ -201,6 +202,7 @@ type work struct {
 	side   Side
 	topic  string // that the record came with
 	decode func(*connectors.Record) error
+	encode func(dst []byte, d connectors.Datum) ([]byte, error)
 
 	decoded    bool // here, from the record's bytes
 	key, value bool // changed
@@ -234,29 +236,29 @@ func (w *work) settle() {
 // finish gives a record that came as bytes its bytes back where only they were looked at. A text stays the bytes that
 // it is, whatever happens to the key, and so does a text that a transform made its value.
 func (w *work) finish() {
-	if !w.decoded {
-		return
-	}
 	r := w.r
-	if w.value && r.Change == nil && r.Value.Value.Kind == schema.String {
+	if w.decoded && w.value && r.Change == nil && r.RawValue == nil && r.Value.Value.Kind == schema.String {
 		r.RawValue = r.Value.Value.Data
 	}
-	if w.key && r.Key.Value.Kind == schema.String {
+	if w.decoded && w.key && r.RawKey == nil && r.Key.Value.Kind == schema.String {
 		r.RawKey = r.Key.Value.Data
 	}
 	if w.side == Sink {
 		return // what was decoded spares the sink the same work
 	}
 	if r.RawValue != nil && w.value {
-		r.Value = connectors.Datum{}
+		r.Value, r.Change = connectors.Datum{}, nil
 	}
 	if r.RawKey != nil && w.key {
 		r.Key = connectors.Datum{}
 	}
-	if !w.key && (!w.value || scalar(r.Key)) {
+	if !w.decoded {
+		return
+	}
+	if !w.key && (!w.value || scalar(r.Key) || r.RawKey != nil && r.RawValue != nil) {
 		r.Key = connectors.Datum{}
 	}
-	if !w.value && (!w.key || r.Change == nil && scalar(r.Value)) {
+	if !w.value && (!w.key || r.Change == nil && scalar(r.Value) || r.RawKey != nil && r.RawValue != nil) {
 		r.Value, r.Change = connectors.Datum{}, nil
 	}
 }

@@ -39,7 +39,7 @@ func Types() []*Type {
 		filterType, routeType, unwrapType,
 		insertType, renameType, dropType, keepType, maskType,
 		hoistType, extractType, keyType,
-		castType, flattenType, timestampType, headerType, dropHeadersType,
+		castType, flattenType, timestampType, headerType, dropHeadersType, jqType,
 	}
 }
 
