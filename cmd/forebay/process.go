@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/internal/kafkaclient"
+	"github.com/forebayhub/forebay/internal/loglevel"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/tlsdir"
 	"github.com/forebayhub/forebay/plugins/builtin"
@@ -46,7 +48,8 @@ const nodeDialTimeout = 3 * time.Second
 
 // serve runs it until ctx ends, and closes from the outside in: first the connectors, which still need the log, then the log.
 func (p process) serve(ctx context.Context, s streams) error {
-	log := logger(s)
+	loggers := loglevel.New(logger(s), slices.Concat(broker.Rooms, []string{"worker", "registry"})...)
+	log := loggers.Logger(loglevel.Root)
 	web, err := net.Listen("tcp", p.http)
 	if err != nil {
 		return &problem.Error{Code: "port-in-use", Class: problem.Environment, Where: "--http " + p.http, What: rootCause(err), Hint: "give another --http HOST:PORT; port 0 picks one", Err: err}
@@ -88,7 +91,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	ready, warnings := func() error { return nil }, func() []string { return nil }
 	if p.node != nil {
 		node := *p.node
-		node.Logger = log
+		node.Logger, node.Loggers = log, loggers
 		b, err := broker.Open(ctx, node)
 		if err != nil {
 			return err
@@ -122,17 +125,18 @@ func (p process) serve(ctx context.Context, s streams) error {
 		warnings = func() []string { return b.Health().Warnings }
 	}
 
-	rt, err := p.runtime(where, reachable(web.Addr().String()), api.Ask(hand, p.token), log)
+	rt, err := p.runtime(where, reachable(web.Addr().String()), api.Ask(hand, p.token), loggers.Logger("worker"))
 	if err != nil {
 		stopNode()
 		_ = rest.Close() // the first error tells more
 		return errors.Join(err, running.Wait())
 	}
-	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Declared: rt.store, Ready: ready, Warnings: warnings, Version: version, Name: rt.name, Client: hand})
+	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Peers: rt.peers, Declared: rt.store, Heard: rt.heard, Ready: ready, Warnings: warnings,
+		Version: version, Commit: revision(), Name: rt.name, Client: hand, Loggers: loggers})
 	front.wing.Store(rt)
 	var schemas *registry.Handler
 	if p.node != nil { // elsewhere appends go by no expected offset
-		schemas = registry.New(registry.Options{Log: where, Logger: log})
+		schemas = registry.New(registry.Options{Log: where, Logger: loggers.Logger("registry")})
 		mux := http.NewServeMux()
 		mux.Handle("/", handler)
 		for _, path := range registry.Paths {
@@ -177,6 +181,8 @@ type connectorWing struct {
 	run     func(context.Context) error
 	store   *declared.Store // nil: connectors come from files
 	places  func(context.Context) ([]declared.Place, []string, error)
+	peers   func(context.Context) ([]string, error)
+	heard   func(ctx context.Context, version int64)
 }
 
 // runtime makes a worker of what the files declare or, without files, a crew that follows what the group declares. It does no I/O yet.
@@ -214,7 +220,7 @@ func (p process) runtime(where hublog.Options, http string, ask func(context.Con
 		<-followed
 		return err
 	}
-	return &connectorWing{workers: c, name: c.Answer, run: run, store: store, places: c.Places}, nil
+	return &connectorWing{workers: c, name: c.Answer, run: run, store: store, places: c.Places, peers: c.Peers, heard: c.Heard}, nil
 }
 
 // reachable is an address that others can dial: one that listens everywhere is known by the machine's name.

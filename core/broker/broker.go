@@ -39,6 +39,7 @@ type Options struct {
 	Set        map[string]string // Kafka broker properties
 	FS         vfs.FS            // nil: the disk
 	Logger     *slog.Logger      // nil: silent
+	Loggers    *loglevel.Loggers // with Rooms, of a process that has more of them; nil: the node's own, over Logger
 	// BootID names the run of the machine: it tells a killed process from a lost page cache (invariant 4).
 	// "": /proc/sys/kernel/random/boot_id.
 	BootID string
@@ -99,6 +100,9 @@ type text struct{ v atomic.Value }
 func (t *text) Load() string   { s, _ := t.v.Load().(string); return s }
 func (t *text) Store(s string) { t.v.Store(s) }
 
+// Rooms are the names of a node's loggers, beside loglevel.Root.
+var Rooms = []string{"server", "group", "txn", "replica", "controller", "consensus", "membership"}
+
 // openTimeout bounds the wait for the metadata quorum. Alone it takes well under a second.
 const openTimeout = 30 * time.Second
 
@@ -118,7 +122,10 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	for _, l := range listeners {
 		l.secrets, l.logger = secrets, o.Logger
 	}
-	loggers := loglevel.New(o.Logger, "server", "group", "txn", "replica", "controller", "consensus", "membership")
+	loggers := o.Loggers
+	if loggers == nil {
+		loggers = loglevel.New(o.Logger, Rooms...)
+	}
 	o.Logger = loggers.Logger(loglevel.Root)
 	b := &Broker{o: o, loggers: loggers, listeners: listeners, secrets: secrets, ready: make(chan struct{}), failed: make(chan struct{})}
 	b.serving, b.stopDial = context.WithCancel(context.Background())

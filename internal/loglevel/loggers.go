@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // Root is the logger whose level all the others have that were given none.
@@ -26,7 +27,12 @@ type Loggers struct {
 }
 
 // level is that of one logger. Nil: the root's.
-type level = atomic.Pointer[slog.Level]
+type level = atomic.Pointer[setting]
+
+type setting struct {
+	at    slog.Level
+	since time.Time // zero: from the start
+}
 
 // New makes loggers that write to l, with the names given beside Root. The root's level is the least serious that l lets through.
 func New(l *slog.Logger, names ...string) *Loggers {
@@ -37,7 +43,7 @@ func New(l *slog.Logger, names ...string) *Loggers {
 			first = at
 		}
 	}
-	g.root.Store(&first)
+	g.root.Store(&setting{at: first})
 	g.by[Root] = g.root
 	for _, n := range names {
 		g.by[n] = &level{}
@@ -72,13 +78,23 @@ func (g *Loggers) Levels() map[string]string {
 	return all
 }
 
+// Since is when the level in force of a logger was set; zero: it is as at the start.
+func (g *Loggers) Since(logger string) time.Time {
+	if l := g.by[logger]; l != nil {
+		if own := l.Load(); own != nil {
+			return own.since
+		}
+	}
+	return g.root.Load().since
+}
+
 // Set gives a logger one of Names. False: there is no such logger or level.
 func (g *Loggers) Set(logger, name string) bool {
 	l, i := g.by[logger], slices.Index(Names, name)
 	if l == nil || i < 0 {
 		return false
 	}
-	l.Store(&levels[i])
+	l.Store(&setting{levels[i], time.Now()})
 	return true
 }
 
@@ -90,10 +106,10 @@ func (g *Loggers) Unset(logger string) {
 }
 
 func inForce(l, root *level) slog.Level {
-	if at := l.Load(); at != nil {
-		return *at
+	if own := l.Load(); own != nil {
+		return own.at
 	}
-	return *root.Load()
+	return root.Load().at
 }
 
 // handler asks its logger's level, not that of the handler that it writes to.

@@ -46,6 +46,9 @@ func TestLevels(t *testing.T) {
 			t.Errorf("%v, want %v", got, step.has)
 		}
 	}
+	if !g.Since("server").Equal(g.Since("root")) || g.Since("group").IsZero() {
+		t.Error("a logger without a level of its own has the time of the root's")
+	}
 	if g.Set("nobody's", "INFO") || g.Set("server", "LOUD") || g.Set("server", "info") {
 		t.Error("a logger or a level that is none was set")
 	}

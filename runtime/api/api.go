@@ -1,6 +1,6 @@
-// Package api is the REST control plane: Kafka Connect's paths and JSON, so that
+// Package api is the REST control plane: Kafka Connect's paths, codes and JSON, so that
 // its tools work, and ours beside them. Errors are problem+json (RFC 9457) and
-// carry Connect's error_code and message as well.
+// carry Connect's error_code and message as well. Every node answers for all connectors of its group.
 package api
 
 import (
@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"github.com/forebayhub/forebay/connectors"
-	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/internal/loglevel"
 	"github.com/forebayhub/forebay/runtime/declared"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/worker"
@@ -22,30 +24,39 @@ type Options struct {
 	// Places, if set, says which of the declared connectors run here, and where the group's other workers can be
 	// asked about the rest: requests for those are handed on.
 	Places func(context.Context) (all []declared.Place, others []string, err error)
+	// Peers are the addresses of the group's other workers, for what all shall do. Nil: there are none.
+	Peers func(context.Context) ([]string, error)
 	// Declared is where connectors are declared. nil: they come from the files of this process, and cannot be changed.
 	Declared *declared.Store
+	// Heard returns when this process acts by a version of what is declared, or when ctx ends. Nil: nobody waits for that.
+	Heard func(ctx context.Context, version int64)
 	// Ready says why the process cannot serve yet. nil, or a nil error: it can.
 	Ready func() error
 	// Warnings say what does not keep it from serving, and somebody should look at all the same. nil: there are none.
 	Warnings func() []string
 	Version  string
+	Commit   string // that Version was built from; "": unknown
 	// Name is how this worker calls itself in its group, for GET /worker. Nil: it is in none.
 	Name func() string
 	// Client asks the group's other workers; it knows how they are spoken to. Nil: plainly.
 	Client *http.Client
+	// Loggers are those of this process. Nil: it has none that could be changed.
+	Loggers *loglevel.Loggers
 }
 
 // Workers is a worker.Worker, or several that act as one.
 type Workers interface {
 	Status() []worker.Status
 	Config(name string) (map[string]string, error)
-	Pause(name string) error
-	Resume(name string) error
-	Stop(name string) error
+	Want(name string, s worker.State) error
 	Restart(name string) error
 	Flush(ctx context.Context, name string) (map[connectors.TopicPartition]int64, error)
 	Positions(ctx context.Context, name string) ([]worker.PositionOf, error)
+	SetPositions(ctx context.Context, name string, positions []worker.PositionOf) error
 	Offsets(ctx context.Context, name string) ([]worker.OffsetOf, error)
+	Topics(name string) ([]string, error)
+	ForgetTopics(name string) error
+	ClusterID(ctx context.Context) (string, error)
 	Registry() connectors.Registry
 	Host() string
 }
@@ -56,34 +67,14 @@ func New(o Options) http.Handler {
 		o.Client = http.DefaultClient
 	}
 	h := &handler{o: o}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", h.ready)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, map[string]string{"version": o.Version, "commit": "", "kafka_cluster_id": ""})
-	})
-	mux.HandleFunc("GET /worker", h.worker)
-	mux.HandleFunc("GET /connectors", h.list)
-	mux.HandleFunc("POST /connectors", h.post)
-	mux.HandleFunc("POST /apply", h.apply)
-	mux.HandleFunc("PUT /connectors/{name}/config", h.put)
-	mux.HandleFunc("DELETE /connectors/{name}", h.remove)
-	mux.HandleFunc("GET /connectors/{name}", h.named(h.info))
-	mux.HandleFunc("GET /connectors/{name}/config", h.named(h.config))
-	mux.HandleFunc("GET /connectors/{name}/status", h.named(h.status))
-	mux.HandleFunc("GET /connectors/{name}/tasks", h.named(h.tasks))
-	mux.HandleFunc("GET /connectors/{name}/topics", h.named(h.topics))
-	mux.HandleFunc("GET /connectors/{name}/offsets", h.named(h.offsets))
-	mux.HandleFunc("PUT /connectors/{name}/pause", h.named(h.change(http.StatusAccepted, Workers.Pause)))
-	mux.HandleFunc("PUT /connectors/{name}/resume", h.named(h.change(http.StatusAccepted, Workers.Resume)))
-	mux.HandleFunc("PUT /connectors/{name}/stop", h.named(h.change(http.StatusNoContent, Workers.Stop)))
-	mux.HandleFunc("POST /connectors/{name}/restart", h.named(h.change(http.StatusNoContent, Workers.Restart)))
-	mux.HandleFunc("POST /connectors/{name}/flush", h.named(h.flush))
-	mux.HandleFunc("GET /connector-plugins", h.plugins)
-	return mux
+	return h.mux()
 }
 
-type handler struct{ o Options }
+type handler struct {
+	o       Options
+	served  atomic.Bool            // Ready has been nil once
+	cluster atomic.Pointer[string] // the log's id, once it has said it
+}
 
 func reply(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
@@ -95,12 +86,13 @@ func reply(w http.ResponseWriter, code int, body any) {
 func fail(w http.ResponseWriter, err error) {
 	code := http.StatusInternalServerError
 	switch {
-	case errors.Is(err, worker.ErrUnknown), errors.Is(err, declared.ErrUnknown):
+	case errors.Is(err, worker.ErrUnknown), errors.Is(err, declared.ErrUnknown), errors.Is(err, errNone):
 		code = http.StatusNotFound
 	case errors.Is(err, worker.ErrNotRunning), errors.Is(err, declared.ErrChanged), errors.Is(err, hublog.ErrFenced),
 		errors.Is(err, errFiles), errors.Is(err, errExists):
 		code = http.StatusConflict
-	case errors.Is(err, errSource), errors.Is(err, errBody), errors.Is(err, declared.ErrInvalid):
+	case errors.Is(err, errSource), errors.Is(err, errBody), errors.Is(err, declared.ErrInvalid),
+		errors.Is(err, worker.ErrNotStopped), errors.Is(err, worker.ErrTarget):
 		code = http.StatusBadRequest
 	}
 	Problem(w, code, err.Error())
@@ -115,22 +107,29 @@ func Problem(w http.ResponseWriter, code int, detail string) {
 	})
 }
 
-var errSource = errors.New("only a sink can flush")
+var (
+	errSource = errors.New("only a sink can flush")
+	errNone   = errors.New("there is none")
+)
 
-func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
-	if h.o.Ready != nil {
-		if err := h.o.Ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
+// askLog bounds the wait for the log's id.
+const askLog = 2 * time.Second
+
+// root is GET /: what this is. Health checks ask for it, so a log that is away at the first question costs its id only.
+func (h *handler) root(w http.ResponseWriter, r *http.Request) {
+	id := h.cluster.Load()
+	if id == nil && h.o.Worker != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), askLog)
+		defer cancel()
+		if said, err := h.o.Worker.ClusterID(ctx); err == nil {
+			id = &said
+			h.cluster.Store(id)
 		}
 	}
-	text := "ok\n"
-	if h.o.Warnings != nil {
-		for _, warning := range h.o.Warnings() {
-			text += "warning: " + warning + "\n"
-		}
+	if id == nil {
+		id = new(string)
 	}
-	_, _ = w.Write([]byte(text)) // the client may have gone
+	reply(w, http.StatusOK, map[string]string{"version": h.o.Version, "commit": h.o.Commit, "kafka_cluster_id": *id})
 }
 
 func (h *handler) all() []worker.Status {
@@ -227,22 +226,34 @@ func (h *handler) infoOf(s worker.Status) map[string]any {
 	return map[string]any{"name": s.Name, "config": config, "tasks": tasks, "type": kindOf(s)}
 }
 
+// unassigned is Connect's state of what no worker runs, or does not run yet. Its clients know no other word for that.
+const unassigned = "UNASSIGNED"
+
+// stateOf is the state of a connector or a task as Connect has it.
+func (h *handler) stateOf(s worker.State, trace string) map[string]any {
+	m := map[string]any{"state": s, "worker_id": h.o.Worker.Host(), "version": h.o.Version}
+	if s == worker.Starting {
+		m["state"] = unassigned
+	}
+	if trace != "" {
+		m["trace"] = trace
+	}
+	return m
+}
+
+func (h *handler) taskOf(t worker.TaskStatus) map[string]any {
+	m := h.stateOf(t.State, t.Error)
+	m["id"] = t.ID
+	return m
+}
+
 func (h *handler) statusOf(s worker.Status) map[string]any {
-	id := h.o.Worker.Host()
 	tasks := []map[string]any{}
 	for _, t := range s.Tasks {
-		m := map[string]any{"id": t.ID, "state": t.State, "worker_id": id}
-		if t.Error != "" {
-			m["trace"] = t.Error
-		}
-		tasks = append(tasks, m)
-	}
-	c := map[string]any{"state": s.State, "worker_id": id}
-	if s.Error != "" {
-		c["trace"] = s.Error
+		tasks = append(tasks, h.taskOf(t))
 	}
 	// Beyond Connect's: what the console and the live table show.
-	return map[string]any{"name": s.Name, "connector": c, "tasks": tasks, "type": kindOf(s),
+	return map[string]any{"name": s.Name, "connector": h.stateOf(s.State, s.Error), "tasks": tasks, "type": kindOf(s),
 		"records": s.Records, "bytes": s.Bytes, "records_per_second": s.Rate, "lag": s.Lag, "since": s.Since}
 }
 
@@ -262,100 +273,6 @@ func (h *handler) tasks(w http.ResponseWriter, _ *http.Request, s worker.Status)
 	out := []map[string]any{}
 	for _, t := range s.Tasks {
 		out = append(out, map[string]any{"id": map[string]any{"connector": s.Name, "task": t.ID}, "config": map[string]string{"split": t.Split}})
-	}
-	reply(w, http.StatusOK, out)
-}
-
-func (h *handler) topics(w http.ResponseWriter, r *http.Request, s worker.Status) {
-	topics := []string{}
-	seen := map[string]bool{}
-	if s.Sink {
-		offsets, err := h.o.Worker.Offsets(r.Context(), s.Name)
-		if err != nil {
-			fail(w, err)
-			return
-		}
-		for _, o := range offsets {
-			if !seen[o.Topic] {
-				seen[o.Topic] = true
-				topics = append(topics, o.Topic)
-			}
-		}
-	}
-	reply(w, http.StatusOK, map[string]any{s.Name: map[string]any{"topics": topics}})
-}
-
-// offsets answers as KIP-875 says.
-func (h *handler) offsets(w http.ResponseWriter, r *http.Request, s worker.Status) {
-	out := []map[string]any{}
-	if s.Sink {
-		offsets, err := h.o.Worker.Offsets(r.Context(), s.Name)
-		if err != nil {
-			fail(w, err)
-			return
-		}
-		for _, o := range offsets {
-			out = append(out, map[string]any{"partition": map[string]any{"kafka_topic": o.Topic, "kafka_partition": o.Partition},
-				"offset": map[string]any{"kafka_offset": o.Offset}})
-		}
-	} else {
-		positions, err := h.o.Worker.Positions(r.Context(), s.Name)
-		if err != nil {
-			fail(w, err)
-			return
-		}
-		for _, p := range positions {
-			var at any = string(p.Position)
-			if json.Valid(p.Position) {
-				at = json.RawMessage(p.Position)
-			}
-			out = append(out, map[string]any{"partition": map[string]any{"split": p.Split, "key": p.Key}, "offset": at})
-		}
-	}
-	reply(w, http.StatusOK, map[string]any{"offsets": out})
-}
-
-func (h *handler) change(code int, fn func(Workers, string) error) func(http.ResponseWriter, *http.Request, worker.Status) {
-	return func(w http.ResponseWriter, _ *http.Request, s worker.Status) {
-		if err := fn(h.o.Worker, s.Name); err != nil {
-			fail(w, err)
-			return
-		}
-		w.WriteHeader(code)
-	}
-}
-
-// flush commits what a sink holds; the answer has the shape of offsets.
-func (h *handler) flush(w http.ResponseWriter, r *http.Request, s worker.Status) {
-	if !s.Sink {
-		fail(w, errSource)
-		return
-	}
-	committed, err := h.o.Worker.Flush(r.Context(), s.Name)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	out := []map[string]any{}
-	for tp, at := range committed {
-		out = append(out, map[string]any{"partition": map[string]any{"kafka_topic": tp.Topic, "kafka_partition": tp.Partition},
-			"offset": map[string]any{"kafka_offset": at}})
-	}
-	reply(w, http.StatusOK, map[string]any{"offsets": out})
-}
-
-func (h *handler) plugins(w http.ResponseWriter, _ *http.Request) {
-	out := []map[string]any{}
-	if h.o.Worker != nil {
-		add := func(name, kind string, s spec.Spec) {
-			out = append(out, map[string]any{"class": name, "type": kind, "version": h.o.Version, "fields": s.Docs()})
-		}
-		for _, t := range h.o.Worker.Registry().Sources {
-			add(t.Name, "source", t.Spec)
-		}
-		for _, t := range h.o.Worker.Registry().Sinks {
-			add(t.Name, "sink", t.Spec)
-		}
 	}
 	reply(w, http.StatusOK, out)
 }

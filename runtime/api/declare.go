@@ -1,11 +1,16 @@
 package api
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/declared"
@@ -24,7 +29,11 @@ const maxBody = 8 << 20
 func body(w http.ResponseWriter, r *http.Request, into any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
+	err := d.Decode(into)
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+		return fmt.Errorf("%w: %s cannot be a JSON %s", errBody, cmp.Or(wrong.Field, "it"), wrong.Value)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errBody, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -69,6 +78,9 @@ func (h *handler) apply(w http.ResponseWriter, r *http.Request) {
 			expect = *a.Version
 		}
 		plan, err = s.Apply(r.Context(), declared.Replace(a.Connectors), expect)
+		if err == nil {
+			h.heard(r.Context(), plan)
+		}
 	}
 	if err != nil {
 		fail(w, err)
@@ -77,30 +89,118 @@ func (h *handler) apply(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, plan)
 }
 
+// flat is Connect's config map. Its values are strings; numbers, true and false are taken for the strings that they look like, as Connect does.
+type flat map[string]*string // nil: null
+
+func (f *flat) UnmarshalJSON(text []byte) error {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return err
+	}
+	*f = flat{}
+	for name, v := range raw {
+		value := string(v)
+		switch v[0] {
+		case 'n':
+			(*f)[name] = nil
+			continue
+		case '{', '[':
+			return fmt.Errorf("the value of '%s' is neither a string nor a number", name)
+		case '"':
+			if err := json.Unmarshal(v, &value); err != nil {
+				return err
+			}
+		}
+		(*f)[name] = &value
+	}
+	return nil
+}
+
+// given are the settings that have a value.
+func (f flat) given() map[string]string {
+	out := map[string]string{}
+	for name, v := range f {
+		if v != nil {
+			out[name] = *v
+		}
+	}
+	return out
+}
+
 // put is PUT /connectors/NAME/config: 201 for a new connector, 200 for one that was there.
 func (h *handler) put(w http.ResponseWriter, r *http.Request) {
-	var config map[string]string
+	var config flat
 	if err := body(w, r, &config); err != nil {
 		fail(w, err)
 		return
 	}
-	h.declare(w, r, r.PathValue("name"), config, false)
+	name := r.PathValue("name")
+	h.declare(w, r, name, func(types declared.Types, before *declared.Connector) (declared.Connector, error) {
+		return fromFlat(types, name, config.given(), before)
+	})
 }
 
-// post is POST /connectors: 409 when the name is taken.
+// patch is PATCH /connectors/NAME/config (KIP-477): what is not named stays, null takes a setting back.
+func (h *handler) patch(w http.ResponseWriter, r *http.Request) {
+	var edit flat
+	if err := body(w, r, &edit); err != nil {
+		fail(w, err)
+		return
+	}
+	name := r.PathValue("name")
+	h.declare(w, r, name, func(types declared.Types, before *declared.Connector) (declared.Connector, error) {
+		if before == nil {
+			return declared.Connector{}, fmt.Errorf("%w: %s", declared.ErrUnknown, name)
+		}
+		config := edit.given()
+		class, named := edit["connector.class"]
+		switch {
+		case !named:
+			config["connector.class"] = before.Type
+		case class == nil:
+			return declared.Connector{}, fmt.Errorf("%w: a connector has to have a connector.class", errBody)
+		}
+		c, err := fromFlat(types, name, config, before)
+		if err != nil {
+			return c, err
+		}
+		changed := c.Fields
+		c.Fields = maps.Clone(before.Fields)
+		for field := range edit {
+			delete(c.Fields, field)
+		}
+		maps.Copy(c.Fields, changed)
+		return c, nil
+	})
+}
+
+// post is POST /connectors: 409 when the name is taken. KIP-980: it may begin stopped or paused.
 func (h *handler) post(w http.ResponseWriter, r *http.Request) {
 	var b struct {
-		Name   string            `json:"name"`
-		Config map[string]string `json:"config"`
+		Name    string `json:"name"`
+		Config  flat   `json:"config"`
+		Initial string `json:"initial_state"`
 	}
 	if err := body(w, r, &b); err != nil {
 		fail(w, err)
 		return
 	}
-	h.declare(w, r, b.Name, b.Config, true)
+	state := declared.State(strings.ToUpper(b.Initial))
+	if state == "RUNNING" {
+		state = declared.Running
+	}
+	h.declare(w, r, b.Name, func(types declared.Types, before *declared.Connector) (declared.Connector, error) {
+		if before != nil {
+			return declared.Connector{}, fmt.Errorf("%w: %s", errExists, b.Name)
+		}
+		c, err := fromFlat(types, b.Name, b.Config.given(), nil)
+		c.State = state
+		return c, err
+	})
 }
 
-func (h *handler) declare(w http.ResponseWriter, r *http.Request, name string, config map[string]string, fresh bool) {
+// declare stores what edit makes of the connector that is there, nil for none.
+func (h *handler) declare(w http.ResponseWriter, r *http.Request, name string, edit func(declared.Types, *declared.Connector) (declared.Connector, error)) {
 	s, err := h.store()
 	if err != nil {
 		fail(w, err)
@@ -114,11 +214,8 @@ func (h *handler) declare(w http.ResponseWriter, r *http.Request, name string, c
 				before = &have[i]
 			}
 		}
-		if before != nil && fresh {
-			return nil, fmt.Errorf("%w: %s", errExists, name)
-		}
 		var err error
-		if c, err = fromFlat(s.Types(), name, config, before); err != nil {
+		if c, err = edit(s.Types(), before); err != nil {
 			return nil, err
 		}
 		return declared.Put(c)(have)
@@ -127,10 +224,12 @@ func (h *handler) declare(w http.ResponseWriter, r *http.Request, name string, c
 		fail(w, err)
 		return
 	}
+	h.heard(r.Context(), plan)
 	code := http.StatusOK
 	for _, change := range plan.Changes {
 		if change.Name == name && change.Action == declared.Create {
 			code = http.StatusCreated
+			w.Header().Set("Location", "/connectors/"+name)
 		}
 	}
 	reply(w, code, map[string]any{"name": name, "config": s.Types().Flat(c), "tasks": []any{}, "type": c.Kind})
@@ -171,13 +270,31 @@ func fromFlat(types declared.Types, name string, config map[string]string, befor
 
 // remove is DELETE /connectors/NAME.
 func (h *handler) remove(w http.ResponseWriter, r *http.Request) {
-	s, err := h.store()
+	_, err := h.store()
 	if err == nil {
-		_, err = s.Apply(r.Context(), declared.Delete(r.PathValue("name")), declared.Any)
+		err = h.edit(r.Context(), declared.Delete(r.PathValue("name")))
 	}
-	if err != nil {
-		fail(w, err)
+	answer(w, http.StatusNoContent, err)
+}
+
+// edit changes what is declared, whatever it was.
+func (h *handler) edit(ctx context.Context, edit declared.Edit) error {
+	plan, err := h.o.Declared.Apply(ctx, edit, declared.Any)
+	if err == nil {
+		h.heard(ctx, plan)
+	}
+	return err
+}
+
+// hearing bounds heard.
+const hearing = time.Second
+
+// heard waits until this process has heard of what it has declared: who declares something and then asks for it here, finds it.
+func (h *handler) heard(ctx context.Context, plan declared.Plan) {
+	if h.o.Heard == nil {
 		return
 	}
-	w.WriteHeader(http.StatusNoContent)
+	ctx, cancel := context.WithTimeout(ctx, hearing)
+	defer cancel()
+	h.o.Heard(ctx, plan.Version)
 }

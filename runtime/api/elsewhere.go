@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 
 // handedOn marks a request that another worker has handed on: it is not handed on again.
 const handedOn = "Forebay-Handed-On"
+
+// notHere marks the answer of a worker that does not run the connector: another 404 is about something of it.
+const notHere = "Forebay-Not-Here"
 
 // others are the declared connectors that do not run in this process, and the workers that may run them.
 func (h *handler) others(r *http.Request) (out []declared.Place, workers []string, err error) {
@@ -40,18 +44,24 @@ func (h *handler) elsewhere(w http.ResponseWriter, r *http.Request, name string)
 	}
 	i := slices.IndexFunc(others, func(p declared.Place) bool { return p.Name == name })
 	if i < 0 {
+		w.Header().Set(notHere, "1")
 		fail(w, unknown(name))
 		return
 	}
 	if at := slices.Index(workers, others[i].HTTP); at > 0 {
 		workers[0], workers[at] = workers[at], workers[0]
 	}
+	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		fail(w, fmt.Errorf("%w: %w", errBody, err))
+		return
+	}
 	for _, addr := range workers {
-		resp, err := h.hand(r.Context(), r, r.Method, addr, r.URL.RequestURI())
+		resp, err := h.hand(r.Context(), r, r.Method, addr, r.URL.RequestURI(), content)
 		if err != nil {
 			continue // it may have died a moment ago
 		}
-		if resp.StatusCode == http.StatusNotFound {
+		if resp.Header.Get(notHere) != "" {
 			_ = resp.Body.Close() // it is not there, or not yet
 			continue
 		}
@@ -61,14 +71,16 @@ func (h *handler) elsewhere(w http.ResponseWriter, r *http.Request, name string)
 		_, _ = io.Copy(w, io.LimitReader(resp.Body, maxBody)) // the client may have gone
 		return
 	}
-	h.unassigned(w, r, others[i])
+	h.atNobody(w, r, others[i])
 }
 
-// unassigned answers for a connector that nobody runs at this moment: its worker has died, or takes it on just now.
-func (h *handler) unassigned(w http.ResponseWriter, r *http.Request, p declared.Place) {
+// atNobody answers for a connector that nobody runs at this moment: its worker has died, or takes it on just now.
+func (h *handler) atNobody(w http.ResponseWriter, r *http.Request, p declared.Place) {
 	switch {
 	case r.Method == http.MethodGet && r.URL.Path == "/connectors/"+p.Name+"/status":
-		reply(w, http.StatusOK, unassignedStatus(p))
+		reply(w, http.StatusOK, h.unassignedStatus(p))
+	case r.Method == http.MethodGet && r.URL.Path == "/connectors/"+p.Name+"/tasks":
+		reply(w, http.StatusOK, []any{})
 	case r.Method == http.MethodGet && r.URL.Path == "/connectors/"+p.Name+"/config" && h.o.Declared != nil:
 		reply(w, http.StatusOK, h.o.Declared.Types().Flat(p.Connector))
 	case r.Method == http.MethodGet && r.URL.Path == "/connectors/"+p.Name && h.o.Declared != nil:
@@ -79,8 +91,8 @@ func (h *handler) unassigned(w http.ResponseWriter, r *http.Request, p declared.
 }
 
 // unassignedStatus is Connect's state for it.
-func unassignedStatus(p declared.Place) map[string]any {
-	return map[string]any{"name": p.Name, "type": p.Kind, "tasks": []any{}, "connector": map[string]any{"state": "UNASSIGNED", "worker_id": ""}}
+func (h *handler) unassignedStatus(p declared.Place) map[string]any {
+	return map[string]any{"name": p.Name, "type": p.Kind, "tasks": []any{}, "connector": map[string]any{"state": unassigned, "worker_id": "", "version": h.o.Version}}
 }
 
 // askTimeout bounds what one worker may take to answer for its connectors: it may have just died.
@@ -94,7 +106,7 @@ func (h *handler) askOthers(r *http.Request, others []declared.Place, workers, e
 		for _, e := range expand {
 			switch {
 			case e == "status":
-				m["status"] = unassignedStatus(p)
+				m["status"] = h.unassignedStatus(p)
 			case e == "info" && h.o.Declared != nil:
 				m["info"] = map[string]any{"name": p.Name, "config": h.o.Declared.Types().Flat(p.Connector), "tasks": []any{}, "type": p.Kind}
 			}
@@ -107,7 +119,7 @@ func (h *handler) askOthers(r *http.Request, others []declared.Place, workers, e
 	var wg sync.WaitGroup
 	for _, addr := range workers {
 		wg.Go(func() {
-			resp, err := h.hand(ctx, r, http.MethodGet, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
+			resp, err := h.hand(ctx, r, http.MethodGet, addr, "/connectors?"+url.Values{"expand": expand}.Encode(), nil)
 			if err != nil {
 				return
 			}
@@ -130,8 +142,8 @@ func (h *handler) askOthers(r *http.Request, others []declared.Place, workers, e
 }
 
 // hand hands a request on.
-func (h *handler) hand(ctx context.Context, r *http.Request, method, addr, uri string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+uri, nil)
+func (h *handler) hand(ctx context.Context, r *http.Request, method, addr, uri string, content []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+uri, bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@
 package crew
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type Crew struct {
 	mu struct {
 		sync.Mutex
 		set        declared.Set
+		news       chan struct{}   // closed with the next set
 		bound      map[string]bool // connectors of set that are bound to their host
 		hands      map[string]*hand
 		member     *hublog.Member  // nil: has not joined
@@ -96,6 +98,7 @@ func New(o Options) (*Crew, error) {
 		return nil, err
 	}
 	c := &Crew{o: o, log: l, id: name(o.Worker.Host, o.HTTP), changed: make(chan struct{}, 1)}
+	c.mu.news = make(chan struct{})
 	c.mu.bound, c.mu.hands, c.mu.mine = map[string]bool{}, map[string]*hand{}, map[string]bool{}
 	return c, nil
 }
@@ -129,12 +132,31 @@ func (c *Crew) Declare(set declared.Set) {
 	c.mu.Lock()
 	others := !slices.EqualFunc(c.mu.set.Connectors, set.Connectors, func(a, b declared.Connector) bool { return a.Name == b.Name })
 	c.mu.set, c.mu.bound = set, bound
+	close(c.mu.news)
+	c.mu.news = make(chan struct{})
 	m := c.mu.member
 	c.mu.Unlock()
 	if others && m != nil {
 		m.Rejoin()
 	}
 	c.wake()
+}
+
+// Heard returns when a set of at least that version is declared, or when ctx ends.
+func (c *Crew) Heard(ctx context.Context, version int64) {
+	for {
+		c.mu.Lock()
+		have, news := c.mu.set.Version, c.mu.news
+		c.mu.Unlock()
+		if have >= version {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
+		}
+	}
 }
 
 func (c *Crew) wake() {
@@ -242,14 +264,25 @@ func (c *Crew) reconcile() {
 		}
 	}
 	for n, h := range c.mu.hands {
-		if d, ok := should[n]; !ok || !d.Same(h.declared) {
+		switch d, ok := should[n]; {
+		case !ok || !d.Same(h.declared):
 			c.end(n, h)
+		case d.State != h.declared.State:
+			h.declared = d
+			if h.w != nil {
+				_ = h.w.Want(n, wanted(d)) // it is the one that h.w has
+			}
 		}
 		delete(should, n)
 	}
 	for n, d := range should {
 		c.mu.hands[n] = c.start(d)
 	}
+}
+
+// wanted is what a connector shall be doing, in a worker's words.
+func wanted(d declared.Connector) worker.State {
+	return cmp.Or(worker.State(d.State), worker.Running)
 }
 
 // end stops a connector; c.mu is held.
@@ -324,7 +357,7 @@ func (c *Crew) start(d declared.Connector) *hand {
 	r, err := c.o.Types.Resolve(d, nil)
 	if err == nil {
 		o := c.o.Worker
-		o.Connectors = []worker.Config{{Name: d.Name, Type: d.Type, Sink: d.Kind == declared.Sink, Values: r.Values, Node: r.Written}}
+		o.Connectors = []worker.Config{{Name: d.Name, Type: d.Type, Sink: d.Kind == declared.Sink, Wanted: wanted(d), Values: r.Values, Node: r.Written}}
 		h.w, err = worker.New(o)
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package crew
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -55,11 +56,7 @@ func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []strin
 	}
 	c.mu.known = has.names
 	c.mu.Unlock()
-	for _, n := range has.names {
-		if _, http := split(n); n != c.id && http != "" {
-			others = append(others, http)
-		}
-	}
+	others = c.except(has.names)
 	for i, p := range all {
 		if !p.Here {
 			_, all[i].HTTP = split(has.of(p.Name, bound[p.Name], c.o.Worker.Host))
@@ -89,18 +86,21 @@ func (c *Crew) able(name string) (*worker.Worker, error) {
 	return h.w, nil
 }
 
-// Status is the state of the connectors that run here, by name.
+// Status is the state of the connectors that run here, by name. One that is not declared any more is left out, though it may be ending still.
 func (c *Crew) Status() []worker.Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := []worker.Status{}
-	for _, h := range c.mu.hands {
+	for n, h := range c.mu.hands {
+		if !slices.ContainsFunc(c.mu.set.Connectors, func(d declared.Connector) bool { return d.Name == n }) {
+			continue
+		}
 		if h.w != nil {
 			out = append(out, h.w.Status()...)
 			continue
 		}
 		out = append(out, worker.Status{Name: h.declared.Name, Type: h.declared.Type, Sink: h.declared.Kind == declared.Sink,
-			State: worker.Failed, Error: h.unfit.Error(), Since: h.since, Lag: -1})
+			State: cmp.Or(worker.State(h.declared.State), worker.Failed), Error: h.unfit.Error(), Since: h.since, Lag: -1})
 	}
 	slices.SortFunc(out, func(a, b worker.Status) int { return strings.Compare(a.Name, b.Name) })
 	return out
@@ -118,18 +118,14 @@ func (c *Crew) Config(name string) (map[string]string, error) {
 	return nil, fmt.Errorf("%w: %s", worker.ErrUnknown, name)
 }
 
-func (c *Crew) do(name string, fn func(*worker.Worker, string) error) error {
+// Want is worker.Worker's, of a connector that runs here. It lasts until what is declared says otherwise.
+func (c *Crew) Want(name string, s worker.State) error {
 	w, err := c.able(name)
 	if err != nil {
 		return err
 	}
-	return fn(w, name)
+	return w.Want(name, s)
 }
-
-// Pause, Resume and Stop are worker.Worker's, of a connector that runs here. They last as long as it does.
-func (c *Crew) Pause(name string) error  { return c.do(name, (*worker.Worker).Pause) }
-func (c *Crew) Resume(name string) error { return c.do(name, (*worker.Worker).Resume) }
-func (c *Crew) Stop(name string) error   { return c.do(name, (*worker.Worker).Stop) }
 
 // Restart starts a connector's tasks anew. One that could not run here is tried again: a variable is not set by
 // itself, but a secret's file may have come.
@@ -150,7 +146,7 @@ func (c *Crew) Restart(name string) error {
 	return nil
 }
 
-// Flush, Positions and Offsets are worker.Worker's, of a connector that runs here.
+// Flush, Positions, SetPositions, Offsets, Topics and ForgetTopics are worker.Worker's, of a connector that runs here.
 func (c *Crew) Flush(ctx context.Context, name string) (map[connectors.TopicPartition]int64, error) {
 	w, err := c.able(name)
 	if err != nil {
@@ -174,3 +170,55 @@ func (c *Crew) Offsets(ctx context.Context, name string) ([]worker.OffsetOf, err
 	}
 	return w.Offsets(ctx, name)
 }
+
+func (c *Crew) SetPositions(ctx context.Context, name string, positions []worker.PositionOf) error {
+	w, err := c.able(name)
+	if err != nil {
+		return err
+	}
+	return w.SetPositions(ctx, name, positions)
+}
+
+func (c *Crew) Topics(name string) ([]string, error) {
+	w, err := c.able(name)
+	if err != nil {
+		return nil, err
+	}
+	return w.Topics(name)
+}
+
+func (c *Crew) ForgetTopics(name string) error {
+	w, err := c.able(name)
+	if err != nil {
+		return err
+	}
+	return w.ForgetTopics(name)
+}
+
+// Peers are the REST APIs of the group's other workers.
+func (c *Crew) Peers(ctx context.Context) ([]string, error) {
+	c.mu.Lock()
+	none := c.o.Alone || len(c.mu.set.Connectors) == 0 // then nobody has joined the group
+	c.mu.Unlock()
+	if none {
+		return nil, nil
+	}
+	has, err := c.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.except(has.names), nil
+}
+
+// except are the addresses of workers other than this one.
+func (c *Crew) except(names []string) (http []string) {
+	for _, n := range names {
+		if _, at := split(n); n != c.id && at != "" {
+			http = append(http, at)
+		}
+	}
+	return http
+}
+
+// ClusterID is the log's name for itself.
+func (c *Crew) ClusterID(ctx context.Context) (string, error) { return c.log.ClusterID(ctx) }

@@ -28,9 +28,19 @@ type Connector struct {
 	Kind   Kind             `json:"kind"`
 	Type   string           `json:"type"`
 	Fields map[string]Value `json:"fields"` // by flat name: rotate.size
+	State  State            `json:"state,omitempty"`
 }
 
-// Same says whether two declarations say the same.
+// State is what a connector shall be doing; Kafka Connect calls it its target state.
+type State string
+
+const (
+	Running State = "" // what all did before there were states
+	Paused  State = "PAUSED"
+	Stopped State = "STOPPED"
+)
+
+// Same says whether two declarations say the same of what runs; whether it does is their State's matter.
 func (c Connector) Same(o Connector) bool {
 	return c.Name == o.Name && c.Kind == o.Kind && c.Type == o.Type && maps.EqualFunc(c.Fields, o.Fields, Value.equal)
 }
@@ -183,13 +193,13 @@ type Resolved struct {
 // Resolve reads a connector's fields, with this machine's variables and files. A nil getenv is os.LookupEnv.
 // Written is right even when there is an error.
 func (t Types) Resolve(c Connector, getenv func(string) (string, bool)) (Resolved, error) {
-	out := Resolved{Written: c.node(func(text string) spec.Node { return spec.Node{Shape: spec.Scalar, Text: text} })}
+	out := Resolved{Written: c.node(func(_, text string) spec.Node { return spec.Node{Shape: spec.Scalar, Text: text} })}
 	s, ok := t.Spec(c.Kind, c.Type)
 	if !ok {
 		return out, fmt.Errorf("this version knows no %s type '%s'", c.Kind, c.Type)
 	}
 	var troubles []string
-	n := c.node(func(text string) spec.Node {
+	n := c.node(func(_, text string) spec.Node {
 		resolved, problems := reference.Expand(text, getenv)
 		for _, p := range problems {
 			troubles = append(troubles, withHint(p.Message, p.Hint))
@@ -217,17 +227,17 @@ func withHint(message, hint string) string {
 }
 
 // node is the connector's mapping, in the order of the names.
-func (c Connector) node(scalar func(text string) spec.Node) spec.Node {
+func (c Connector) node(scalar func(field, text string) spec.Node) spec.Node {
 	out := spec.Node{Shape: spec.Mapping}
 	for _, name := range slices.Sorted(maps.Keys(c.Fields)) {
 		v := c.Fields[name]
 		n := spec.Node{Shape: spec.List}
 		if v.List == nil {
-			n = scalar(v.Text)
+			n = scalar(name, v.Text)
 			n.Flat = spec.InTree(name) // whether it is a list there, only the item's own fields say
 		} else {
 			for _, text := range v.List {
-				n.List = append(n.List, scalar(text))
+				n.List = append(n.List, scalar(name, text))
 			}
 		}
 		out.Map = append(out.Map, spec.Entry{Key: name, Value: n})
@@ -244,6 +254,9 @@ func (t Types) Check(c Connector) error {
 	if !spec.ValidName(c.Name) {
 		return fmt.Errorf("%w: '%s' cannot be a connector's name: letters, digits, _ and -, at most 64, a letter first", ErrInvalid, c.Name)
 	}
+	if c.State != Running && c.State != Paused && c.State != Stopped {
+		return fmt.Errorf("%w: %s: '%s' is no state: PAUSED, STOPPED, or none, which is running", ErrInvalid, who, c.State)
+	}
 	if c.Kind != Source && c.Kind != Sink {
 		return fmt.Errorf("%w: '%s' is neither a source nor a sink but '%s'", ErrInvalid, c.Name, c.Kind)
 	}
@@ -252,33 +265,49 @@ func (t Types) Check(c Connector) error {
 		return fmt.Errorf("%w: %s: no such type", ErrInvalid, who)
 	}
 	var troubles []string
-	elsewhere := false
-	n := c.node(func(text string) spec.Node {
-		resolved, problems := reference.Expand(text, nil)
-		n := spec.Node{Shape: spec.Scalar, Text: resolved}
-		for _, p := range problems {
-			if !p.Here {
-				troubles = append(troubles, withHint(p.Message, p.Hint))
-			}
-			n.Unresolved, elsewhere = true, true
-		}
-		return n
-	})
-	values, findings := s.Parse(n)
-	for _, f := range findings {
-		if !f.Warning {
-			troubles = append(troubles, withHint(f.Message, f.Hint))
-		}
-	}
-	if troubles == nil && !elsewhere {
-		if err := t.make(c, values); err != nil {
-			troubles = append(troubles, err.Error())
-		}
+	for _, f := range t.findings(s, c) {
+		troubles = append(troubles, withHint(f.Message, f.Hint))
 	}
 	if troubles != nil {
 		return fmt.Errorf("%w: %s: %s", ErrInvalid, who, strings.Join(troubles, "; "))
 	}
 	return nil
+}
+
+// Findings are what is wrong with a connector's fields, wherever it would run. False: there is no such type.
+func (t Types) Findings(c Connector) ([]spec.Finding, bool) {
+	s, ok := t.Spec(c.Kind, c.Type)
+	if !ok {
+		return nil, false
+	}
+	return t.findings(s, c), true
+}
+
+func (t Types) findings(s spec.Spec, c Connector) (out []spec.Finding) {
+	elsewhere := false
+	n := c.node(func(field, text string) spec.Node {
+		resolved, problems := reference.Expand(text, nil)
+		n := spec.Node{Shape: spec.Scalar, Text: resolved}
+		for _, p := range problems {
+			if !p.Here {
+				out = append(out, spec.Finding{Path: field, Message: p.Message, Hint: p.Hint})
+			}
+			n.Unresolved, elsewhere = true, true
+		}
+		return n
+	})
+	values, found := s.Parse(n)
+	for _, f := range found {
+		if !f.Warning {
+			out = append(out, f)
+		}
+	}
+	if out == nil && !elsewhere {
+		if err := t.make(c, values); err != nil {
+			out = append(out, spec.Finding{Message: err.Error()})
+		}
+	}
+	return out
 }
 
 // secret says which of a connector's values must print as stars. Of a type that this version does not know

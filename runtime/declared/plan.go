@@ -1,6 +1,7 @@
 package declared
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,6 +39,9 @@ type FieldChange struct {
 	To   *string `json:"to,omitempty"`
 }
 
+// runningWord is how Running reads.
+const runningWord State = "RUNNING"
+
 // Empty says that nothing changes.
 func (p Plan) Empty() bool {
 	return !slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Action != Unchanged })
@@ -71,6 +75,10 @@ func (t Types) fields(have, want Connector) (out []FieldChange) {
 	if have.Name != "" && (have.Kind != want.Kind || have.Type != want.Type) {
 		from, to := fmt.Sprintf("%s %s", have.Kind, have.Type), fmt.Sprintf("%s %s", want.Kind, want.Type)
 		out = append(out, FieldChange{Name: "type", From: &from, To: &to})
+	}
+	if have.Name != "" && have.State != want.State {
+		from, to := string(cmp.Or(have.State, runningWord)), string(cmp.Or(want.State, runningWord))
+		out = append(out, FieldChange{Name: "state", From: &from, To: &to})
 	}
 	secretBefore, secretAfter := t.secret(have), t.secret(want)
 	names := slices.Collect(maps.Keys(want.Fields))

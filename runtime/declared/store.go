@@ -250,20 +250,42 @@ func (s *Store) read(ctx context.Context, from, to int64, mayEnd bool) (Set, err
 // Edit makes the new set of a group's connectors from the one that is declared. It may be called more than once.
 type Edit func(have []Connector) (want []Connector, err error)
 
-// Replace is the edit that declares exactly these.
+// Replace is the edit that declares exactly these. Those that were there stay in their state.
 func Replace(want []Connector) Edit {
-	return func([]Connector) ([]Connector, error) { return want, nil }
+	return func(have []Connector) ([]Connector, error) {
+		out := slices.Clone(want)
+		for i := range out {
+			if h, ok := (Set{Connectors: have}).find(out[i].Name); ok {
+				out[i].State = h.State
+			}
+		}
+		return out, nil
+	}
 }
 
-// Put is the edit that declares one connector, new or changed.
+// Put is the edit that declares one connector, new or changed. One that was there stays in its state.
 func Put(c Connector) Edit {
 	return func(have []Connector) ([]Connector, error) {
 		out := slices.Clone(have)
 		if i := slices.IndexFunc(out, func(h Connector) bool { return h.Name == c.Name }); i >= 0 {
+			c.State = out[i].State
 			out[i] = c
 			return out, nil
 		}
 		return append(out, c), nil
+	}
+}
+
+// SetState is the edit that changes what one connector shall be doing.
+func SetState(name string, s State) Edit {
+	return func(have []Connector) ([]Connector, error) {
+		out := slices.Clone(have)
+		i := slices.IndexFunc(out, func(h Connector) bool { return h.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: %s", ErrUnknown, name)
+		}
+		out[i].State = s
+		return out, nil
 	}
 }
 
@@ -298,7 +320,7 @@ func (s *Store) edited(have Set, edit Edit) (Set, Plan, error) {
 	for _, c := range want {
 		if err := s.o.Types.Check(c); err != nil {
 			// One that is declared already and stays as it is must not keep others from being mended.
-			if h, ok := have.find(c.Name); !ok || s.o.Types.fields(h, c) != nil {
+			if h, ok := have.find(c.Name); !ok || !h.Same(c) {
 				return Set{}, Plan{}, err
 			}
 		}

@@ -38,6 +38,15 @@ func (l *Log) Close() { l.cl.Close() }
 // Embedded says whether the log is a node in this process.
 func (l *Log) Embedded() bool { return l.o.Dial != nil }
 
+// ClusterID is the log's own name for itself; "": it has not said one.
+func (l *Log) ClusterID(ctx context.Context) (string, error) {
+	meta, err := l.adm.BrokerMetadata(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask for the cluster's id: %w", err)
+	}
+	return meta.Cluster, nil
+}
+
 // Topic is a topic as the log knows it now.
 type Topic struct {
 	Name       string

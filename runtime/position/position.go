@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
@@ -91,6 +92,26 @@ func Renew(ctx context.Context, a *hublog.Appender, s Scope, host string) (epoch
 	}
 	a.AppendTracked(Topic, 0, s.appendKey(nil, "", true), who)
 	return a.Commit(ctx)
+}
+
+// Write puts the scope's positions where nobody works on it; a nil one is forgotten. A task that is at work all the same is fenced, and so ends (invariant 7).
+func Write(ctx context.Context, l *hublog.Log, s Scope, positions map[connectors.PositionKey]connectors.Position) error {
+	if _, err := l.EnsureTopic(ctx, TopicSpec()); err != nil {
+		return err
+	}
+	a, err := l.NewAppender(ctx, s.TransactionalID(), 0)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	if err := a.Begin(); err != nil {
+		return err
+	}
+	for key, p := range positions {
+		a.Append(Topic, 0, s.Key(key), p, nil, time.Time{})
+	}
+	_, err = a.Commit(ctx)
+	return err
 }
 
 // prefix is what the keys of all positions of the scope begin with.

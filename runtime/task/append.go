@@ -68,12 +68,12 @@ func (t *sourceTask) append(ctx context.Context, b *connectors.Batch) error {
 }
 
 func (t *sourceTask) appendRecord(ctx context.Context, r *connectors.Record, now time.Time) error {
-	partitions, ok := t.topics[r.Topic]
+	topic, ok := t.topics[r.Topic]
 	if !ok {
 		if err := t.newTopic(ctx, r.Topic); err != nil {
 			return err
 		}
-		partitions = t.topics[r.Topic]
+		topic = t.topics[r.Topic]
 	}
 	tail := t.arena.tail()
 	grown, e, err := t.encoder.Encode(tail, r)
@@ -103,7 +103,10 @@ func (t *sourceTask) appendRecord(ctx context.Context, r *connectors.Record, now
 	if at.IsZero() {
 		at = now
 	}
-	t.out.Append(r.Topic, t.partition(r, e.Key, partitions), e.Key, e.Value, t.headers(r, e.SchemaID), at)
+	t.out.Append(r.Topic, t.partition(r, e.Key, topic.partitions), e.Key, e.Value, t.headers(r, e.SchemaID), at)
+	if !topic.active.Load() {
+		topic.active.Store(true)
+	}
 	t.o.Stats.Records.Add(1)
 	t.o.Stats.Bytes.Add(int64(len(e.Key) + len(e.Value)))
 	return nil
@@ -146,7 +149,7 @@ func (t *sourceTask) newTopic(ctx context.Context, name string) error {
 	if err := t.ensureTopics(ctx); err != nil {
 		return err
 	}
-	if t.topics[name] > 0 {
+	if t.topics[name].partitions > 0 {
 		return nil
 	}
 	if _, err := t.o.Log.EnsureTopic(ctx, withDefaults(connectors.TopicSpec{Name: name}, t.o.Partitions)); err != nil {

@@ -93,6 +93,9 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 				"the log was restored from an older copy, or it is another log: compare before you go on")
 		}
 		from[a.TopicPartition] = at
+		if at > a.StartOffset { // by what a task before this one has written
+			t.o.Stats.topic(a.Topic).Store(true)
+		}
 		t.ids[a.Topic] = a.TopicID
 		t.parts[a.TopicPartition] = &part{written: at, committed: at, reported: -1}
 	}

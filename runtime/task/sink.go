@@ -274,6 +274,7 @@ func (t *sinkTask) hand(run hublog.Run) error {
 	for i := range run.Records {
 		bytes += int64(len(run.Records[i].RawKey) + len(run.Records[i].RawValue))
 	}
+	t.o.Stats.topic(run.Topic).Store(true)
 	t.o.Stats.Records.Add(int64(len(run.Records)))
 	t.o.Stats.Bytes.Add(bytes)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -68,7 +69,7 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	t := &sourceTask{o: o, topics: map[string]int32{}, dirty: map[connectors.PositionKey]connectors.Position{},
+	t := &sourceTask{o: o, topics: map[string]sourceTopic{}, dirty: map[connectors.PositionKey]connectors.Position{},
 		encoder: converter.NewEncoder(o.Format), chain: chain, limit: leastTxnBytes}
 	if err := t.ensureTopics(ctx); err != nil {
 		return false, err
@@ -98,12 +99,18 @@ func drain(ctx context.Context, d time.Duration) (context.Context, context.Cance
 	return hard, func() { stop(); cancel() }
 }
 
+// sourceTopic is a topic that a source writes to.
+type sourceTopic struct {
+	partitions int32
+	active     *atomic.Bool // as Stats has it
+}
+
 type sourceTask struct {
 	o       SourceOptions
 	out     *hublog.Appender
 	encoder *converter.Encoder
 	chain   *transform.Chain // nil: none
-	topics  map[string]int32 // partitions by name
+	topics  map[string]sourceTopic
 	arena   arena
 
 	open     bool
@@ -164,7 +171,7 @@ func (t *sourceTask) describe(ctx context.Context, names []string) error {
 			if have[n].Partitions == 0 {
 				missing = n
 			}
-			t.topics[n] = have[n].Partitions
+			t.topics[n] = sourceTopic{have[n].Partitions, t.o.Stats.topic(n)}
 		}
 		if missing == "" {
 			return nil

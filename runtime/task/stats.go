@@ -4,7 +4,11 @@
 // says (invariant 6), and both are fenced by their transactional id (invariant 7).
 package task
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
 
 // Stats are counters that a task keeps for whoever watches it.
 type Stats struct {
@@ -12,4 +16,43 @@ type Stats struct {
 	Bytes   atomic.Int64 // of their keys and values
 	Lag     atomic.Int64 // sink: records in the log that are not committed to the target
 	Ready   atomic.Bool  // open and at work
+
+	mu     sync.Mutex
+	topics map[string]*atomic.Bool // true: records have gone through since ForgetTopics
+}
+
+// topic is where it is noted that records of a topic have gone through.
+func (s *Stats) topic(name string) *atomic.Bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.topics == nil {
+		s.topics = map[string]*atomic.Bool{}
+	}
+	if s.topics[name] == nil {
+		s.topics[name] = &atomic.Bool{}
+	}
+	return s.topics[name]
+}
+
+// Topics are those that records were appended to, or written from, since ForgetTopics. KIP-558 calls them active.
+func (s *Stats) Topics() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := []string{}
+	for name, active := range s.topics {
+		if active.Load() {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ForgetTopics begins anew with Topics.
+func (s *Stats) ForgetTopics() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, active := range s.topics {
+		active.Store(false)
+	}
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (w *Worker) connector(cfg Config) (*connector, error) {
 		logger: w.o.Logger.With("connector", cfg.Name),
 	}
 	c.env = connectors.Env{Name: cfg.Name, Group: w.o.Group, Host: w.o.Host, Logger: c.logger}
-	c.mu.wanted, c.mu.state, c.mu.since = Running, Starting, time.Now()
+	c.mu.wanted, c.mu.state, c.mu.since = cmp.Or(cfg.Wanted, Running), Starting, time.Now()
 	c.stats.Lag.Store(-1)
 	if cfg.Sink {
 		return c, c.makeSink()
@@ -114,12 +115,22 @@ func CheckDelivery(v spec.Values, have connectors.Capabilities) *spec.Finding {
 }
 
 // want changes what the connector should be doing.
-func (c *connector) want(s State, restart bool) {
+func (c *connector) want(s State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.wanted == s && !restart && !(s == Running && c.mu.state == Failed) {
-		return
+	if c.mu.wanted != s || s == Running && c.mu.state == Failed {
+		c.beginAnewLocked(s)
 	}
+}
+
+// restart ends what is, and does what is wanted again.
+func (c *connector) restart() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.beginAnewLocked(c.mu.wanted)
+}
+
+func (c *connector) beginAnewLocked(s State) {
 	c.mu.wanted, c.mu.restart = s, true
 	if s == Running && c.mu.state == Failed { // what is shown until it runs is the restart, not the failure before it
 		c.mu.state, c.mu.since = Restarting, time.Now()
@@ -425,7 +436,10 @@ func (c *connector) status() Status {
 		}
 	}
 	splits := c.mu.splits
-	if c.cfg.Sink {
+	switch {
+	case c.mu.state == Stopped: // KIP-875: nothing is left of its tasks
+		splits = nil
+	case c.cfg.Sink:
 		splits = []string{""}
 	}
 	for i, split := range splits {

@@ -31,6 +31,7 @@ type Config struct {
 	Name   string
 	Type   string
 	Sink   bool
+	Wanted State       // Paused or Stopped; "": Running
 	Values spec.Values // the type's fields and SourceFields or SinkFields
 	Node   spec.Node   // as written, for the flat REST form
 }

@@ -22,6 +22,10 @@ var (
 	ErrUnknown = errors.New("no such connector")
 	// ErrNotRunning says that the connector would have to run for this.
 	ErrNotRunning = errors.New("the connector is not running")
+	// ErrNotStopped says that the connector would have to be stopped for this.
+	ErrNotStopped = errors.New("the connector has to be STOPPED for this")
+	// ErrTarget says that a sink's offsets are its target's.
+	ErrTarget = errors.New("a sink's offsets cannot be set")
 )
 
 // Worker runs connectors. Its methods may be called concurrently.
@@ -160,28 +164,24 @@ func (w *Worker) Config(name string) (map[string]string, error) {
 	return flat, nil
 }
 
-// Pause ends a connector's tasks in good order; Resume starts them again. Stop
+// Want says what a connector shall be doing: Paused ends its tasks in good order, Running starts them again. Stopped
 // is a pause that gives up what the tasks hold, like Kafka Connect's (KIP-875).
-func (w *Worker) Pause(name string) error  { return w.want(name, Paused) }
-func (w *Worker) Resume(name string) error { return w.want(name, Running) }
-func (w *Worker) Stop(name string) error   { return w.want(name, Stopped) }
-
-func (w *Worker) want(name string, s State) error {
+func (w *Worker) Want(name string, s State) error {
 	c, err := w.find(name)
 	if err != nil {
 		return err
 	}
-	c.want(s, false)
+	c.want(s)
 	return nil
 }
 
-// Restart starts a connector's tasks anew, a failed one too.
+// Restart starts a connector's tasks anew, a failed one too. One that is paused or stopped stays so.
 func (w *Worker) Restart(name string) error {
 	c, err := w.find(name)
 	if err != nil {
 		return err
 	}
-	c.want(Running, true)
+	c.restart()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/forebayhub/forebay/runtime/api"
+	"github.com/forebayhub/forebay/runtime/declared"
 )
 
 // Kafka Connect's ways to declare connectors, and ours.
@@ -59,6 +60,70 @@ func TestDeclareOverREST(t *testing.T) {
 	do(http.MethodPost, "/apply", `{"version":3,`+only+`}`, http.StatusConflict)
 	do(http.MethodPost, "/apply", `{"version":4,`+only+`}`, http.StatusOK)
 	do(http.MethodPost, "/apply", `{"version":4,`+only+`}`, http.StatusConflict)
+
+	// KIP-980 and KIP-875: a state is a part of what is declared, and stays when the rest of it changes.
+	state := func(want declared.State) {
+		t.Helper()
+		set, err := s.Load(t.Context())
+		if err != nil || len(set.Connectors) == 0 || set.Connectors[0].State != want {
+			t.Errorf("%+v %v, want the state '%s'", set, err, want)
+		}
+	}
+	do(http.MethodPut, "/connectors/a/stop", "", http.StatusNoContent)
+	do(http.MethodPut, "/connectors/a/config", `{`+pipe+`,"paths":"1,4"}`, http.StatusOK)
+	state(declared.Stopped)
+	if text := do(http.MethodPost, "/apply", `{`+only+`}`, http.StatusOK); strings.Contains(text, "STOPPED") {
+		t.Errorf("a plan that changes no state has one: %s", text)
+	}
+	state(declared.Stopped)
+	do(http.MethodPut, "/connectors/a/pause", "", http.StatusAccepted)
+	state(declared.Paused)
+	do(http.MethodPut, "/connectors/a/resume", "", http.StatusAccepted)
+	state(declared.Running)
+	do(http.MethodPost, "/connectors", `{"name":"p","config":{`+pipe+`},"initial_state":"paused"}`, http.StatusCreated)
+	if set, err := s.Load(t.Context()); err != nil || set.Connectors[1].State != declared.Paused {
+		t.Errorf("%+v %v", set, err)
+	}
+	do(http.MethodPost, "/connectors", `{"name":"q","config":{`+pipe+`},"initial_state":"resting"}`, http.StatusBadRequest)
+
+	// KIP-477: what a PATCH does not name stays, the secret too.
+	do(http.MethodPatch, "/connectors/a/config", `{"partitions":3,"paths":null}`, http.StatusOK)
+	do(http.MethodPatch, "/connectors/a/config", `{"url":"******"}`, http.StatusOK)
+	set, err = s.Load(t.Context())
+	if err != nil || len(set.Connectors[0].Fields) != 2 || set.Connectors[0].Fields["url"].Text != "db://s3cret" || set.Connectors[0].Fields["partitions"].Text != "3" {
+		t.Errorf("%+v %v", set, err)
+	}
+	do(http.MethodPatch, "/connectors/a/config", `{"partitions":"many"}`, http.StatusBadRequest)
+	do(http.MethodPatch, "/connectors/a/config", `[1]`, http.StatusBadRequest)
+
+	var infos struct {
+		Errors  int `json:"error_count"`
+		Configs []struct {
+			Value struct {
+				Name   string
+				Value  *string
+				Errors []string
+			}
+		}
+	}
+	text := do(http.MethodPut, "/connector-plugins/pipe/config/validate", `{"name":"1","partitions":"0","pats":"x",`+pipe+`}`, http.StatusOK)
+	if err := json.Unmarshal([]byte(text), &infos); err != nil || infos.Errors != 3 {
+		t.Errorf("%v: %s", err, text)
+	}
+	wrong := map[string]string{}
+	for _, c := range infos.Configs {
+		if c.Value.Name == "url" && *c.Value.Value != "******" {
+			t.Errorf("url is %s", *c.Value.Value)
+		}
+		for _, e := range c.Value.Errors {
+			wrong[c.Value.Name] += e
+		}
+	}
+	if len(wrong) != 3 || !strings.Contains(wrong["pats"], "did you mean 'paths'") || wrong["name"] == "" || wrong["partitions"] == "" {
+		t.Error(wrong)
+	}
+
+	do(http.MethodDelete, "/connectors/p", "", http.StatusNoContent)
 	do(http.MethodDelete, "/connectors/a", "", http.StatusNoContent)
 	do(http.MethodDelete, "/connectors/a", "", http.StatusNotFound)
 

@@ -40,7 +40,7 @@ func TestRetentionGapIsNamed(t *testing.T) {
 	w, _ := start(t, o)
 	sink := o.Connectors[1].Name
 	eventually(t, 30*time.Second, "written", func() bool { return w.Status()[1].Records == 1000 })
-	if err := w.Pause(sink); err != nil {
+	if err := w.Want(sink, worker.Paused); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "paused", func() bool { return state(w, 1) == worker.Paused && dst.count() == 1000 })
@@ -56,7 +56,7 @@ func TestRetentionGapIsNamed(t *testing.T) {
 	if res, err := adm.DeleteRecords(t.Context(), offsets); err != nil || res.Error() != nil {
 		t.Fatal(err, res.Error())
 	}
-	if err := w.Resume(sink); err != nil {
+	if err := w.Want(sink, worker.Running); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "failed", func() bool { return state(w, 1) == worker.Failed })

@@ -71,8 +71,11 @@ func TestPipelineDrainsWhenTheWorkerStops(t *testing.T) {
 		return err == nil && dst.count() == 1000
 	})
 	src.more(50) // too few to be committed by themselves
-	eventually(t, 30*time.Second, "the open rest", func() bool { return w.Status()[1].Lag >= 0 && w.Status()[1].Records == 1050 })
-	if s := w.Status(); s[0].State != worker.Running || s[1].State != worker.Running || s[0].Records != 1050 {
+	eventually(t, 30*time.Second, "the open rest", func() bool {
+		s := w.Status()
+		return s[1].Lag >= 0 && s[1].Records == 1050 && s[0].State == worker.Running && s[1].State == worker.Running
+	})
+	if s := w.Status(); s[0].Records != 1050 {
 		t.Errorf("status %+v", s)
 	}
 	if n := dst.count(); n != 1000 {
@@ -118,10 +121,14 @@ func TestPauseResumeRestart(t *testing.T) {
 	src := &numbers{topic: unique("n"), n: 100}
 	w, _ := start(t, options(openLog(t), src, nil))
 	eventually(t, 30*time.Second, "running", func() bool { return state(w, 0) == worker.Running })
+	to := func(s worker.State) func(string) error {
+		return func(name string) error { return w.Want(name, s) }
+	}
 	for _, step := range []struct {
 		do   func(string) error
 		want worker.State
-	}{{w.Pause, worker.Paused}, {w.Resume, worker.Running}, {w.Stop, worker.Stopped}, {w.Restart, worker.Running}, {w.Restart, worker.Running}} {
+	}{{to(worker.Paused), worker.Paused}, {w.Restart, worker.Paused}, {to(worker.Running), worker.Running}, {to(worker.Stopped), worker.Stopped}, {w.Restart, worker.Stopped},
+		{to(worker.Running), worker.Running}, {w.Restart, worker.Running}} {
 		was := src.opened()
 		if err := step.do("src"); err != nil {
 			t.Fatal(err)
@@ -130,7 +137,7 @@ func TestPauseResumeRestart(t *testing.T) {
 			return state(w, 0) == step.want && (step.want != worker.Running || src.opened() > was)
 		})
 	}
-	if err := w.Pause("nobody"); !errors.Is(err, worker.ErrUnknown) {
+	if err := w.Want("nobody", worker.Paused); !errors.Is(err, worker.ErrUnknown) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -311,7 +318,7 @@ func TestREST(t *testing.T) {
 	w, _ := start(t, o)
 	sink := o.Connectors[1].Name
 	h := api.New(api.Options{Worker: w, Version: "test", Ready: func() error { return errors.New("not yet") }})
-	eventually(t, 30*time.Second, "written", func() bool { return w.Status()[1].Records == 10 })
+	eventually(t, 30*time.Second, "written", func() bool { return w.Status()[1].Records == 10 && state(w, 0) == worker.Running })
 	call := func(method, path string) (int, string) {
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, httptest.NewRequest(method, path, nil))
