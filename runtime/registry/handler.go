@@ -259,8 +259,9 @@ type versionBody struct {
 	Deleted bool `json:"deleted,omitempty"`
 }
 
-func bodyOf(v *schemaValue) versionBody {
-	return versionBody{Subject: v.Subject, Version: v.Version, ID: v.ID, content: v.content, Deleted: v.Deleted}
+func bodyOf(s *state, v *schemaValue, q *query) (versionBody, error) {
+	c, err := s.formatted(v, q.URL.Query().Get("format"))
+	return versionBody{Subject: v.Subject, Version: v.Version, ID: v.ID, content: c, Deleted: v.Deleted}, err
 }
 
 // textBody is a schema by its id: Confluent's SchemaString.
@@ -300,7 +301,11 @@ func (h *Handler) schemas() {
 					all = all[len(all)-1:]
 				}
 				for _, v := range all {
-					out = append(out, bodyOf(v))
+					body, err := bodyOf(s, v, q)
+					if err != nil {
+						return nil, err
+					}
+					out = append(out, body)
 				}
 			}
 			return page(q, out), nil
@@ -309,7 +314,11 @@ func (h *Handler) schemas() {
 	h.on("GET /schemas/ids/{id}", func(q *query) (any, error) {
 		return h.byID(q, func(s *state, all []*schemaValue) (any, error) {
 			v := all[0]
-			out := textBody{content: v.content}
+			c, err := s.formatted(v, q.URL.Query().Get("format"))
+			if err != nil {
+				return nil, err
+			}
+			out := textBody{content: c}
 			if want := q.URL.Query().Get("subject"); want != "" {
 				for _, other := range all {
 					if other.Subject == want {
@@ -325,7 +334,10 @@ func (h *Handler) schemas() {
 		})
 	})
 	h.on("GET /schemas/ids/{id}/schema", func(q *query) (any, error) {
-		return h.byID(q, func(_ *state, all []*schemaValue) (any, error) { return raw(all[0].Schema), nil })
+		return h.byID(q, func(s *state, all []*schemaValue) (any, error) {
+			c, err := s.formatted(all[0], q.URL.Query().Get("format"))
+			return raw(c.Schema), err
+		})
 	})
 	used := func(q *query, each func(*schemaValue)) error {
 		_, err := h.byID(q, func(_ *state, all []*schemaValue) (any, error) {
@@ -442,7 +454,7 @@ func (h *Handler) subjects() {
 			if err != nil {
 				return nil, err
 			}
-			return bodyOf(v), nil
+			return bodyOf(s, v, q)
 		})
 	})
 	h.onSubject("DELETE /subjects/{subject}", func(q *query, subject string) (any, error) {
@@ -475,7 +487,12 @@ func (h *Handler) subjects() {
 			if err != nil {
 				return nil, nil, err
 			}
-			return registeredBody{ID: v.ID, Version: v.Version, content: v.content}, records, nil
+			answer := registeredBody{ID: v.ID, Version: v.Version, content: v.content}
+			if v.kind() == Protobuf {
+				// confluent-kafka (Python) brings descriptors, and takes what is answered for one when it reads later.
+				answer.Schema = body.Schema
+			}
+			return answer, records, nil
 		})
 	})
 	h.onVersion("GET /subjects/{subject}/versions/{version}", func(q *query, subject string, version int) (any, error) {
@@ -484,7 +501,7 @@ func (h *Handler) subjects() {
 			if err != nil {
 				return nil, err
 			}
-			return bodyOf(v), nil
+			return bodyOf(s, v, q)
 		})
 	})
 	h.onVersion("GET /subjects/{subject}/versions/{version}/schema", func(q *query, subject string, version int) (any, error) {
@@ -493,7 +510,8 @@ func (h *Handler) subjects() {
 			if err != nil {
 				return nil, err
 			}
-			return raw(v.Schema), nil
+			c, err := s.formatted(v, q.URL.Query().Get("format"))
+			return raw(c.Schema), err
 		})
 	})
 	h.onVersion("GET /subjects/{subject}/versions/{version}/referencedby", func(q *query, subject string, version int) (any, error) {

@@ -6,16 +6,18 @@ import (
 
 	"github.com/forebayhub/forebay/runtime/registry/avro"
 	"github.com/forebayhub/forebay/runtime/registry/jsonschema"
+	"github.com/forebayhub/forebay/runtime/registry/protobuf"
 )
 
 // The types of schemas.
 const (
-	Avro = "AVRO"
-	JSON = "JSON"
+	Avro     = "AVRO"
+	JSON     = "JSON"
+	Protobuf = "PROTOBUF"
 )
 
 // types are those that can be registered, in the order of /schemas/types.
-var types = []string{JSON, Avro}
+var types = []string{JSON, Protobuf, Avro}
 
 // schema is a parsed schema of any type.
 type schema interface {
@@ -42,6 +44,8 @@ func (s *state) parse(v *schemaValue, r rules) (schema, error) {
 		return parseAvro(v.Schema, refs, r)
 	case JSON:
 		return parseJSON(v.Schema, refs, r)
+	case Protobuf:
+		return parseProtobuf(v.Schema, refs, r)
 	}
 	return nil, fmt.Errorf("no such schema type: %s", v.kind())
 }
@@ -169,6 +173,53 @@ func (j jsonSchema) read(writer schema, me, other string) (out []string) {
 		out = append(out, difference(d.Type, fmt.Sprintf("at path '%s' the %s schema does not take all that the %s schema takes", d.Path, me, other), ""))
 	}
 	return out
+}
+
+type protobufSchema struct {
+	schema *protobuf.Schema
+	text   string
+}
+
+func parseProtobuf(text string, refs []resolved, r rules) (schema, error) {
+	imports := map[string]string{}
+	for _, ref := range refs {
+		if ref.schema.kind() != Protobuf {
+			return nil, fmt.Errorf("reference %q is of type %s", ref.name, ref.schema.kind())
+		}
+		imports[ref.name] = ref.schema.Schema
+	}
+	s, err := protobuf.Parse(text, imports)
+	if err != nil {
+		return nil, err
+	}
+	canonical := s.Canonical()
+	if r.normalize {
+		canonical, err = s.Normalized()
+	}
+	return protobufSchema{schema: s, text: canonical}, err
+}
+
+func (p protobufSchema) canonical() string { return p.text }
+
+func (p protobufSchema) read(writer schema, me, other string) (out []string) {
+	for _, d := range protobuf.Read(p.schema, writer.(protobufSchema).schema) {
+		out = append(out, difference(d.Type, fmt.Sprintf("the %s schema differs from the %s schema at path '%s'", me, other, d.Path), ""))
+	}
+	return out
+}
+
+// formatted is a version's schema in the form that `format` asks for: of Protobuf, serialized is its descriptor in base64. Others are the text.
+func (s *state) formatted(v *schemaValue, format string) (content, error) {
+	c := v.content
+	if format != "serialized" || v.kind() != Protobuf {
+		return c, nil
+	}
+	parsed, err := s.parse(v, rules{})
+	if err != nil {
+		return c, fmt.Errorf("subject %s version %d: %w", v.Subject, v.Version, err)
+	}
+	c.Schema, err = parsed.(protobufSchema).schema.Serialized()
+	return c, err
 }
 
 // difference is a message in the form of Confluent's.

@@ -90,3 +90,45 @@ more = Schema(schema.replace('"n":', '"m":{"type":"number"},"n":'), "JSON")
 assert client.test_compatibility("json-value", more)
 assert not client.test_compatibility("json-value", Schema(schema.replace('"required":["name"]', '"required":["name","n"]'), "JSON"))
 assert client.get_latest_version("json-value").schema.schema_type == "JSON"
+
+# Protobuf: messages of a class that is made here, as protoc makes them; the second file imports the first.
+from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+
+pool = descriptor_pool.DescriptorPool()
+pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+
+
+def compiled(path, imports, **fields):
+    """A file of one message; a field is its type, or the name of a message."""
+    file = descriptor_pb2.FileDescriptorProto(name=path, package="shop", syntax="proto3", dependency=imports)
+    message = file.message_type.add(name=path.removesuffix(".proto").capitalize())
+    for number, (field, kind) in enumerate(fields.items(), 1):
+        f = message.field.add(name=field, number=number, label=1)
+        if isinstance(kind, str):
+            f.type, f.type_name = 11, kind
+        else:
+            f.type = kind
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("shop." + message.name))
+
+
+Customer = compiled("customer.proto", [], name=9)
+Order = compiled("order.proto", ["customer.proto", "google/protobuf/timestamp.proto"], id=3, customer=".shop.Customer", at=".google.protobuf.Timestamp")
+conf = {"use.deprecated.format": False}
+order = Order(id=7, customer=Customer(name="Ada"))
+order.at.seconds = 5
+got = round_trip("proto", ProtobufSerializer(Order, client, conf), ProtobufDeserializer(Order, {**conf}, client), order)
+assert got == order, got
+kept = client.get_latest_version("proto-value")
+assert kept.schema.schema_type == "PROTOBUF" and "message Order" in kept.schema.schema_str, kept
+assert [(r.name, r.subject, r.version) for r in kept.schema.references] == [("customer.proto", "customer.proto", 1)], kept.schema.references
+assert client.get_schema(kept.schema_id, fmt="serialized").schema_str != kept.schema.schema_str
+assert client.lookup_schema("proto-value", kept.schema).version == 1
+text = 'syntax = "proto3"; message M { int32 a = 1; %s }'
+client.register_schema("p", Schema(text % "", "PROTOBUF"))
+assert client.test_compatibility("p", Schema(text % "string b = 2;", "PROTOBUF"))
+wrong = Schema('syntax = "proto3"; message M { string a = 1; }', "PROTOBUF")
+assert not client.test_compatibility("p", wrong)
+refused(409, 40901, lambda: client.register_schema("p", wrong))
+refused(422, 42201, lambda: client.register_schema("p", Schema("message {", "PROTOBUF")))
