@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		return &problem.Error{Code: "bad-flag", Class: problem.Input, What: err.Error(), Hint: "see `" + c.CommandPath() + " --help`", Err: err}
 	})
 	root.AddCommand(
-		upCommand(s), serverCommand(s), workerCommand(s), applyCommand(s), lintCommand(s), testCommand(s), previewCommand(s), auditCommand(s),
+		upCommand(s), serverCommand(s), workerCommand(s), applyCommand(s), lintCommand(s), testCommand(s), previewCommand(s), auditCommand(s), migrateCommand(s),
 		topicsCommand(s), groupsCommand(s), connectorsCommand(s), nodesCommand(s), metadataCommand(s),
 		produceCommand(s), consumeCommand(s),
 		fieldsCommand(s), logCommand(s), doctorCommand(s), tlsCommand(s), versionCommand(s),
