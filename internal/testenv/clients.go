@@ -68,3 +68,12 @@ func (t Tools) JavaProgram(tb testing.TB, dir string) Tools {
 	t.ClassPath = classes + string(os.PathListSeparator) + t.ClassPath
 	return t
 }
+
+// Chromium is the path of a browser.
+func Chromium(tb testing.TB) string {
+	tb.Helper()
+	e, ctx := forTest(tb)
+	path, err := e.Tool(ctx, "chromium", "chromium")
+	must(tb, "Chromium", err)
+	return path
+}

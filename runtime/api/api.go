@@ -117,6 +117,11 @@ const askLog = 2 * time.Second
 
 // root is GET /: what this is. Health checks ask for it, so a log that is away at the first question costs its id only.
 func (h *handler) root(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Vary", "Accept")
+	if wantsPage(r) {
+		h.page(w, r)
+		return
+	}
 	id := h.cluster.Load()
 	if id == nil && h.o.Worker != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), askLog)
@@ -183,11 +188,20 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, names)
 		return
 	}
-	out := map[string]map[string]any{}
-	others, workers, err := h.others(r)
+	out, err := h.expanded(r, expand)
 	if err != nil {
 		fail(w, err)
 		return
+	}
+	reply(w, http.StatusOK, out)
+}
+
+// expanded is what all connectors are and do, by name, status and info as expand says.
+func (h *handler) expanded(r *http.Request, expand []string) (map[string]map[string]any, error) {
+	out := map[string]map[string]any{}
+	others, workers, err := h.others(r)
+	if err != nil {
+		return nil, err
 	}
 	for name, m := range h.askOthers(r, others, workers, expand) {
 		out[name] = m
@@ -204,7 +218,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		}
 		out[s.Name] = m
 	}
-	reply(w, http.StatusOK, out)
+	return out, nil
 }
 
 func kindOf(s worker.Status) string {
@@ -253,8 +267,12 @@ func (h *handler) statusOf(s worker.Status) map[string]any {
 		tasks = append(tasks, h.taskOf(t))
 	}
 	// Beyond Connect's: what the console and the live table show.
-	return map[string]any{"name": s.Name, "connector": h.stateOf(s.State, s.Error), "tasks": tasks, "type": kindOf(s),
+	out := map[string]any{"name": s.Name, "connector": h.stateOf(s.State, s.Error), "tasks": tasks, "type": kindOf(s),
 		"records": s.Records, "bytes": s.Bytes, "records_per_second": s.Rate, "lag": s.Lag, "since": s.Since}
+	if s.Sink && s.Lag >= 0 {
+		out["lag_seconds"] = s.Behind.Seconds()
+	}
+	return out
 }
 
 func (h *handler) info(w http.ResponseWriter, _ *http.Request, s worker.Status) {

@@ -36,7 +36,7 @@ func (h *handler) routes() []route {
 	const ok, created, accepted, none = http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent
 	one := func(code int, schema string) map[int]string { return map[int]string{code: schema} }
 	return []route{
-		{get, "/", h.root, "What this is", "", one(ok, "Server"), nil},
+		{get, "/", h.root, "What this is; for browsers, which accept text/html, a page of what the connectors do", "", one(ok, "Server"), nil},
 		{get, "/health", h.health, "Whether requests can be served (KIP-1017)", "", map[int]string{ok: "Health", http.StatusInternalServerError: "Health", http.StatusServiceUnavailable: "Health"}, nil},
 		{get, "/connectors", h.list, "Names of all connectors, or with expand what they are and do", "", one(ok, "Connectors"), []string{"expand"}},
 		{post, "/connectors", h.post, "Create a connector", "NewConnector", one(created, "Connector"), nil},

@@ -116,6 +116,7 @@ type part struct {
 	written   int64 // after the last record given to the sink
 	committed int64 // everything before it is in the target
 	reported  int64 // to the lag group; -1: nothing yet
+	oldest    int64 // milliseconds: no later than the first record that is not committed, while there is one
 }
 
 type sinkTask struct {
@@ -240,6 +241,9 @@ func (t *sinkTask) write(run hublog.Run) error {
 		return err
 	}
 	next := run.Records[len(run.Records)-1].Offset + 1
+	if p.written <= p.committed {
+		p.oldest = run.Records[0].Timestamp.UnixMilli()
+	}
 	if t.chain != nil {
 		var err error
 		if run.Records, err = t.transform(run.Records); err != nil {
@@ -357,15 +361,20 @@ func (t *sinkTask) report(now bool) {
 		return
 	}
 	t.reported = time.Now()
-	lag := int64(0)
+	lag, oldest := int64(0), int64(0)
 	fresh := map[connectors.TopicPartition]int64{}
 	for tp, at := range t.through() {
 		lag += max(0, t.poller.End(tp)-at)
-		if p := t.parts[tp]; p.reported != at {
+		p := t.parts[tp]
+		if p.reported != at {
 			fresh[tp] = at
+		}
+		if p.written > p.committed && (oldest == 0 || p.oldest < oldest) {
+			oldest = p.oldest
 		}
 	}
 	t.o.Stats.Lag.Store(lag)
+	t.o.Stats.oldest.Store(oldest)
 	ctx, cancel := context.WithTimeout(t.hard, 5*time.Second)
 	defer cancel()
 	if err := t.o.Log.CommitGroup(ctx, LagGroup(t.o.Env.Name), fresh); err != nil {

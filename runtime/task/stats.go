@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Stats are counters that a task keeps for whoever watches it.
@@ -16,9 +17,18 @@ type Stats struct {
 	Bytes   atomic.Int64 // of their keys and values
 	Lag     atomic.Int64 // sink: records in the log that are not committed to the target
 	Ready   atomic.Bool  // open and at work
+	oldest  atomic.Int64 // sink: time of the oldest record that it holds uncommitted, in milliseconds; 0: none
 
 	mu     sync.Mutex
 	topics map[string]*atomic.Bool // true: records have gone through since ForgetTopics
+}
+
+// Behind is the age of the oldest record that a sink holds uncommitted.
+func (s *Stats) Behind(now time.Time) time.Duration {
+	if at := s.oldest.Load(); at > 0 {
+		return max(0, now.Sub(time.UnixMilli(at)))
+	}
+	return 0
 }
 
 // topic is where it is noted that records of a topic have gone through.

@@ -429,6 +429,7 @@ func (c *connector) status() Status {
 	defer c.mu.Unlock()
 	s := Status{Name: c.cfg.Name, Type: c.cfg.Type, Sink: c.cfg.Sink, State: c.mu.state, Since: c.mu.since,
 		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load(), Restarts: c.mu.retries}
+	s.Behind = c.stats.Behind(time.Now())
 	if c.mu.err != nil {
 		s.Error = c.mu.err.Error()
 		if h := hintOf(c.mu.err); h != "" {

@@ -20,11 +20,12 @@ type Status struct {
 	Type    string
 	Sink    bool
 	State   State
-	Records int64   // appended, or written, since the worker started
-	Bytes   int64   // of their keys and values
-	Rate    float64 // records per second, over the last seconds
-	Lag     int64   // sink: records of the log that are not committed to the target; -1: unknown
-	Error   string  // the last error; "" since a task runs well again
+	Records int64         // appended, or written, since the worker started
+	Bytes   int64         // of their keys and values
+	Rate    float64       // records per second, over the last seconds
+	Lag     int64         // sink: records of the log that are not committed to the target; -1: unknown
+	Behind  time.Duration // sink: the age of the oldest record that it has read and not committed to the target; 0: there is none
+	Error   string        // the last error; "" since a task runs well again
 	Since   time.Time
 	// Restarts counts the errors after which it began anew, since the worker started.
 	Restarts int64

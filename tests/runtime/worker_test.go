@@ -73,7 +73,7 @@ func TestPipelineDrainsWhenTheWorkerStops(t *testing.T) {
 	src.more(50) // too few to be committed by themselves
 	eventually(t, 30*time.Second, "the open rest", func() bool {
 		s := w.Status()
-		return s[1].Lag >= 0 && s[1].Records == 1050 && s[0].State == worker.Running && s[1].State == worker.Running
+		return s[1].Behind > 0 && s[1].Lag >= 0 && s[1].Records == 1050 && s[0].State == worker.Running && s[1].State == worker.Running
 	})
 	if s := w.Status(); s[0].Records != 1050 {
 		t.Errorf("status %+v", s)
