@@ -18,7 +18,8 @@ import (
 	"github.com/forebayhub/forebay/connectors/spec"
 )
 
-// jqTime is how long a program may take for one record: one that never ends must not hold a pipeline in silence.
+// jqTime is how long a program may take for one record: one that never ends must not hold a pipeline in silence. Its memory has no other
+// bound: a program that builds what is large has as much of it as it builds in that time.
 const jqTime = 2 * time.Second
 
 // jqVariables are what a program knows beside its input, in the order of jq.variables.
@@ -33,7 +34,7 @@ var jqType = &Type{
 	Spec: spec.Spec{Doc: "Gives the value, as the JSON that a reader of the topic would see, to a jq program; what that makes is the new value, without declared types and with its fields sorted by name; a text becomes those bytes. " +
 		"`empty` drops the record, null makes a tombstone, and more than one result is an error. A change event is unwrapped first; a tombstone stays one.", Fields: []spec.Field{
 		{Name: "program", Required: true, Check: jqCompiles, Example: `'.total = .price * .count | del(.note)'`,
-			Doc: "The program (jq 1.8, as gojq has it: numbers that are not touched keep all their digits). It knows $topic, $key, $value, $headers, $timestamp (milliseconds), and in a sink $partition and $offset; it has no clock, files, modules, environment."}}},
+			Doc: "The program (jq 1.8, as gojq has it: numbers that are not touched keep all their digits, those that are computed with are 64-bit floats unless they are integers). It knows $topic, $key, $value, $headers, $timestamp (milliseconds), and in a sink $partition and $offset; it has no clock, files, modules, environment."}}},
 	Example: "- {type: jq, program: 'select(.status != \"test\") | .total = .price * .count'}\n- {type: jq, of: key, program: '$value.customer.id | tostring'}",
 	make: func(v spec.Values, _ Side) (applier, error) {
 		code, uses, err := compileJQ(v.String("program"))
