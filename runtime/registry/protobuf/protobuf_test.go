@@ -159,6 +159,13 @@ func TestCanonical(t *testing.T) {
 	if err != nil || a != b {
 		t.Errorf("%v: as a descriptor it is\n%s\nand as text\n%s", err, b, a)
 	}
+	customer, err := parsed(t, imports["customer.proto"], nil).Serialized()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if by := parsed(t, whole, map[string]string{"customer.proto": customer}); by.Canonical() != s.Canonical() {
+		t.Errorf("with a descriptor imported it is\n%s", by.Canonical())
+	}
 	moved := parsed(t, "syntax=\"proto3\"; message B { int32 y = 2; int32 x = 1; } message A {}", nil)
 	same := parsed(t, "syntax = \"proto3\";\n// c\nmessage A {}\nmessage B { int32 x = 1; int32 y = 2; }", nil)
 	if moved.Canonical() == same.Canonical() {
@@ -188,7 +195,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Any text is a schema or an error; what is one is a fixed point and reads itself.
+// Any text is a schema or an error; what is one reads itself, and its text is one, too.
 func FuzzParse(f *testing.F) {
 	f.Add(whole)
 	f.Add(`syntax = "proto2"; message M { required group G = 1 { optional int32 a = 2 [default = 7]; } extensions 100 to max; } extend M { optional string s = 100; }`)

@@ -62,13 +62,13 @@ import public "confluent/type/decimal.proto";
 func Parse(text string, imports map[string]string) (*Schema, error) {
 	resolve := protocompile.ResolverFunc(func(name string) (protocompile.SearchResult, error) {
 		if name == fileName {
-			return source(text)
+			return source(name, text)
 		}
 		if found, ok := imports[name]; ok {
-			return source(found)
+			return source(name, found)
 		}
 		if found, ok := known[name]; ok {
-			return source(found)
+			return source(name, found)
 		}
 		return protocompile.SearchResult{}, fmt.Errorf("no reference is called %q", name)
 	})
@@ -108,8 +108,8 @@ func printed(file protoreflect.FileDescriptor, sorted bool) (string, error) {
 	return p.PrintProtoToString(file)
 }
 
-// source is a file for the compiler.
-func source(text string) (protocompile.SearchResult, error) {
+// source is a file for the compiler, by the name that it is imported by.
+func source(name, text string) (protocompile.SearchResult, error) {
 	if len(text) > maxText {
 		return protocompile.SearchResult{}, fmt.Errorf("a schema of %d bytes; at most %d are read", len(text), maxText)
 	}
@@ -117,7 +117,7 @@ func source(text string) (protocompile.SearchResult, error) {
 		if tooDeep(file.MessageType, maxDepth) {
 			return protocompile.SearchResult{}, errDepth
 		}
-		file.Name = proto.String(fileName)
+		file.Name = proto.String(name)
 		nameFields(file.MessageType)
 		return protocompile.SearchResult{Proto: file}, nil
 	}
