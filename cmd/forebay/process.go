@@ -67,7 +67,8 @@ func (p process) serve(ctx context.Context, s streams) error {
 		guard.allowed = front.allowed(secrets)
 		web, hand = tls.NewListener(web, secrets.Web()), secrets.HTTP()
 	}
-	rest := &http.Server{Handler: guard, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	idle := &unused{}
+	rest := &http.Server{Handler: guard, ReadHeaderTimeout: 10 * time.Second, ConnState: idle.state, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	defer rest.Close()
 	var running errgroup.Group
 	running.Go(func() error {
@@ -163,7 +164,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	<-showDone
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err = errors.Join(err, rest.Shutdown(closeCtx))
+	err = errors.Join(err, idle.shutdown(closeCtx, rest, log))
 	if rt.store != nil {
 		rt.store.Close()
 	}
