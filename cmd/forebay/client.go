@@ -18,6 +18,7 @@ import (
 
 	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/problem"
+	"github.com/forebayhub/forebay/internal/properties"
 )
 
 // clientTimeout bounds every admin call: an operator would rather see an error than wait.
@@ -45,11 +46,11 @@ func security(c *cobra.Command) (kafkaclient.Security, error) {
 	if err != nil {
 		return kafkaclient.Security{}, err
 	}
-	p, err := kafkaclient.ParseProperties(text)
+	p, err := properties.Parse(text)
 	if err != nil {
 		return kafkaclient.Security{}, badInput(path, err.Error(), "")
 	}
-	sec, err := kafkaclient.FromProperties(p)
+	sec, err := kafkaclient.FromProperties(properties.Map(p))
 	if err != nil {
 		return sec, badInput(path, err.Error(), "")
 	}

@@ -7,48 +7,20 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/forebayhub/forebay/internal/properties"
 	"github.com/forebayhub/forebay/internal/tlsdir"
 )
-
-// What java.util.Properties.load says of these lines.
-func TestProperties(t *testing.T) {
-	text := "# a comment\n ! another = one\r\n\n" +
-		"security.protocol=SASL_SSL\n" +
-		"  sasl.mechanism : PLAIN\n" +
-		"sasl.jaas.config=a.B required \\\n     username=\"x\" \\\n\tpassword=\"y\\\\z\";\n" +
-		"path=C:\\\\dir\\\n" + "   more\n" +
-		"a\\ b\\=c value with = and :\n" +
-		"empty=\nalone\n" +
-		"tab\tone\n" +
-		"uni=\\u00e9\\ud83d\\ude00\n" +
-		"twice=1\ntwice=2\n" +
-		"end=x\\"
-	want := map[string]string{
-		"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.jaas.config": `a.B required username="x" password="y\z";`, "path": `C:\dirmore`,
-		"a b=c": "value with = and :", "empty": "", "alone": "", "tab": "one", "uni": "é😀", "twice": "2", "end": "x",
-	}
-	got, err := ParseProperties(text)
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%q %v, want %q", got, err, want)
-	}
-	for _, bad := range []string{`a=\u12`, `a=\uzzzz`, `a=hush\u`} {
-		if _, err := ParseProperties("x=1\n" + bad); err == nil || !strings.Contains(err.Error(), "line 2") || strings.Contains(err.Error(), "hush") {
-			t.Errorf("%q: %v", bad, err)
-		}
-	}
-}
 
 func FuzzProperties(f *testing.F) {
 	f.Add("a=b\\\n c\n#d\ne:f\\u0041")
 	f.Add("\\")
 	f.Add("a\\=b c\r\rx\\u00")
 	f.Fuzz(func(t *testing.T, text string) {
-		m, err := ParseProperties(text)
-		n := 0
+		all, err := properties.Parse(text)
+		m, n := properties.Map(all), 0
 		for k, v := range m {
 			n += len(k) + len(v)
 		}
@@ -83,11 +55,11 @@ func TestFromProperties(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := ParseProperties(string(text))
+	p, err := properties.Parse(string(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := FromProperties(p)
+	s, err := FromProperties(properties.Map(p))
 	if err != nil || s.TLS == nil || s.SASL != nil {
 		t.Fatalf("%+v %v", s, err)
 	}

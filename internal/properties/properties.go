@@ -1,4 +1,5 @@
-package kafkaclient
+// Package properties reads files of Java's properties.
+package properties
 
 import (
 	"fmt"
@@ -7,11 +8,25 @@ import (
 	"unicode/utf16"
 )
 
-// ParseProperties reads Java's properties, as java.util.Properties.load describes them: name=value, name:value or name value; # and ! begin
-// comments; a line that ends with \ goes on with the next. The text is UTF-8, where Java reads Latin-1. The error shows nothing of a value.
-func ParseProperties(text string) (map[string]string, error) {
-	m := map[string]string{}
-	lines := strings.Split(strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n"), "\n")
+// Property is one setting, and the line that it begins at, from 1.
+type Property struct {
+	Name, Value string
+	Line        int
+}
+
+// Error is a line that cannot be read. It shows nothing of a value.
+type Error struct {
+	Line int
+	What string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.What) }
+
+// Parse reads properties as java.util.Properties.load describes them, in their order: name=value, name:value or name value; # and ! begin
+// comments; a line that ends with \ goes on with the next. The text is UTF-8, where Java reads Latin-1. The error is an *Error.
+func Parse(text string) ([]Property, error) {
+	var out []Property
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
 	for i := 0; i < len(lines); i++ {
 		at := i + 1
 		line := strings.TrimLeft(lines[i], " \t\f")
@@ -34,11 +49,20 @@ func ParseProperties(text string) (map[string]string, error) {
 			value, err = unescape(value)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", at, err)
+			return nil, &Error{at, err.Error()}
 		}
-		m[name] = value // the last one counts
+		out = append(out, Property{name, value, at})
 	}
-	return m, nil
+	return out, nil
+}
+
+// Map is properties by name; of two of one name the last counts.
+func Map(all []Property) map[string]string {
+	m := make(map[string]string, len(all))
+	for _, p := range all {
+		m[p.Name] = p.Value
+	}
+	return m
 }
 
 // goesOn says whether a line ends with an odd number of backslashes.
@@ -102,11 +126,11 @@ func unicodes(s string) (text string, n int, err error) {
 	var units []uint16
 	for len(s) >= n+2 && s[n] == '\\' && s[n+1] == 'u' {
 		if len(s) < n+6 {
-			return "", 0, fmt.Errorf(`\u wants four hexadecimal digits`)
+			return "", 0, fmt.Errorf(`\u without four hexadecimal digits behind it`)
 		}
 		u, err := strconv.ParseUint(s[n+2:n+6], 16, 16)
 		if err != nil {
-			return "", 0, fmt.Errorf(`\u wants four hexadecimal digits`)
+			return "", 0, fmt.Errorf(`\u without four hexadecimal digits behind it`)
 		}
 		units = append(units, uint16(u))
 		n += 6
