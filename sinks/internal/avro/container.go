@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/s2"
@@ -48,16 +49,24 @@ func codecNamed(name string) (codec, bool) {
 	return codec{}, false
 }
 
+// deflaters are kept: each holds some hundred kilobytes.
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.DefaultCompression)
+	if err != nil {
+		panic(err) // the level is constant
+	}
+	return w
+}}
+
 func deflate(dst, src []byte) ([]byte, error) {
 	out := bytes.NewBuffer(dst)
-	w, err := flate.NewWriter(out, flate.DefaultCompression)
-	if err != nil {
+	w := deflaters.Get().(*flate.Writer) //nolint:forcetypeassert // the pool has nothing else
+	defer deflaters.Put(w)
+	w.Reset(out)
+	if _, err := w.Write(src); err != nil {
 		return nil, err
 	}
-	if _, err = w.Write(src); err != nil {
-		return nil, err
-	}
-	err = w.Close()
+	err := w.Close()
 	return out.Bytes(), err
 }
 
@@ -96,23 +105,29 @@ func unpackSnappy(src []byte) ([]byte, error) {
 	return out, err
 }
 
-// zstdOne packs for all files: EncodeAll may be called side by side.
-var zstdOne = func() *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		panic(err) // the options are constant
-	}
-	return e
-}()
+// packer and unpacker serve all files, from the first that needs them: EncodeAll and DecodeAll may be called side by side.
+var (
+	packer = sync.OnceValues(func() (*zstd.Encoder, error) {
+		return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+	})
+	unpacker = sync.OnceValues(func() (*zstd.Decoder, error) {
+		return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlock))
+	})
+)
 
-func packZstd(dst, src []byte) ([]byte, error) { return zstdOne.EncodeAll(src, dst), nil }
-
-func unpackZstd(src []byte) ([]byte, error) {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlock))
+func packZstd(dst, src []byte) ([]byte, error) {
+	e, err := packer()
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
+	return e.EncodeAll(src, dst), nil
+}
+
+func unpackZstd(src []byte) ([]byte, error) {
+	d, err := unpacker()
+	if err != nil {
+		return nil, err
+	}
 	return d.DecodeAll(src, nil)
 }
 

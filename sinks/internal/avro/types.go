@@ -297,10 +297,11 @@ func leaf(s *schema.Schema) (*node, error) {
 		return &node{text: `"bytes"`, put: putBytes, skip: skipBytes}, nil
 	case schema.Struct:
 		if s.Name == table.VariableDecimal {
+			digits, err := table.VariableDecimalOf(s)
 			return converted(textNode(), func(v schema.Value) (schema.Value, error) {
-				b, err := table.AppendVariableDecimal(nil, s, v)
+				b, err := digits(nil, v)
 				return schema.TextOf(b), err
-			}), nil
+			}), err
 		}
 		// A struct without fields, as in Parquet.
 		return converted(textNode(), func(schema.Value) (schema.Value, error) { return schema.StringOf("{}"), nil }), nil

@@ -114,8 +114,9 @@ func decimalText(d table.Decimal) leafConv {
 
 // variableDecimalNode maps a decimal that carries its scale to its exact text.
 func variableDecimalNode(s *schema.Schema) (pq.Node, leafConv, error) {
+	digits, err := table.VariableDecimalOf(s)
 	return pq.String(), func(out *rows, v schema.Value) (pq.Value, error) {
-		b, err := table.AppendVariableDecimal(nil, s, v)
+		b, err := digits(nil, v)
 		return pq.ByteArrayValue(out.keep(b)), err
-	}, nil
+	}, err
 }

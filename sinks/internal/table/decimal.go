@@ -77,17 +77,22 @@ func twos(p []byte) *big.Int {
 	return n
 }
 
-// AppendVariableDecimal appends a decimal that carries its scale, a value of s, in plain digits.
-func AppendVariableDecimal(dst []byte, s *schema.Schema, v schema.Value) ([]byte, error) {
-	at, value := s.FieldIndex("scale"), s.FieldIndex("value")
-	if at < 0 || value < 0 || v.Kind != schema.Struct || len(v.List) != len(s.Fields) {
-		return dst, ErrKind
+// VariableDecimalOf gives a function that appends a decimal that carries its scale, a value of s, in plain digits.
+func VariableDecimalOf(s *schema.Schema) (func(dst []byte, v schema.Value) ([]byte, error), error) {
+	at, value, fields := s.FieldIndex("scale"), s.FieldIndex("value"), len(s.Fields)
+	if at < 0 || value < 0 {
+		return nil, errors.New("a VariableScaleDecimal without scale and value")
 	}
-	scale, data := v.List[at].Int(), v.List[value].Data
-	if scale > maxScale || scale < -maxScale || len(data) > maxScale {
-		return dst, ErrDecimal
-	}
-	return appendDecimal(dst, twos(data), int(scale)), nil
+	return func(dst []byte, v schema.Value) ([]byte, error) {
+		if v.Kind != schema.Struct || len(v.List) != fields {
+			return dst, ErrKind
+		}
+		scale, data := v.List[at].Int(), v.List[value].Data
+		if scale > maxScale || scale < -maxScale || len(data) > maxScale {
+			return dst, ErrDecimal
+		}
+		return appendDecimal(dst, twos(data), int(scale)), nil
+	}, nil
 }
 
 // appendDecimal appends n × 10^-scale in plain digits.
