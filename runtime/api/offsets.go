@@ -128,6 +128,7 @@ func readPositions(w http.ResponseWriter, r *http.Request) (out []worker.Positio
 	if len(b.Offsets) == 0 {
 		return nil, fmt.Errorf("%w: offsets is empty: give those that shall change, each with its partition, as a GET shows them", errBody)
 	}
+	seen := map[[2]string]bool{}
 	for i, o := range b.Offsets {
 		if o.Partition == nil || o.Partition.Split == nil || o.Partition.Key == nil {
 			return nil, fmt.Errorf("%w: offsets[%d].partition has to name a split and a key, as a GET shows them", errBody, i)
@@ -136,11 +137,11 @@ func readPositions(w http.ResponseWriter, r *http.Request) (out []worker.Positio
 		if p.Position, err = readPosition(o.Offset); err != nil {
 			return nil, fmt.Errorf("%w: offsets[%d].offset: %w", errBody, i, err)
 		}
-		for _, before := range out {
-			if before.Split == p.Split && before.Key == p.Key {
-				return nil, fmt.Errorf("%w: offsets[%d] names the partition of an earlier one", errBody, i)
-			}
+		place := [2]string{p.Split, string(p.Key)}
+		if seen[place] {
+			return nil, fmt.Errorf("%w: offsets[%d] names the partition of an earlier one", errBody, i)
 		}
+		seen[place] = true
 		out = append(out, p)
 	}
 	return out, nil
