@@ -3,6 +3,9 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -45,4 +48,16 @@ func mustMarshal(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// TestAPartitionTwice: an offset that is given twice is refused, since one of the two would be lost.
+func TestAPartitionTwice(t *testing.T) {
+	const one = `{"partition":{"split":"s","key":"k"},"offset":{"a":1}}`
+	for offsets, want := range map[string]string{one: "", one + `,{"partition":{"split":"s","key":"l"},"offset":null}`: "", one + "," + one: "offsets[1] names the partition of an earlier one"} {
+		r := httptest.NewRequest(http.MethodPatch, "/", strings.NewReader(`{"offsets":[`+offsets+`]}`))
+		_, err := readPositions(httptest.NewRecorder(), r)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", offsets, err, want)
+		}
+	}
 }
