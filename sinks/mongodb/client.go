@@ -23,6 +23,12 @@ const standaloneHint = `start mongod with --replSet rs0, then once in mongosh: r
 // closeTime bounds what a client says to the server when it goes.
 const closeTime = 3 * time.Second
 
+// heartbeat is how often at least a server says what it is. The driver (2.10) can miss the one message that tells
+// of the server while an operation begins to wait for it: Topology.Subscribe reads the description before it is on
+// the list of those who hear of changes. The operation then waits for the next: with the driver's ten seconds that
+// is when the selection's time is over.
+const heartbeat = 2 * time.Second
+
 // majority is how everything outside a transaction is read and written, whatever the URL says: what is
 // read was not only written to a primary that has been replaced meanwhile (invariant 6).
 func majority() *options.DatabaseOptionsBuilder {
@@ -34,6 +40,9 @@ func (s *sink) connect() (*mongo.Client, error) {
 	o := options.Client().ApplyURI(s.cfg.url).SetAppName("forebay " + s.env.Name).SetRetryWrites(true)
 	if o.ServerSelectionTimeout == nil {
 		o.SetServerSelectionTimeout(10 * time.Second)
+	}
+	if o.HeartbeatInterval == nil {
+		o.SetHeartbeatInterval(heartbeat)
 	}
 	c, err := mongo.Connect(o)
 	if err != nil {
