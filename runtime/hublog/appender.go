@@ -32,7 +32,7 @@ type Appender struct {
 	mu struct {
 		sync.Mutex
 		err  error // the first record that could not be appended
-		last int64 // the highest offset of the record given to AppendTracked
+		last int64 // the highest offset of the transaction's records that were given to AppendTracked; -1: none
 	}
 	promise func(*kgo.Record, error)
 }
@@ -63,6 +63,7 @@ func (l *Log) NewAppender(ctx context.Context, transactionalID string, maxBatch 
 		return nil, fmt.Errorf("open appender %s: %w", transactionalID, err)
 	}
 	a := &Appender{cl: cl, id: transactionalID}
+	a.mu.last = -1
 	a.promise = func(_ *kgo.Record, err error) {
 		if err != nil {
 			a.fail(err)
@@ -134,15 +135,15 @@ func (a *Appender) Flush(ctx context.Context) error {
 }
 
 // Commit makes the transaction's records durable and visible, all or none, and
-// returns the highest tracked offset. After an error the outcome is unknown;
-// the next appender of this id finds it settled.
+// returns the highest offset of those of them that are tracked, which are of one topic; -1: none is. After an error
+// the outcome is unknown; the next appender of this id finds it settled.
 func (a *Appender) Commit(ctx context.Context) (tracked int64, err error) {
 	// A commit with a missing record would tear the transaction: invariant 5.
 	if err := a.Flush(ctx); err != nil {
 		return 0, err
 	}
 	a.mu.Lock()
-	tracked = a.mu.last
+	tracked, a.mu.last = a.mu.last, -1 // the next transaction's may be of another topic
 	a.mu.Unlock()
 	if err := a.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return 0, fmt.Errorf("commit transaction %s: %w", a.id, fenced(err))
