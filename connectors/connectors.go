@@ -197,7 +197,7 @@ type SinkTask interface {
 	// id, or an offset that the log no longer holds, is a Fatal error that names the gap.
 	Recover(ctx context.Context, as []Assignment) (map[TopicPartition]int64, error)
 	// Write takes records of one partition in offset order; it may buffer. It
-	// must not keep the records' bytes. Rejected records go to the dead letters.
+	// must not keep the records' bytes. Rejected records go to the dead letters, or fail the task.
 	Write(ctx context.Context, records []Record) ([]Reject, error)
 	// Tick says which partitions are due for a commit, by size, count or time;
 	// it is called after every Write and at least once a second.
@@ -241,6 +241,17 @@ type Reject struct {
 	Index  int // into the records of the Write
 	Reason error
 }
+
+// RecordError is an error of Commit that names the one record to blame; nothing of the commit is in the target. A task
+// that keeps dead letters starts again without that record, others fail.
+type RecordError struct {
+	TopicPartition
+	Offset int64
+	Err    error
+}
+
+func (e *RecordError) Error() string { return e.Err.Error() }
+func (e *RecordError) Unwrap() error { return e.Err }
 
 // SourceType and SinkType are kinds of connectors, as listed in plugins/builtin.
 type SourceType struct {

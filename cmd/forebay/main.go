@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	})
 	root.AddCommand(
 		upCommand(s), serverCommand(s), workerCommand(s), applyCommand(s), lintCommand(s), testCommand(s), previewCommand(s), auditCommand(s), migrateCommand(s),
-		topicsCommand(s), groupsCommand(s), connectorsCommand(s), nodesCommand(s), metadataCommand(s),
+		topicsCommand(s), groupsCommand(s), connectorsCommand(s), dlqCommand(s), nodesCommand(s), metadataCommand(s),
 		produceCommand(s), consumeCommand(s),
 		fieldsCommand(s), logCommand(s), doctorCommand(s), tlsCommand(s), versionCommand(s),
 	)

@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"runtime/api": 7, "runtime/crew": 7, "runtime/audit": 7, "core/broker": 7,
 	"core/server": 6, "runtime/worker": 6,
 	"core/group": 5, "core/txn": 5, "runtime/task": 5,
-	"core/replica": 4, "runtime/position": 4, "runtime/schemas": 4, "runtime/declared": 4, "runtime/registry": 4,
+	"core/replica": 4, "runtime/position": 4, "runtime/dlq": 4, "runtime/schemas": 4, "runtime/declared": 4, "runtime/registry": 4,
 	"core/partition": 3, "core/controller": 3, "sources": 3, "sinks": 3,
 	"core/commitlog": 2, "core/consensus": 2, "runtime/converter": 2, "runtime/transform": 2, "runtime/hublog": 2,
 	"sources/internal": 2, "sinks/internal": 2,

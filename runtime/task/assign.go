@@ -99,6 +99,9 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 		t.ids[a.Topic] = a.TopicID
 		t.parts[a.TopicPartition] = &part{written: at, committed: at, reported: -1}
 	}
+	if err := t.redecide(ctx, from); err != nil {
+		return err
+	}
 	t.poller.Add(from)
 	t.o.Logger.Debug("took on partitions", "count", len(from))
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 	"github.com/forebayhub/forebay/runtime/schemas"
@@ -28,6 +29,8 @@ type SinkOptions struct {
 	Stats   *Stats
 	// Transforms are as transform.Field reads them; Absent: none.
 	Transforms spec.Node
+	// DeadLetters is how many records that cannot be handled may be in the dead letters before the task fails all the same. 0: the first fails it.
+	DeadLetters int
 	// Flush requests are answered between two polls. nil: none.
 	Flush <-chan Flush
 	// Drain is how long the task may take to commit what it has written once ctx has ended.
@@ -59,15 +62,19 @@ func LagGroup(sink string) string { return "forebay-" + sink }
 // RunSink runs a sink's one task until ctx ends (nil) or something fails. It may
 // be called again after an error: the target says where to resume.
 func RunSink(ctx context.Context, o SinkOptions) error {
-	worked, err := runSink(ctx, o)
+	refused := map[dlq.Place]error{}
+	worked, err := runSink(ctx, o, refused)
+	for ctx.Err() == nil && refuse(o, refused, err) {
+		worked, err = runSink(ctx, o, refused)
+	}
 	if ctx.Err() != nil && (!worked || errors.Is(err, context.Canceled)) {
 		return nil // told to stop before there was anything to commit
 	}
 	return err
 }
 
-// runSink says whether the task came as far as its loop.
-func runSink(ctx context.Context, o SinkOptions) (worked bool, err error) {
+// runSink says whether the task came as far as its loop. The records that are refused are dead letters when they come.
+func runSink(ctx context.Context, o SinkOptions, refused map[dlq.Place]error) (worked bool, err error) {
 	hard, cancel := drain(ctx, o.Drain)
 	defer cancel()
 	scope := position.Scope{Group: o.Env.Group, Source: o.Env.Name}
@@ -91,14 +98,30 @@ func runSink(ctx context.Context, o SinkOptions) (worked bool, err error) {
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	t.decoder = decoder
 	decode := decoder.Decode
+	id := uuid.NewString()
 	if t.chain, err = NewSinkChain(o.Transforms, decoder); err != nil {
 		return false, err
 	}
 	if t.chain != nil {
 		decode = t.chain.Decode
 	}
+	if o.DeadLetters > 0 {
+		letters, err := dlq.Load(ctx, o.Log, lease, scope.Group, scope.Source)
+		if err != nil {
+			return false, fencing(err, t.contact, scope)
+		}
+		t.dead = newDead(letters, o.DeadLetters, id, refused)
+		o.Stats.Dead.Store(int64(letters.Count()))
+		plain := decode
+		decode = func(r *connectors.Record) error {
+			if err := plain(r); err != nil {
+				return decodeError{err}
+			}
+			return nil
+		}
+	}
 	t.sink = o.Sink.Task(connectors.SinkEnv{
-		Env: o.Env, TaskID: uuid.NewString(), Epoch: epoch, Decode: decode, Alive: t.alive,
+		Env: o.Env, TaskID: id, Epoch: epoch, Decode: decode, Alive: t.alive,
 	})
 	defer func() { o.Stats.Ready.Store(false) }()
 	if err := t.sink.Open(ctx); err != nil {
@@ -129,6 +152,7 @@ type sinkTask struct {
 	sink    connectors.SinkTask
 	decoder *converter.Decoder
 	chain   *SinkChain      // nil: no transforms
+	dead    *dead           // nil: what cannot be handled fails the task
 	hard    context.Context // outlives the request to stop by the drain time
 
 	parts     map[connectors.TopicPartition]*part
@@ -156,6 +180,12 @@ func (t *sinkTask) run(ctx context.Context) error {
 		if time.Since(t.refreshed) >= refreshEvery {
 			if err := t.refresh(t.hard); err != nil { // a request to stop is no error half-way
 				return err
+			}
+			if t.dead != nil { // what was dropped lets its keys go on
+				if err := t.dead.letters.Refresh(t.hard); err != nil {
+					return err
+				}
+				t.o.Stats.Dead.Store(int64(t.dead.letters.Count()))
 			}
 		}
 		if err := t.step(ctx); err != nil {
@@ -244,6 +274,13 @@ func (t *sinkTask) write(run hublog.Run) error {
 	if p.written <= p.committed {
 		p.oldest = run.Records[0].Timestamp.UnixMilli()
 	}
+	if t.dead != nil {
+		if err := t.writeApart(run); err != nil {
+			return err
+		}
+		p.written = next
+		return nil
+	}
 	if t.chain != nil {
 		var err error
 		if run.Records, err = t.transform(run.Records); err != nil {
@@ -274,13 +311,7 @@ func (t *sinkTask) hand(run hublog.Run) error {
 		return connectors.Fatal(fmt.Errorf("the sink cannot take the record of %s: %w", where, r.Reason),
 			"nothing after it is lost: mend the record's cause and restart the sink")
 	}
-	bytes := int64(0)
-	for i := range run.Records {
-		bytes += int64(len(run.Records[i].RawKey) + len(run.Records[i].RawValue))
-	}
-	t.o.Stats.topic(run.Topic).Store(true)
-	t.o.Stats.Records.Add(int64(len(run.Records)))
-	t.o.Stats.Bytes.Add(bytes)
+	t.count(run.TopicPartition.Topic, run.Records)
 	return nil
 }
 

@@ -63,6 +63,7 @@ func (w *Worker) connector(cfg Config) (*connector, error) {
 	c.env = connectors.Env{Name: cfg.Name, Group: w.o.Group, Host: w.o.Host, Logger: c.logger}
 	c.mu.wanted, c.mu.state, c.mu.since = cmp.Or(cfg.Wanted, Running), Starting, time.Now()
 	c.stats.Lag.Store(-1)
+	c.stats.Dead.Store(-1)
 	if cfg.Sink {
 		return c, c.makeSink()
 	}
@@ -277,7 +278,7 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 	defer cancel()
 	go c.working(wctx)
 	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Sink: sink, Env: c.env,
-		Transforms: Transforms(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
+		Transforms: Transforms(c.cfg.Values), DeadLetters: deadLetters(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
 }
 
 func (c *connector) sourceOnce(ctx context.Context) error {
@@ -369,6 +370,14 @@ func Transforms(v spec.Values) spec.Node {
 	return spec.Node{}
 }
 
+// deadLetters is how many a sink may have; 0: what cannot be handled fails it.
+func deadLetters(v spec.Values) int {
+	if !v.Has("on_error") || v.String("on_error") != "dlq" {
+		return 0
+	}
+	return int(v.Int("dlq.limit"))
+}
+
 func partitions(v spec.Values) int32 {
 	if v.Has("partitions") {
 		return int32(v.Int("partitions"))
@@ -428,7 +437,7 @@ func (c *connector) status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{Name: c.cfg.Name, Type: c.cfg.Type, Sink: c.cfg.Sink, State: c.mu.state, Since: c.mu.since,
-		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load(), Restarts: c.mu.retries}
+		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load(), Dead: c.stats.Dead.Load(), Restarts: c.mu.retries}
 	s.Behind = c.stats.Behind(time.Now())
 	if c.mu.err != nil {
 		s.Error = c.mu.err.Error()

@@ -49,10 +49,24 @@ var SourceFields = spec.Spec{Fields: []spec.Field{
 }}
 
 // SinkFields are the fields that the runtime takes from every sink.
-var SinkFields = spec.Spec{Fields: []spec.Field{delivery, transform.Field(transform.Sink)}}
+var SinkFields = spec.Spec{Fields: []spec.Field{delivery, transform.Field(transform.Sink),
+	{Name: "on_error", Type: spec.Enum, Enum: []string{"fail", "dlq"}, Default: "fail",
+		Doc: "What becomes of a record that a transform, the converter or the target cannot handle: the sink fails, or the record becomes a dead letter (`forebay dlq`) and later records of its key wait behind it."},
+	{Name: "dlq", Type: spec.Group, Doc: "With on_error: dlq.", Fields: []spec.Field{
+		{Name: "limit", Type: spec.Int, Default: "1000", Check: letters,
+			Doc: "The sink fails all the same when it would have more dead letters than this: a whole topic of bad records is a wrong config."},
+	}},
+}}
 
 var delivery = spec.Field{Name: "delivery", Type: spec.Enum, Enum: []string{"exactly_once", "at_least_once"}, Default: "exactly_once",
 	Doc: "What is promised about each record. A connector that cannot keep exactly_once runs only when at_least_once is asked for."}
+
+func letters(v any) error {
+	if n, ok := v.(int64); ok && (n < 1 || n > 100_000) {
+		return errLetters
+	}
+	return nil
+}
 
 func positive(v any) error {
 	if n, ok := v.(int64); ok && (n < 1 || n > 10_000) {

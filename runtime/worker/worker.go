@@ -18,6 +18,7 @@ import (
 
 var (
 	errPartitions = errors.New("from 1 to 10000")
+	errLetters    = errors.New("from 1 to 100000")
 	// ErrUnknown says that no connector has that name.
 	ErrUnknown = errors.New("no such connector")
 	// ErrNotRunning says that the connector would have to run for this.

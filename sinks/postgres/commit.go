@@ -194,11 +194,15 @@ func (t *task) copy(ctx context.Context, c *pgconn.PgConn, b *batch, into, colum
 	if err == nil {
 		return nil
 	}
-	what := "copy into " + b.part.table.String()
-	if at := r.offset(err); at >= 0 {
-		what += fmt.Sprintf(", record at offset %d", at)
+	what, at := "copy into "+b.part.table.String(), r.offset(err)
+	if at < 0 {
+		return classify(err, what)
 	}
-	return classify(err, what)
+	err = classify(err, what+fmt.Sprintf(", record at offset %d", at))
+	if !connectors.IsFatal(err) {
+		return err
+	}
+	return &connectors.RecordError{TopicPartition: b.part.TopicPartition, Offset: at, Err: err}
 }
 
 // columns lists the table's columns that the sink writes, with a prefix.

@@ -251,6 +251,7 @@ func (t *memoryTask) Recover(_ context.Context, as []connectors.Assignment) (map
 }
 
 func (t *memoryTask) Write(_ context.Context, records []connectors.Record) ([]connectors.Reject, error) {
+	var rejects []connectors.Reject
 	for i := range records {
 		r := &records[i]
 		p := t.open[connectors.TopicPartition{Topic: r.Topic, Partition: r.Partition}]
@@ -258,7 +259,8 @@ func (t *memoryTask) Write(_ context.Context, records []connectors.Record) ([]co
 			return nil, fmt.Errorf("offset %d after %d", r.Offset, p.next)
 		}
 		if t.m.reject != nil && t.m.reject(r) {
-			return []connectors.Reject{{Index: i, Reason: errors.New("too odd")}}, nil
+			rejects = append(rejects, connectors.Reject{Index: i, Reason: errors.New("too odd")})
+			continue
 		}
 		if err := t.env.Decode(r); err != nil {
 			return nil, err
@@ -276,7 +278,7 @@ func (t *memoryTask) Write(_ context.Context, records []connectors.Record) ([]co
 		p.values = append(p.values, n)
 		p.next = r.Offset + 1
 	}
-	return nil, nil
+	return rejects, nil
 }
 
 func number(r *connectors.Record) (int64, error) {

@@ -23,6 +23,7 @@ type bench struct {
 	schemas *schemas.Store
 	group   string
 	stats   task.Stats
+	letters int // SinkOptions.DeadLetters
 }
 
 func newBench(t testing.TB) *bench {
@@ -53,9 +54,13 @@ func (b *bench) run(ctx context.Context, s connectors.Source, drain time.Duratio
 }
 
 func (b *bench) sink(ctx context.Context, m *memory, drain time.Duration) error {
+	return b.sinkWith(ctx, m, drain, &task.Stats{})
+}
+
+func (b *bench) sinkWith(ctx context.Context, m *memory, drain time.Duration, stats *task.Stats) error {
 	return task.RunSink(ctx, task.SinkOptions{Log: b.log, Schemas: b.schemas, Sink: m,
 		Env:    connectors.Env{Name: "dst-" + b.group, Group: b.group, Host: "h", Logger: slog.New(slog.DiscardHandler)},
-		Logger: slog.New(slog.DiscardHandler), Stats: &task.Stats{}, Drain: drain})
+		Logger: slog.New(slog.DiscardHandler), Stats: stats, Drain: drain, DeadLetters: b.letters})
 }
 
 // Invariants 5 and 6: tasks are killed a hundred times, at any moment, and what

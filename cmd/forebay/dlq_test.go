@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/internal/testenv"
+	"github.com/forebayhub/forebay/plugins/builtin"
+	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/worker"
+)
+
+// TestDLQ: of a batch for PostgreSQL the rows that do not fit, and those behind them, are dead letters, and nothing else; they are listed, shown with what the
+// log still has of them, and dropped.
+func TestDLQ(t *testing.T) {
+	db := testenv.Postgres(t)
+	db.Exec(`CREATE TABLE t (id text NOT NULL, name varchar(5))`)
+	kafka, _ := startUp(t)
+	client, err := kgo.NewClient(kgo.SeedBrokers(kafka), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const schema = `{"schema":{"type":"struct","name":"t.%s","optional":false,"fields":[%s]},"payload":%s}`
+	id, text := `{"field":"id","type":"string","optional":false}`, `{"field":"name","type":"string","optional":true}`
+	for i := range 30 { // ten keys; the names of 3 and 5 are too long once
+		name, key := fmt.Sprintf("n%d", i), fmt.Appendf(nil, schema, "Key", id, fmt.Sprintf(`{"id":"%d"}`, i%10))
+		switch i {
+		case 3, 15:
+			name = "much too long"
+		}
+		r := &kgo.Record{Key: key, Value: fmt.Appendf(nil, schema, "Value", id+","+text, fmt.Sprintf(`{"id":"%d","name":"%s"}`, i%10, name))}
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var config worker.Config
+	for _, s := range builtin.Registry().Sinks {
+		if s.Name == "postgres" {
+			v, findings := s.Spec.Join(worker.SinkFields).Parse(spec.FlatNode(map[string]string{"url": db.URL, "topics": "t", "mode": "append", "table": "t", "on_error": "dlq"}))
+			if len(findings) > 0 {
+				t.Fatal(findings)
+			}
+			config = worker.Config{Name: "wh", Type: "postgres", Sink: true, Values: v}
+		}
+	}
+	w, err := worker.New(worker.Options{Log: hublog.Options{Bootstrap: []string{kafka}}, Group: defaultGroup, Host: "h", Registry: builtin.Registry(), Connectors: []worker.Config{config}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	tick, late := time.NewTicker(20*time.Millisecond), time.After(30*time.Second)
+	defer tick.Stop()
+	for w.Status()[0].Dead != 5 || w.Status()[0].Lag != 0 {
+		_, _ = w.Flush(ctx, "wh") // it fails while the task starts again
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%+v", w.Status()[0])
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	var got string
+	if err := conn.QueryRow(t.Context(), `SELECT string_agg(name, ' ' ORDER BY _offset) FROM t`).Scan(&got); err != nil || got != "n0 n1 n2 n4 n5 n6 n7 n8 n9 n10 n11 n12 n14 n16 n17 n18 n19 n20 n21 n22 n24 n26 n27 n28 n29" {
+		t.Errorf("the table has %s (%v)", got, err)
+	}
+	cli := func(code int, args ...string) string {
+		t.Helper()
+		var out, errw bytes.Buffer
+		if got := run(t.Context(), append(append([]string{"dlq"}, args...), "--bootstrap", kafka), nil, &out, &errw); got != code {
+			t.Errorf("%v: exit code %d\n%s%s", args, got, out.String(), errw.String())
+		}
+		return out.String() + errw.String()
+	}
+	has := func(text string, words ...string) {
+		t.Helper()
+		for _, w := range words {
+			if !strings.Contains(text, w) {
+				t.Errorf("no %q in\n%s", w, text)
+			}
+		}
+	}
+	list := cli(0, "list", "wh")
+	if strings.Count(list, "\n") != 6 {
+		t.Errorf("%s", list)
+	}
+	has(list, "t-0@3 ", "t-0@13 ", "t-0@15 ", "t-0@23 ", "t-0@25 ", "parked", "22001")
+	has(cli(0, "list", "wh", "--json"), `{"data":[{"topic":"t","partition":0,"offset":3,"stage":"sink","reason":"`, `"causes":["`, `"connector":"wh"`, `"key_sha256":"`)
+	has(cli(0, "show", "wh", "t-0@15"), "because: ", "22001", `"payload":{"id":"5","name":"much too long"}`)
+	has(cli(2, "show", "wh", "t-0@4"), "not among the dead letters")
+	has(cli(2, "show", "wh", "t0@x"), "TOPIC-PARTITION@OFFSET")
+	has(cli(2, "drop", "wh"), "--all")
+	if _, err := kadm.NewClient(client).DeleteRecords(t.Context(), kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: 13})); err != nil {
+		t.Fatal(err)
+	}
+	has(cli(0, "show", "wh", "t-0@3", "--json"), `"record":null`, "retention has removed")
+	has(cli(0, "drop", "wh", "t-0@3", "t-0@13"), "dropped 2 dead letters of wh, 3 are left")
+	has(cli(0, "drop", "wh", "--all", "--json"), `{"dropped":3,"left":0}`)
+	has(cli(0, "list", "never"), "RECORD")
+}

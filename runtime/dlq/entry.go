@@ -1,0 +1,152 @@
+// Package dlq keeps which records a sink could not take, in one compacted topic for each sink,
+// _forebay.dlq.<group>.<sink>.
+//
+// A record's key is JSON, {"v":1,"topic":…,"partition":…,"offset":…}: where the record lies in the log. Its value is the
+// Entry, which says why and at which stage, and null when the record is in the dead letters no more. The record itself is
+// not copied: it stays where it is. Besides, each start of the sink's task leaves a record with "open":true, whose
+// offset ends the loading.
+package dlq
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+)
+
+// Topic is where the dead letters of a sink are.
+func Topic(group, sink string) string { return "_forebay.dlq." + group + "." + sink }
+
+// TopicSpec is how it is made.
+func TopicSpec(group, sink string) connectors.TopicSpec {
+	return connectors.TopicSpec{Name: Topic(group, sink), Partitions: 1, Configs: map[string]string{
+		"cleanup.policy": "compact", "segment.bytes": "8388608", "min.cleanable.dirty.ratio": "0.2", "segment.ms": "3600000",
+	}}
+}
+
+// Place is where a record lies in the log.
+type Place struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// String is the place as ParsePlace reads it: orders-0@17.
+func (p Place) String() string { return fmt.Sprintf("%s-%d@%d", p.Topic, p.Partition, p.Offset) }
+
+// ParsePlace reads what String writes.
+func ParsePlace(text string) (Place, error) {
+	bad := fmt.Errorf("%q is no place of a record: write TOPIC-PARTITION@OFFSET, like orders-0@17", text)
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
+		return Place{}, bad
+	}
+	dash := strings.LastIndexByte(text[:at], '-')
+	if dash < 1 {
+		return Place{}, bad
+	}
+	partition, err := strconv.ParseUint(text[dash+1:at], 10, 31)
+	if err != nil {
+		return Place{}, bad
+	}
+	offset, err := strconv.ParseUint(text[at+1:], 10, 63)
+	if err != nil {
+		return Place{}, bad
+	}
+	return Place{Topic: text[:dash], Partition: int32(partition), Offset: int64(offset)}, nil
+}
+
+func (p Place) compare(q Place) int {
+	return cmp.Or(cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.Partition, q.Partition), cmp.Compare(p.Offset, q.Offset))
+}
+
+// Stage is what could not handle a record.
+type Stage string
+
+const (
+	Transform Stage = "transform"
+	Converter Stage = "converter" // its bytes cannot be read
+	Target    Stage = "sink"
+	Parked    Stage = "parked" // nothing is wrong with it: an earlier record of its key is in the dead letters
+)
+
+// Entry says why a record is in the dead letters.
+type Entry struct {
+	Place
+	Stage     Stage     `json:"stage"`
+	Reason    string    `json:"reason"`           // the whole error
+	Causes    []string  `json:"causes,omitempty"` // what it wraps, the outermost first
+	Connector string    `json:"connector"`
+	Task      string    `json:"task"` // the start of the task, as its log and the target have it
+	Time      time.Time `json:"time"`
+	// KeySHA256 is the hash of the record's key in hex, by which later records of the key are known; "" when it has none.
+	KeySHA256 string `json:"key_sha256,omitempty"`
+}
+
+// Bounds of an entry, so that a reason that quotes a large value does not copy it.
+const (
+	mostText   = 2 << 10 // bytes of a reason or cause
+	mostCauses = 8
+)
+
+// Explain fills in Reason and Causes from an error.
+func (e *Entry) Explain(err error) {
+	e.Reason, e.Causes = bounded(err.Error()), nil
+	last := err.Error()
+	for err = errors.Unwrap(err); err != nil && len(e.Causes) < mostCauses; err = errors.Unwrap(err) {
+		if text := err.Error(); text != last { // a mark, such as connectors.Fatal, says nothing of its own
+			e.Causes, last = append(e.Causes, bounded(text)), text
+		}
+	}
+}
+
+func bounded(text string) string {
+	if len(text) > mostText {
+		text = text[:mostText] + "…"
+	}
+	return strings.ToValidUTF8(text, "\ufffd")
+}
+
+// Hash is a key's KeySHA256.
+func Hash(key []byte) string {
+	if key == nil {
+		return ""
+	}
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:])
+}
+
+type recordKey struct {
+	V int `json:"v"`
+	Place
+	Open bool `json:"open,omitempty"`
+}
+
+func (k recordKey) bytes() []byte {
+	k.V = 1
+	b, _ := json.Marshal(k) // strings and numbers cannot fail
+	return b
+}
+
+// parse reads a record of the topic; ok is false for one of another format. A nil value gives a zero Entry at its place, and gone.
+func parse(key, value []byte) (e Entry, gone, ok bool) {
+	var k recordKey
+	if json.Unmarshal(key, &k) != nil || k.V != 1 || k.Open {
+		return Entry{}, false, false
+	}
+	if value == nil {
+		return Entry{Place: k.Place}, true, true
+	}
+	if json.Unmarshal(value, &e) != nil {
+		return Entry{}, false, false
+	}
+	e.Place = k.Place
+	return e, false, true
+}
