@@ -43,7 +43,8 @@ type session struct {
 	producer  int64
 	epoch     int16
 	sequences map[int32]int32
-	at        int64 // the next input
+	known     map[int32]int32 // the newest leader epochs that it has heard of: it goes to no older leader (KIP-320)
+	at        int64           // the next input
 }
 
 // patienceOf a client with a coordinator.
@@ -83,7 +84,7 @@ func (t *transactor) restart() {
 	if old := t.current; old != nil {
 		old.gone = old.gone || t.w.calm || t.w.chance(0.5)
 	}
-	s := &session{transactor: t, n: t.process, producer: -1, epoch: -1}
+	s := &session{transactor: t, n: t.process, producer: -1, epoch: -1, known: map[int32]int32{}}
 	t.current = s
 	t.w.note("%s: process %d begins", t.name, s.n)
 	t.w.turns.Go(s.run)
@@ -132,7 +133,11 @@ type reply[T any] struct {
 func insist[T any](s *session, k part, what string, serve func(x *node, answer func(T, error))) T {
 	for {
 		s.live()
-		leader, _, ok := s.w.leaderOf(k)
+		leader, epoch, ok := s.w.leaderOf(k)
+		if k.topic == topicName && ok {
+			ok = epoch >= s.known[k.number]
+			s.known[k.number] = max(epoch, s.known[k.number])
+		}
 		if !ok {
 			s.pause(10*time.Millisecond, 60*time.Millisecond)
 			continue
