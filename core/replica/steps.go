@@ -93,5 +93,11 @@ func (t *Steps) Wishes(lagging bool) (changes []metadata.ISRChange, answered fun
 // Repair does for each damaged replica what can be done for it now: see repair.go. What Unavailable gives is to be told to the cluster meanwhile.
 func (t *Steps) Repair(ctx context.Context) { t.set.repairs.stepAll(ctx) }
 
+// Removals puts away the folders of replicas that are here no more, and removes those whose time has come.
+func (t *Steps) Removals() {
+	t.set.finishRemovals()
+	t.set.removeDue()
+}
+
 // Checkpoint writes the high watermarks down.
 func (t *Steps) Checkpoint() { t.set.saveWatermarks() }

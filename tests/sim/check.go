@@ -15,11 +15,12 @@ import (
 type checker struct {
 	w       *World
 	batches int
-	seen    map[place]int64           // what a reader was given
-	where   map[int64]place           // what a producer of acks=all was told
-	heardAt map[metadata.NodeID]heard // by the controller of this term
-	cuts    map[metadata.NodeID]bool  // power cuts since all ISRs were whole
-	deleted map[part]int64            // the highest offset that was asked to be deleted before
+	seen    map[place]int64            // what a reader was given
+	where   map[int64]place            // what a producer of acks=all was told
+	heardAt map[metadata.NodeID]heard  // by the controller of this term
+	cuts    map[metadata.NodeID]bool   // power cuts since all ISRs were whole
+	deleted map[part]int64             // the highest offset that was asked to be deleted before
+	origin  map[part][]metadata.NodeID // replicas from before the reassignment that is under way
 	txnChecker
 }
 
@@ -38,7 +39,7 @@ type heard struct {
 func newChecker(w *World) *checker {
 	return &checker{
 		w: w, seen: map[place]int64{}, where: map[int64]place{}, heardAt: map[metadata.NodeID]heard{}, cuts: map[metadata.NodeID]bool{},
-		deleted: map[part]int64{}, txnChecker: newTxnChecker(w),
+		deleted: map[part]int64{}, origin: map[part][]metadata.NodeID{}, txnChecker: newTxnChecker(w),
 	}
 }
 
@@ -67,7 +68,7 @@ func (c *checker) read(r *reader, x entry) {
 }
 
 // metadata looks at a change of the agreed state.
-func (c *checker) metadata(before, now *metadata.Image) {
+func (c *checker) metadata(before, now *metadata.Image, cmd metadata.Command) {
 	for _, k := range c.w.parts {
 		p, was := now.Partition(k.topic, k.number), before.Partition(k.topic, k.number)
 		if p == nil {
@@ -76,19 +77,68 @@ func (c *checker) metadata(before, now *metadata.Image) {
 		switch {
 		case p.Leader >= 0 && !slices.Contains(p.ISR, p.Leader):
 			c.w.fail("leader %d of %v is not in its ISR %v", p.Leader, k, p.ISR)
+		case !c.reassigned(k, was, p, cmd):
+			c.w.fail("%v was moved from %v to %v, and before that from %v", k, was.Replicas, p.Replicas, c.origin[k])
 		case p.Leader >= 0 && len(p.ISR) == 0:
 			c.w.fail("%v has a leader and an empty ISR", k)
+		case len(p.Target()) == 0 || !slices.Equal(p.Replicas, unique(p.Replicas, p.ISR, p.ELR, p.Adding, p.Removing)):
+			c.w.fail("%v has replicas %v, in sync %v, eligible %v, adding %v, removing %v", k, p.Replicas, p.ISR, p.ELR, p.Adding, p.Removing)
 		case was == nil || was == p:
 			continue
 		case p.PartitionEpoch <= was.PartitionEpoch:
 			c.w.fail("partition epoch of %v: %d after %d, in a change", k, p.PartitionEpoch, was.PartitionEpoch)
 		case p.LeaderEpoch < was.LeaderEpoch, p.Leader != was.Leader && p.LeaderEpoch == was.LeaderEpoch:
 			c.w.fail("leader %d of %v in epoch %d after leader %d in epoch %d", p.Leader, k, p.LeaderEpoch, was.Leader, was.LeaderEpoch)
-		case p.Leader != was.Leader && p.Leader >= 0 && !slices.Contains(was.ISR, p.Leader) && !slices.Contains(was.ELR, p.Leader) && len(was.ISR)+len(was.ELR) > 0:
+		case p.Leader != was.Leader && p.Leader >= 0 && len(was.ISR)+len(was.ELR) > 0 &&
+			!slices.Contains(slices.Concat(was.ISR, was.ELR, joining(cmd, was)), p.Leader):
 			c.w.fail("leader %d of %v comes from outside of the ISR %v and the eligible replicas %v", p.Leader, k, was.ISR, was.ELR)
 		}
 		c.w.moment(0.5, 30*time.Millisecond)
 	}
+}
+
+// reassigned looks at the end of a reassignment: the replicas are those that were wished for last, or, where that was taken back, those from before the first wish.
+func (c *checker) reassigned(k part, was, p *metadata.Partition, cmd metadata.Command) bool {
+	if was == nil || was.Reassigning() == p.Reassigning() {
+		return true
+	}
+	if p.Reassigning() {
+		c.origin[k] = was.Replicas
+		return true
+	}
+	want := was.Target()
+	if r, ok := cmd.(*metadata.ReassignPartitions); ok {
+		for _, w := range r.Changes {
+			if w.Topic == p.TopicID && w.Number == p.Number {
+				if want = w.Replicas; w.Cancel {
+					want = c.origin[k]
+				}
+			}
+		}
+	}
+	return slices.Equal(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(p.Replicas)))
+}
+
+// unique are the members of all lists, each once, in the order of their first.
+func unique(lists ...[]metadata.NodeID) (all []metadata.NodeID) {
+	for _, n := range slices.Concat(lists...) {
+		if !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// joining is the ISR that the leader of p wishes for in a command: who comes into it may lead at once, where that ends a reassignment.
+func joining(cmd metadata.Command, p *metadata.Partition) []metadata.NodeID {
+	if a, ok := cmd.(*metadata.AlterPartition); ok {
+		for _, c := range a.Changes {
+			if c.Topic == p.TopicID && c.Number == p.Number {
+				return c.Nodes()
+			}
+		}
+	}
+	return nil
 }
 
 // heard notes that a controller has renewed a lease.
@@ -141,7 +191,7 @@ func (c *checker) told(n *node, k part, last int64) {
 		}
 	}
 	if c.w.chance(0.01) {
-		c.disk(c.w.nodes[c.w.rng.IntN(nodeCount)], noCut)
+		c.disk(c.w.nodes[c.w.rng.IntN(len(c.w.nodes))], noCut)
 	}
 }
 
@@ -150,6 +200,7 @@ func (c *checker) step(n *node) {
 	for i, k := range c.w.parts {
 		q, err := n.set.Partition(k.topic, k.number)
 		if err != nil {
+			n.ends[i] = 0 // it is moved elsewhere
 			continue
 		}
 		end, watermark := q.Log().EndOffset(), q.HighWatermark()
@@ -210,7 +261,7 @@ func (c *checker) mayCut() bool {
 		whole = true
 		for _, k := range c.w.parts {
 			p := image.Partition(k.topic, k.number)
-			whole = whole && p != nil && len(p.ISR) == nodeCount
+			whole = whole && p != nil && len(p.ISR) == len(p.Replicas)
 		}
 		for _, x := range c.w.nodes {
 			whole = whole && x.serving && !x.armed
@@ -226,22 +277,23 @@ func (c *checker) mayCut() bool {
 func (c *checker) end() {
 	for _, k := range c.w.parts {
 		var first []byte
-		for _, x := range c.w.nodes {
+		hosts := c.w.hosts(k)
+		for _, x := range hosts {
 			raw := c.log(x, k)
 			if first == nil {
 				first = raw
 			}
-			if c.w.o.Deletions {
+			if c.w.o.Kind == Deletions {
 				c.history(k, entriesOf(c.w, raw), x) // each begins where it begins
 				continue
 			}
 			if !bytes.Equal(raw, first) {
-				c.w.fail("partition %v: nodes 1 and %d have %d and %d bytes, or other ones", k, x.id, len(first), len(raw))
+				c.w.fail("partition %v: nodes %d and %d have %d and %d bytes, or other ones", k, hosts[0].id, x.id, len(first), len(raw))
 				return
 			}
 		}
 		list := entriesOf(c.w, first)
-		c.history(k, list, c.w.nodes[0])
+		c.history(k, list, hosts[0])
 		c.transactions(k, list)
 	}
 	c.outcomes()

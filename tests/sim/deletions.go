@@ -4,7 +4,7 @@ import "time"
 
 // startDeletions has records deleted now and then: by somebody who asks the leader (DeleteRecords), up to any offset that can be read.
 func (w *World) startDeletions() {
-	if !w.o.Deletions {
+	if w.o.Kind != Deletions {
 		return
 	}
 	pause := []time.Duration{100, 500, 2000}[w.rng.IntN(3)] * time.Millisecond

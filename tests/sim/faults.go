@@ -20,7 +20,7 @@ func (w *World) found() {
 	w.raft.tick()
 	var create func()
 	create = func() {
-		if len(ids(w.nodes, func(n *node) bool { return n.serving })) < nodeCount {
+		if len(ids(w.nodes, func(n *node) bool { return n.serving })) < len(w.nodes) {
 			w.after(20*time.Millisecond, create)
 			return
 		}
@@ -30,8 +30,8 @@ func (w *World) found() {
 				c.Topics = append(c.Topics, metadata.TopicSpec{Name: k.topic, ID: topicIDs[k.topic], Configs: map[string]string{"min.insync.replicas": strconv.Itoa(minISR)}})
 			}
 			var replicas []metadata.NodeID
-			for k := range nodeCount {
-				replicas = append(replicas, metadata.NodeID((i+k)%nodeCount+1))
+			for k := range factor {
+				replicas = append(replicas, metadata.NodeID((i+k)%len(w.nodes)+1))
 			}
 			t := &c.Topics[len(c.Topics)-1]
 			t.Assignment = append(t.Assignment, replicas)
@@ -185,8 +185,8 @@ func (w *World) full(n *node, d time.Duration) {
 func (w *World) heal() {
 	w.note("all faults end")
 	w.calm = true
-	w.net.cut = [nodeCount + 1][nodeCount + 1]bool{}
-	w.net.slow = [nodeCount + 1][nodeCount + 1]time.Duration{}
+	w.net.cut = [maxNodes + 1][maxNodes + 1]bool{}
+	w.net.slow = [maxNodes + 1][maxNodes + 1]time.Duration{}
 	for _, n := range w.nodes {
 		n.paused, n.slow = min(n.paused, w.now), 0
 		n.disk.SetCapacity(0)

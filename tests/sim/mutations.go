@@ -4,6 +4,7 @@ package sim
 // MUTATIONS.md tells what each is.
 type Mutation struct {
 	Name string
+	Kind Kind     // of the histories that find it; "": Common
 	File string   // from the root of the module
 	Swap []string // what is there, what comes instead, and so on; each is there once
 	// Seed is the first that finds it, as of the last search; 0: none of those tried. A change of the simulator, or of the order in which
@@ -83,7 +84,7 @@ var Mutations = []Mutation{
 	{Name: "last-stable-ignores-watermark", Seed: 1, File: producers, Swap: []string{"if d.last >= hw && (", "if d.last >= hw && hw < 0 && ("}},
 	{Name: "aborted-not-listed", Seed: 1, File: producers, Swap: []string{"m.Type == record.Abort\n", "m.Type == record.Abort && first < 0\n"}},
 
-	{Name: "batch-around-start-refused", Test: []string{"./tests/sim", "TestDeletions"}, File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
+	{Name: "batch-around-start-refused", Kind: Deletions, File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
 
 	{Name: "offsets-of-aborted-applied", Seed: 2, File: groupState, Swap: []string{"		if commit {", "		if commit || g != nil {"}},
 	{Name: "unstable-offset-told", Test: []string{"./core/group", "TestTransactionalOffsets"}, File: groupFetch, Swap: []string{"if requireStable && s.unstable(k) {", "if requireStable && s.unstable(k) && k.partition < 0 {"}},

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"os"
@@ -43,7 +44,7 @@ func TestMutations(t *testing.T) {
 				}
 				return
 			}
-			out, err := exec.Command(mutant(t, m), "-test.run", "TestSeeds$", "-seeds", strconv.Itoa(count)).CombinedOutput()
+			out, err := exec.Command(mutant(t, m), "-test.run", "TestSeeds$", "-kind", string(cmp.Or(m.Kind, Common)), "-seeds", strconv.Itoa(count)).CombinedOutput()
 			found := regexp.MustCompile(`seed (\d+): (.*)`).FindSubmatch(out)
 			switch {
 			case err == nil:

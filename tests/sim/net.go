@@ -12,8 +12,8 @@ const outside metadata.NodeID = 0
 // network carries messages. Links may be cut, one way or both, and slow.
 type network struct {
 	w    *World
-	cut  [nodeCount + 1][nodeCount + 1]bool
-	slow [nodeCount + 1][nodeCount + 1]time.Duration
+	cut  [maxNodes + 1][maxNodes + 1]bool
+	slow [maxNodes + 1][maxNodes + 1]time.Duration
 }
 
 func newNetwork(w *World) network { return network{w: w} }

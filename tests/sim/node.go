@@ -24,7 +24,8 @@ type node struct {
 	w    *World
 	id   metadata.NodeID
 	disk *vfs.Memory
-	boot int  // of the machine
+	boot int // of the machine
+	rack string
 	tidy bool // the last process ended in good order
 
 	// Of the process.
@@ -280,7 +281,7 @@ func (w *World) settings() controller.TopicSettings {
 func (n *node) register(tailLost bool) {
 	n.joining = true
 	asked := n.w.now
-	c := &metadata.RegisterNode{ID: n.id, Host: "localhost", Port: 9092, BootID: n.bootID(), TailLost: tailLost, MinISR: 1}
+	c := &metadata.RegisterNode{ID: n.id, Host: "localhost", Port: 9092, Rack: n.rack, BootID: n.bootID(), TailLost: tailLost, MinISR: 1}
 	n.w.raft.proposeFrom(n, c, func(r metadata.Result, err error) {
 		n.joining = false
 		switch {
@@ -309,6 +310,9 @@ func (n *node) serve() {
 	n.every(checkpoint, n.steps.Checkpoint)
 	n.every(isrTick, func() { n.wishes(true) })
 	n.every(wishTick, func() {
+		if n.w.o.Kind == Moves {
+			n.steps.Removals()
+		}
 		n.wishes(false)
 		for _, leader := range n.steps.Leaders() {
 			if n.links[leader] == nil {

@@ -36,7 +36,7 @@ func (r *raft) majority(id metadata.NodeID) bool {
 			n++
 		}
 	}
-	return n > nodeCount/2 && r.w.node(id).awake()
+	return n > len(r.w.nodes)/2 && r.w.node(id).awake()
 }
 
 // works says that there is a leader that knows of it and has a majority.
@@ -110,7 +110,7 @@ func (r *raft) commit(c metadata.Command) metadata.Result {
 	next, result := metadata.Apply(before, before.Index+1, decoded)
 	r.images = append(r.images, next)
 	r.w.note("raft: %d %T %+v: %v %v", next.Index, c, c, result.Err, result.Errs)
-	r.w.check.metadata(before, next)
+	r.w.check.metadata(before, next, c)
 	for _, n := range r.w.nodes {
 		r.tell(n)
 	}
@@ -212,8 +212,13 @@ func (p *proposal) try() {
 type quorum struct{ n *node }
 
 func (q quorum) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {
-	if f, ok := c.(*metadata.FenceNode); ok {
-		q.n.w.check.fencing(q.n, f)
+	switch c := c.(type) {
+	case *metadata.FenceNode:
+		q.n.w.check.fencing(q.n, c)
+	case *metadata.ChangePartition:
+		q.n.w.check.given(q.n, c)
+	case *metadata.ReassignPartitions:
+		q.n.w.check.moved(q.n, c)
 	}
 	return q.n.w.raft.propose(q.n.id, c)
 }

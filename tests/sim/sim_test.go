@@ -9,17 +9,18 @@ import (
 )
 
 var (
-	seed  = flag.Uint64("seed", 0, "TestSeed runs this one, with its trace")
-	seeds = flag.Int("seeds", 0, "TestSeeds runs so many; 0: as many as fit into CI's time")
-	from  = flag.Uint64("from", 1, "the first of them")
-	gone  = flag.Bool("deletions", false, "TestSeed runs a seed of TestDeletions")
-	trace = flag.Bool("trace", false, "TestSeed writes the trace of a good seed, too")
+	seed      = flag.Uint64("seed", 0, "TestSeed runs this one, with its trace")
+	seeds     = flag.Int("seeds", 0, "TestSeeds runs so many; 0: as many as fit into CI's time")
+	from      = flag.Uint64("from", 1, "the first of them")
+	histories = flag.String("kind", "", "of what histories; empty: TestSeed runs a common one, TestSeeds all kinds in turn")
+	onward    = flag.Bool("onward", false, "TestSeeds goes on after a violation")
+	trace     = flag.Bool("trace", false, "TestSeed writes the trace of a good seed, too")
 )
 
 // TestSeed runs one seed: -seed N.
 func TestSeed(t *testing.T) {
 	s := max(*seed, 1)
-	w := New(Options{Seed: s, Trace: true, Deletions: *gone})
+	w := New(Options{Seed: s, Trace: true, Kind: Kind(*histories)})
 	err := w.Run()
 	text, hash := w.Trace()
 	if err != nil || *trace {
@@ -33,8 +34,9 @@ func TestSeed(t *testing.T) {
 
 // TestSame runs seeds twice: a seed is a whole history, with or without its trace being kept.
 func TestSame(t *testing.T) {
-	for s := uint64(1); s <= 8; s++ {
-		a, b := New(Options{Seed: s}), New(Options{Seed: s, Trace: true})
+	for s := uint64(1); s <= 9; s++ {
+		k := Kinds[s%uint64(len(Kinds))]
+		a, b := New(Options{Seed: s, Kind: k}), New(Options{Seed: s, Kind: k, Trace: true})
 		errA, errB := a.Run(), b.Run()
 		_, hashA := a.Trace()
 		_, hashB := b.Trace()
@@ -44,37 +46,30 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestDeletions runs seeds in which records are deleted.
-func TestDeletions(t *testing.T) {
-	begin, steps, count := time.Now(), 0, *seeds
-	if count == 0 {
-		count = 60
-	}
-	for s := *from; s < *from+uint64(count); s++ {
-		w := New(Options{Seed: s, Deletions: true})
-		if err := w.Run(); err != nil {
-			t.Fatalf("seed %d: %v\n\nrun it again: go test ./tests/sim -run 'TestSeed$' -deletions -seed %d", s, err, s)
-		}
-		steps += w.Steps()
-	}
-	t.Logf("%d seeds, %d steps, %v", count, steps, time.Since(begin).Round(time.Millisecond))
-}
-
 // ciTime is what TestSeeds may take where nobody names a number.
-const ciTime = 30 * time.Second
+const ciTime = 34 * time.Second
 
-// TestSeeds runs many seeds; the first that breaks a promise ends it.
+// TestSeeds runs many seeds; the first that breaks a promise ends it, unless -onward.
 func TestSeeds(t *testing.T) {
+	kinds := Kinds
+	if *histories != "" {
+		kinds = []Kind{Kind(*histories)}
+	}
 	begin := time.Now()
-	steps, acked, n := 0, 0, 0
+	steps, acked, n, bad := 0, 0, 0, 0
 	for s := *from; *seeds == 0 && time.Since(begin) < ciTime || n < *seeds; s++ {
-		w := New(Options{Seed: s})
-		if err := w.Run(); err != nil {
-			t.Fatalf("seed %d: %v\n\nrun it again: go test ./tests/sim -run 'TestSeed$' -seed %d", s, err, s)
+		for _, k := range kinds {
+			w := New(Options{Seed: s, Kind: k})
+			if err := w.Run(); err != nil {
+				t.Errorf("seed %d: %v\n\nrun it again: go test ./tests/sim -run 'TestSeed$' -kind %s -seed %d", s, err, k, s)
+				if bad++; !*onward {
+					return
+				}
+			}
+			steps += w.Steps()
+			acked += w.Acked()
 		}
 		n++
-		steps += w.Steps()
-		acked += w.Acked()
 	}
-	t.Logf("%d seeds, %d steps, %d batches acknowledged, %v", n, steps, acked, time.Since(begin).Round(time.Millisecond))
+	t.Logf("soak: %d seeds from %d of each of %v: %d steps, %d batches acknowledged, %d violations, %v", n, *from, kinds, steps, acked, bad, time.Since(begin).Round(time.Millisecond))
 }

@@ -4,14 +4,17 @@ package sim
 
 import (
 	"container/heap"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/replica"
 )
 
 // Options make a World. The zero value of a number is its default.
@@ -19,9 +22,21 @@ type Options struct {
 	Seed  uint64
 	Chaos time.Duration // how long faults happen; 0: 12 s
 	Trace bool          // keep what happened, as text
-	// Deletions has records deleted (DeleteRecords, retention), in a history without transactions. They are not in the others: those stay as they are.
-	Deletions bool
+	Kind  Kind          // "": Common
 }
+
+// Kind is what a history has in it beside producers, readers and faults. What one kind gets does not change the histories of the others.
+type Kind string
+
+// The kinds of histories.
+const (
+	Common    Kind = "common"    // half of them with transactions and groups
+	Deletions Kind = "deletions" // records are deleted (DeleteRecords)
+	Moves     Kind = "moves"     // partitions are given other replicas, nodes are drained
+)
+
+// Kinds are all of them.
+var Kinds = []Kind{Common, Deletions, Moves}
 
 // World is one simulated history.
 type World struct {
@@ -61,7 +76,8 @@ type World struct {
 
 // The shape of the cluster.
 const (
-	nodeCount   = 3
+	factor      = 3 // nodes, too, where no partition moves
+	maxNodes    = 5
 	minISR      = 2
 	chaosLength = 12 * time.Second
 	// patience bounds the time in which a cluster without faults is to be whole again.
@@ -73,9 +89,12 @@ func New(o Options) *World {
 	if o.Chaos == 0 {
 		o.Chaos = chaosLength
 	}
+	if o.Kind == "" {
+		o.Kind = Common
+	}
 	w := &World{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5ead))}
 	// From a source of its own: the histories without it stay as they were.
-	w.txns = rand.New(rand.NewPCG(o.Seed, 0x7a45)).IntN(2) == 0 && !o.Deletions
+	w.txns = rand.New(rand.NewPCG(o.Seed, 0x7a45)).IntN(2) == 0 && o.Kind == Common
 	w.partitions = 1 + int32(w.rng.IntN(2))
 	w.segment = []int64{2 << 10, 8 << 10, 1 << 20}[w.rng.IntN(3)]
 	if w.chance(0.35) {
@@ -88,9 +107,10 @@ func New(o Options) *World {
 	w.turns.after = w.after
 	w.topics()
 	w.check = newChecker(w)
-	for id := metadata.NodeID(1); id <= nodeCount; id++ {
-		w.nodes = append(w.nodes, newNode(w, id))
+	for id := range w.size() {
+		w.nodes = append(w.nodes, newNode(w, metadata.NodeID(id+1)))
 	}
+	w.startRacks()
 	w.net = newNetwork(w)
 	w.raft = newRaft(w)
 	return w
@@ -103,6 +123,7 @@ func (w *World) Run() error {
 	w.startClients()
 	w.startFaults()
 	w.startDeletions()
+	w.startMoves()
 	w.until(w.o.Chaos, nil)
 	w.heal()
 	w.until(w.now+patience, w.settled)
@@ -242,7 +263,7 @@ func (w *World) settled() bool {
 	}
 	for _, k := range w.parts {
 		p := image.Partition(k.topic, k.number)
-		if len(p.ISR) != nodeCount || p.Leader < 0 {
+		if p.Reassigning() || len(p.ISR) != len(p.Replicas) || p.Leader < 0 || w.stuck(p) {
 			return false
 		}
 		end := int64(-1)
@@ -251,6 +272,9 @@ func (w *World) settled() bool {
 				return false
 			}
 			q, err := x.set.Partition(k.topic, k.number)
+			if !slices.Contains(p.Replicas, x.id) && errors.Is(err, replica.ErrElsewhere) {
+				continue
+			}
 			if err != nil {
 				return false
 			}

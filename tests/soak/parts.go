@@ -10,10 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/forebayhub/forebay/tests/sim"
 )
 
 type options struct {
 	kills, cuts   int
+	seeds         int
 	fuzz          time.Duration
 	workers, rate int
 	load          time.Duration
@@ -50,6 +53,24 @@ var parts = map[string]part{
 				for from := 0; from < o.cuts; from += 100 {
 					to := min(from+100, o.cuts)
 					runs = append(runs, test(fmt.Sprintf("%s, cuts %d to %d", d[0], from+1, to), "./tests/power", d[1], 40*time.Minute, "-cuts="+strconv.Itoa(to-from)))
+				}
+			}
+			return runs, nil
+		},
+	},
+	"seeds": {
+		about: "The simulator (tests/sim): histories of a cluster of the product's own code under faults, each from its seed, of each kind as many. Every promise that it checks held in every one; `go test ./tests/sim -run 'TestSeed$' -kind KIND " +
+			"-seed N` gives any of them again.",
+		runs: func(o options) (runs []run, err error) {
+			for _, kind := range sim.Kinds {
+				for from := 0; from < o.seeds; from += 1000 {
+					to := min(from+1000, o.seeds)
+					seeds := fmt.Sprintf("%d to %d", from+1, to)
+					runs = append(runs, run{
+						name: fmt.Sprintf("%s, seeds %s", kind, seeds), watches: []string{"core", "internal/vfs", "tests/sim", "go.mod"}, seed: seeds, figure: logged,
+						args: []string{"test", "./tests/sim", "-run", "TestSeeds$", "-count=1", "-v", "-timeout", "2h", "-args", "-kind=" + string(kind),
+							"-from=" + strconv.Itoa(from+1), "-seeds=" + strconv.Itoa(to-from), "-onward"},
+					})
 				}
 			}
 			return runs, nil
@@ -104,7 +125,7 @@ var parts = map[string]part{
 
 // partNames in the order in which they run: the short ones first.
 func partNames() []string {
-	return []string{"disk", "uses", "once", "kills", "cuts", "chaos", "load", "fuzz"}
+	return []string{"disk", "uses", "once", "kills", "cuts", "seeds", "chaos", "load", "fuzz"}
 }
 
 // goFiles is what a test of the whole node depends on.
