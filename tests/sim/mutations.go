@@ -1,21 +1,9 @@
 package sim
 
-// Mutation is a guard that is taken out of the product: a patch of its source, put in its place by go build -overlay.
-// MUTATIONS.md tells what each is.
-type Mutation struct {
-	Name string
-	Kind Kind     // of the histories that find it; "": Common
-	File string   // from the root of the module
-	Swap []string // what is there, what comes instead, and so on; each is there once
-	// Seed is the first that finds it, as of the last search; 0: none of those tried. A change of the simulator, or of the order in which
-	// the product does things, gives other histories under the same numbers.
-	Seed uint64
-	// Test is what finds it where TestSeeds does not: a package and the name of a test of it.
-	Test []string
-}
+import "github.com/forebayhub/forebay/tests/mutation"
 
-// Mutations are all that can be found by what is simulated now.
-var Mutations = []Mutation{
+// Mutations are all that can be found by what is simulated now. MUTATIONS.md tells what each is.
+var Mutations = []mutation.Mutation{
 	{Name: "no-truncation", Seed: 1, File: follow, Swap: []string{"p.log.TruncateTo(to)", "p.log.TruncateTo(max(to, p.log.EndOffset()))"}},
 	{Name: "truncate-to-watermark", Seed: 106, File: follow, Swap: []string{"p.log.TruncateTo(to)", "p.log.TruncateTo(to*0 + p.hw.Load())"}},
 	{Name: "no-divergence-check", Seed: 1, File: read, Swap: []string{"latest >= 0 && (epoch", "latest < -1 && (epoch"}},
@@ -84,7 +72,7 @@ var Mutations = []Mutation{
 	{Name: "last-stable-ignores-watermark", Seed: 1, File: producers, Swap: []string{"if d.last >= hw && (", "if d.last >= hw && hw < 0 && ("}},
 	{Name: "aborted-not-listed", Seed: 1, File: producers, Swap: []string{"m.Type == record.Abort\n", "m.Type == record.Abort && first < 0\n"}},
 
-	{Name: "batch-around-start-refused", Kind: Deletions, File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
+	{Name: "batch-around-start-refused", Kind: string(Deletions), File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
 
 	{Name: "offsets-of-aborted-applied", Seed: 2, File: groupState, Swap: []string{"		if commit {", "		if commit || g != nil {"}},
 	{Name: "unstable-offset-told", Test: []string{"./core/group", "TestTransactionalOffsets"}, File: groupFetch, Swap: []string{"if requireStable && s.unstable(k) {", "if requireStable && s.unstable(k) && k.partition < 0 {"}},
