@@ -19,9 +19,10 @@ services-down:
 test: services
 	$(GO) vet ./...
 	$(GO) vet -tags long ./tests/interop
+	$(GO) vet -tags synctests ./tests/exactly
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /tests/)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 $$($(GO) list ./tests/... | grep -v /tests/sim)
-	$(GO) test -timeout 20m ./tests/sim # one goroutine: there is nothing to race with
+	$(GO) test -tags synctests -timeout 20m ./tests/sim ./tests/exactly # time is theirs: -race would only slow them down
 
 lint:
 	$(GO) vet ./...
