@@ -49,6 +49,7 @@ func soak() error {
 	flag.IntVar(&o.kills, "kills", 500, "SIGKILLs in each durability")
 	flag.IntVar(&o.cuts, "cuts", 500, "simulated power cuts in each durability")
 	flag.IntVar(&o.seeds, "seeds", 10000, "seeds of each kind of the simulator's histories")
+	flag.IntVar(&o.histories, "histories", 1000, "histories of the connector runtime")
 	flag.DurationVar(&o.fuzz, "fuzztime", 10*time.Minute, "time for each fuzzer")
 	flag.IntVar(&o.workers, "fuzzworkers", 2, "processes of a fuzzer")
 	flag.DurationVar(&o.load, "load", time.Hour, "time of the mixed load")

@@ -17,6 +17,7 @@ import (
 type options struct {
 	kills, cuts   int
 	seeds         int
+	histories     int // of the connector runtime
 	fuzz          time.Duration
 	workers, rate int
 	load          time.Duration
@@ -99,6 +100,18 @@ var parts = map[string]part{
 			return []run{{name: "stopped for 10m", watches: goFiles, figure: logged, args: []string{"test", "./tests/rates", "-run", "TestStoppedSink", "-count=1", "-v", "-timeout", "40m", "-args", "-stopped=10m"}}}, nil
 		},
 	},
+	"histories": {
+		about: "Seeded histories of the connector runtime over a simulated log, in virtual time (tests/exactly): workers that die in any call, are lost, stand still past their lease and wake, come and go; declarations that change; " +
+			"a log that restarts, loses requests and answers; a neighbour's transaction that hangs. Every row comes to every target once and in the order of its key, no position steps back, and who was replaced changes nothing.",
+		runs: func(o options) (runs []run, err error) {
+			for from := 1; from <= o.histories; from += 500 {
+				to := min(from+499, o.histories)
+				runs = append(runs, run{name: fmt.Sprintf("seeds %d to %d", from, to), watches: []string{"runtime", "connectors", "tests/exactly", "go.mod"}, figure: logged, args: []string{"test", "-tags", "synctests", "./tests/exactly", "-run", "TestSeeds$", "-count=1", "-v", "-timeout", "1h",
+					"-args", "-from=" + strconv.Itoa(from), "-seeds=" + strconv.Itoa(to-from+1)}})
+			}
+			return runs, nil
+		},
+	},
 	"uses": {
 		about: "The uses of a commit log (docs/uses.md) at full size: one key of one hour out of 10 GB, and 100,000 records per second in fifty topics, sustained.",
 		runs: func(options) ([]run, error) {
@@ -132,7 +145,7 @@ var parts = map[string]part{
 
 // partNames in the order in which they run: the short ones first.
 func partNames() []string {
-	return []string{"disk", "rates", "uses", "once", "kills", "cuts", "seeds", "chaos", "load", "fuzz"}
+	return []string{"disk", "rates", "uses", "histories", "once", "kills", "cuts", "seeds", "chaos", "load", "fuzz"}
 }
 
 // goFiles is what a test of the whole node depends on.
