@@ -162,8 +162,12 @@ type Assignment struct {
 	TopicPartition
 	TopicID     [16]byte // changes when a topic is deleted and created again
 	StartOffset int64    // log start: earlier records are gone
+	Begin       int64    // what the user wants no earlier record than
 	EndOffset   int64    // last stable offset at the time of the assignment
 }
+
+// First is the offset at which a target begins that knows nothing of the partition.
+func (a Assignment) First() int64 { return max(a.StartOffset, a.Begin) }
 
 // SinkEnv is what the runtime gives to a sink task.
 type SinkEnv struct {
@@ -193,7 +197,7 @@ type SinkTask interface {
 	Open(ctx context.Context) error
 	// Recover takes on partitions: it finishes what a predecessor had committed,
 	// removes what it had not, and returns the offset to read next for each. A
-	// partition that the target knows nothing of is answered with its StartOffset. A target that knows another topic
+	// partition that the target knows nothing of is answered with its First. A target that knows another topic
 	// id, or an offset that the log no longer holds, is a Fatal error that names the gap.
 	Recover(ctx context.Context, as []Assignment) (map[TopicPartition]int64, error)
 	// Write takes records of one partition in offset order; it may buffer. It

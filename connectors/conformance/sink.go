@@ -49,7 +49,7 @@ func Sink(t *testing.T, k SinkKit) {
 	}
 	for name, fn := range map[string]func(*testing.T, *target){
 		"Resume": resume, "InvisibleUntilCommitted": invisible, "KillAtAnyMoment": killSink, "OneOfTwoWriters": twoWriters,
-		"NotAlive": notAlive, "TopicCreatedAgain": createdAgain, "RetentionPassed": retention, "Revoke": revoke, "NothingToCommit": nothing, "Leak": leak,
+		"NotAlive": notAlive, "TopicCreatedAgain": createdAgain, "RetentionPassed": retention, "BeginsLater": later, "Revoke": revoke, "NothingToCommit": nothing, "Leak": leak,
 	} {
 		t.Run(name, func(t *testing.T) {
 			sink, visible := k.New(t)
@@ -67,6 +67,7 @@ type target struct {
 	tp      connectors.TopicPartition
 	id      [16]byte
 	start   int64
+	begin   int64
 	end     int64
 	epoch   int64
 }
@@ -101,7 +102,7 @@ func (g *target) tryOpen() (*life, error) {
 	if err := l.task.Open(g.ctx()); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
-	resume, err := l.task.Recover(g.ctx(), []connectors.Assignment{{TopicPartition: g.tp, TopicID: g.id, StartOffset: g.start, EndOffset: g.end}})
+	resume, err := l.task.Recover(g.ctx(), []connectors.Assignment{{TopicPartition: g.tp, TopicID: g.id, StartOffset: g.start, Begin: g.begin, EndOffset: g.end}})
 	if err != nil {
 		return l, err
 	}
@@ -338,6 +339,26 @@ func retention(t *testing.T, g *target) {
 		t.Errorf("a log that starts after the resume point gives %v; want a fatal error", err)
 	}
 	g.holds(10)
+}
+
+// later: a target that holds nothing begins where it is told, and one that holds something goes on behind it.
+func later(t *testing.T, g *target) {
+	g.begin = 7
+	l := g.open()
+	if l.next != 7 {
+		t.Fatalf("an empty target begins at %d, want 7", l.next)
+	}
+	l.write(10)
+	l.flush()
+	l.close()
+	for _, begin := range []int64{0, 7, 100} {
+		g.begin = begin
+		again := g.open()
+		if again.next != 17 {
+			t.Errorf("with a begin of %d it resumes at %d, want 17", begin, again.next)
+		}
+		again.close()
+	}
 }
 
 func revoke(t *testing.T, g *target) {

@@ -444,9 +444,15 @@ func (a *auditor) sink(ctx context.Context, c worker.Config, sink connectors.Sin
 	sort.Slice(tps, func(i, j int) bool {
 		return tps[i].Topic < tps[j].Topic || tps[i].Topic == tps[j].Topic && tps[i].Partition < tps[j].Partition
 	})
+	var begin map[connectors.TopicPartition]int64
+	if start := worker.Start(c.Values); !start.IsZero() {
+		if begin, err = a.log.OffsetsAt(ctx, start, tps...); err != nil {
+			return err
+		}
+	}
 	for _, tp := range tps {
 		a.o.Progress(fmt.Sprintf("comparing %s-%d with %s", tp.Topic, tp.Partition, c.Name))
-		as := connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: at[tp].Start, EndOffset: at[tp].LSO}
+		as := connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: max(at[tp].Start, begin[tp]), EndOffset: at[tp].LSO}
 		if err := a.partition(ctx, c, sa, as, at[tp].End); err != nil {
 			return fmt.Errorf("%s-%d: %w", tp.Topic, tp.Partition, err)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -196,6 +198,33 @@ func (l *Log) Offsets(ctx context.Context, tps ...connectors.TopicPartition) (ma
 		})
 		if failed != nil {
 			return nil, failed
+		}
+	}
+	return out, nil
+}
+
+// OffsetsAt looks up the first record of a time or later in each partition, or its end; one that does not exist is left out.
+func (l *Log) OffsetsAt(ctx context.Context, at time.Time, tps ...connectors.TopicPartition) (map[connectors.TopicPartition]int64, error) {
+	topics := map[string]bool{}
+	for _, tp := range tps {
+		topics[tp.Topic] = true
+	}
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	listed, err := l.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), slices.Collect(maps.Keys(topics))...)
+	if err != nil {
+		return nil, fmt.Errorf("list offsets at %v: %w", at, err)
+	}
+	out := make(map[connectors.TopicPartition]int64, len(tps))
+	for _, tp := range tps {
+		o, ok := listed.Lookup(tp.Topic, tp.Partition)
+		switch {
+		case !ok || errors.Is(o.Err, kerr.UnknownTopicOrPartition):
+		case o.Err != nil:
+			return nil, fmt.Errorf("list offsets of %s-%d at %v: %w", tp.Topic, tp.Partition, at, o.Err)
+		default:
+			out[tp] = o.Offset
 		}
 	}
 	return out, nil

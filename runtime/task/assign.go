@@ -66,10 +66,14 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 	if err != nil {
 		return err
 	}
+	begin, err := t.begin(ctx, fresh)
+	if err != nil {
+		return err
+	}
 	var as []connectors.Assignment
 	for _, tp := range fresh {
 		if at, ok := ends[tp]; ok {
-			as = append(as, connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: at.Start, EndOffset: at.LSO})
+			as = append(as, connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: at.Start, Begin: begin[tp], EndOffset: at.LSO})
 		}
 	}
 	if len(as) == 0 {
@@ -93,7 +97,7 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 				"the log was restored from an older copy, or it is another log: compare before you go on")
 		}
 		from[a.TopicPartition] = at
-		if at > a.StartOffset { // by what a task before this one has written
+		if at > a.First() { // by what a task before this one has written
 			t.o.Stats.topic(a.Topic).Store(true)
 		}
 		t.ids[a.Topic] = a.TopicID
@@ -105,6 +109,14 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 	t.poller.Add(from)
 	t.o.Logger.Debug("took on partitions", "count", len(from))
 	return nil
+}
+
+// begin is where targets begin that hold nothing.
+func (t *sinkTask) begin(ctx context.Context, tps []connectors.TopicPartition) (map[connectors.TopicPartition]int64, error) {
+	if t.o.Start.IsZero() {
+		return nil, nil
+	}
+	return t.o.Log.OffsetsAt(ctx, t.o.Start, tps...)
 }
 
 func lostRecords(tp connectors.TopicPartition, need, start int64) error {

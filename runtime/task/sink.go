@@ -29,6 +29,8 @@ type SinkOptions struct {
 	Stats   *Stats
 	// Transforms are as transform.Field reads them; Absent: none.
 	Transforms spec.Node
+	// Start is the time of the first record that a target gets of a partition of which it holds nothing; zero: the first that there is.
+	Start time.Time
 	// DeadLetters is how many records that cannot be handled may be in the dead letters before the task fails all the same. 0: the first fails it.
 	DeadLetters int
 	// Flush requests are answered between two polls. nil: none.

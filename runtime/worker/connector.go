@@ -278,7 +278,7 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 	defer cancel()
 	go c.working(wctx)
 	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Sink: sink, Env: c.env,
-		Transforms: Transforms(c.cfg.Values), DeadLetters: deadLetters(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
+		Transforms: Transforms(c.cfg.Values), Start: Start(c.cfg.Values), DeadLetters: deadLetters(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
 }
 
 func (c *connector) sourceOnce(ctx context.Context) error {
@@ -368,6 +368,23 @@ func Transforms(v spec.Values) spec.Node {
 		return v.Tree("transforms")
 	}
 	return spec.Node{}
+}
+
+// Start is where a sink begins with what its target holds nothing of; zero: the beginning.
+func Start(v spec.Values) time.Time {
+	if !v.Has("start") {
+		return time.Time{}
+	}
+	at, _ := startOf(v.String("start")) // it was checked
+	return at
+}
+
+// startOf reads a sink's start.
+func startOf(text string) (time.Time, error) {
+	if text == "beginning" {
+		return time.Time{}, nil
+	}
+	return time.Parse(time.RFC3339, text)
 }
 
 // deadLetters is how many a sink may have; 0: what cannot be handled fails it.

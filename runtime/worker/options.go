@@ -50,6 +50,9 @@ var SourceFields = spec.Spec{Fields: []spec.Field{
 
 // SinkFields are the fields that the runtime takes from every sink.
 var SinkFields = spec.Spec{Fields: []spec.Field{delivery, transform.Field(transform.Sink),
+	{Name: "start", Type: spec.String, Default: "beginning", Check: start,
+		Doc: "What a target gets first of a partition of which it holds nothing: `beginning`, or a time as in 2026-11-30T08:00:00Z: the first record of that time or later. " +
+			"A target that holds something goes on behind it. With another name and url beside the first sink this writes a stretch of the log again."},
 	{Name: "on_error", Type: spec.Enum, Enum: []string{"fail", "dlq"}, Default: "fail",
 		Doc: "What becomes of a record that a transform, the converter or the target cannot handle: the sink fails, or the record becomes a dead letter (`forebay dlq`) and later records of its key wait behind it."},
 	{Name: "dlq", Type: spec.Group, Doc: "With on_error: dlq.", Fields: []spec.Field{
@@ -57,6 +60,15 @@ var SinkFields = spec.Spec{Fields: []spec.Field{delivery, transform.Field(transf
 			Doc: "The sink fails all the same when it would have more dead letters than this: a whole topic of bad records is a wrong config."},
 	}},
 }}
+
+func start(v any) error {
+	if text, ok := v.(string); ok {
+		if _, err := startOf(text); err != nil {
+			return errStart
+		}
+	}
+	return nil
+}
 
 var delivery = spec.Field{Name: "delivery", Type: spec.Enum, Enum: []string{"exactly_once", "at_least_once"}, Default: "exactly_once",
 	Doc: "What is promised about each record. A connector that cannot keep exactly_once runs only when at_least_once is asked for."}

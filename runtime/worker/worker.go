@@ -19,6 +19,7 @@ import (
 var (
 	errPartitions = errors.New("from 1 to 10000")
 	errLetters    = errors.New("from 1 to 100000")
+	errStart      = errors.New("beginning, or a time as in 2026-11-30T08:00:00Z")
 	// ErrUnknown says that no connector has that name.
 	ErrUnknown = errors.New("no such connector")
 	// ErrNotRunning says that the connector would have to run for this.

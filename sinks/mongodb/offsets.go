@@ -69,7 +69,7 @@ func (t *task) claim(ctx context.Context, a connectors.Assignment) (*offset, err
 		if !errors.Is(err, mongo.ErrNoDocuments) {
 			return nil, classify(err, "claim the offset")
 		}
-		first := offset{ID: id, Version: 1, TopicID: topicID, Next: a.StartOffset, Target: t.s.collectionName(a.Topic), Epoch: t.env.Epoch, Task: t.env.TaskID, Host: t.env.Host, Session: session, Updated: now}
+		first := offset{ID: id, Version: 1, TopicID: topicID, Next: a.First(), Target: t.s.collectionName(a.Topic), Epoch: t.env.Epoch, Task: t.env.TaskID, Host: t.env.Host, Session: session, Updated: now}
 		_, err = t.offsets.InsertOne(ctx, first)
 		if err == nil {
 			return &first, nil

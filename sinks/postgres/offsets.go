@@ -84,7 +84,7 @@ func (t *task) claim(ctx context.Context, c *pgconn.PgConn, a connectors.Assignm
 	}
 	rows, err := query(ctx, c, fmt.Sprintf(`INSERT INTO %s AS o (sink, topic, partition, topic_id, next_offset, target, epoch, task, host) VALUES (%s, %s, %d, %s, %d, %s, %d, %s, %s)
 		ON CONFLICT (sink, topic, partition) DO UPDATE SET %s, updated = now() WHERE o.topic_id = EXCLUDED.topic_id AND o.epoch <= EXCLUDED.epoch RETURNING o.next_offset`,
-		t.s.offsetsTable(), quoteLit(t.s.id()), quoteLit(a.Topic), a.Partition, quoteLit(id), a.StartOffset, quoteLit(t.s.tableName(a.Topic)), t.env.Epoch, quoteLit(t.env.TaskID), quoteLit(t.env.Host), t.mine()))
+		t.s.offsetsTable(), quoteLit(t.s.id()), quoteLit(a.Topic), a.Partition, quoteLit(id), a.First(), quoteLit(t.s.tableName(a.Topic)), t.env.Epoch, quoteLit(t.env.TaskID), quoteLit(t.env.Host), t.mine()))
 	if err != nil {
 		return 0, classify(err, "claim the offset")
 	}

@@ -27,6 +27,17 @@ func builtinSource(t *testing.T, typ, name string, fields map[string]string) wor
 	return worker.Config{Name: name, Type: typ, Values: parsed(t, all[i].Spec.Join(worker.SourceFields), fields)}
 }
 
+// builtinSink configures one of our own sinks.
+func builtinSink(t *testing.T, typ, name string, fields map[string]string) worker.Config {
+	t.Helper()
+	all := builtin.Registry().Sinks
+	i := slices.IndexFunc(all, func(s connectors.SinkType) bool { return s.Name == typ })
+	if i < 0 {
+		t.Fatalf("no sink %s", typ)
+	}
+	return worker.Config{Name: name, Type: typ, Sink: true, Values: parsed(t, all[i].Spec.Join(worker.SinkFields), fields)}
+}
+
 // audited runs the worker's audit of its first source, as if it had these transforms.
 func audited(t *testing.T, o worker.Options, c worker.Config) *audit.Result {
 	t.Helper()
@@ -40,7 +51,7 @@ func audited(t *testing.T, o worker.Options, c worker.Config) *audit.Result {
 // counts are what an audit counted, a topic a line.
 func counts(r *audit.Result) string {
 	var b strings.Builder
-	for _, c := range r.Sources {
+	for _, c := range append(slices.Clone(r.Sources), r.Sinks...) {
 		fmt.Fprintf(&b, "%s agreed=%d missing=%d doubled=%d different=%d\n", c.Of, c.Agreed, c.Missing, c.Doubled, c.Different)
 	}
 	return b.String()

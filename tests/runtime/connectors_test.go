@@ -241,7 +241,7 @@ func (t *memoryTask) Recover(_ context.Context, as []connectors.Assignment) (map
 			return nil, connectors.Fatal(fmt.Errorf("topic %s was created again", a.Topic), "")
 		}
 		if !ok {
-			at = a.StartOffset
+			at = a.First()
 		}
 		t.m.ids[a.TopicPartition] = a.TopicID
 		out[a.TopicPartition] = at

@@ -16,19 +16,25 @@ import (
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
-// admin is a client of the log beside the runtime's own.
-func admin(t *testing.T, o hublog.Options) *kadm.Client {
+// client is one of the log beside the runtime's own.
+func client(t *testing.T, o hublog.Options, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	opts := []kgo.Opt{kgo.SeedBrokers(o.Bootstrap...)}
-	if o.Dial != nil {
-		opts = []kgo.Opt{kgo.SeedBrokers("embedded:9092"), kgo.Dialer(dialer(o))}
+	if o.Dial == nil {
+		opts = append(opts, kgo.SeedBrokers(o.Bootstrap...))
+	} else {
+		opts = append(opts, kgo.SeedBrokers("embedded:9092"), kgo.Dialer(dialer(o)))
 	}
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	return kadm.NewClient(cl)
+	return cl
+}
+
+func admin(t *testing.T, o hublog.Options) *kadm.Client {
+	t.Helper()
+	return kadm.NewClient(client(t, o))
 }
 
 // Retention that passes a sink's resume point is named, never skipped.

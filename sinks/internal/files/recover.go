@@ -59,7 +59,7 @@ func (t *Task) recoverPart(ctx context.Context, a connectors.Assignment) (*part,
 		if err := t.checkRecreated(ctx, a); err != nil {
 			return nil, err
 		}
-		p.start, p.next = a.StartOffset, a.StartOffset
+		p.start, p.next = a.First(), a.First()
 		return p, nil
 	}
 	if last.Next < a.StartOffset {
