@@ -16,8 +16,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/forebayhub/forebay/tests/node"
 )
 
 // truth writes numbered lines and numbered rows, and knows what has to have arrived.
@@ -42,9 +40,9 @@ func newTruth(t *testing.T, dir, source, target string) *truth {
 }
 
 // from reads the log as a read_committed consumer does.
-func (tr *truth) from(log *node.Node) {
+func (tr *truth) from(bootstrap string) {
 	tr.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(log.Kafka), kgo.ConsumeTopics("lines", "shop.public.t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics("lines", "shop.public.t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.MetadataMinAge(50*time.Millisecond), kgo.MetadataMaxAge(time.Second), kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		tr.t.Fatal(err)
