@@ -5,7 +5,9 @@ package exactly
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,13 +42,24 @@ func TestSeed(t *testing.T) {
 	t.Logf("seed %d: %v", w.seed, w.count)
 }
 
+// counts of faults by kind, as a reader of the report wants them.
+type counts map[string]int
+
+func (c counts) String() string {
+	var out []string
+	for _, kind := range slices.Sorted(maps.Keys(c)) {
+		out = append(out, fmt.Sprintf("%s %d", kind, c[kind]))
+	}
+	return strings.Join(out, ", ")
+}
+
 // ciTime is what TestSeeds may take where nobody names a number.
 const ciTime = 15 * time.Second
 
 // TestSeeds runs many seeds; the first that breaks a promise ends it.
 func TestSeeds(t *testing.T) {
 	begin, n, rows := time.Now(), 0, 0
-	befell := map[string]int{}
+	befell := counts{}
 	for s := *from; *seeds == 0 && time.Since(begin) < ciTime || n < *seeds; s++ {
 		w, violations := play(t, s)
 		if len(violations) > 0 {
@@ -60,5 +73,5 @@ func TestSeeds(t *testing.T) {
 			befell[f] += c
 		}
 	}
-	t.Logf("%d seeds, %d rows in targets, each once and in order; %v; %v", n, rows, befell, time.Since(begin).Round(time.Millisecond))
+	t.Logf("soak: %d seeds, %d rows in targets, each once and in order; %v; %v", n, rows, befell, time.Since(begin).Round(time.Millisecond))
 }

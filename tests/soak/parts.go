@@ -84,11 +84,15 @@ var parts = map[string]part{
 		},
 	},
 	"once": {
-		about: "A hundred seeded runs of five faults each over three workers, a PostgreSQL and a log file in, files and a PostgreSQL out (tests/workers): a worker killed and back at once, a worker lost and back later, " +
-			"one paused past its lease, one more that comes and goes, the declaration changed. After each run everything is there once and in order, in the log, in the files and in the table.",
+		about: "A hundred seeded runs of seven faults each over three workers, a PostgreSQL and a log file in, files and a PostgreSQL out (tests/workers), sixty on a node's log and forty on an Apache Kafka: a worker killed and back at once, one lost and back later, " +
+			"one paused past its lease, one more that comes and goes, the declaration changed, the log restarted, a neighbour's transaction that hangs while a worker begins anew. After each run everything is there once and in order, in the log, in the files and in the table.",
 		runs: func(options) (runs []run, err error) {
-			for from := 0; from < 100; from += 20 {
-				runs = append(runs, test(fmt.Sprintf("runs %d to %d", from+1, from+20), "./tests/workers", "TestExactlyOnce", time.Hour, "-runs=20", "-faults=5"))
+			for from := 0; from < 100; from += 10 {
+				name, args := "a node's log", []string{"-runs=10", "-faults=7"}
+				if from/10%5 > 2 {
+					name, args = "Apache Kafka", append(args, "-kafka")
+				}
+				runs = append(runs, test(fmt.Sprintf("runs %d to %d: %s", from+1, from+10, name), "./tests/workers", "TestExactlyOnce", time.Hour, args...))
 			}
 			return runs, nil
 		},
