@@ -72,7 +72,7 @@ var found = regexp.MustCompile(`seed (\d+): (.*)`)
 // Hunt wants the mutation found: by the test that it names, or by TestSeeds of the package that is tested, with so many seeds.
 func (m Mutation) Hunt(t *testing.T, tags string, seeds int) {
 	t.Helper()
-	build := []string{"test", "-trimpath", "-vet=off", "-tags", tags, "-overlay", m.Overlay(t)}
+	build := []string{"test", "-vet=off", "-tags", tags, "-overlay", m.Overlay(t)}
 	if m.Test != nil {
 		out, err := exec.Command("go", append(build, "-run", m.Test[1], filepath.Join(root, m.Test[0]))...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "--- FAIL: "+m.Test[1]) {
