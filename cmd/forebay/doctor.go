@@ -74,7 +74,7 @@ func doctorCommand(s streams) *cobra.Command {
 	addJSON(c)
 	addBootstrap(c)
 	c.Flags().Lookup("bootstrap").Usage = "`HOST:PORT` of a cluster that is looked at, too"
-	c.Flags().Lookup("bootstrap").DefValue = ""
+	c.Flags().Lookup("bootstrap").DefValue = "[]" // what pflag shows no default for
 	return c
 }
 

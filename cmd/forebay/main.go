@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +28,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root := &cobra.Command{
 		Use:           "forebay",
 		Short:         "A log that speaks Kafka, and connectors that stream databases and log files through it",
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -36,9 +36,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetOut(out)
 	root.SetErr(errw)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &problem.Error{Code: "bad-flag", Class: problem.Input, What: err.Error(), Hint: "see `" + c.CommandPath() + " --help`", Err: err}
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		upCommand(s), serverCommand(s), workerCommand(s), applyCommand(s), lintCommand(s), testCommand(s), previewCommand(s), auditCommand(s), migrateCommand(s),
 		topicsCommand(s), groupsCommand(s), connectorsCommand(s), dlqCommand(s), nodesCommand(s), metadataCommand(s),
@@ -46,7 +44,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		fieldsCommand(s), logCommand(s), doctorCommand(s), tlsCommand(s), versionCommand(s),
 	)
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
+	root.InitDefaultHelpCmd()
+	speakOfArguments(root)
+	cmd, err := root, unknownCommand(root, args)
+	if err == nil {
+		cmd, err = root.ExecuteContextC(ctx)
+	}
 	if err == nil {
 		return 0
 	}
@@ -54,20 +57,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		_ = writeJSONError(out, err) // stdout is gone: the exit code still tells
 	} else {
 		fmt.Fprintln(errw, "forebay: "+strings.ReplaceAll(err.Error(), "\n", "\nforebay: "))
-	}
-	return exitCode(err)
-}
-
-// exitCode is problem's, and 2 for what cobra found wrong with the command line.
-func exitCode(err error) int {
-	var p *problem.Error
-	if errors.As(err, &p) {
-		return problem.ExitCode(err)
-	}
-	for _, start := range []string{"unknown command", "accepts ", "requires at least", "unknown flag", "unknown shorthand"} {
-		if strings.HasPrefix(err.Error(), start) {
-			return int(problem.Input)
-		}
 	}
 	return problem.ExitCode(err)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/configs/migrate"
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/testenv"
 	"github.com/forebayhub/forebay/plugins/builtin"
 )
@@ -168,7 +169,7 @@ func TestMigrateKnowsOurFields(t *testing.T) {
 func migrated(t *testing.T, text []byte, lint bool) {
 	r, err := migrate.Connect([]migrate.File{{Name: "x.json", Text: text}}, migrateOptions())
 	if err != nil {
-		if exitCode(err) != 2 {
+		if problem.ExitCode(err) != 2 {
 			t.Errorf("%s: %v", text, err)
 		}
 		return

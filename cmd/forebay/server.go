@@ -35,8 +35,9 @@ func serverCommand(s streams) *cobra.Command {
 		Args:  cobra.NoArgs,
 		Long: "Runs one node of a cluster: the log, and its share of the connectors that `forebay apply` declares.\n" +
 			"--config FILE gives the flags under `core`, by their names; the command line wins.",
-		Example: `  forebay server --id 1 --data n1 --kafka :9092 --peer :9093 --gossip :7946 --expect 3
-  forebay server --id 2 --data n2 --join HOST1:7946 --expect 3`,
+		Example: `  forebay server --id 1 --data n1 --expect 3
+  forebay server --id 2 --data n2 --expect 3 --join 127.0.0.1:7946 --kafka 127.0.0.1:9192 --http 127.0.0.1:8180 --peer 127.0.0.1:0 --gossip 127.0.0.1:0
+  forebay server --id 1 --data n1 --expect 3 --tls-dir secrets/n1 --kafka 10.0.0.1:9092 --peer 10.0.0.1:9093 --gossip 10.0.0.1:7946`,
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return runServer(c, s, &o) }
 	f := c.Flags()
@@ -45,7 +46,7 @@ func serverCommand(s streams) *cobra.Command {
 	f.Int32Var(&o.id, "id", 1, "this node's id in the cluster, for good")
 	f.StringVar(&o.peer, "peer", defaultPeer, "`HOST:PORT` for the other nodes; port 0 picks one")
 	f.StringVar(&o.gossip, "gossip", defaultGossip, "`HOST:PORT` where nodes find each other; port 0 picks one")
-	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, `HOST:PORT,…`; all addresses of a name are tried, and file:PATH has one on a line")
+	f.StringSliceVar(&o.join, "join", nil, "gossip addresses of other nodes, `HOST:PORT` and commas between them; all addresses of a name are tried, and file:PATH has one on a line")
 	f.IntVar(&o.expect, "expect", 1, "how many nodes wait for each other before they found a cluster")
 	f.StringVar(&o.rack, "rack", "", "the rack that this node stands in: replicas are spread over racks")
 	f.StringVar(&o.roles, "roles", "log,worker", "what this node does: log, worker or both")
