@@ -144,6 +144,10 @@ func refused(where string, err error) error {
 	var k *kerr.Error
 	if errors.As(err, &k) {
 		p := &problem.Error{Code: strings.ToLower(strings.ReplaceAll(k.Message, "_", "-")), Class: problem.Runtime, Where: where, What: k.Description, Err: err}
+		if k.Code == kerr.UnknownTopicOrPartition.Code { // "this server does not host it" is for clients that look elsewhere then
+			p.What, p.Hint = "there is no such topic or partition", "`forebay topics list` shows the topics"
+			return p
+		}
 		if detail := strings.TrimPrefix(err.Error(), k.Error()); detail != err.Error() && strings.Trim(detail, ": ") != "" {
 			p.What = strings.Trim(detail, ": ")
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,13 +19,14 @@ import (
 )
 
 func connectorsCommand(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "connectors", Short: "List, describe, pause, resume, stop and restart connectors of a running node"}
+	c := &cobra.Command{Use: "connectors", Short: "List, describe, pause, resume, stop, restart and delete connectors of a running node"}
 	c.AddCommand(connectorsList(s), connectorsDescribe(s))
 	for _, verb := range []struct{ name, method, doc string }{
 		{"pause", http.MethodPut, "Stop reading or writing, and keep the task's place"},
 		{"resume", http.MethodPut, "Go on after pause or stop"},
 		{"stop", http.MethodPut, "End the tasks"},
 		{"restart", http.MethodPost, "End the tasks and start them again, after a failure too"},
+		{"delete", http.MethodDelete, "End the tasks and forget the connector; its topics, positions and what it wrote stay"},
 	} {
 		c.AddCommand(connectorsDo(s, verb.name, verb.method, verb.doc))
 	}
@@ -168,7 +170,7 @@ func connectorsList(s streams) *cobra.Command {
 		}
 		var rows [][]string
 		for _, st := range states {
-			rows = append(rows, []string{st.Name, st.Type, st.Connector.State, fmt.Sprint(len(st.Tasks)), st.Connector.WorkerID, firstLine(st.Connector.Trace)})
+			rows = append(rows, []string{st.Name, st.Type, st.Connector.State, fmt.Sprint(len(st.Tasks)), st.Connector.WorkerID, inOneLine(st.Connector.Trace)})
 		}
 		return table(s.out, "CONNECTOR TYPE STATE TASKS WORKER ERROR", rows)
 	}
@@ -177,14 +179,8 @@ func connectorsList(s streams) *cobra.Command {
 	return c
 }
 
-func firstLine(text string) string {
-	for i, r := range text {
-		if r == '\n' {
-			return text[:i]
-		}
-	}
-	return text
-}
+// inOneLine is a text for a table: what a connection failed of stands in the last line of a database's error.
+func inOneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 func connectorsDescribe(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "describe NAME…", Short: "Show tasks and their errors", Args: cobra.MinimumNArgs(1)}
@@ -216,11 +212,15 @@ func connectorsDo(s streams, verb, method, doc string) *cobra.Command {
 	c := &cobra.Command{Use: verb + " NAME…", Short: doc, Args: cobra.MinimumNArgs(1)}
 	c.RunE = func(c *cobra.Command, names []string) error {
 		for _, n := range names {
-			if err := call(c, method, "/connectors/"+url.PathEscape(n)+"/"+verb, nil); err != nil {
+			path := "/connectors/" + url.PathEscape(n)
+			if method != http.MethodDelete {
+				path += "/" + verb
+			}
+			if err := call(c, method, path, nil); err != nil {
 				return err
 			}
 		}
-		return say(c, s, map[string]string{"pause": "paused", "resume": "resumed", "stop": "stopped", "restart": "restarted"}[verb], names)
+		return say(c, s, map[string]string{"pause": "paused", "resume": "resumed", "stop": "stopped", "restart": "restarted", "delete": "deleted"}[verb], names)
 	}
 	addJSON(c)
 	addHTTP(c)

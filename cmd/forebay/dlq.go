@@ -70,7 +70,7 @@ func dlqList(s streams) *cobra.Command {
 		}
 		var rows [][]string
 		for _, e := range all {
-			rows = append(rows, []string{e.Place.String(), string(e.Stage), e.Time.Format(time.RFC3339), firstLine(e.Reason)})
+			rows = append(rows, []string{e.Place.String(), string(e.Stage), e.Time.Format(time.RFC3339), inOneLine(e.Reason)})
 		}
 		return table(s.out, "RECORD STAGE TIME REASON", rows)
 	}

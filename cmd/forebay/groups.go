@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -110,11 +111,11 @@ func groupsDescribe(s streams) *cobra.Command {
 
 // groupsAlter sets committed offsets of a group that has no members.
 func groupsAlter(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "alter GROUP", Short: "Set committed offsets (the group must be empty)", Args: cobra.ExactArgs(1)}
-	to := c.Flags().StringArray("offset", nil, "`TOPIC:PARTITION=OFFSET`, or earliest or latest in OFFSET's place; repeatable")
+	c := &cobra.Command{Use: "alter GROUP", Aliases: []string{"reset"}, Short: "Set committed offsets (the group must be empty)", Args: cobra.ExactArgs(1)}
+	to := c.Flags().StringArray("offset", nil, "`TOPIC:PARTITION=OFFSET`, or earliest or latest in OFFSET's place; without :PARTITION all of the topic; repeatable")
 	c.RunE = func(c *cobra.Command, names []string) error {
 		if len(*to) == 0 {
-			return badInput("", "nothing to alter", "give --offset TOPIC:PARTITION=OFFSET")
+			return badInput("", "nothing to alter", "give --offset TOPIC:PARTITION=OFFSET, or --offset TOPIC=earliest")
 		}
 		admin, done, err := dialAdmin(c)
 		if err != nil {
@@ -123,21 +124,9 @@ func groupsAlter(s streams) *cobra.Command {
 		defer done()
 		var offsets kadm.Offsets
 		for _, t := range *to {
-			where, value, ok := strings.Cut(t, "=")
-			i := strings.LastIndexByte(where, ':')
-			if !ok || i <= 0 {
-				return badInput("--offset "+t, "not TOPIC:PARTITION=OFFSET", "")
-			}
-			topic := where[:i]
-			partition, err := strconv.ParseInt(where[i+1:], 10, 32)
-			if err != nil {
-				return badInput("--offset "+t, "the partition is no number", "")
-			}
-			at, err := resolveOffset(c, admin, topic, int32(partition), value)
-			if err != nil {
+			if err := addOffsets(c, admin, t, &offsets); err != nil {
 				return err
 			}
-			offsets.AddOffset(topic, int32(partition), at, -1)
 		}
 		answers, err := admin.CommitOffsets(c.Context(), names[0], offsets)
 		if err != nil {
@@ -153,28 +142,59 @@ func groupsAlter(s streams) *cobra.Command {
 	return c
 }
 
-func resolveOffset(c *cobra.Command, admin *kadm.Client, topic string, partition int32, value string) (int64, error) {
-	list := admin.ListEndOffsets
-	switch value {
-	case "earliest":
-		list = admin.ListStartOffsets
-	case "latest":
-	default:
-		at, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || at < 0 {
-			return 0, badInput("--offset", "'"+value+"' is no offset", "a number, earliest or latest")
+// addOffsets takes one --offset. An offset must be one that the partition has, or its end: a typing error would be found by nobody.
+func addOffsets(c *cobra.Command, admin *kadm.Client, flag string, offsets *kadm.Offsets) error {
+	topic, value, ok := strings.Cut(flag, "=")
+	if !ok || topic == "" {
+		return badInput("--offset "+flag, "not TOPIC:PARTITION=OFFSET", "or TOPIC=OFFSET for all partitions")
+	}
+	only := int64(-1)
+	if i := strings.LastIndexByte(topic, ':'); i > 0 {
+		var err error
+		if only, err = strconv.ParseInt(topic[i+1:], 10, 32); err != nil || only < 0 {
+			return badInput("--offset "+flag, "the partition is no number", "write TOPIC:PARTITION=OFFSET")
 		}
-		return at, nil
+		topic = topic[:i]
 	}
-	listed, err := list(c.Context(), topic)
+	number, err := strconv.ParseInt(value, 10, 64)
+	if value != "earliest" && value != "latest" && (err != nil || number < 0) {
+		return badInput("--offset "+flag, "'"+value+"' is no offset", "a number, earliest or latest")
+	}
+	starts, err := admin.ListStartOffsets(c.Context(), topic)
 	if err != nil {
-		return 0, refused(topic, err)
+		return refused(topic, err)
 	}
-	o, ok := listed.Lookup(topic, partition)
-	if !ok {
-		return 0, badInput("--offset", fmt.Sprintf("topic %s has no partition %d", topic, partition), "")
+	ends, err := admin.ListEndOffsets(c.Context(), topic)
+	if err != nil {
+		return refused(topic, err)
 	}
-	return o.Offset, refused(topic, o.Err)
+	found := false
+	for _, end := range ends[topic] {
+		start := starts[topic][end.Partition]
+		if err := cmp.Or(end.Err, start.Err); err != nil {
+			return refused(topic, err)
+		}
+		if only >= 0 && int64(end.Partition) != only {
+			continue
+		}
+		found = true
+		at := number
+		switch value {
+		case "earliest":
+			at = start.Offset
+		case "latest":
+			at = end.Offset
+		default:
+			if at < start.Offset || at > end.Offset {
+				return badInput("--offset "+flag, fmt.Sprintf("%s-%d has offsets %d to %d", topic, end.Partition, start.Offset, end.Offset), "a number within, earliest or latest")
+			}
+		}
+		offsets.AddOffset(topic, end.Partition, at, -1)
+	}
+	if !found {
+		return badInput("--offset "+flag, fmt.Sprintf("topic %s has no partition %d", topic, only), "`forebay topics describe "+topic+"` shows them")
+	}
+	return nil
 }
 
 func groupsDelete(s streams) *cobra.Command {
@@ -189,12 +209,16 @@ func groupsDelete(s streams) *cobra.Command {
 		if err != nil {
 			return refused("", err)
 		}
+		var did []string
+		var failed []error
 		for _, a := range answers.Sorted() {
 			if a.Err != nil {
-				return refused(a.Group, a.Err)
+				failed = append(failed, refused(a.Group, a.Err))
+			} else {
+				did = append(did, a.Group)
 			}
 		}
-		return say(c, s, "deleted", names)
+		return report(c, s, "deleted", did, failed)
 	}
 	addJSON(c)
 	addBootstrap(c)

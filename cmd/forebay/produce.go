@@ -2,15 +2,18 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/forebayhub/forebay/internal/problem"
 )
 
 // maxLine bounds one line of input: a record cannot be larger than a request.
@@ -44,7 +47,7 @@ func produceCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		opts := []kgo.Opt{kgo.DefaultProduceTopic(args[0]), kgo.ProducerBatchMaxBytes(1 << 20), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}
+		opts := []kgo.Opt{kgo.DefaultProduceTopic(args[0]), kgo.ProducerBatchMaxBytes(1 << 20), kgo.RecordPartitioner(asWritten{kgo.StickyKeyPartitioner(nil)})}
 		switch *acks {
 		case "all":
 		case "1":
@@ -76,7 +79,10 @@ func produceCommand(s streams) *cobra.Command {
 		for n := 1; lines.Scan() && first.get() == nil; n++ {
 			r, err := parseLine(*format, *separator, lines.Bytes())
 			if err != nil {
-				return badInput(fmt.Sprintf("stdin:%d", n), err.Error(), "")
+				if err := client.Flush(c.Context()); err != nil { // so that what came before the line is there, whatever its batch was
+					return err
+				}
+				return badInput(fmt.Sprintf("stdin:%d", n), err.Error(), "the lines before it were appended, those from it on were not")
 			}
 			r.Headers = append(r.Headers, fixed...)
 			client.Produce(c.Context(), r, func(_ *kgo.Record, err error) { first.set(err) })
@@ -87,7 +93,10 @@ func produceCommand(s streams) *cobra.Command {
 		if err := client.Flush(c.Context()); err != nil {
 			return err
 		}
-		if err := first.get(); err != nil {
+		if err := first.get(); errors.Is(err, kerr.MessageTooLarge) {
+			return &problem.Error{Code: "message-too-large", Class: problem.Runtime, Where: args[0], What: "a record is larger than the topic's max.message.bytes, or than the 1 MiB that this command sends",
+				Hint: "`forebay topics describe " + args[0] + " --json` shows the topic's", Err: err}
+		} else if err != nil {
 			return refused(args[0], err)
 		}
 		return nil
@@ -150,14 +159,22 @@ func codecFlag(name string) (kgo.CompressionCodec, error) {
 func parseLine(format, separator string, line []byte) (*kgo.Record, error) {
 	if format == "json" {
 		var j jsonRecord
-		if err := json.Unmarshal(line, &j); err != nil {
-			var syntax *json.SyntaxError
-			if errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) {
-				return nil, fmt.Errorf("not a JSON object: %w", err)
-			}
-			return nil, err
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.DisallowUnknownFields() // a misspelt "value" would be a tombstone
+		err := d.Decode(&j)
+		var kind *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &kind) && kind.Field != "":
+			return nil, fmt.Errorf("%q cannot be a JSON %s", kind.Field, kind.Value)
+		case err != nil:
+			return nil, fmt.Errorf("not a JSON object of a record: %s", strings.TrimPrefix(err.Error(), "json: "))
+		case d.More():
+			return nil, errors.New("more than one JSON object")
 		}
-		r := &kgo.Record{Key: bytesOf(j.Key), Value: bytesOf(j.Value)}
+		r := &kgo.Record{Key: bytesOf(j.Key), Value: bytesOf(j.Value), Partition: -1}
+		if j.Partition != nil {
+			r.Partition = *j.Partition
+		}
 		for k, v := range j.Headers {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)})
 		}
@@ -166,10 +183,37 @@ func parseLine(format, separator string, line []byte) (*kgo.Record, error) {
 	text := string(line)
 	if separator != "" {
 		if key, value, ok := strings.Cut(text, separator); ok {
-			return &kgo.Record{Key: []byte(key), Value: []byte(value)}, nil
+			return &kgo.Record{Key: []byte(key), Value: []byte(value), Partition: -1}, nil
 		}
 	}
-	return &kgo.Record{Value: []byte(text)}, nil
+	return &kgo.Record{Value: []byte(text), Partition: -1}, nil
+}
+
+// asWritten puts a record into the partition that it names, and others where the partitioner below says.
+type asWritten struct{ kgo.Partitioner }
+
+func (a asWritten) ForTopic(topic string) kgo.TopicPartitioner {
+	return asWrittenTopic{a.Partitioner.ForTopic(topic)}
+}
+
+type asWrittenTopic struct{ kgo.TopicPartitioner }
+
+func (a asWrittenTopic) RequiresConsistency(r *kgo.Record) bool {
+	return r.Partition >= 0 || a.TopicPartitioner.RequiresConsistency(r)
+}
+
+func (a asWrittenTopic) Partition(r *kgo.Record, n int) int {
+	if r.Partition >= 0 {
+		return int(r.Partition)
+	}
+	return a.TopicPartitioner.Partition(r, n)
+}
+
+// OnNewBatch has the sticky partitioner go on to another partition.
+func (a asWrittenTopic) OnNewBatch() {
+	if next, ok := a.TopicPartitioner.(kgo.TopicPartitionerOnNewBatch); ok {
+		next.OnNewBatch()
+	}
 }
 
 func bytesOf(s *string) []byte {

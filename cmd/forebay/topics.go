@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -65,7 +68,7 @@ func topicsList(s streams) *cobra.Command {
 			if !*internal && strings.HasPrefix(t.Topic, "_forebay.") {
 				continue
 			}
-			rows = append(rows, topicRow{Name: t.Topic, ID: t.ID.String(), Partitions: len(t.Partitions), Internal: t.IsInternal})
+			rows = append(rows, topicRow{Name: t.Topic, ID: topicID(t.ID), Partitions: len(t.Partitions), Internal: t.IsInternal})
 		}
 		if wantsJSON(c) {
 			return writeJSON(s.out, rows)
@@ -124,6 +127,9 @@ func topicsDescribe(s streams) *cobra.Command {
 	return c
 }
 
+// topicID is an id as Kafka writes it: base64 of URLs, without padding.
+func topicID(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
 func indent(rows [][]string) [][]string {
 	for _, r := range rows {
 		r[0] = "  " + r[0]
@@ -162,7 +168,7 @@ func describeTopics(c *cobra.Command, admin *kadm.Client, names []string) ([]top
 		if t.Err != nil {
 			return nil, refused(t.Topic, t.Err)
 		}
-		row := topicRow{Name: t.Topic, ID: t.ID.String(), Partitions: len(t.Partitions), Internal: t.IsInternal}
+		row := topicRow{Name: t.Topic, ID: topicID(t.ID), Partitions: len(t.Partitions), Internal: t.IsInternal}
 		for _, p := range t.Partitions.Sorted() {
 			at := func(l kadm.ListedOffsets) int64 {
 				o, ok := l.Lookup(t.Topic, p.Partition)
@@ -220,12 +226,16 @@ func topicsCreate(s streams) *cobra.Command {
 		if err != nil {
 			return refused("", err)
 		}
+		var did []string
+		var failed []error
 		for _, a := range answers.Sorted() {
 			if a.Err != nil {
-				return topicRefused(a.Topic, a.Err, a.ErrMessage)
+				failed = append(failed, topicRefused(a.Topic, a.Err, a.ErrMessage))
+			} else {
+				did = append(did, a.Topic)
 			}
 		}
-		return say(c, s, "created", names)
+		return report(c, s, "created", did, failed)
 	}
 	addJSON(c)
 	addBootstrap(c)
@@ -250,6 +260,17 @@ func say(c *cobra.Command, s streams, done string, names []string) error {
 	return nil
 }
 
+// report is say for what may have been done to some names and not to others.
+func report(c *cobra.Command, s streams, done string, names []string, failed []error) error {
+	slices.Sort(names)
+	if len(failed) == 0 || len(names) > 0 && !wantsJSON(c) { // one object of JSON: the error says which were refused
+		if err := say(c, s, done, names); err != nil {
+			return err
+		}
+	}
+	return errors.Join(failed...)
+}
+
 func topicsAlter(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "alter TOPIC", Short: "Change configs, or raise the partition count", Args: cobra.ExactArgs(1)}
 	partitions := c.Flags().Int("partitions", 0, "the new total")
@@ -259,6 +280,9 @@ func topicsAlter(s streams) *cobra.Command {
 		configs, err := configFlags(*pairs)
 		if err != nil {
 			return err
+		}
+		if len(configs)+len(*unset) == 0 && !c.Flags().Changed("partitions") {
+			return badInput("", "nothing to alter", "give --config name=value, --unset name or --partitions N")
 		}
 		admin, done, err := dialAdmin(c)
 		if err != nil {
@@ -283,7 +307,7 @@ func topicsAlter(s streams) *cobra.Command {
 				}
 			}
 		}
-		if *partitions > 0 {
+		if c.Flags().Changed("partitions") {
 			answers, err := admin.UpdatePartitions(c.Context(), *partitions, names...)
 			if err != nil {
 				return refused("", err)
@@ -303,7 +327,13 @@ func topicsAlter(s streams) *cobra.Command {
 
 func topicsDelete(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "delete TOPIC…", Short: "Delete topics and everything in them", Args: cobra.MinimumNArgs(1)}
+	internal := c.Flags().Bool("internal", false, "internal topics too: positions of sources, offsets of groups, transactions or schemas are lost with them")
 	c.RunE = func(c *cobra.Command, names []string) error {
+		for _, n := range names {
+			if !*internal && (strings.HasPrefix(n, "__") || strings.HasPrefix(n, "_forebay.") || n == "_schemas") {
+				return badInput(n, "it is internal: what is in it cannot be had again, and whoever needs it begins anew", "give --internal if that is meant")
+			}
+		}
 		admin, done, err := dialAdmin(c)
 		if err != nil {
 			return err
@@ -313,12 +343,16 @@ func topicsDelete(s streams) *cobra.Command {
 		if err != nil {
 			return refused("", err)
 		}
+		var did []string
+		var failed []error
 		for _, a := range answers.Sorted() {
 			if a.Err != nil {
-				return topicRefused(a.Topic, a.Err, a.ErrMessage)
+				failed = append(failed, topicRefused(a.Topic, a.Err, a.ErrMessage))
+			} else {
+				did = append(did, a.Topic)
 			}
 		}
-		return say(c, s, "deleted", names)
+		return report(c, s, "deleted", did, failed)
 	}
 	addJSON(c)
 	addBootstrap(c)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -222,19 +223,41 @@ func untilSignal(ctx context.Context, s streams) (context.Context, func()) {
 		case <-done:
 			return
 		}
-		select {
-		case <-signals:
+		if again(signals, done) {
 			fmt.Fprintln(s.err, "forebay: second signal: quitting without a clean end")
 			os.Exit(int(problem.Runtime))
-		case <-done:
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); close(done); cancel() }
 }
 
+// oneSignal is how long signals count as the first one. timeout(1), terminals and wrappers of containers send one
+// to the process and again to its group.
+const oneSignal = 300 * time.Millisecond
+
+// again waits for a second signal; false: done came first.
+func again(signals <-chan os.Signal, done <-chan struct{}) bool {
+	first := time.Now()
+	for {
+		select {
+		case <-signals:
+			if time.Since(first) >= oneSignal {
+				return true
+			}
+		case <-done:
+			return false
+		}
+	}
+}
+
 // logger writes text for people on a terminal and JSON for machines.
 func logger(s streams) *slog.Logger {
-	level := &slog.HandlerOptions{Level: slog.LevelInfo}
+	level := &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String()) // JSON has nanoseconds otherwise
+		}
+		return a
+	}}
 	if os.Getenv("FOREBAY_DEBUG") != "" {
 		level.Level = slog.LevelDebug
 	}
