@@ -61,6 +61,10 @@ func connectError(err error) error {
 	if !errors.As(err, &p) {
 		return err
 	}
+	var c *pgconn.ConnectError
+	if errors.As(err, &c) { // its text begins with every other way that was tried, TLS first, on lines of their own
+		err = fmt.Errorf("%s:%d: %w", c.Config.Host, c.Config.Port, p)
+	}
 	switch p.Code {
 	case "28P01", "28000":
 		return connectors.Fatal(err, "check user and password in url, and pg_hba.conf on the server")
