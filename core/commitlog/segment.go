@@ -366,16 +366,25 @@ func (s *segment) verify(f io.ReaderAt, from, to, size int64, at place) error {
 	if done {
 		return nil
 	}
+	if _, err := s.compare(f, from, to, size, at); err != nil {
+		return err
+	}
+	s.vouch(from, to)
+	return nil
+}
+
+// compare is verify of bytes that may have been verified already. next is where it has stopped: the lowest offset that the batch there may have.
+func (s *segment) compare(f io.ReaderAt, from, to, size int64, at place) (next int64, err error) {
 	w := newWalker(f, s.path(), from, to, bodyStep)
 	defer w.done()
-	next := s.base
+	next = s.base
 	for w.pos < to {
 		h, err := w.follows(next, at)
 		if err == nil {
 			_, err = w.checked(&h)
 		}
 		if err != nil {
-			return err
+			return next, err
 		}
 		w.skip(&h)
 		next = h.LastOffset() + 1
@@ -383,10 +392,9 @@ func (s *segment) verify(f io.ReaderAt, from, to, size int64, at place) error {
 	// A batch that was moved up meets the one behind it.
 	w.end = size
 	if h, err := w.header(); err == nil && h.BaseOffset < next {
-		return w.corrupt("offset %d where %d or later belongs", h.BaseOffset, next)
+		return next, w.corrupt("offset %d where %d or later belongs", h.BaseOffset, next)
 	}
-	s.vouch(from, to)
-	return nil
+	return next, nil
 }
 
 // vouch notes that the bytes are known to be good.

@@ -52,3 +52,11 @@ func OSFile(f File) *os.File {
 	}
 	return nil
 }
+
+// DropCache lets go of what the page cache has of n bytes of f, 0: all behind from; not of what is still to be written. The next read of them is the disk's. It is a
+// wish: where the system does not know it, nothing happens.
+func DropCache(f File, from, n int64) {
+	if o := OSFile(f); o != nil {
+		dropCache(o, from, n)
+	}
+}
