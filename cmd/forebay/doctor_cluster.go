@@ -4,14 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // reachTime bounds a connection to a node.
@@ -83,19 +84,18 @@ func certificateVerdict(ctx context.Context, name, kafka string, config *tls.Con
 	return v
 }
 
-// diskVerdicts are those of a node's log directories, as it tells them (KIP-827).
+// diskVerdicts are those of a node's log directories, as it tells them (KIP-827), and of what it has found damaged in them.
 func diskVerdicts(ctx context.Context, client *kgo.Client, node int32) (out []verdict) {
-	req := kmsg.NewPtrDescribeLogDirsRequest()
-	req.Topics = []kmsg.DescribeLogDirsRequestTopic{} // none: only the directories
 	check := fmt.Sprintf("node %d's disks", node)
-	resp, err := req.RequestWith(ctx, client.Broker(int(node)))
-	if err == nil {
-		err = kerr.ErrorForCode(resp.ErrorCode)
-	}
+	dirs, damaged, err := logDirs(ctx, client, node)
 	if err != nil {
 		return []verdict{{Check: check, State: "warning", Found: rootCause(err), Advice: "it takes the right to describe the cluster"}}
 	}
-	for _, d := range resp.Dirs {
+	for _, name := range slices.Sorted(maps.Keys(damaged)) {
+		out = append(out, verdict{Check: fmt.Sprintf("node %d's log of %s", node, name), State: "bad", Found: "damaged: " + damaged[name],
+			Advice: "docs/operations.md, A log is damaged: it is repaired by itself when another replica is in sync"})
+	}
+	for _, d := range dirs {
 		out = append(out, roomVerdict(fmt.Sprintf("node %d's disk of %s", node, d.Dir), d.UsableBytes, d.TotalBytes, kerr.ErrorForCode(d.ErrorCode)))
 	}
 	return out

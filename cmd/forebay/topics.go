@@ -163,6 +163,10 @@ func describeTopics(c *cobra.Command, admin *kadm.Client, names []string) ([]top
 	if err != nil {
 		return nil, err
 	}
+	damaged, err := damages(c, meta, nodes)
+	if err != nil {
+		return nil, err
+	}
 	var rows []topicRow
 	for _, t := range meta.Sorted() {
 		if t.Err != nil {
@@ -187,7 +191,7 @@ func describeTopics(c *cobra.Command, admin *kadm.Client, names []string) ([]top
 			sort.Slice(row.Configs, func(i, j int) bool { return row.Configs[i].Name < row.Configs[j].Name })
 		}
 		for i, p := range t.Partitions.Sorted() {
-			row.Detail[i].Trouble = trouble(p, nodes, row.config("min.insync.replicas"))
+			row.Detail[i].Trouble = trouble(p, nodes, damaged, row.config("min.insync.replicas"))
 		}
 		rows = append(rows, row)
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -8,6 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // nodeStates says of each registered node whether it is fenced.
@@ -28,12 +35,52 @@ func nodeStates(c *cobra.Command) (map[int32]bool, error) {
 	return fenced, nil
 }
 
+// logDirs asks a node for its log directories, without their partitions, and for what it has found damaged: by TOPIC-PARTITION.
+func logDirs(ctx context.Context, client *kgo.Client, node int32) (dirs []kmsg.DescribeLogDirsResponseDir, damaged map[string]string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	req := kmsg.NewPtrDescribeLogDirsRequest()
+	req.Topics = []kmsg.DescribeLogDirsRequestTopic{} // none: only the directories
+	resp, err := req.RequestWith(ctx, client.Broker(int(node)))
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	resp.UnknownTags.Each(func(tag uint32, b []byte) {
+		if tag == wire.DamagedTag {
+			err = json.Unmarshal(b, &damaged)
+		}
+	})
+	return resp.Dirs, damaged, err
+}
+
+// damages are what the nodes of the topics' replicas have found damaged, by node and TOPIC-PARTITION. Who does not answer, or does not tell everybody, is left out.
+func damages(c *cobra.Command, topics kadm.TopicDetails, fenced map[int32]bool) (map[int32]map[string]string, error) {
+	client, err := dial(c)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	found := map[int32]map[string]string{}
+	topics.EachPartition(func(p kadm.PartitionDetail) {
+		for _, n := range p.Replicas {
+			if _, asked := found[n]; !asked && !fenced[n] {
+				_, found[n], _ = logDirs(c.Context(), client, n)
+			}
+		}
+	})
+	return found, nil
+}
+
 // trouble says in words what is wrong with a partition, and with which node; "" if nothing is.
-func trouble(p kadm.PartitionDetail, fenced map[int32]bool, minISR string) string {
+func trouble(p kadm.PartitionDetail, fenced map[int32]bool, damaged map[int32]map[string]string, minISR string) string {
 	var out []string
 	if p.Leader < 0 {
 		out = append(out, fmt.Sprintf("nobody leads it, so it is neither read nor written; it waits for one of the nodes in sync: %s", ids(p.ISR)))
 	}
+	name := fmt.Sprintf("%s-%d", p.Topic, p.Partition)
 	for _, n := range p.Replicas {
 		state, registered := fenced[n]
 		switch in := slices.Contains(p.ISR, n); {
@@ -41,6 +88,8 @@ func trouble(p kadm.PartitionDetail, fenced map[int32]bool, minISR string) strin
 			out = append(out, fmt.Sprintf("node %d is not registered", n))
 		case state:
 			out = append(out, fmt.Sprintf("node %d is fenced: the active controller does not hear it", n))
+		case damaged[n][name] != "":
+			out = append(out, fmt.Sprintf("node %d has found the log of its replica damaged: %s", n, damaged[n][name]))
 		case slices.Contains(p.OfflineReplicas, n):
 			out = append(out, fmt.Sprintf("node %d cannot use the log of its replica: its /readyz says why", n))
 		case !in:

@@ -45,11 +45,22 @@ const shortPace = 10 * time.Millisecond
 
 // wait lets n bytes through.
 func (p *pace) wait(ctx context.Context, n int) error {
-	seconds := float64(n) / p.rate
-	if p.rate <= 0 || seconds < 1e-9 {
+	return p.spend(ctx, p.time(n))
+}
+
+// time is how long n bytes take.
+func (p *pace) time(n int) time.Duration {
+	if p.rate <= 0 {
+		return 0
+	}
+	return time.Duration(min(float64(n)/p.rate, 3600) * float64(time.Second))
+}
+
+// spend lets through what takes so long.
+func (p *pace) spend(ctx context.Context, took time.Duration) error {
+	if took <= 0 {
 		return ctx.Err()
 	}
-	took := time.Duration(min(seconds, 3600) * float64(time.Second))
 	p.mu.Lock()
 	now := time.Now()
 	if p.free.Before(now) {

@@ -36,6 +36,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	run("replicas", b.replicas.Run)
 	run("maintenance", b.maintain)
 	run("compaction", b.clean)
+	run("scrub", b.scrub)
 	for _, l := range b.listeners {
 		if l.jwks != nil {
 			run("keys of tokens", l.jwks.Run)

@@ -14,6 +14,12 @@ import (
 // VoterDeadConfig is how long a voter is dead before it is replaced, in milliseconds.
 const VoterDeadConfig = "controller.quorum.voter.dead.timeout.ms"
 
+// ScrubConfig is how often the scrub reads all logs, in milliseconds; -1: never. ScrubRateConfig is how fast, in bytes a second.
+const (
+	ScrubConfig     = "log.scrub.interval.ms"
+	ScrubRateConfig = "log.scrub.io.max.bytes.per.second"
+)
+
 // typ is a config's type, by kmsg.ConfigType's numbers.
 type typ int8
 
@@ -291,6 +297,8 @@ var brokerDefs = []*def{
 	{name: "log.cleaner.backoff.ms", typ: long, value: "15000", lo: 0, hi: maxLong, dynamic: true, doc: "How long compaction rests before it looks at the logs again."},
 	{name: "log.cleaner.min.cleanable.ratio", typ: double, value: "0.5", lo: 0, hi: 1, dynamic: true, doc: "Default of min.cleanable.dirty.ratio."},
 	{name: "log.cleaner.max.compaction.lag.ms", typ: long, value: "9223372036854775807", lo: 1, hi: maxLong, dynamic: true, doc: "Default of max.compaction.lag.ms."},
+	{name: ScrubConfig, typ: long, value: "604800000", lo: -1, hi: maxLong, dynamic: true, doc: "How long after a pass of the scrub has begun the next one begins; a pass reads every log and compares its CRCs, so that what has rotted on disk is found before it is needed. -1: no scrub."},
+	{name: ScrubRateConfig, typ: long, value: "4194304", lo: 1, hi: maxLong, dynamic: true, doc: "The most bytes that the scrub reads in a second. On a busy disk it reads less."},
 	{name: "log.index.size.max.bytes", typ: integer, value: "10485760", lo: 4, hi: maxInt, dynamic: true, doc: "Default of segment.index.bytes."},
 	{name: "log.roll.jitter.ms", typ: long, null: true, lo: 0, hi: maxLong, dynamic: true, doc: "Default of segment.jitter.ms.", units: []unit{{"log.roll.jitter.hours", 3_600_000}}},
 	{name: "log.roll.jitter.hours", typ: integer, value: "0", lo: 0, hi: maxInt, doc: "log.roll.jitter.ms in hours."},

@@ -20,6 +20,10 @@ var (
 	failedN       = metrics.Gauge("forebay_replicas_failed", "Replicas on this node whose log cannot be used: /readyz says why.")
 	damagedN      = metrics.Gauge("forebay_replicas_damaged", "Replicas on this node whose log was found damaged and is not repaired yet.")
 	repairsN      = metrics.Counter("forebay_replica_repairs_total", "Damaged replicas on this node that were set back, to be copied anew from their leaders.")
+	scrubBytes    = metrics.Counter("forebay_scrub_bytes_total", "Bytes of logs that the scrub has read and compared with their CRCs.")
+	scrubDamaged  = metrics.Counter("forebay_scrub_damaged_segments_total", "Segments that the scrub has found damaged: the node's log names them.")
+	scrubFailed   = metrics.Counter("forebay_scrub_unreadable_segments_total", "Segments that the scrub could not read to their end: the disk refuses.")
+	scrubEnded    = metrics.Gauge("forebay_scrub_pass_end_time_seconds", "When the scrub last came to the end of a pass over all logs, in Unix time; 0: it has not since the start.")
 	isrShrinks    = metrics.Counter("forebay_isr_shrinks_total", "In-sync replicas that left a partition which this node leads.")
 	isrExpands    = metrics.Counter("forebay_isr_expands_total", "In-sync replicas that joined a partition which this node leads.")
 	reassigning   = metrics.Gauge("forebay_partitions_reassigning", "Partitions that this node leads and that are being moved.")
@@ -32,7 +36,7 @@ var (
 )
 
 // Families are the metrics of a Set.
-var Families = []*metrics.Family{hostedN, led, underRepl, underMin, atMin, leaderless, failedN, damagedN, repairsN, isrShrinks, isrExpands, reassigning,
+var Families = []*metrics.Family{hostedN, led, underRepl, underMin, atMin, leaderless, failedN, damagedN, repairsN, scrubBytes, scrubDamaged, scrubFailed, scrubEnded, isrShrinks, isrExpands, reassigning,
 	logBytes, logPartitions, dirOffline, dirFree, dirSize, syncSeconds}
 
 // isrMoves counts members of the ISR of what this node leads.
@@ -101,7 +105,11 @@ func (s *Set) Metrics(w *metrics.Writer) {
 	w.Count(leaderless, none)
 	w.Count(failedN, int64(len(s.Offline())))
 	w.Count(damagedN, int64(s.repairs.count()))
-	w.Count(repairsN, s.repairs.repaired())
+	w.Count(repairsN, s.repairs.done.Load())
+	w.Count(scrubBytes, s.scrubs.bytes.Load())
+	w.Count(scrubDamaged, s.scrubs.damaged.Load())
+	w.Count(scrubFailed, s.scrubs.failed.Load())
+	w.Count(scrubEnded, s.scrubs.ended.Load())
 	w.Count(isrShrinks, s.moves.shrinks.Load())
 	w.Count(isrExpands, s.moves.expands.Load())
 	w.Count(reassigning, moving)

@@ -180,7 +180,7 @@ func (s *Set) checkOwner(d *Dir, p *metadata.Partition) error {
 
 // counts says that others may count on what this replica of a partition has, and that a damaged one is repaired; p may be nil.
 func (s *Set) counts(p *metadata.Partition) bool {
-	return p != nil && s.repairs != nil && len(p.Replicas) > 1 && (slices.Contains(p.ISR, s.o.NodeID) || slices.Contains(p.ELR, s.o.NodeID))
+	return p != nil && s.o.Following.NewEpoch != nil && len(p.Replicas) > 1 && (slices.Contains(p.ISR, s.o.NodeID) || slices.Contains(p.ELR, s.o.NodeID))
 }
 
 // knows says that there is a topic of that id, or that it was deleted.

@@ -183,9 +183,7 @@ func (s *Set) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.followers.run(ctx) })
-	if s.repairs != nil {
-		wg.Go(func() { s.repairs.run(ctx) })
-	}
+	wg.Go(func() { s.repairs.run(ctx) })
 	if s.isr != nil {
 		wg.Go(func() { s.isr.run(ctx) })
 	}

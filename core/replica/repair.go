@@ -21,7 +21,7 @@ import (
 
 // Repair of replicas whose log is damaged, from a leader that has all that was acknowledged. DESIGN.md says in which order, and why.
 
-// repairs are the damaged replicas of this node. The goroutine is Run's; it repairs one at a time.
+// repairs are the damaged replicas of this node. The goroutine is Run's; it repairs one at a time, of a lone node none.
 type repairs struct {
 	set  *Set
 	work chan struct{} // room for one
@@ -52,9 +52,6 @@ func newRepairs(s *Set) *repairs {
 // damaged notes that a slot's log is damaged. It does not block.
 func (s *Set) damaged(sl *slot, err error) {
 	r := s.repairs
-	if r == nil {
-		return
-	}
 	r.mu.Lock()
 	first := r.by[sl] == nil
 	if first {
@@ -70,9 +67,6 @@ func (s *Set) damaged(sl *slot, err error) {
 
 // list is what is damaged, in the order of folders.
 func (r *repairs) list() []*slot {
-	if r == nil {
-		return nil
-	}
 	r.mu.Lock()
 	slots := slices.Collect(maps.Keys(r.by))
 	r.mu.Unlock()
@@ -96,9 +90,6 @@ func (r *repairs) forget(sl *slot) {
 
 // count is how many replicas are damaged.
 func (r *repairs) count() int {
-	if r == nil {
-		return 0
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.by)
@@ -133,14 +124,6 @@ func (s *Set) hurt(image *metadata.Image) (list []metadata.PartitionID) {
 		}
 	}
 	return list
-}
-
-// repaired is how many were.
-func (r *repairs) repaired() int64 {
-	if r == nil {
-		return 0
-	}
-	return r.done.Load()
 }
 
 // Damaged lists the replicas whose log is damaged and not repaired yet, and what was found.

@@ -196,7 +196,7 @@ func TestADamagedFollower(t *testing.T) {
 		t.Errorf("in quarantine: %v", kept)
 	}
 	x.tell()
-	if p := x.state(); len(p.Offline) > 0 || x.read() != nil || len(x.Offline()) > 0 || x.repairs.repaired() != 1 {
+	if p := x.state(); len(p.Offline) > 0 || x.read() != nil || len(x.Offline()) > 0 || x.repairs.done.Load() != 1 {
 		t.Errorf("%+v, %v, %v", p, x.read(), x.Offline())
 	}
 	p, err := x.Partition("t", 0)

@@ -81,7 +81,8 @@ type Set struct {
 
 	leading, fetching *throttle
 	followers         *followers
-	repairs           *repairs           // nil: damaged replicas stay as they are
+	repairs           *repairs
+	scrubs            scrubs
 	isr               *isrKeeper         // nil: the ISR stays as it is
 	marks             map[fetchKey]int64 // checkpointed before the start
 	moves             isrMoves
@@ -142,9 +143,7 @@ func New(o Options) *Set {
 		s.degraded.Store(true)
 	}
 	s.followers = newFollowers(s, o.Following)
-	if o.Following.NewEpoch != nil {
-		s.repairs = newRepairs(s)
-	}
+	s.repairs = newRepairs(s)
 	if o.Following.ISR != nil {
 		s.isr = newISRKeeper(s, o.Following.ISR, s.followers.f.Lag)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -9,9 +10,11 @@ import (
 
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/replica"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // DescribeLogDirs (key 35), versions 1–5. v4 sizes of the disk (KIP-827). A directory that is offline has KAFKA_STORAGE_ERROR and tells nothing.
+// What is damaged is told in a tagged field of ours (wire.DamagedTag).
 
 func (s *Server) describeLogDirs(r *request) kmsg.Response {
 	req := r.body.(*kmsg.DescribeLogDirsRequest)
@@ -40,6 +43,16 @@ func (s *Server) describeLogDirs(r *request) kmsg.Response {
 	}
 	for _, d := range s.d.Replicas.Dirs() {
 		resp.Dirs = append(resp.Dirs, *dirs[d])
+	}
+	if damaged := s.d.Replicas.Damaged(); len(damaged) > 0 {
+		said := make(map[string]string, len(damaged))
+		for name, err := range damaged {
+			said[name] = err.Error()
+		}
+		b, err := json.Marshal(said)
+		if err == nil {
+			resp.UnknownTags.Set(wire.DamagedTag, b)
+		}
 	}
 	return resp
 }

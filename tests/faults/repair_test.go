@@ -36,9 +36,9 @@ type three struct {
 	stop  func()
 }
 
-func newThree(t *testing.T) *three {
-	nodes := node.NewCluster(t, 3, "--rack", "r", "--set", "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector",
-		"--set", "auto.leader.rebalance.enable=false")
+func newThree(t *testing.T, args ...string) *three {
+	nodes := node.NewCluster(t, 3, append(args, "--rack", "r", "--set", "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector",
+		"--set", "auto.leader.rebalance.enable=false")...)
 	node.StartAll(t, nodes)
 	c := &three{t: t, nodes: nodes, acked: map[int64]string{}}
 	cl := client(t, nodes[0].Kafka, kgo.SeedBrokers(nodes[0].Kafka, nodes[1].Kafka, nodes[2].Kafka), kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -170,19 +170,33 @@ func (c *three) flip(partition int32, segment, before int) string {
 		c.t.Fatal("segments:", list, err)
 	}
 	name := list[(segment+len(list))%len(list)]
-	b, err := os.ReadFile(name)
-	if err == nil {
-		at := len(b) / 2
-		if before > 0 {
-			at = len(b) - before
-		}
-		b[at] ^= 0x10
-		err = os.WriteFile(name, b, 0o644)
+	rot(c.t, name, before)
+	return name
+}
+
+// rot flips a byte in the middle of a file, or so far before its end.
+func rot(t *testing.T, name string, before int) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, b := st.Size()/2, []byte{0}
+	if before > 0 {
+		at = st.Size() - int64(before)
+	}
+	if _, err = f.ReadAt(b, at); err == nil {
+		b[0] ^= 0x10
+		_, err = f.WriteAt(b, at)
 	}
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return name
 }
 
 // active is the size of node 3's active segment.
