@@ -31,6 +31,8 @@ func TestExactlyOnce(t *testing.T) {
 	pg := testenv.NewPostgres(t)
 	pg.Exec("CREATE TABLE t (id bigint PRIMARY KEY, note text)")
 	pg.Exec("CREATE DATABASE warehouse")
+	// The server keeps the slot for a reader that hangs, and what is behind the slot has nothing to do meanwhile: by default for a minute, which is as long as the test waits.
+	pg.Exec("ALTER DATABASE " + pg.Database + " SET wal_sender_timeout = '10s'")
 	target := strings.TrimSuffix(pg.URL, pg.Database) + "warehouse"
 	dir := t.TempDir()
 	w := &world{t: t, dir: dir, truth: newTruth(t, dir, pg.URL, target),
