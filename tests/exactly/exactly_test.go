@@ -58,7 +58,7 @@ const ciTime = 15 * time.Second
 
 // TestSeeds runs many seeds; the first that breaks a promise ends it.
 func TestSeeds(t *testing.T) {
-	begin, n, rows := time.Now(), 0, 0
+	begin, n, rows, buried := time.Now(), 0, 0, 0
 	befell := counts{}
 	for s := *from; *seeds == 0 && time.Since(begin) < ciTime || n < *seeds; s++ {
 		w, violations := play(t, s)
@@ -66,6 +66,7 @@ func TestSeeds(t *testing.T) {
 			t.Fatalf("seed %d: %s\n%s\n\nrun it again: go test -tags synctests ./tests/exactly -run 'TestSeed$' -seed %d", s, violations[0], strings.Join(w.trace, "\n"), s)
 		}
 		n++
+		buried += w.buried
 		for _, g := range w.targets {
 			rows += g.rows
 		}
@@ -73,5 +74,5 @@ func TestSeeds(t *testing.T) {
 			befell[f] += c
 		}
 	}
-	t.Logf("soak: %d seeds, %d rows in targets, each once and in order; %v; %v", n, rows, befell, time.Since(begin).Round(time.Millisecond))
+	t.Logf("soak: %d seeds, %d rows in targets and %d in dead letters, each once and in order; %v; %v", n, rows, buried, befell, time.Since(begin).Round(time.Millisecond))
 }

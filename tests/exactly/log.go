@@ -81,7 +81,10 @@ type txn struct {
 	pending []entry // positions that this transaction sets
 }
 
-type entry struct{ key, value []byte }
+type entry struct {
+	key, value []byte
+	offset     int64
+}
 
 func newLog(w *World) *Log {
 	return &Log{w: w, topics: map[string]*topic{}, txns: map[string]*txn{}, groups: map[string]*group{}, lags: map[string]map[place]int64{}, nextID: 1000,
@@ -208,7 +211,7 @@ func (l *Log) appendLocked(name *string, at place, p *partition, h *record.Heade
 			if err != nil {
 				return 0, kerr.CorruptMessage
 			}
-			e := entry{bytes.Clone(r.Key), bytes.Clone(r.Value)}
+			e := entry{bytes.Clone(r.Key), bytes.Clone(r.Value), 0}
 			if t == nil {
 				l.settleLocked(e)
 			} else {
@@ -462,7 +465,7 @@ func (l *Log) committed(at place) (out []entry) {
 			if err != nil {
 				panic(err)
 			}
-			out = append(out, entry{bytes.Clone(r.Key), bytes.Clone(r.Value)})
+			out = append(out, entry{bytes.Clone(r.Key), bytes.Clone(r.Value), r.Offset})
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package exactly
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -141,7 +142,7 @@ func (t *sinkTask) Recover(_ context.Context, as []connectors.Assignment) (map[c
 	return out, err
 }
 
-func (t *sinkTask) Write(_ context.Context, records []connectors.Record) ([]connectors.Reject, error) {
+func (t *sinkTask) Write(_ context.Context, records []connectors.Record) (rejects []connectors.Reject, err error) {
 	if err := t.s.p.pass(context.Background()); err != nil {
 		return nil, err
 	}
@@ -157,10 +158,14 @@ func (t *sinkTask) Write(_ context.Context, records []connectors.Record) ([]conn
 		if len(b.rows) == 0 {
 			b.since = time.Now()
 		}
-		b.rows = append(b.rows, entry{[]byte(string(r.RawKey)), []byte(string(r.RawValue))})
 		b.next = r.Offset + 1
+		if t.g.bad(r.RawKey, r.RawValue) == badRow {
+			rejects = append(rejects, connectors.Reject{Index: i, Reason: errRow})
+			continue
+		}
+		b.rows = append(b.rows, entry{bytes.Clone(r.RawKey), bytes.Clone(r.RawValue), r.Offset})
 	}
-	return nil, nil
+	return rejects, nil
 }
 
 func (t *sinkTask) Advance(tp connectors.TopicPartition, next int64) {
@@ -195,8 +200,41 @@ func (t *sinkTask) Commit(_ context.Context, token connectors.Token) error {
 		if err := t.env.Alive(); err != nil {
 			t.g.w.violated("a commit of %s after its lease: %v", t.g.name, err)
 		}
+		if w := t.g.w; w.knobs.letters && t.g.task != t.env.TaskID {
+			return fmt.Errorf("another task has recovered %s, and removed what this one has prepared", t.g.name)
+		}
+		for _, r := range token.Data.(batch).rows {
+			if t.g.bad(r.key, r.value) == badCommit {
+				return &connectors.RecordError{TopicPartition: token.TopicPartition, Offset: r.offset, Err: errRow}
+			}
+		}
 		return t.g.commit(token.TopicPartition, token.Data.(batch))
 	})
+}
+
+// What a target finds wrong with a row: when it is handed over, or not before the commit.
+type badness int
+
+const (
+	goodRow badness = iota
+	badRow
+	badCommit
+)
+
+var errRow = errors.New("the row does not fit")
+
+// bad is the same whoever asks, and whenever.
+func (g *target) bad(key, value []byte) badness {
+	if !g.w.knobs.letters {
+		return goodRow
+	}
+	switch g.w.draw("bad", g.name, string(key), string(value)) % 300 {
+	case 0:
+		return badRow
+	case 1:
+		return badCommit
+	}
+	return goodRow
 }
 
 // commit is atomic: g.mu is held.

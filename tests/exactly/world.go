@@ -1,10 +1,13 @@
 package exactly
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/runtime/declared"
+	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/position"
 )
 
@@ -31,7 +35,9 @@ type World struct {
 	processes  map[string]*process // the latest of each name
 	all        []*process
 	healed     bool
-	losing     int // connections of a thousand requests that are lost
+	over       bool // all has been waited for
+	buried     int  // dead letters at the end
+	losing     int  // connections of a thousand requests that are lost
 	violations []string
 	trace      []string
 	count      map[string]int // faults by kind
@@ -49,6 +55,7 @@ type knobs struct {
 	workers     int
 	rows        int           // of a stream
 	pace        time.Duration // mean time between two rows
+	letters     bool          // targets do not take every row: sinks keep dead letters
 	keeps       bool          // a database keeps rows that are durable elsewhere, as a file does
 	sourceFails int           // of a thousand Reads
 	sinkFails   int           // of a thousand calls
@@ -61,7 +68,7 @@ func newWorld(seed uint64) *World {
 	r := rand.New(rand.NewPCG(seed, 0))
 	k := knobs{
 		latency: time.Duration(1+r.IntN(8)) * time.Millisecond, bump: r.IntN(3) > 0, bounces: r.IntN(2) == 0, parts: int32(1 + r.IntN(2)), splits: 1 + r.IntN(2),
-		sources: 1 + r.IntN(2), sinks: 1 + r.IntN(2), keeps: r.IntN(2) == 0, workers: 2 + r.IntN(2), rows: 60 + r.IntN(200), faults: 2 + r.IntN(5),
+		sources: 1 + r.IntN(2), sinks: 1 + r.IntN(2), keeps: r.IntN(2) == 0, letters: r.IntN(3) == 0, workers: 2 + r.IntN(2), rows: 60 + r.IntN(200), faults: 2 + r.IntN(5),
 	}
 	if r.IntN(2) == 0 {
 		k.sourceFails = r.IntN(30)
@@ -162,8 +169,11 @@ func (w *World) declare(r *rand.Rand, state declared.State) {
 		if i == 1 {
 			topics = []string{"src1.*"}
 		}
-		set.Connectors = append(set.Connectors, declared.Connector{Name: fmt.Sprintf("store%d", i+1), Kind: declared.Sink, Type: "store", State: state, Fields: map[string]declared.Value{
-			"topics": {List: topics}, "size": {Text: fmt.Sprint(1 + r.IntN(100))}, "interval": {Text: fmt.Sprintf("%dms", 100+r.IntN(1500))}}})
+		fields := map[string]declared.Value{"topics": {List: topics}, "size": {Text: fmt.Sprint(1 + r.IntN(100))}, "interval": {Text: fmt.Sprintf("%dms", 100+r.IntN(1500))}}
+		if w.knobs.letters {
+			fields["on_error"], fields["dlq.limit"] = declared.Value{Text: "dlq"}, declared.Value{Text: "100000"}
+		}
+		set.Connectors = append(set.Connectors, declared.Connector{Name: fmt.Sprintf("store%d", i+1), Kind: declared.Sink, Type: "store", State: state, Fields: fields})
 	}
 	w.mu.Lock()
 	set.Version = w.set.Version + 1
@@ -250,25 +260,68 @@ func (w *World) awaitAll() {
 	for time.Now().Before(deadline) && len(w.missing()) > 0 {
 		time.Sleep(100 * time.Millisecond)
 	}
+	w.over = true
 	for _, m := range w.missing() {
 		w.violated("%s", m)
 	}
 }
 
-// missing says what targets do not have.
+// missing says what targets, and their dead letters, do not have.
 func (w *World) missing() (out []string) {
 	total := w.db.total()
 	for _, g := range w.targets {
 		g.mu.Lock()
+		have := maps.Clone(g.keys)
+		g.mu.Unlock()
+		w.letters(g.name, have)
 		for key, n := range total {
-			if (g.name == "store1" || strings.HasPrefix(key, "src1/")) && g.keys[key] != n {
-				out = append(out, fmt.Sprintf("%s has %d of %d rows of %s", g.name, g.keys[key], n, key))
+			if (g.name == "store1" || strings.HasPrefix(key, "src1/")) && have[key] != n {
+				out = append(out, fmt.Sprintf("%s has %d of %d rows of %s", g.name, have[key], n, key))
 			}
 		}
-		g.mu.Unlock()
 	}
 	slices.Sort(out)
 	return out
+}
+
+// letters adds the rows of a sink's dead letters to those of its target: of each key they must be the next ones, for what comes behind
+// a dead letter waits there.
+func (w *World) letters(sink string, have map[string]int) {
+	if !w.knobs.letters {
+		return
+	}
+	var buried []dlq.Place
+	latest := map[string]bool{}
+	for _, e := range w.log.committed(place{dlq.Topic(group1, sink), 0}) {
+		latest[string(e.key)] = e.value != nil
+	}
+	for key, is := range latest {
+		if p := (dlq.Place{}); is && json.Unmarshal([]byte(key), &p) == nil && p.Topic != "" {
+			buried = append(buried, p)
+		}
+	}
+	slices.SortFunc(buried, func(a, b dlq.Place) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	if w.over {
+		w.buried += len(buried)
+	}
+	rows := map[place]map[int64]entry{}
+	for _, p := range buried {
+		at := place{p.Topic, p.Partition}
+		if rows[at] == nil {
+			rows[at] = map[int64]entry{}
+			for _, e := range w.log.committed(at) {
+				rows[at][e.offset] = e
+			}
+		}
+		e := rows[at][p.Offset]
+		if string(e.value) == fmt.Sprint(have[string(e.key)]) {
+			have[string(e.key)]++
+		} else if w.over {
+			w.violated("the dead letters of %s have row %s of %s (%s), where row %d belongs", sink, e.value, e.key, p, have[string(e.key)])
+		}
+	}
 }
 
 // end stops all in good order and looks at the log once more.
@@ -409,6 +462,8 @@ var faults = []struct {
 		where := place{position.Topic, 0}
 		if r.IntN(3) == 0 {
 			where = place{fmt.Sprintf("src%d.%s", 1+r.IntN(w.knobs.sources), kinds[r.IntN(2)]), r.Int32N(w.knobs.parts)}
+		} else if w.knobs.letters && r.IntN(2) == 0 {
+			where = place{dlq.Topic(group1, "store1"), 0}
 		}
 		d := time.Duration(r.Int64N(int64(40 * time.Second)))
 		w.note("a stranger's transaction hangs in %s for %v", where.topic, d)
