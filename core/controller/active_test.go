@@ -55,6 +55,8 @@ func (g *fakeGroup) refuse(full bool) {
 	g.full = full
 }
 
+func (g *fakeGroup) Current(context.Context) error { return nil }
+
 func (g *fakeGroup) Image() *metadata.Image {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -30,6 +30,10 @@ const (
 
 // AlterTopicConfigs changes a topic's configs, all or none.
 func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
+	return c.surely(ctx, 1, func([]int) []error { return []error{c.alterTopicConfigs(ctx, topic, ops, validateOnly)} })[0]
+}
+
+func (c *Controller) alterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
 	c.plan.Lock()
 	defer c.plan.Unlock()
 	image := c.Image()

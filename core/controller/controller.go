@@ -20,6 +20,8 @@ import (
 type Proposer interface {
 	Propose(context.Context, metadata.Command) (metadata.Result, error)
 	Image() *metadata.Image
+	// Current returns once Image has all that was agreed on before the call, by any node.
+	Current(context.Context) error
 }
 
 // Options make a Controller.
@@ -55,6 +57,7 @@ func New(o Options) *Controller {
 type Error struct {
 	Code    int16 // kerr code
 	Message string
+	made    bool // what was asked for was done, and undone since by somebody else
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -65,6 +68,68 @@ func refuse(k *kerr.Error, format string, args ...any) *Error {
 
 // Image is the newest state that this node has applied.
 func (c *Controller) Image() *metadata.Image { return c.quorum.Image() }
+
+// Current returns once Image has all that was agreed on before the call, by any node.
+func (c *Controller) Current(ctx context.Context) error {
+	if err := c.quorum.Current(ctx); err != nil {
+		return kafkaError(err)
+	}
+	return nil
+}
+
+// surely asks for each of n things. What is refused for what there is, or is not, is asked for once more by an Image that has all that was agreed on before: this
+// node may be behind, and another one may have told its client of more. Who cannot learn it does not refuse.
+func (c *Controller) surely(ctx context.Context, n int, ask func(which []int) []error) []error {
+	all := make([]int, n)
+	for k := range all {
+		all[k] = k
+	}
+	errs := ask(all)
+	var left []int
+	for k, err := range errs {
+		if depends(err) {
+			left = append(left, k)
+		}
+	}
+	if len(left) == 0 {
+		return errs
+	}
+	again := make([]error, len(left))
+	if err := c.Current(ctx); err != nil {
+		for k := range again {
+			again[k] = err
+		}
+	} else {
+		again = ask(left)
+	}
+	for k, n := range left {
+		errs[n] = again[k]
+	}
+	return errs
+}
+
+// depends says that a refusal follows from which topics, partitions and nodes there are.
+func depends(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.made {
+		return false
+	}
+	switch e.Code {
+	case kerr.TopicAlreadyExists.Code, kerr.UnknownTopicOrPartition.Code, kerr.InvalidTopicException.Code, kerr.InvalidPartitions.Code,
+		kerr.InvalidReplicationFactor.Code, kerr.InvalidReplicaAssignment.Code, kerr.NoReassignmentInProgress.Code:
+		return true
+	}
+	return false
+}
+
+// chosen are the members of list that which names.
+func chosen[T any](list []T, which []int) []T {
+	picked := make([]T, len(which))
+	for k, n := range which {
+		picked[k] = list[n]
+	}
+	return picked
+}
 
 // propose maps what metadata and consensus refuse to Kafka's codes.
 func (c *Controller) propose(ctx context.Context, cmd metadata.Command) (metadata.Result, error) {

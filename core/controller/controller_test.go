@@ -35,6 +35,8 @@ func (q *quorum) Propose(_ context.Context, c metadata.Command) (metadata.Result
 	return r, nil
 }
 
+func (q *quorum) Current(context.Context) error { return nil }
+
 func (q *quorum) Image() *metadata.Image {
 	q.mu.Lock()
 	defer q.mu.Unlock()

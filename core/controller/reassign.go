@@ -20,6 +20,10 @@ type Reassignment struct {
 // Reassign has wishes agreed on, all in one command, or says why not (KIP-455); nil in its place for success, which says that the wish is
 // under way, not that it holds. keepFactor refuses another number of replicas (KIP-860).
 func (c *Controller) Reassign(ctx context.Context, wishes []Reassignment, keepFactor bool) []error {
+	return c.surely(ctx, len(wishes), func(which []int) []error { return c.reassign(ctx, chosen(wishes, which), keepFactor) })
+}
+
+func (c *Controller) reassign(ctx context.Context, wishes []Reassignment, keepFactor bool) []error {
 	errs := make([]error, len(wishes))
 	image := c.Image()
 	cmd := &metadata.ReassignPartitions{}

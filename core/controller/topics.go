@@ -38,6 +38,18 @@ const MaxPartitions = 100_000
 
 // CreateTopics creates each topic or says why not; nil in its place for success. validateOnly changes nothing.
 func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, validateOnly bool) ([]*metadata.Topic, []error) {
+	created := make([]*metadata.Topic, len(topics))
+	errs := c.surely(ctx, len(topics), func(which []int) []error {
+		made, errs := c.createTopics(ctx, chosen(topics, which), validateOnly)
+		for k, n := range which {
+			created[n] = made[k]
+		}
+		return errs
+	})
+	return created, errs
+}
+
+func (c *Controller) createTopics(ctx context.Context, topics []NewTopic, validateOnly bool) ([]*metadata.Topic, []error) {
 	c.plan.Lock()
 	defer c.plan.Unlock()
 	created, errs := make([]*metadata.Topic, len(topics)), make([]error, len(topics))
@@ -75,7 +87,9 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 			errs[n] = kafkaError(r.Errs[k])
 		default:
 			if created[n] = image.TopicIDs[specs[k].ID]; created[n] == nil {
-				errs[n] = refuse(kerr.UnknownTopicOrPartition, "topic %s was deleted as soon as it was created", topics[n].Name)
+				gone := refuse(kerr.UnknownTopicOrPartition, "topic %s was deleted as soon as it was created", topics[n].Name)
+				gone.made = true
+				errs[n] = gone
 			}
 		}
 	}
@@ -232,6 +246,10 @@ func (c *Controller) defaultFactor(image *metadata.Image, topic string) int64 {
 
 // DeleteTopics deletes each topic or says why not.
 func (c *Controller) DeleteTopics(ctx context.Context, names []string) []error {
+	return c.surely(ctx, len(names), func(which []int) []error { return c.deleteTopics(ctx, chosen(names, which)) })
+}
+
+func (c *Controller) deleteTopics(ctx context.Context, names []string) []error {
 	errs := make([]error, len(names))
 	image := c.Image()
 	var ids []metadata.TopicID
@@ -263,6 +281,10 @@ func (c *Controller) DeleteTopics(ctx context.Context, names []string) []error {
 
 // CreatePartitions raises a topic's partition count. assignment, unless nil, gives the replicas of each new partition.
 func (c *Controller) CreatePartitions(ctx context.Context, topic string, total int32, assignment [][]metadata.NodeID, validateOnly bool) error {
+	return c.surely(ctx, 1, func([]int) []error { return []error{c.createPartitions(ctx, topic, total, assignment, validateOnly)} })[0]
+}
+
+func (c *Controller) createPartitions(ctx context.Context, topic string, total int32, assignment [][]metadata.NodeID, validateOnly bool) error {
 	c.plan.Lock()
 	defer c.plan.Unlock()
 	image := c.Image()

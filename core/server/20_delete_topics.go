@@ -1,8 +1,13 @@
 package server
 
 import (
+	"cmp"
+	"context"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/metadata"
 )
 
 // DeleteTopics (key 20), versions 1–6. v6 takes topic ids (KIP-516).
@@ -10,13 +15,15 @@ import (
 func (s *Server) deleteTopics(r *request) kmsg.Response {
 	req := r.body.(*kmsg.DeleteTopicsRequest)
 	resp := kmsg.NewPtrDeleteTopicsResponse()
-	img := s.d.Controller.Image()
 	wants := req.Topics
 	for i := range req.TopicNames {
 		w := kmsg.NewDeleteTopicsRequestTopic()
 		w.Topic = &req.TopicNames[i]
 		wants = append(wants, w)
 	}
+	ctx, cancel := adminContext(r.ctx, req.TimeoutMillis)
+	defer cancel()
+	img, behind := s.topicsOf(ctx, wants)
 	limit := s.mutations(r, req.Version >= 5)
 	defer func() { resp.ThrottleMillis = limit.millis() }()
 	var (
@@ -42,13 +49,13 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 			if t := img.TopicIDs[w.TopicID]; t != nil {
 				out.Topic = &t.Name
 			} else {
-				err = kerr.UnknownTopicID
+				err = cmp.Or[error](behind, kerr.UnknownTopicID)
 			}
 		default:
 			if t := img.Topics[*w.Topic]; t != nil {
 				out.TopicID = t.ID
 			} else {
-				err = kerr.UnknownTopicOrPartition
+				err = cmp.Or[error](behind, kerr.UnknownTopicOrPartition)
 			}
 		}
 		if err == nil && times[*out.Topic] > 1 {
@@ -66,12 +73,23 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 	if len(names) == 0 {
 		return resp
 	}
-	ctx, cancel := adminContext(r.ctx, req.TimeoutMillis)
-	defer cancel()
 	for k, err := range s.d.Controller.DeleteTopics(ctx, names) {
 		out := &resp.Topics[which[k]]
 		s.unexpected("delete topic failed", err, "topic", names[k])
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
 	}
 	return resp
+}
+
+// topicsOf is an Image that has all topics that are named, or all that was agreed on before: this node may be behind, and to say that a topic is not there must be
+// right. behind says why that could not be learned.
+func (s *Server) topicsOf(ctx context.Context, wants []kmsg.DeleteTopicsRequestTopic) (img *metadata.Image, behind error) {
+	img = s.d.Controller.Image()
+	for _, w := range wants {
+		if w.Topic == nil && img.TopicIDs[w.TopicID] == nil || w.Topic != nil && img.Topics[*w.Topic] == nil {
+			behind = s.d.Controller.Current(ctx)
+			return s.d.Controller.Image(), behind
+		}
+	}
+	return img, nil
 }

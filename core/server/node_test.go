@@ -34,6 +34,8 @@ type quorum struct {
 
 func (q *quorum) Image() *metadata.Image { return q.image.Load() }
 
+func (q *quorum) Current(context.Context) error { return nil }
+
 func (q *quorum) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

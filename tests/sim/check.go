@@ -297,6 +297,7 @@ func (c *checker) end() {
 		c.transactions(k, list)
 	}
 	c.outcomes()
+	c.linearizable()
 	c.w.note("end: %d batches acknowledged, %d offsets read", c.batches, len(c.seen))
 }
 

@@ -25,6 +25,9 @@ type coordinators struct {
 	cease   context.CancelFunc
 	txns    *txn.Coordinator
 	groups  *group.Coordinator
+
+	admin    *controller.Controller // for admins
+	planning bool                   // it is at something
 }
 
 // parkTime is short, so that requests come to its end.
@@ -32,11 +35,12 @@ const parkTime = 400 * time.Millisecond
 
 // coordinate starts the coordinators.
 func (n *node) coordinate() {
+	n.turns.after = n.later
+	n.running, n.cease = context.WithCancel(context.Background())
+	n.admin = controller.New(controller.Options{Quorum: admins{n}, NodeID: n.id, Logger: n.logger()})
 	if !n.w.txns {
 		return
 	}
-	n.turns.after = n.later
-	n.running, n.cease = context.WithCancel(context.Background())
 	c := controller.New(controller.Options{Quorum: proposer{n}, NodeID: n.id, Logger: n.logger()})
 	// Timers go by a clock that does not jump; what it shows is what the wall's showed when the process began.
 	began, wall := n.w.now, n.clock()
@@ -80,6 +84,16 @@ func (l lease) AwaitLease(context.Context) {
 type proposer struct{ n *node }
 
 func (p proposer) Image() *metadata.Image { return p.n.image() }
+
+// Current is at once, too.
+func (p proposer) Current(context.Context) error {
+	r := &p.n.w.raft
+	if !r.works() || !p.n.w.net.both(p.n.id, r.leader) {
+		return errUnknown
+	}
+	p.n.apply(r.last())
+	return nil
+}
 
 // Propose is one message there and one back, at once: a block of producer ids is waited for with a lock held.
 func (p proposer) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {

@@ -11,7 +11,7 @@ var Mutations = []mutation.Mutation{
 		"	p.hw.Store(end)\n	return &Truncated", "	return &Truncated",
 		"min(watermark, p.log.EndOffset())", "min(watermark, p.log.EndOffset()+3)"}},
 	{Name: "watermark-beyond-log", Seed: 4, File: follow, Swap: []string{"max(before, min(watermark, p.log.EndOffset()))", "max(before, watermark)"}},
-	{Name: "fetch-epoch-unchecked", Seed: 55, File: read, Swap: []string{"p.check(r.Epoch)", "p.check(AnyEpoch)"}},
+	{Name: "fetch-epoch-unchecked", Seed: 16, File: read, Swap: []string{"p.check(r.Epoch)", "p.check(AnyEpoch)"}},
 	{Name: "append-epoch-unchecked", Test: []string{"./core/partition", "TestFollowerTakesNothingOfAnEpochThatIsOver"}, File: follow, Swap: []string{"case epoch != t.epoch, t.leading", "case t.leading"}},
 	{Name: "begin-without-epoch", Seed: 110, File: state, Swap: []string{"_ = p.log.BeginEpoch(now.epoch)", ""}},
 	{Name: "older-epoch-refused", Seed: 62, File: epochs, Swap: []string{"if n > 0 && epoch == l.epochs[n-1].epoch {", "if n > 0 && epoch <= l.epochs[n-1].epoch {"}},
@@ -67,12 +67,26 @@ var Mutations = []mutation.Mutation{
 	{Name: "marker-epoch-unchecked", Seed: 25, File: producers, Swap: []string{"if h.ProducerEpoch < p.epoch {\n		return fmt", "if h.ProducerEpoch < -1 {\n		return fmt"}},
 	{Name: "late-marker", Seed: 5, File: producers, Swap: []string{"if bumped && h.ProducerEpoch == p.epoch && p.txnStart >= 0 {", "if bumped && h.ProducerEpoch == p.epoch && p.txnStart < -1 {"}},
 	{Name: "producer-epoch-unchecked", Seed: 1035, File: producers, Swap: []string{"if h.ProducerEpoch < p.epoch {\n		return dup", "if h.ProducerEpoch < -1 {\n		return dup"}},
-	{Name: "guard-ignored", Seed: 1125, File: guard, Swap: []string{"return v != nil && v.guard == g", "return v == nil || v.guard != (Guard{})"}},
+	{Name: "guard-ignored", Test: []string{"./core/commitlog", "TestGuardKIP890"}, File: guard, Swap: []string{"return v != nil && v.guard == g", "return v == nil || v.guard != (Guard{})"}},
 	{Name: "last-stable-ignores-open", Seed: 1, File: producers, Swap: []string{"if len(t.open) > 0 {\n		first, ok", "if len(t.open) < 0 {\n		first, ok"}},
 	{Name: "last-stable-ignores-watermark", Seed: 1, File: producers, Swap: []string{"if d.last >= hw && (", "if d.last >= hw && hw < 0 && ("}},
 	{Name: "aborted-not-listed", Seed: 1, File: producers, Swap: []string{"m.Type == record.Abort\n", "m.Type == record.Abort && first < 0\n"}},
 
-	{Name: "batch-around-start-refused", Kind: string(Deletions), File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
+	{Name: "batch-around-start-refused", Seed: 2, Kind: string(Deletions), File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
+
+	{Name: "reassignment-before-catch-up", Seed: 3, Kind: string(Moves), File: reassign, Swap: []string{"holds(p.ISR, target) {", "holds(target, target) {"}},
+	{Name: "dirty-replica-elected-after-reassignment", Seed: 3, Kind: string(Moves), File: reassign, Swap: []string{"holds(p.ISR, target) {", "len(among(p.ISR, target)) > 0 {",
+		"target, less(p.ISR, p.Removing), nil", "target, target, nil"}},
+	{Name: "reassignment-drops-last-in-sync", Seed: 127, Kind: string(Moves), File: reassign, Swap: []string{"if len(isr) == 0 && len(less", "if len(isr) < 0 && len(less"}},
+	{Name: "revert-keeps-added", Seed: 3, Kind: string(Moves), File: reassign, Swap: []string{"p.Origin(), isr, nil, nil", "p.Origin(), p.ISR, nil, nil"}},
+	{Name: "origin-forgotten", Seed: 3, Kind: string(Moves), File: reassign, Swap: []string{"less(q.Replicas, p.Origin())", "less(q.Replicas, p.Replicas)"}},
+	{Name: "drain-ignores-racks", Seed: 5, Kind: string(Moves), File: drain, Swap: []string{"cmp.Or(taken(x)-taken(y), ", "cmp.Or(0*taken(x), "}},
+	{Name: "drain-to-drained", Seed: 7, Kind: string(Moves), File: drain, Swap: []string{"if !n.Fenced && !image.Draining(id) && !slices", "if !n.Fenced && !slices"}},
+	{Name: "drained-leads-again", Seed: 11, Kind: string(Moves), File: rebalance, Swap: []string{"&& !image.Draining(first) ", ""}},
+	{Name: "folder-of-moved-replica-kept", Seed: 23, Kind: string(Moves), File: opening, Swap: []string{"s.finishRemoval(folder(sl.state), sl)", "_ = s.finishRemoval"}},
+
+	{Name: "refused-by-who-is-behind", Seed: 3, Kind: string(Topics), File: planner, Swap: []string{"if len(left) == 0 {", "if len(left) >= 0 {"}},
+	{Name: "created-twice", Seed: 60, Kind: string(Topics), File: planner, Swap: []string{"!errors.As(err, &e) || e.made {", "!errors.As(err, &e) || e.made && e.Code == 0 {"}},
 
 	{Name: "offsets-of-aborted-applied", Seed: 2, File: groupState, Swap: []string{"		if commit {", "		if commit || g != nil {"}},
 	{Name: "unstable-offset-told", Test: []string{"./core/group", "TestTransactionalOffsets"}, File: groupFetch, Swap: []string{"if requireStable && s.unstable(k) {", "if requireStable && s.unstable(k) && k.partition < 0 {"}},
@@ -101,6 +115,11 @@ const (
 	fetcherFile = "core/replica/fetcher.go"
 	fence       = "core/metadata/fence.go"
 	eligible    = "core/metadata/eligible.go"
+	planner     = "core/controller/controller.go"
+	rebalance   = "core/controller/rebalance.go"
+	drain       = "core/controller/drain.go"
+	reassign    = "core/metadata/reassign.go"
+	opening     = "core/replica/open.go"
 	active      = "core/controller/active.go"
 	recovery    = "core/commitlog/recover.go"
 	truncation  = "core/commitlog/truncate.go"

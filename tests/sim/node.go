@@ -310,7 +310,7 @@ func (n *node) serve() {
 	n.every(checkpoint, n.steps.Checkpoint)
 	n.every(isrTick, func() { n.wishes(true) })
 	n.every(wishTick, func() {
-		if n.w.o.Kind == Moves {
+		if k := n.w.o.Kind; k == Moves || k == Topics {
 			n.steps.Removals()
 		}
 		n.wishes(false)
@@ -469,7 +469,11 @@ func (n *node) fetch(req *kmsg.FetchRequest) (resp *kmsg.FetchResponse, some boo
 		for _, p := range t.Partitions {
 			rp := kmsg.NewFetchResponseTopicPartition()
 			rp.Partition = p.Partition
-			q, err := n.find(part{n.w.topicName(t.TopicID), p.Partition})
+			var name string
+			if known := n.image().TopicIDs[t.TopicID]; known != nil {
+				name = known.Name
+			}
+			q, err := n.find(part{name, p.Partition})
 			if err == nil {
 				var r partition.ReadResult
 				r, err = q.Read(partition.ReadRequest{

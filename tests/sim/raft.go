@@ -225,6 +225,8 @@ func (q quorum) Propose(_ context.Context, c metadata.Command) (metadata.Result,
 func (q quorum) Image() *metadata.Image { return q.n.image() }
 func (q quorum) Term() uint64           { return q.n.term }
 
+func (q quorum) Current(ctx context.Context) error { return q.Barrier(ctx) }
+
 func (q quorum) Barrier(context.Context) error {
 	r := &q.n.w.raft
 	if q.n.term != r.term || !r.majority(q.n.id) {

@@ -59,15 +59,6 @@ func (w *World) count(topic string) (n int32) {
 	return n
 }
 
-func (w *World) topicName(id metadata.TopicID) string {
-	for _, k := range w.parts {
-		if topicIDs[k.topic] == id {
-			return k.topic
-		}
-	}
-	return ""
-}
-
 // sum stands for the content of a record that clients do not see.
 func sum(key, value []byte) int64 {
 	h := fnv.New64a()

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/anishathalye/porcupine"
+
 	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/replica"
@@ -33,10 +35,11 @@ const (
 	Common    Kind = "common"    // half of them with transactions and groups
 	Deletions Kind = "deletions" // records are deleted (DeleteRecords)
 	Moves     Kind = "moves"     // partitions are given other replicas, nodes are drained
+	Topics    Kind = "topics"    // topics come, go, and get other configs
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Common, Deletions, Moves}
+var Kinds = []Kind{Common, Deletions, Moves, Topics}
 
 // World is one simulated history.
 type World struct {
@@ -62,7 +65,9 @@ type World struct {
 	raft    raft
 	clients []client
 	check   *checker
-	calm    bool // no fault happens any more
+	history []porcupine.Operation // of admins
+	asked   int                   // by them
+	calm    bool                  // no fault happens any more
 	kinds   []kind
 	weight  int           // the sum of theirs
 	rate    time.Duration // between faults
@@ -124,6 +129,7 @@ func (w *World) Run() error {
 	w.startFaults()
 	w.startDeletions()
 	w.startMoves()
+	w.startAdmins()
 	w.until(w.o.Chaos, nil)
 	w.heal()
 	w.until(w.now+patience, w.settled)

@@ -1,0 +1,75 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/forebayhub/forebay/core/metadata"
+)
+
+// behind is a node's view of a quorum: it stays as it is until the node asks for what was agreed on.
+type behind struct {
+	*quorum
+	seen *metadata.Image
+	gone bool // nobody can be asked
+}
+
+func (b *behind) Image() *metadata.Image { return b.seen }
+
+func (b *behind) Current(context.Context) error {
+	if b.gone {
+		return context.DeadlineExceeded
+	}
+	b.seen = b.quorum.Image()
+	return nil
+}
+
+func (b *behind) Propose(ctx context.Context, c metadata.Command) (metadata.Result, error) {
+	r, err := b.quorum.Propose(ctx, c)
+	b.seen = b.quorum.Image()
+	return r, err
+}
+
+// What another node has told its client counts: who is behind refuses nothing for it, and who cannot learn it does not say that it knows.
+func TestWhoIsBehindRefusesNothing(t *testing.T) {
+	there := newController(t, 1, nil)
+	q := there.quorum.(*quorum)
+	topic := func(name string) []NewTopic { return []NewTopic{{Name: name, Partitions: 1, Replication: 1}} }
+	one := func(_ []*metadata.Topic, errs []error) error { return errs[0] }
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	code := func(err error) int16 {
+		var e *Error
+		errors.As(err, &e)
+		return e.Code
+	}
+	here := &behind{quorum: q, seen: q.Image()}
+	c := New(Options{Quorum: here, NodeID: 1})
+	value := "1"
+	must("create there", one(there.CreateTopics(t.Context(), topic("t"), false)))
+	must("configure here", c.AlterTopicConfigs(t.Context(), "t", []ConfigOp{{Name: "retention.ms", Value: &value}}, false))
+	must("create there", one(there.CreateTopics(t.Context(), topic("u"), false)))
+	must("more partitions here", c.CreatePartitions(t.Context(), "u", 2, nil, false))
+	must("delete there", there.DeleteTopics(t.Context(), []string{"t"})[0])
+	must("create here what is deleted", one(c.CreateTopics(t.Context(), topic("t"), false)))
+	must("delete there", there.DeleteTopics(t.Context(), []string{"t"})[0])
+	must("create there anew", one(there.CreateTopics(t.Context(), topic("t"), false)))
+	must("delete here what is there anew", c.DeleteTopics(t.Context(), []string{"t"})[0])
+	if q.Image().Topics["t"] != nil {
+		t.Error("a topic was said to be deleted, and is there")
+	}
+	if err := c.DeleteTopics(t.Context(), []string{"t"})[0]; code(err) != kerr.UnknownTopicOrPartition.Code {
+		t.Errorf("deleted twice: %v", err)
+	}
+	here.gone = true
+	if err := one(c.CreateTopics(t.Context(), topic("u"), false)); code(err) != kerr.RequestTimedOut.Code {
+		t.Errorf("what cannot be known is told: %v", err)
+	}
+}
