@@ -19,7 +19,8 @@ import (
 //     kept in the batch (KIP-534);
 //   - records of aborted transactions go; a marker stays as long as a batch of its transaction does, and then as long as
 //     a tombstone;
-//   - a batch that is left without records stays, empty, when it holds its producer's last sequence.
+//   - a batch that is left without records stays, empty, when it holds its producer's last sequence: that of the log, and that below where the pass ends, for
+//     whatever comes after it may be cut off.
 //
 // A pass runs when more than min.cleanable.dirty.ratio of the bytes have come since the last one, when something that it has not seen is
 // older than max.compaction.lag.ms, or when a delete horizon may be over. Its memory is bounded: keys that do not fit are
@@ -53,7 +54,8 @@ type cleaner struct {
 	pace    func(n int) error
 	more    bool // memory was used up: the rest is for the next pass
 	aborted map[int64][]AbortedTxn
-	tails   map[int64]int64 // a producer's last batch's last offset
+	tails   map[int64]int64 // a producer's last batch's last offset, below end
+	unsure  map[int64]bool  // producers of whom only batches from end on are known: each of theirs may be the last below
 	live    map[int64]bool  // producers of whose running transaction a batch was kept
 	reader  record.Reader
 	builder *record.Builder
@@ -238,13 +240,18 @@ func (c *cleaner) hash(key []byte) keyHash {
 // index finds the newest offset of each key from offset from on; it lowers end when memory is used up.
 func (c *cleaner) index(from int64) error {
 	c.abortedTxns()
+	c.tails = map[int64]int64{}
 	for i, s := range c.segs {
 		if i+1 < len(c.segs) && c.segs[i+1].base <= from {
 			continue
 		}
 		full := false
 		err := c.each(s, func(h *record.Header, b record.Batch) (bool, error) {
-			if h.LastOffset() < from || h.Attributes.Control() || c.isAborted(h) {
+			if h.LastOffset() < from || h.Attributes.Control() {
+				return true, nil
+			}
+			if c.isAborted(h) {
+				c.tails[h.ProducerID] = h.LastOffset()
 				return true, nil
 			}
 			if err := c.reader.Reset(*h, b, 0); err != nil {
@@ -259,6 +266,9 @@ func (c *cleaner) index(from int64) error {
 					c.end, full = r.Offset, true
 					return false, nil
 				}
+			}
+			if h.HasProducer() {
+				c.tails[h.ProducerID] = h.LastOffset()
 			}
 			return true, c.reader.Err()
 		})
@@ -299,14 +309,25 @@ func (c *cleaner) isAborted(h *record.Header) bool {
 	return false
 }
 
-// facts notes the producers' last batches.
+// facts notes the producers' last batches, as far as index has not met them.
 func (c *cleaner) facts() {
-	c.tails, c.live = map[int64]int64{}, map[int64]bool{}
+	c.unsure, c.live = map[int64]bool{}, map[int64]bool{}
 	c.l.mu.RLock()
 	defer c.l.mu.RUnlock()
 	for id, p := range c.l.table.byID {
-		if p.n > 0 {
-			c.tails[id] = p.batches[p.n-1].last
+		if _, met := c.tails[id]; met {
+			continue
+		}
+		c.unsure[id] = p.n > 0
+		for _, m := range p.batches[:p.n] { // oldest first
+			if m.last < c.end {
+				c.tails[id], c.unsure[id] = m.last, false
+			}
+		}
+	}
+	for id := range c.tails {
+		if c.l.table.byID[id] == nil {
+			delete(c.tails, id) // it is forgotten
 		}
 	}
 }
@@ -427,7 +448,7 @@ func (c *cleaner) stays(r *record.Record, expired bool) bool {
 
 func (c *cleaner) isTail(h *record.Header) bool {
 	last, ok := c.tails[h.ProducerID]
-	return ok && h.HasProducer() && last == h.LastOffset()
+	return h.HasProducer() && (ok && last == h.LastOffset() || c.unsure[h.ProducerID])
 }
 
 // filterMarker keeps a marker while a batch of its transaction is there: a reader of the whole log would

@@ -326,3 +326,37 @@ func rollNow(l *Log) error {
 	l.syncer.mark(l)
 	return err
 }
+
+// What lies behind the high watermark may be cut off: then the producer's last batch is the one before, which a pass must have kept.
+func TestCompactionKeepsSequencesForACut(t *testing.T) {
+	o, ck := memoryLog(t, Config{SegmentBytes: 300, Compact: true, MinDirtyRatio: 1e-9})
+	l := mustOpen(t, o)
+	retry := func(seq int32) []byte { return batch(t, ck.ms, []string{"key=value"}, producerOf(7, 0, seq)) }
+	mustAppend(t, l, retry(0))
+	first := mustAppend(t, l, retry(1))
+	for range 20 {
+		mustAppend(t, l, batch(t, ck.ms, []string{"key=later"}))
+	}
+	hw := l.EndOffset()
+	for seq := range int32(20) { // with snapshots of the producers, of which only the last stay
+		mustAppend(t, l, retry(seq+2))
+	}
+	waitDurable(t, l)
+	for range 2 {
+		if err := l.Clean(hw, Cleaning{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := len(readAll(t, l)); left > 30 {
+		t.Fatalf("%d records are left: nothing was compacted", left)
+	}
+	if err := l.TruncateTo(hw); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := l.Append(retry(1), 0, FromClient); err != nil || !a.Duplicate || a.Base != first.Base {
+		t.Errorf("the last batch before the cut, again: %+v, %v", a, err)
+	}
+	if _, err := l.Append(retry(2), 0, FromClient); err != nil {
+		t.Errorf("the next batch: %v", err)
+	}
+}
