@@ -30,6 +30,8 @@ var floors = map[string]int{
 	"sources/internal": 2, "sinks/internal": 2,
 	"connectors": 1, "core/record": 1, "core/wire": 1, "core/metadata": 1, "core/membership": 1, "core/auth": 1, "core/quota": 1,
 	"internal": 0, "connectors/spec": 0, "connectors/schema": 0,
+	// Schemas as texts, which the registry keeps and the converters read and write: they know of neither.
+	"runtime/registry/avro": 1, "runtime/registry/jsonschema": 1, "runtime/registry/protobuf": 1, "runtime/registry/tree": 0,
 	// The coordinators' common ground: one internal topic's partitions replayed into memory.
 	"core/statelog": 4,
 }

@@ -19,6 +19,8 @@ type Decoder struct {
 	last   *decodePlan
 	lastID string
 	types  *interner
+	wires  *wires // nil: no key and no value needs a registry
+	forms  [2]Form
 }
 
 type decodePlan struct {
@@ -38,13 +40,31 @@ func NewDecoder(lookup func(id string) (Entry, error)) *Decoder {
 // first error for which fatal says no: the others come out of Decode again.
 func (d *Decoder) Prepare(records []connectors.Record, fatal func(error) bool) error {
 	for i := range records {
-		for j := len(records[i].Headers) - 1; j >= 0; j-- {
-			if h := &records[i].Headers[j]; h.Key == SchemaHeader {
-				if _, err := d.plan(h.Value); err != nil && !fatal(err) {
-					return fmt.Errorf("schema %s: %w", h.Value, err)
-				}
-				break
+		r := &records[i]
+		if id := schemaID(r); id != nil {
+			if _, err := d.plan(id); err != nil && !fatal(err) {
+				return fmt.Errorf("schema %s: %w", id, err)
 			}
+		}
+		if d.wires == nil {
+			continue
+		}
+		for part, b := range [2][]byte{r.RawKey, r.RawValue} {
+			if d.forms[part].Registered() && isWire(b) {
+				if _, err := d.wires.of(part, b); err != nil && !fatal(err) {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// schemaID is the value of the record's schema header; nil when it has none.
+func schemaID(r *connectors.Record) []byte {
+	for i := len(r.Headers) - 1; i >= 0; i-- {
+		if r.Headers[i].Key == SchemaHeader {
+			return r.Headers[i].Value
 		}
 	}
 	return nil
@@ -53,14 +73,66 @@ func (d *Decoder) Prepare(records []connectors.Record, fatal func(error) bool) e
 // Decode fills Key, Value and Change of a record from its raw bytes. A record
 // without a schema header is read as what it looks like: JSON objects and arrays
 // with inferred types (a Debezium envelope as a Change), text, or bytes.
+//
+// Bytes that a registry's schema describes give way to JSON, which is what they are where nobody asked for another form: so
+// whoever looks at them sees the same. Such a record is read once.
 func (d *Decoder) Decode(r *connectors.Record) error {
+	if d.wires != nil && (r.Key.Schema != nil || r.Value.Schema != nil || r.Change != nil) {
+		return nil
+	}
 	r.Key, r.Value, r.Change = connectors.Datum{}, connectors.Datum{}, nil
-	for i := len(r.Headers) - 1; i >= 0; i-- {
-		if r.Headers[i].Key == SchemaHeader {
-			return d.typed(r, r.Headers[i].Value)
+	var p *decodePlan
+	if id := schemaID(r); id != nil {
+		var err error
+		if p, err = d.plan(id); err != nil {
+			return fmt.Errorf("schema %s: %w", id, err)
 		}
 	}
-	return d.inferred(r)
+	out := *r
+	if err := d.key(&out, p); err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	if out.RawValue != nil { // else a tombstone
+		if err := d.value(&out, p); err != nil {
+			return fmt.Errorf("value: %w", err)
+		}
+	}
+	*r = out
+	return nil
+}
+
+func (d *Decoder) key(r *connectors.Record, p *decodePlan) (err error) {
+	switch {
+	case p != nil && p.key != nil:
+		if r.RawKey != nil {
+			r.Key.Schema = p.entry.Key
+			r.Key.Value, err = payload(r.RawKey, p.key)
+		}
+	case !d.forms[0].auto():
+		r.Key, r.RawKey, _, err = d.part(0, r.RawKey)
+	case p != nil:
+		r.Key = d.types.raw(r.RawKey)
+	default:
+		r.Key = d.guess(r.RawKey)
+	}
+	return err
+}
+
+func (d *Decoder) value(r *connectors.Record, p *decodePlan) (err error) {
+	switch {
+	case p != nil && p.value != nil:
+		return d.typed(r, p)
+	case !d.forms[1].auto():
+		return d.formed(r)
+	case p != nil:
+		r.Value = d.types.raw(r.RawValue)
+		return nil
+	}
+	r.Value = d.guess(r.RawValue)
+	if c := d.changeOf(r.Value); c != nil {
+		r.Change, r.Value = c, connectors.Datum{}
+	}
+	return nil
 }
 
 func (d *Decoder) plan(id []byte) (*decodePlan, error) {
@@ -86,43 +158,19 @@ func (d *Decoder) plan(id []byte) (*decodePlan, error) {
 	return p, nil
 }
 
-func (d *Decoder) typed(r *connectors.Record, id []byte) error {
-	p, err := d.plan(id)
-	if err != nil {
-		return fmt.Errorf("schema %s: %w", id, err)
-	}
-	if p.key == nil {
-		r.Key = d.types.raw(r.RawKey)
-	} else if r.RawKey != nil {
-		if r.Key.Value, err = payload(r.RawKey, p.key); err != nil {
-			return fmt.Errorf("key: %w", err)
-		}
-		r.Key.Schema = p.entry.Key
-	}
-	if r.RawValue == nil {
-		return nil // a tombstone
-	}
+func (d *Decoder) typed(r *connectors.Record, p *decodePlan) (err error) {
 	switch {
-	case p.value == nil:
-		r.Value = d.types.raw(r.RawValue)
 	case p.entry.Envelope == Debezium:
-		if r.Change, err = envelope(r.RawValue, p); err != nil {
-			return fmt.Errorf("value: %w", err)
-		}
-		if p.document {
+		if r.Change, err = envelope(r.RawValue, p); err == nil && p.document {
 			documentRows(r)
 		}
 	case p.document: // plain
-		if r.Value, err = plainDocument(r, p); err != nil {
-			return fmt.Errorf("value: %w", err)
-		}
+		r.Value, err = plainDocument(r, p)
 	default:
-		if r.Value.Value, err = payload(r.RawValue, p.value); err != nil {
-			return fmt.Errorf("value: %w", err)
-		}
 		r.Value.Schema = p.entry.Value
+		r.Value.Value, err = payload(r.RawValue, p.value)
 	}
-	return nil
+	return err
 }
 
 // open positions a parser before the payload: {schema, payload} is recognised
@@ -229,6 +277,11 @@ func (p *parser) at(name string, c *connectors.Change) error {
 	if err != nil {
 		return err
 	}
+	at(name, n, c)
+	return nil
+}
+
+func at(name string, n int64, c *connectors.Change) {
 	switch name {
 	case "ts_ms":
 		if c.At.IsZero() {
@@ -239,7 +292,6 @@ func (p *parser) at(name string, c *connectors.Change) error {
 	case "ts_ns":
 		c.At = time.Unix(n/1e9, n%1e9).UTC()
 	}
-	return nil
 }
 
 // members reads an object and calls fn at each value.

@@ -2,6 +2,7 @@ package converter
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -13,6 +14,11 @@ import (
 type Format struct {
 	Envelope Envelope // Debezium (also "") or Plain
 	Schemas  bool     // {schema, payload}
+	// Key and Value are how each is laid out: JSON (also "") or Avro.
+	Key, Value Form
+	// Register makes a schema known under a subject and gives its id. It may be slow; it is asked once for each schema of a topic, before the first
+	// record that names the id is given out. Its errors come out of Encode as they are, with ErrRegistry.
+	Register func(subject string, s SchemaText) (id int32, err error)
 }
 
 // Encoder writes records; it belongs to one goroutine.
@@ -21,6 +27,7 @@ type Encoder struct {
 	plans  map[planKey]*plan
 	last   *plan
 	lastK  planKey
+	copy   connectors.Record // of a record whose bytes were given a type
 }
 
 // NewEncoder makes an Encoder.
@@ -41,12 +48,12 @@ type planKey struct {
 // plan is everything about records of one planKey that does not change.
 type plan struct {
 	entry               Entry
-	id                  string
 	header              []byte
 	key, source, update *shape
 	value               *shape // of the value; of a document's row, its content's
 	document            bool   // the row is a document: its content alone is written
 	keyLead, valueLead  []byte // `{"schema":…,"payload":` with schemas
+	keyWire, valueWire  *wire  // nil: JSON
 	announced           bool
 }
 
@@ -72,6 +79,9 @@ var errNoRow = errors.New("a change without a row schema")
 // lie in what it returns. Raw bytes are not copied: they are returned as they are.
 func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, error) {
 	out := Encoded{Key: r.RawKey, Value: r.RawValue}
+	if e.format.wired() {
+		r = e.typed(r)
+	}
 	if r.Key.Schema == nil && r.Value.Schema == nil && r.Change == nil {
 		return dst, out, nil
 	}
@@ -82,30 +92,32 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 		}
 		k.value, k.source, k.update = r.Change.Row, r.Change.Source.Schema, r.Change.Update.Schema
 	}
-	if e.format.Schemas {
+	if e.format.Schemas || e.format.wired() {
 		k.topic = r.Topic
 	}
 	p := e.last
 	if p == nil || k != e.lastK {
-		p = e.plan(k)
+		var err error
+		if p, err = e.plan(k); err != nil {
+			return dst, out, err
+		}
 		e.last, e.lastK = p, k
 	}
-	if !p.announced {
+	if !p.announced && p.header != nil {
 		p.announced = true
 		entry := p.entry
 		out.New = &entry
 	}
 	out.SchemaID = p.header
 	n := len(dst)
-	if r.Key.Schema != nil {
-		dst = append(dst, p.keyLead...)
-		dst = p.key.append(dst, &r.Key.Value)
-		if p.keyLead != nil {
-			dst = append(dst, '}')
-		}
+	dst, err := p.appendKey(dst, r)
+	if err != nil {
+		return dst[:n], out, err
 	}
 	end := len(dst)
-	dst = e.value(dst, p, r, &out)
+	if dst, err = e.value(dst, p, r, &out); err != nil {
+		return dst[:n], out, err
+	}
 	// Only now: the value may have moved dst to other memory, and what the caller gave is free again.
 	if r.Key.Schema != nil {
 		out.Key = dst[n:end:end]
@@ -113,20 +125,56 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 	return dst, out, nil
 }
 
-// value appends what stands behind the key.
-func (e *Encoder) value(dst []byte, p *plan, r *connectors.Record, out *Encoded) []byte {
+func (p *plan) appendKey(dst []byte, r *connectors.Record) ([]byte, error) {
 	switch {
-	case r.Change != nil && e.format.Envelope == Plain:
-		row := p.row(&r.Change.After)
-		if row.IsNull() {
-			out.Unwritten = true
-			return dst
+	case r.Key.Schema == nil:
+		return dst, nil
+	case p.keyWire != nil:
+		dst, err := p.keyWire.append(dst, &r.Key.Value)
+		if err != nil {
+			err = fmt.Errorf("key: %w", err)
 		}
+		return dst, err
+	}
+	dst = append(dst, p.keyLead...)
+	dst = p.key.append(dst, &r.Key.Value)
+	if p.keyLead != nil {
+		dst = append(dst, '}')
+	}
+	return dst, nil
+}
+
+// value appends what stands behind the key.
+func (e *Encoder) value(dst []byte, p *plan, r *connectors.Record, out *Encoded) ([]byte, error) {
+	plain := r.Change != nil && e.format.Envelope == Plain
+	if plain && p.row(&r.Change.After).IsNull() {
+		out.Unwritten = true
+		return dst, nil
+	}
+	if p.valueWire != nil {
+		n := len(dst)
+		v := &r.Value.Value
+		switch {
+		case plain:
+			v = p.row(&r.Change.After)
+		case r.Change != nil:
+			v = p.valueWire.envelope(p, r.Change)
+		}
+		dst, err := p.valueWire.append(dst, v)
+		out.Value = dst[n:len(dst):len(dst)]
+		if err != nil {
+			err = fmt.Errorf("value: %w", err)
+		}
+		return dst, err
+	}
+	switch {
+	case plain:
+		row := p.row(&r.Change.After)
 		if p.document && p.valueLead == nil { // JSON text already
 			n := len(dst)
 			dst = append(dst, row.Data...)
 			out.Value = dst[n:len(dst):len(dst)]
-			return dst
+			return dst, nil
 		}
 		dst, out.Value = p.wrap(dst, func(b []byte) []byte { return p.value.append(b, row) })
 	case r.Change != nil:
@@ -134,7 +182,7 @@ func (e *Encoder) value(dst []byte, p *plan, r *connectors.Record, out *Encoded)
 	case r.Value.Schema != nil:
 		dst, out.Value = p.wrap(dst, func(b []byte) []byte { return p.value.append(b, &r.Value.Value) })
 	}
-	return dst
+	return dst, nil
 }
 
 func (p *plan) wrap(dst []byte, payload func([]byte) []byte) (grown, value []byte) {
@@ -175,9 +223,9 @@ func (p *plan) row(v *schema.Value) *schema.Value {
 	return &v.List[schema.DocumentContent]
 }
 
-func (e *Encoder) plan(k planKey) *plan {
+func (e *Encoder) plan(k planKey) (*plan, error) {
 	if p := e.plans[k]; p != nil {
-		return p
+		return p, nil
 	}
 	if len(e.plans) >= maxPlans {
 		clear(e.plans)
@@ -195,21 +243,33 @@ func (e *Encoder) plan(k planKey) *plan {
 			p.entry.Source, p.entry.Update = nil, nil
 		}
 	}
-	p.id = p.entry.ID()
-	p.header = []byte(p.id)
-	if e.format.Schemas {
-		p.leads(k)
+	if e.format.Schemas || e.format.wired() {
+		key, value := p.named(k)
+		if e.format.Schemas {
+			p.keyLead, p.valueLead = lead(key), lead(value)
+		}
+		if err := p.register(e.format, k.topic, key, value); err != nil {
+			return nil, err
+		}
+	}
+	if p.entry.Key != nil || p.entry.Value != nil {
+		p.header = []byte(p.entry.ID())
 	}
 	e.plans[k] = p
-	return p
+	return p, nil
 }
 
-// leads prepares what stands before a payload, under Debezium's schema names.
-func (p *plan) leads(k planKey) {
-	lead := func(s *schema.Schema) []byte {
-		return append(s.AppendJSON([]byte(`{"schema":`)), `,"payload":`...)
+// lead is what stands before a payload, with schemas; nil without one.
+func lead(s *schema.Schema) []byte {
+	if s == nil {
+		return nil
 	}
-	named := func(s *schema.Schema, name string, optional bool) *schema.Schema {
+	return append(s.AppendJSON([]byte(`{"schema":`)), `,"payload":`...)
+}
+
+// named are the schemas of the key and of all of the value, under Debezium's names; nil where there is none.
+func (p *plan) named(k planKey) (key, value *schema.Schema) {
+	rename := func(s *schema.Schema, name string, optional bool) *schema.Schema {
 		c := *s
 		c.Optional = optional
 		if k.change {
@@ -217,34 +277,29 @@ func (p *plan) leads(k planKey) {
 		}
 		return &c
 	}
-	if k.key != nil {
-		key := k.key
-		if key.Kind == schema.Struct && key.Name == "" {
-			key = named(key, k.topic+".Key", false)
-		}
-		p.keyLead = lead(key)
+	if key = k.key; key != nil && key.Kind == schema.Struct && key.Name == "" {
+		key = rename(key, k.topic+".Key", false)
 	}
 	if k.value == nil {
-		return
+		return key, nil
 	}
 	row := func(optional bool) *schema.Schema {
 		if p.document {
 			return p.value.s
 		}
-		return named(k.value, k.topic+".Value", optional)
+		return rename(k.value, k.topic+".Value", optional)
 	}
 	switch p.entry.Envelope {
-	case Value:
-		p.valueLead = lead(k.value)
 	case Plain:
-		p.valueLead = lead(row(false))
+		return key, row(false)
 	case Debezium:
 		s := envelopeSchema(k.topic, row(true), k.source)
 		if k.update != nil {
 			s.Fields = slices.Insert(s.Fields, 2, schema.Field{Name: "updateDescription", Schema: k.update})
 		}
-		p.valueLead = lead(s)
+		return key, s
 	}
+	return key, k.value
 }
 
 func envelopeSchema(topic string, row, source *schema.Schema) *schema.Schema {

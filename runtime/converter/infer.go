@@ -37,18 +37,6 @@ func (in *interner) one(s *schema.Schema) *schema.Schema {
 	return s
 }
 
-func (d *Decoder) inferred(r *connectors.Record) error {
-	r.Key = d.guess(r.RawKey)
-	if r.RawValue == nil {
-		return nil
-	}
-	r.Value = d.guess(r.RawValue)
-	if c := d.changeOf(r.Value); c != nil {
-		r.Change, r.Value = c, connectors.Datum{}
-	}
-	return nil
-}
-
 // guess types bytes that carry no schema header. Only objects and arrays are
 // taken as JSON: a log line that happens to be a number stays a line.
 func (d *Decoder) guess(b []byte) connectors.Datum {
@@ -97,6 +85,9 @@ func (d *Decoder) connect(b []byte) (connectors.Datum, bool) {
 	return connectors.Datum{Schema: n.s, Value: v}, err == nil
 }
 
+// times are an envelope's times; the finest comes last.
+var times = []string{"ts_ms", "ts_us", "ts_ns"}
+
 // changeOf recognises a Debezium envelope by its fields.
 func (d *Decoder) changeOf(v connectors.Datum) *connectors.Change {
 	if v.Schema == nil || v.Schema.Kind != schema.Struct || v.Value.Kind != schema.Struct {
@@ -131,12 +122,9 @@ func (d *Decoder) changeOf(v connectors.Datum) *connectors.Change {
 	default:
 		return nil
 	}
-	for _, name := range []string{"ts_ms", "ts_us", "ts_ns"} {
+	for _, name := range times {
 		if ts, ok := field(name); ok && ts.Value.Kind == schema.Int64 {
-			p := parser{b: strconv.AppendInt(nil, ts.Value.Int(), 10)}
-			if p.at(name, c) != nil {
-				return nil
-			}
+			at(name, ts.Value.Int(), c)
 		}
 	}
 	return c
