@@ -15,6 +15,7 @@ import (
 	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/audit"
 	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/registry"
 )
 
 func auditCommand(s streams) *cobra.Command {
@@ -48,8 +49,11 @@ func auditCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		where := hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-audit"}
+		own := registry.New(registry.Options{Log: where}) // the cluster's, read from its topic; it opens nothing unless it is asked
+		defer own.Close()
 		o := audit.Options{
-			Log: hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-audit"}, Group: defaultGroup, Registry: builtin.Registry(),
+			Log: where, SchemaRegistry: own, Group: defaultGroup, Registry: builtin.Registry(),
 			Connectors: workerConfigs(config), Name: args[len(args)-1], Wait: *wait, List: *limit,
 			Flush: func(_ context.Context, sink string) error {
 				return call(c, http.MethodPost, "/connectors/"+url.PathEscape(sink)+"/flush", nil)

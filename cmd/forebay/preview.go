@@ -16,6 +16,7 @@ import (
 	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/registry"
 	"github.com/forebayhub/forebay/runtime/schemas"
 	"github.com/forebayhub/forebay/runtime/task"
 	"github.com/forebayhub/forebay/runtime/worker"
@@ -196,7 +197,8 @@ func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
 	if err != nil {
 		return err
 	}
-	log, err := hublog.Open(hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-preview"})
+	where := hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-preview"}
+	log, err := hublog.Open(where)
 	if err != nil {
 		return err
 	}
@@ -207,6 +209,11 @@ func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
 	}
 	store := schemas.New(log)
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return store.Lookup(ctx, id) })
+	own := registry.New(registry.Options{Log: where}) // the cluster's, read from its topic; it opens nothing unless it is asked
+	defer own.Close()
+	if err := worker.Read(ctx, decoder, k.Values, own); err != nil {
+		return badInput(k.Name, err.Error(), "")
+	}
 	globs := k.Values.Strings("topics")
 	chain, err := task.NewSinkChain(k.Values.Tree("transforms"), decoder)
 	if err != nil {

@@ -126,7 +126,11 @@ func (p process) serve(ctx context.Context, s streams) error {
 		warnings = func() []string { return b.Health().Warnings }
 	}
 
-	rt, err := p.runtime(where, reachable(web.Addr().String()), api.Ask(hand, p.token), loggers.Logger("worker"))
+	var schemas *registry.Handler
+	if p.node != nil { // elsewhere appends go by no expected offset
+		schemas = registry.New(registry.Options{Log: where, Logger: loggers.Logger("registry")})
+	}
+	rt, err := p.runtime(where, schemas, reachable(web.Addr().String()), api.Ask(hand, p.token), loggers.Logger("worker"))
 	if err != nil {
 		stopNode()
 		_ = rest.Close() // the first error tells more
@@ -135,9 +139,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	handler := api.New(api.Options{Worker: rt.workers, Places: rt.places, Peers: rt.peers, Declared: rt.store, Heard: rt.heard, Ready: ready, Warnings: warnings,
 		Version: version, Commit: revision(), Name: rt.name, Client: hand, Loggers: loggers})
 	front.wing.Store(rt)
-	var schemas *registry.Handler
-	if p.node != nil { // elsewhere appends go by no expected offset
-		schemas = registry.New(registry.Options{Log: where, Logger: loggers.Logger("registry")})
+	if schemas != nil {
 		mux := http.NewServeMux()
 		mux.Handle("/", handler)
 		for _, path := range registry.Paths {
@@ -187,8 +189,11 @@ type connectorWing struct {
 }
 
 // runtime makes a worker of what the files declare or, without files, a crew that follows what the group declares. It does no I/O yet.
-func (p process) runtime(where hublog.Options, http string, ask func(context.Context, string) (string, error), log *slog.Logger) (*connectorWing, error) {
+func (p process) runtime(where hublog.Options, schemas *registry.Handler, http string, ask func(context.Context, string) (string, error), log *slog.Logger) (*connectorWing, error) {
 	o := worker.Options{Log: where, Group: p.group, Registry: builtin.Registry(), Logger: log}
+	if schemas != nil {
+		o.SchemaRegistry = schemas
+	}
 	if p.config != nil {
 		o.Connectors = workerConfigs(p.config)
 		w, err := worker.New(o)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"sort"
 	"strings"
@@ -37,6 +38,8 @@ type Options struct {
 	Registry   connectors.Registry
 	Connectors []worker.Config // all of the config
 	Name       string          // a sink, with the sources that feed it, or a source
+	// SchemaRegistry is the cluster's own, for connectors that name no other; nil: it has none.
+	SchemaRegistry http.Handler
 	// Flush asks a running worker to commit what the sink holds. nil: wait for its rotation.
 	Flush func(ctx context.Context, sink string) error
 	// Wait is how long the pipeline may take to reach the point. 0: 2 minutes.
@@ -230,7 +233,7 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 		count := &Count{Of: topic, limit: a.o.List}
 		a.result.Sources = append(a.result.Sources, count)
 		r := newReplay(count, worker.Format(c.Values))
-		if err := a.replay(ctx, topic, before, after, r); err != nil {
+		if err := a.replay(ctx, c, topic, before, after, r); err != nil {
 			return err
 		}
 		if err := point.Rows(ctx, own, a.transformed(chain, own, r.row)); err != nil {
@@ -335,8 +338,11 @@ func text(p connectors.Position) string {
 }
 
 // replay reads a topic's committed records up to its high watermark.
-func (a *auditor) replay(ctx context.Context, topic string, before, after ends, r *replay) error {
-	decoder := a.decoder(ctx)
+func (a *auditor) replay(ctx context.Context, c worker.Config, topic string, before, after ends, r *replay) error {
+	decoder, err := a.decoder(ctx, c)
+	if err != nil {
+		return err
+	}
 	for tp, at := range after {
 		if tp.Topic != topic {
 			continue
@@ -373,8 +379,10 @@ func where(r *connectors.Record) string {
 	return fmt.Sprintf("%s-%d offset %d", r.Topic, r.Partition, r.Offset)
 }
 
-func (a *auditor) decoder(ctx context.Context) *converter.Decoder {
-	return converter.NewDecoder(func(id string) (converter.Entry, error) { return a.schemas.Lookup(ctx, id) })
+// decoder reads what a source writes, or as a sink reads.
+func (a *auditor) decoder(ctx context.Context, c worker.Config) (*converter.Decoder, error) {
+	d := converter.NewDecoder(func(id string) (converter.Entry, error) { return a.schemas.Lookup(ctx, id) })
+	return d, worker.Read(ctx, d, c.Values, a.o.SchemaRegistry)
 }
 
 // reader yields a partition's committed records from an offset up to end
@@ -463,7 +471,10 @@ func (a *auditor) sink(ctx context.Context, c worker.Config, sink connectors.Sin
 // partition compares a partition up to end with a sink, or up to where the
 // target has come meanwhile when it can be compared only there.
 func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.SinkAuditor, as connectors.Assignment, end int64) error {
-	decoder := a.decoder(ctx)
+	decoder, err := a.decoder(ctx, c)
+	if err != nil {
+		return err
+	}
 	env := connectors.SinkEnv{Env: a.env(c), TaskID: "audit", Decode: decoder.Decode, Alive: func() error { return nil }}
 	chain, err := task.NewSinkChain(worker.Transforms(c.Values), decoder)
 	if err != nil {
@@ -491,6 +502,11 @@ func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.
 		r, err := next(ctx)
 		if r == nil && err == nil {
 			err = io.EOF
+		}
+		if err == nil && decoder.Registered() {
+			if err = decoder.Decode(r); err != nil {
+				err = fmt.Errorf("%s: %w", where(r), err)
+			}
 		}
 		return r, err
 	}

@@ -77,7 +77,7 @@ func schemaID(r *connectors.Record) []byte {
 // Bytes that a registry's schema describes give way to JSON, which is what they are where nobody asked for another form: so
 // whoever looks at them sees the same. Such a record is read once.
 func (d *Decoder) Decode(r *connectors.Record) error {
-	if d.wires != nil && (r.Key.Schema != nil || r.Value.Schema != nil || r.Change != nil) {
+	if d.wires != nil && (r.Value.Schema != nil || r.Change != nil || r.RawValue == nil && r.Key.Schema != nil) {
 		return nil
 	}
 	r.Key, r.Value, r.Change = connectors.Datum{}, connectors.Datum{}, nil
@@ -94,6 +94,7 @@ func (d *Decoder) Decode(r *connectors.Record) error {
 	}
 	if out.RawValue != nil { // else a tombstone
 		if err := d.value(&out, p); err != nil {
+			r.Key, r.RawKey = out.Key, out.RawKey // whose record it is is known all the same
 			return fmt.Errorf("value: %w", err)
 		}
 	}

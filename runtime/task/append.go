@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,6 +78,9 @@ func (t *sourceTask) appendRecord(ctx context.Context, r *connectors.Record, now
 	}
 	tail := t.arena.tail()
 	grown, e, err := t.encoder.Encode(tail, r)
+	if errors.Is(err, converter.ErrRegistry) {
+		return fmt.Errorf("topic %s: %w", r.Topic, err)
+	}
 	if err != nil {
 		return connectors.Fatal(fmt.Errorf("write a record of topic %s: %w", r.Topic, err), "")
 	}

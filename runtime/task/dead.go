@@ -80,6 +80,11 @@ func (t *sinkTask) sort(run hublog.Run) error {
 	d := t.dead
 	for i := range run.Records {
 		r := &run.Records[i]
+		var unread error
+		if t.decoder.Registered() {
+			// Before the hash: with a registry one key has as many bytes as its schema has versions, but one JSON text.
+			unread = t.decoder.Decode(r)
+		}
 		hash := dlq.Hash(r.RawKey)
 		half := halfOfMove(r)
 		if d.seen[hash] || half != "" { // whether a half of a move is parked depends on all before it
@@ -96,6 +101,15 @@ func (t *sinkTask) sort(run hublog.Run) error {
 		}
 		if behind != "" {
 			if err := t.bury(r, hash, dlq.Parked, errors.New(behind)); err != nil {
+				return err
+			}
+			continue
+		}
+		if unread != nil {
+			if half == headerOldKey {
+				return moveRefused(r, unread)
+			}
+			if err := t.bury(r, hash, dlq.Converter, unread); err != nil {
 				return err
 			}
 			continue

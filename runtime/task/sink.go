@@ -16,6 +16,7 @@ import (
 	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/registry/client"
 	"github.com/forebayhub/forebay/runtime/schemas"
 )
 
@@ -23,10 +24,13 @@ import (
 type SinkOptions struct {
 	Log     *hublog.Log
 	Schemas *schemas.Store
-	Sink    connectors.Sink
-	Env     connectors.Env
-	Logger  *slog.Logger
-	Stats   *Stats
+	// Reading says how keys and values are read that have no schema header; its Schema is Registry's.
+	Reading  converter.Reading
+	Registry *client.Client // nil: the forms need none
+	Sink     connectors.Sink
+	Env      connectors.Env
+	Logger   *slog.Logger
+	Stats    *Stats
 	// Transforms are as transform.Field reads them; Absent: none.
 	Transforms spec.Node
 	// Start is the time of the first record that a target gets of a partition of which it holds nothing; zero: the first that there is.
@@ -98,6 +102,8 @@ func runSink(ctx context.Context, o SinkOptions, refused map[dlq.Place]error) (w
 	t := &sinkTask{o: o, scope: scope, lease: lease, contact: time.Now(), poller: poller, hard: hard,
 		parts: map[connectors.TopicPartition]*part{}, ids: map[string][16]byte{}}
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
+	o.Reading.Schema = func(id int32) (converter.SchemaText, error) { return o.Registry.Schema(hard, id) }
+	decoder.Read(o.Reading)
 	t.decoder = decoder
 	decode := decoder.Decode
 	id := uuid.NewString()
@@ -269,8 +275,15 @@ func (t *sinkTask) write(run hublog.Run) error {
 		return nil
 	}
 	// A schema that cannot be looked up right now is no reason to reject a record.
-	if err := t.decoder.Prepare(run.Records, func(err error) bool { return errors.Is(err, schemas.ErrUnknown) }); err != nil {
+	if err := t.decoder.Prepare(run.Records, itself); err != nil {
 		return err
+	}
+	if t.decoder.Registered() && t.dead == nil {
+		for i := range run.Records {
+			if err := t.decoder.Decode(&run.Records[i]); err != nil {
+				return t.refused(run, i, err)
+			}
+		}
 	}
 	next := run.Records[len(run.Records)-1].Offset + 1
 	if p.written <= p.committed {
@@ -305,16 +318,25 @@ func (t *sinkTask) hand(run hublog.Run) error {
 		return fmt.Errorf("write %s-%d from offset %d: %w", run.Topic, run.Partition, run.Records[0].Offset, err)
 	}
 	if len(rejects) > 0 {
-		r := rejects[0]
-		where := fmt.Sprintf("%s-%d", run.Topic, run.Partition)
-		if r.Index >= 0 && r.Index < len(run.Records) {
-			where += fmt.Sprintf(" at offset %d", run.Records[r.Index].Offset)
-		}
-		return connectors.Fatal(fmt.Errorf("the sink cannot take the record of %s: %w", where, r.Reason),
-			"nothing after it is lost: mend the record's cause and restart the sink")
+		return t.refused(run, rejects[0].Index, rejects[0].Reason)
 	}
 	t.count(run.TopicPartition.Topic, run.Records)
 	return nil
+}
+
+// itself says that an error is about what a record says of its types, not about where they are looked up.
+func itself(err error) bool {
+	return errors.Is(err, schemas.ErrUnknown) || errors.Is(err, client.ErrUnknown) || errors.Is(err, converter.ErrSchema)
+}
+
+// refused is the end of the task: the record at index of a run cannot be taken.
+func (t *sinkTask) refused(run hublog.Run, index int, why error) error {
+	where := fmt.Sprintf("%s-%d", run.Topic, run.Partition)
+	if index >= 0 && index < len(run.Records) {
+		where += fmt.Sprintf(" at offset %d", run.Records[index].Offset)
+	}
+	return connectors.Fatal(fmt.Errorf("the sink cannot take the record of %s: %w", where, why),
+		"nothing after it is lost: mend the record's cause and restart the sink")
 }
 
 // commit makes what was written to the partitions visible in the target.

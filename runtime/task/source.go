@@ -16,6 +16,7 @@ import (
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/registry/client"
 	"github.com/forebayhub/forebay/runtime/schemas"
 	"github.com/forebayhub/forebay/runtime/transform"
 )
@@ -29,8 +30,9 @@ type SourceOptions struct {
 	Scope      position.Scope
 	Host       string
 	Format     converter.Format
-	Transforms spec.Node // as transform.Field reads them; Absent: none
-	Partitions int32     // of topics that the source creates and says nothing about
+	Registry   *client.Client // of the format's converters; nil: they need none
+	Transforms spec.Node      // as transform.Field reads them; Absent: none
+	Partitions int32          // of topics that the source creates and says nothing about
 	Logger     *slog.Logger
 	Stats      *Stats
 	// Drain is how long the task may take to commit what it has read once ctx has ended.
@@ -68,6 +70,9 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	chain, err := SourceChain(o.Transforms)
 	if err != nil {
 		return false, err
+	}
+	o.Format.Register = func(subject string, s converter.SchemaText) (int32, error) {
+		return o.Registry.Register(hard, subject, s)
 	}
 	t := &sourceTask{o: o, topics: map[string]sourceTopic{}, dirty: map[connectors.PositionKey]connectors.Position{},
 		encoder: converter.NewEncoder(o.Format), chain: chain, limit: leastTxnBytes}

@@ -14,6 +14,7 @@ import (
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/position"
+	"github.com/forebayhub/forebay/runtime/registry/client"
 	"github.com/forebayhub/forebay/runtime/schemas"
 	"github.com/forebayhub/forebay/runtime/task"
 )
@@ -64,6 +65,9 @@ func (w *Worker) connector(cfg Config) (*connector, error) {
 	c.mu.wanted, c.mu.state, c.mu.since = cmp.Or(cfg.Wanted, Running), Starting, time.Now()
 	c.stats.Lag.Store(-1)
 	c.stats.Dead.Store(-1)
+	if forms(cfg.Values).registered() && w.o.SchemaRegistry == nil && len(registryURLs(cfg.Values)) == 0 {
+		return nil, input(cfg, "its converters need a schema registry", "set registry.url, such as http://127.0.0.1:8080 for a node of `forebay up` or `forebay server`")
+	}
 	if cfg.Sink {
 		return c, c.makeSink()
 	}
@@ -274,10 +278,15 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 	if err := c.validate(ctx, sink.Validate(ctx)); err != nil {
 		return err
 	}
+	reg, err := Registry(c.cfg.Values, c.w.o.SchemaRegistry)
+	if err != nil {
+		return connectors.Fatal(err, "")
+	}
+	defer reg.Close()
 	wctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go c.working(wctx)
-	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Sink: sink, Env: c.env,
+	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Registry: reg, Reading: Reading(c.cfg.Values), Sink: sink, Env: c.env,
 		Transforms: Transforms(c.cfg.Values), Start: Start(c.cfg.Values), DeadLetters: deadLetters(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
 }
 
@@ -293,6 +302,11 @@ func (c *connector) sourceOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
+	reg, err := Registry(c.cfg.Values, c.w.o.SchemaRegistry)
+	if err != nil {
+		return connectors.Fatal(err, "")
+	}
+	defer reg.Close()
 	var mine []connectors.Split
 	for _, s := range splits {
 		if s.Host == "" || s.Host == c.w.o.Host {
@@ -311,14 +325,17 @@ func (c *connector) sourceOnce(ctx context.Context) error {
 	wctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go c.working(wctx)
-	return c.tasks(wctx, cancel, src, mine)
+	return c.tasks(wctx, cancel, src, reg, mine)
 }
 
 // maxSplits bounds the tasks of one source on one worker.
 const maxSplits = 16
 
 // tasks runs one task for each split; the first error ends them all.
-func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src connectors.Source, splits []connectors.Split) error {
+func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src connectors.Source, reg *client.Client, splits []connectors.Split) error {
+	format := Format(c.cfg.Values)
+	f := forms(c.cfg.Values)
+	format.Key, format.Value = f.key, f.value
 	errs := make(chan error, len(splits))
 	for _, split := range splits {
 		go func() {
@@ -331,7 +348,8 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 				Log: c.w.log, Schemas: c.w.schemas, Source: src, Split: split,
 				Scope:      position.Scope{Group: c.w.o.Group, Source: c.cfg.Name, Split: split.ID},
 				Host:       c.w.o.Host,
-				Format:     Format(c.cfg.Values),
+				Format:     format,
+				Registry:   reg,
 				Transforms: Transforms(c.cfg.Values),
 				Partitions: partitions(c.cfg.Values),
 				Logger:     c.logger.With("split", split.ID),
@@ -350,7 +368,7 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 	return first
 }
 
-// Format is how a source of these SourceFields writes its records.
+// Format is how a source of these SourceFields writes its records, but for their converters: as JSON, which people read.
 func Format(v spec.Values) converter.Format {
 	var f converter.Format
 	if v.Has("envelope") {

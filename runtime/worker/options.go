@@ -5,10 +5,12 @@ package worker
 
 import (
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
+	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/transform"
 )
@@ -24,6 +26,8 @@ type Options struct {
 	// DrainTimeout is how long the tasks may take to commit what they have
 	// once Run's context has ended. 0: 20 s.
 	DrainTimeout time.Duration
+	// SchemaRegistry is this node's own, for connectors that name no other; nil: it has none.
+	SchemaRegistry http.Handler
 }
 
 // Config is one connector as the user configured it.
@@ -45,11 +49,19 @@ var SourceFields = spec.Spec{Fields: []spec.Field{
 	{Name: "partitions", Type: spec.Int, Default: "1", Check: positive,
 		Doc: "Partitions of the topics that this source creates. With more than one, a truncate or a schema change has no order across partitions."},
 	delivery,
+	converterOf("key", "keys are written", converter.SourceForms),
+	converterOf("value", "values are written", converter.SourceForms),
+	schemaRegistry,
 	transform.Field(transform.Source),
 }}
 
 // SinkFields are the fields that the runtime takes from every sink.
-var SinkFields = spec.Spec{Fields: []spec.Field{delivery, transform.Field(transform.Sink),
+var SinkFields = spec.Spec{Fields: []spec.Field{
+	delivery,
+	converterOf("key", "keys are read that have no schema header", converter.SinkForms),
+	converterOf("value", "values are read that have no schema header", converter.SinkForms),
+	schemaRegistry,
+	transform.Field(transform.Sink),
 	{Name: "start", Type: spec.String, Default: "beginning", Check: start,
 		Doc: "What a target gets first of a partition of which it holds nothing: `beginning`, or a time as in 2026-11-30T08:00:00Z: the first record of that time or later. " +
 			"A target that holds something goes on behind it. With another name and url beside the first sink this writes a stretch of the log again."},
