@@ -22,7 +22,7 @@ func jdbcSink() *class {
 			"table.types": same("", "rows go into tables", "", "table"), "db.timezone": same("", "times without a zone are UTC's", "", "UTC"), "date.timezone": same("", "dates are UTC's", "", "UTC", "DB_TIMEZONE"),
 			"date.calendar.system": same("", "the calendar is the Gregorian one", "", "PROLEPTIC_GREGORIAN"), "timestamp.precision.mode": idle("a column's type says its precision"), "timestamp.fields.list": leave("a field's type is the record's", "a transform `timestamp` or `cast`"),
 			"mssql.use.merge.holdlock": idle("this is PostgreSQL"), "max.pool.size": idle("a task has one connection"), "trim.sensitive.log": idle("the log shows no values"), "replace.null.with.default": idle("a null is a null"),
-			"key.converter": idle("keys are read as values are"),
+			"key.converter": keyConverter(idle("keys are read as values are")),
 		},
 		refuse: func(c *connector) (field, string) {
 			f, ok := c.find("connection.url")

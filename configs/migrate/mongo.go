@@ -115,7 +115,7 @@ func mongoSink() *class {
 			"namespace.mapper":   same("", "a collection is called as the last part of its topic's name, or as `collection` says", "", "com.mongodb.kafka.connect.sink.namespace.mapping.DefaultNamespaceMapper"),
 			"bulk.write.ordered": idle("a partition's records are written in order"), "rate.limiting.timeout": leave("writing is not slowed down", ""), "rate.limiting.every.n": leave("writing is not slowed down", ""),
 			"max.num.retries": idle(retried), "retries.defer.timeout": idle(retried), "mongo.errors.tolerance": same("", "a record that cannot be written stops the sink", "", "none"),
-			"mongo.errors.log.enable": idle("errors are logged"), "server.api.version": leave("the version of the API is the driver's", ""), "key.converter": idle("keys are read as values are"),
+			"mongo.errors.log.enable": idle("errors are logged"), "server.api.version": leave("the version of the API is the driver's", ""), "key.converter": keyConverter(idle("keys are read as values are")),
 		},
 		prefixes: []prefixRule{
 			{"topic.override.", leave("a sink has one way with all its topics", "a sink for each topic")}, {"timeseries.", leave("collections of time series are not written", "")},

@@ -169,7 +169,7 @@ var common = map[string]rule{
 	"name": handled, "connector.class": handled, "transforms": handled, "predicates": handled, "topics": sinkOnly(carryList("topics")), "topics.regex": sinkOnly(topicsRegex),
 	"tasks.max": idle(byWorkers), "tasks.max.enforce": idle(byWorkers), "config.action.reload": idle("secrets are read at the start"), "connector.plugin.version": idle("there are no plugins"),
 	"header.converter": idle("headers stay bytes"),
-	"key.converter":    handled, "value.converter": converter,
+	"key.converter":    keyConverter(handled), "value.converter": converter,
 	"errors.tolerance":                                same("", "a record that cannot be handled stops the connector; there are no dead letters", "a transform `filter` leaves out what is known to be wrong", "none"),
 	"errors.deadletterqueue.topic.name":               leave("there are no dead letters", "a record that cannot be handled stops the connector, and says which it is"),
 	"errors.deadletterqueue.topic.replication.factor": leave("there are no dead letters", ""), "errors.deadletterqueue.context.headers.enable": leave("there are no dead letters", ""),
@@ -207,16 +207,50 @@ func converter(d *draft, f field) {
 	name := strings.TrimSpace(f.value)
 	name = name[strings.LastIndexByte(name, '.')+1:]
 	switch {
+	case name == avroConverter && d.class.typ != "tail":
+		avro(d, f)
 	case d.class.sink:
 		if !slices.Contains([]string{"JsonConverter", "StringConverter", "ByteArrayConverter"}, name) {
-			d.left(f, "", fmt.Sprintf("sinks read JSON, with or without a schema, and text; %s is another format", shown(name)), "")
+			d.left(f, "", fmt.Sprintf("sinks read JSON, with or without a schema, Avro with a registry, and text; %s is another format", shown(name)), "")
 		}
 	case d.class.typ == "tail":
 		if name != "StringConverter" && name != "ByteArrayConverter" {
 			d.left(f, "", "a line is the record's value, as it is", "")
 		}
 	case name != "JsonConverter":
-		d.left(f, "schemas", fmt.Sprintf("change events are JSON here, not what %s writes", shown(name)), "schemas: true writes {schema, payload}")
+		d.left(f, "schemas", fmt.Sprintf("change events are JSON or Avro here, not what %s writes", shown(name)), "schemas: true writes {schema, payload}, value.converter: avro with a registry")
+	}
+}
+
+const avroConverter = "AvroConverter"
+
+// keyConverter carries a key's converter where it is not the one of JSON; otherwise is the rule where it is.
+func keyConverter(otherwise rule) rule {
+	return func(d *draft, f field) {
+		name := strings.TrimSpace(f.value)
+		name = name[strings.LastIndexByte(name, '.')+1:]
+		withAvro := strings.HasSuffix(strings.TrimSpace(d.get("value.converter")), avroConverter)
+		switch {
+		case name == avroConverter && d.class.typ != "tail":
+			avro(d, f)
+		case d.class.sink && withAvro && name == "StringConverter":
+			d.put(f.key, text("string"))
+		case d.class.sink && withAvro && name == "ByteArrayConverter":
+			d.put(f.key, text("raw"))
+		default:
+			otherwise(d, f)
+		}
+	}
+}
+
+// avro carries AvroConverter, and the registry that it names.
+func avro(d *draft, f field) {
+	d.put(f.key, text("avro"))
+	if at, ok := d.find(f.key + ".schema.registry.url"); ok {
+		d.put("registry.url", list(d.texts(at, "registry.url")...))
+	}
+	if login, ok := d.find(f.key + ".basic.auth.user.info"); ok {
+		d.left(login, "registry.url", "the login is not shown", "registry.username, and registry.password: ${REGISTRY_PASSWORD}")
 	}
 }
 
