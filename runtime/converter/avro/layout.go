@@ -57,10 +57,10 @@ func (c *compiler) of(a *avro.Schema) (*form, error) {
 			others++
 		}
 	}
-	switch {
-	case others == 0:
+	switch others {
+	case 0:
 		return &form{s: &schema.Schema{Kind: schema.String, Optional: true}, kind: "null", null: null, pick: len(a.Types) > 0, types: 1}, nil
-	case others == 1:
+	case 1:
 		i := slices.IndexFunc(a.Types, func(t *avro.Schema) bool { return t.Type != "null" })
 		f, err := c.branch(a.Types[i])
 		if err != nil {
