@@ -84,7 +84,7 @@ func TestTransformsFromSourceToFile(t *testing.T) {
 	}
 	eventually(t, time.Minute, "everything is written", func() bool {
 		at, err := w.Flush(t.Context(), o.Connectors[1].Name)
-		return err == nil && at[tp] == ends[tp].End
+		return err == nil && at[tp] >= ends[tp].End // the last marker may come after its answer
 	})
 	stop()
 	if src.doubted != nil {
