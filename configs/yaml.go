@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -34,7 +35,7 @@ func (r *reader) read(text []byte) (spec.Node, bool) {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) && syntax.GetToken() != nil {
 			at := syntax.GetToken().Position
-			r.problems.add(r.file, at.Line, at.Column, "not YAML: "+syntax.GetMessage(), "")
+			r.problems.add(r.file, at.Line, at.Column, "not YAML: "+syntax.GetMessage(), tabHint(syntax.GetMessage()))
 		} else {
 			r.problems.add(r.file, 1, 1, "not YAML: "+err.Error(), "")
 		}
@@ -163,4 +164,12 @@ func lookup(n spec.Node, key string) *spec.Entry {
 		}
 	}
 	return nil
+}
+
+// tabHint says what a YAML parser does not: that the sign which it shows is a tab, and what to write.
+func tabHint(message string) string {
+	if strings.Contains(message, "'\t'") {
+		return "YAML indents with spaces, not with tabs"
+	}
+	return ""
 }

@@ -60,7 +60,12 @@ func fieldsCommand(s streams) *cobra.Command {
 			return nil
 		}
 		if len(args) == 0 {
-			fmt.Fprintln(s.out, strings.Join(known, "\n"))
+			for _, t := range registry.Sources {
+				fmt.Fprintf(s.out, "source  %s\n", t.Name)
+			}
+			for _, t := range registry.Sinks {
+				fmt.Fprintf(s.out, "sink    %s\n", t.Name)
+			}
 			return nil
 		}
 		for _, k := range known {
@@ -69,11 +74,13 @@ func fieldsCommand(s streams) *cobra.Command {
 			}
 		}
 		known = append(known, transform.Names()...)
+		slices.Sort(known)
+		known = slices.Compact(known)
 		hint := "one of " + strings.Join(known, ", ")
 		if n := spec.Nearest(args[0], known); n != "" {
 			hint = "did you mean '" + n + "'?"
 		}
-		return badInput(args[0], "no such connector type", hint)
+		return badInput(args[0], "no such connector type or transform", hint)
 	}
 	return c
 }

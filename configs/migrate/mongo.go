@@ -26,7 +26,7 @@ func mongoSource() *class {
 			"poll.max.batch.size": idle(ownPace), "poll.await.time.ms": idle("changes are read as they come"), "batch.size": idle(ownPace),
 			"heartbeat.interval.ms": idle("the position moves by itself while nothing happens"), "heartbeat.topic.name": idle("there is no topic of heartbeats"),
 			"offset.partition.name": idle("positions are kept by the source's name"), "mongo.errors.tolerance": same("", "an event that cannot be handled stops the source", "", "none"),
-			"errors.deadletterqueue.topic.name": leave("there are no dead letters", ""), "change.stream.split.large.event": same("", "an event that is too large for MongoDB stops the source", "", "false"),
+			"errors.deadletterqueue.topic.name": leave("dead letters are no topic of copies here", ""), "change.stream.split.large.event": same("", "an event that is too large for MongoDB stops the source", "", "false"),
 			"server.api.version": leave("the version of the API is the driver's", ""), "key.converter": idle("keys are JSON"),
 		},
 		prefixes: []prefixRule{

@@ -262,7 +262,11 @@ func (t Types) Check(c Connector) error {
 	}
 	s, ok := t.Spec(c.Kind, c.Type)
 	if !ok {
-		return fmt.Errorf("%w: %s: no such type", ErrInvalid, who)
+		hint := "GET /connector-plugins lists them"
+		if strings.Contains(c.Type, ".") {
+			hint = "this is the class of a connector of Kafka Connect: `forebay migrate connect` makes a config for here of its config"
+		}
+		return fmt.Errorf("%w: %s: no such type (%s)", ErrInvalid, who, hint)
 	}
 	var troubles []string
 	for _, f := range t.findings(s, c) {

@@ -89,6 +89,7 @@ func TestCheck(t *testing.T) {
 		{Connector{Name: "../c", Kind: Source, Type: "both"}, "cannot be a connector's name"},
 		{Connector{Name: "c", Kind: "pipe", Type: "both"}, "neither"},
 		{Connector{Name: "c", Kind: Sink, Type: "none"}, "no such type"},
+		{Connector{Name: "c", Kind: Source, Type: "io.debezium.connector.postgresql.PostgresConnector"}, "forebay migrate connect"},
 	} {
 		err := types().Check(x.c)
 		if x.want == "" && err != nil || x.want != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), x.want)) {
