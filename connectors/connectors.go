@@ -60,7 +60,29 @@ type Record struct {
 	RawKey, RawValue []byte
 	Key, Value       Datum
 	Change           *Change
+
+	// From is where a dead letter that is played again lies in the log; nil: where Partition and Offset say. See ReplayPartition.
+	From *Place
 }
+
+// Place is where a record lies in a topic of the log.
+type Place struct {
+	Partition int32
+	Offset    int64
+}
+
+// Place is where the record lies in the log: what a sink writes as its coordinates.
+func (r *Record) Place() Place {
+	if r.From != nil {
+		return *r.From
+	}
+	return Place{r.Partition, r.Offset}
+}
+
+// ReplayPartition is added to a partition's number where its dead letters are played again: a sink writes them as
+// the records of a partition of their own, whose offsets count the replays, since what it has of theirs only goes forward. No topic
+// of a log has so many partitions.
+const ReplayPartition int32 = 1 << 30
 
 // Change is a row change: the content of a Debezium envelope before it is written as one.
 type Change struct {

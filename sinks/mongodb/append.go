@@ -44,8 +44,8 @@ func (t *task) appendRecord(p *part, r *connectors.Record) error {
 func recordID(r *connectors.Record) bson.RawValue {
 	start, b := bsoncore.AppendDocumentStart(nil)
 	b = bsoncore.AppendStringElement(b, "topic", r.Topic)
-	b = bsoncore.AppendInt32Element(b, "partition", r.Partition)
-	b = bsoncore.AppendInt64Element(b, "offset", r.Offset)
+	b = bsoncore.AppendInt32Element(b, "partition", r.Place().Partition)
+	b = bsoncore.AppendInt64Element(b, "offset", r.Place().Offset)
 	b, _ = bsoncore.AppendDocumentEnd(b, start) // it fails for a start that is none
 	return bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: b}
 }

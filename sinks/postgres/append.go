@@ -116,9 +116,9 @@ func appendMeta(dst []byte, which int, r *connectors.Record, op connectors.Op, r
 	case metaTopic:
 		return append(dst, r.Topic...), true
 	case metaPartition:
-		return strconv.AppendInt(dst, int64(r.Partition), 10), true
+		return strconv.AppendInt(dst, int64(r.Place().Partition), 10), true
 	case metaOffset:
-		return strconv.AppendInt(dst, r.Offset, 10), true
+		return strconv.AppendInt(dst, r.Place().Offset, 10), true
 	case metaTime:
 		at := r.Timestamp
 		if r.Change != nil && !r.Change.At.IsZero() {

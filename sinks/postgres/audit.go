@@ -100,7 +100,7 @@ func (au *audit) point(ctx context.Context) error {
 		if have != nil {
 			au.upto = have.next
 		}
-		rows, err := query(ctx, au.c, "SELECT count(*) > 1 FROM "+au.t.s.offsetsTable()+" WHERE target = "+quoteLit(au.t.s.tableName(au.a.Topic)))
+		rows, err := query(ctx, au.c, "SELECT count(*) > 1 FROM "+au.t.s.offsetsTable()+" WHERE target = "+quoteLit(au.t.s.tableName(au.a.Topic))+" AND partition < "+strconv.Itoa(int(connectors.ReplayPartition)))
 		if err != nil {
 			return classify(err, "read the table of offsets")
 		}

@@ -46,7 +46,7 @@ type comparison struct {
 }
 
 func (c *comparison) missing(rec *connectors.Record, why string) {
-	c.differ(-1, fmt.Sprintf("offset %d is missing%s", rec.Offset, why))
+	c.differ(-1, fmt.Sprintf("offset %d is missing%s", rec.Place().Offset, why))
 }
 
 // record compares one record of the log.
@@ -66,10 +66,10 @@ func (c *comparison) record(rec *connectors.Record) {
 		switch {
 		case !ok:
 			continue
-		case offset > rec.Offset:
+		case offset > rec.Place().Offset:
 			c.missing(rec, "")
 			return
-		case offset < rec.Offset:
+		case offset < rec.Place().Offset:
 			c.differ(c.index, fmt.Sprintf("offset %d is not in the log here, or twice in the file", offset))
 			c.step(parts)
 			continue

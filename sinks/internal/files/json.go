@@ -68,8 +68,8 @@ func appendCoordinates(dst []byte, start int, r *connectors.Record) []byte {
 		dst[len(dst)-1] = ','
 	}
 	dst = schema.AppendQuoted(append(dst, `"_topic":`...), []byte(r.Topic))
-	dst = strconv.AppendInt(append(dst, `,"_partition":`...), int64(r.Partition), 10)
-	dst = strconv.AppendInt(append(dst, `,"_offset":`...), r.Offset, 10)
+	dst = strconv.AppendInt(append(dst, `,"_partition":`...), int64(r.Place().Partition), 10)
+	dst = strconv.AppendInt(append(dst, `,"_offset":`...), r.Place().Offset, 10)
 	dst = appendTime(append(dst, `,"_timestamp":`...), r.Timestamp)
 	dst = appendValue(append(dst, `,"_key":`...), r.RawKey)
 	return append(dst, '}')
@@ -112,7 +112,7 @@ func appendRow(dst []byte, r *connectors.Record) ([]byte, error) {
 	dst = append(dst, `"_op":"`...)
 	dst = append(append(dst, byte(c.Op)), '"')
 	dst = appendTime(append(dst, `,"_ts":`...), c.At)
-	dst = strconv.AppendInt(append(dst, `,"_offset":`...), r.Offset, 10)
+	dst = strconv.AppendInt(append(dst, `,"_offset":`...), r.Place().Offset, 10)
 	if len(unchanged) > 0 {
 		dst = append(dst, `,"_unchanged":[`...)
 		for i, name := range unchanged {

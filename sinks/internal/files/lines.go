@@ -141,12 +141,12 @@ func (f *lineFormat) Compare(r Reader, want func() (*connectors.Record, error), 
 		got, over, err = readLines(lines, got[:0], bytes.Count(expect, newline), len(expect))
 		switch {
 		case errors.Is(err, io.EOF) && len(got) == 0:
-			differ(-1, fmt.Sprintf("the file ends before offset %d", rec.Offset))
+			differ(-1, fmt.Sprintf("the file ends before offset %d", rec.Place().Offset))
 		case err != nil && !errors.Is(err, io.EOF):
-			differ(row, fmt.Sprintf("unreadable from offset %d on: %v", rec.Offset, err))
+			differ(row, fmt.Sprintf("unreadable from offset %d on: %v", rec.Place().Offset, err))
 			return nil
 		case over || !bytes.Equal(got, expect):
-			differ(row, fmt.Sprintf("offset %d: the file has %s, the log has %s", rec.Offset, short(got), short(expect)))
+			differ(row, fmt.Sprintf("offset %d: the file has %s, the log has %s", rec.Place().Offset, short(got), short(expect)))
 		}
 	}
 	for ; ; row++ {

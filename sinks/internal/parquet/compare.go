@@ -49,7 +49,7 @@ func drain(want func() (*connectors.Record, error), differ func(int, string)) er
 		if err != nil {
 			return err
 		}
-		differ(-1, fmt.Sprintf("offset %d is missing", rec.Offset))
+		differ(-1, fmt.Sprintf("offset %d is missing", rec.Place().Offset))
 	}
 }
 
@@ -74,13 +74,13 @@ func (c *comparison) record(rec *connectors.Record) error {
 		return nil // rejected when it was written: it has no row
 	}
 	if !c.fitting {
-		c.differ(-1, fmt.Sprintf("offset %d is missing: the file's columns are not the record's", rec.Offset))
+		c.differ(-1, fmt.Sprintf("offset %d is missing: the file's columns are not the record's", rec.Place().Offset))
 		return nil
 	}
 	for {
 		row, at, err := c.rows.peek()
 		if errors.Is(err, io.EOF) {
-			c.differ(-1, fmt.Sprintf("offset %d is missing", rec.Offset))
+			c.differ(-1, fmt.Sprintf("offset %d is missing", rec.Place().Offset))
 			return nil
 		}
 		if err != nil {
@@ -94,10 +94,10 @@ func (c *comparison) record(rec *connectors.Record) error {
 			return true
 		})
 		switch {
-		case offset > rec.Offset:
-			c.differ(-1, fmt.Sprintf("offset %d is missing", rec.Offset))
+		case offset > rec.Place().Offset:
+			c.differ(-1, fmt.Sprintf("offset %d is missing", rec.Place().Offset))
 			return nil
-		case offset < rec.Offset:
+		case offset < rec.Place().Offset:
 			c.rows.next()
 			c.differ(at, fmt.Sprintf("offset %d is not in the log here, or twice in the file", offset))
 			continue

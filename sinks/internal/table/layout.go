@@ -258,7 +258,7 @@ func (l *Layout) addMeta(r *connectors.Record, row []schema.Value) []schema.Valu
 	case changeKind:
 		m, at = append(m, ops[byte(r.Change.Op)]), r.Change.At
 	}
-	m = append(m, millis(at), schema.Int64Of(r.Offset))
+	m = append(m, millis(at), schema.Int64Of(r.Place().Offset))
 	if l.kind == changeKind {
 		m = append(m, l.unchanged(row))
 	}
@@ -267,7 +267,7 @@ func (l *Layout) addMeta(r *connectors.Record, row []schema.Value) []schema.Valu
 		if r.RawKey != nil {
 			key = schema.TextOf(r.RawKey)
 		}
-		m = append(m, schema.StringOf(r.Topic), schema.Int32Of(r.Partition), millis(r.Timestamp), key)
+		m = append(m, schema.StringOf(r.Topic), schema.Int32Of(r.Place().Partition), millis(r.Timestamp), key)
 	}
 	l.values = m
 	return m
