@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,16 +10,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
+	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/task"
 )
 
 func dlqCommand(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "dlq", Short: "List, show and drop the dead letters of a sink: the records that it could not take",
+	c := &cobra.Command{Use: "dlq", Short: "List, show, replay and drop the dead letters of a sink: the records that it could not take",
 		Long: "A sink with on_error: dlq notes which records could not be handled, and goes on. The records stay where they are in the log; what is noted\n" +
-			"is their place, at which stage it was and why. Later records of the same key wait behind them (stage parked). See docs/dlq.md."}
-	c.AddCommand(dlqList(s), dlqShow(s), dlqDrop(s))
+			"is their place, at which stage it was and why. Later records of the same key wait behind them (stage parked), and follow once those are\n" +
+			"replayed or dropped. See docs/dlq.md."}
+	c.AddCommand(dlqList(s), dlqShow(s), dlqReplay(s), dlqDrop(s))
 	return c
 }
 
@@ -58,24 +62,39 @@ func addDLQ(c *cobra.Command) {
 
 func dlqList(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "list SINK", Short: "List a sink's dead letters in the order of the log", Args: cobra.ExactArgs(1)}
+	all := c.Flags().Bool("all", false, "also what was replayed or dropped, as long as the log has the records")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		l, _, d, err := lettersOf(c, args[0])
 		if err != nil {
 			return err
 		}
 		defer l.Close()
-		all := d.All()
+		entries := d.Select(func(e *dlq.Entry) bool { return *all || e.Waits() })
 		if wantsJSON(c) {
-			return writeJSON(s.out, all)
+			out := make([]listed, len(entries))
+			for i, e := range entries {
+				out[i] = listed{e, d.Asked(e.Place)}
+			}
+			return writeJSON(s.out, out)
 		}
 		var rows [][]string
-		for _, e := range all {
-			rows = append(rows, []string{e.Place.String(), string(e.Stage), e.Time.Format(time.RFC3339), inOneLine(e.Reason)})
+		for _, e := range entries {
+			state := cmp.Or(string(e.State), "waiting")
+			if do := d.Asked(e.Place); do != "" {
+				state = "to " + string(do)
+			}
+			rows = append(rows, []string{e.Place.String(), string(e.Stage), state, e.Time.Format(time.RFC3339), inOneLine(e.Reason)})
 		}
-		return table(s.out, "RECORD STAGE TIME REASON", rows)
+		return table(s.out, "RECORD STAGE STATE TIME REASON", rows)
 	}
 	addDLQ(c)
 	return c
+}
+
+// listed is a dead letter with what is asked for it; "": nothing.
+type listed struct {
+	dlq.Entry
+	Asked dlq.Do `json:"asked,omitempty"`
 }
 
 // shown is a dead letter with its record; Record is nil when the log has it no more, which Gone says.
@@ -167,13 +186,25 @@ func recordAt(ctx context.Context, l *hublog.Log, p dlq.Place) (r *task.RecordTe
 	return nil, "", errors.New("the log does not answer with the record")
 }
 
+func dlqReplay(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "replay SINK (TOPIC-PARTITION@OFFSET… | --all)", Short: "Play dead letters again: the sink writes their records as they are in the log, and then what is parked behind them", Args: cobra.MinimumNArgs(1)}
+	return dlqAsk(s, c, dlq.Replay)
+}
+
 func dlqDrop(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "drop SINK (TOPIC-PARTITION@OFFSET… | --all)", Short: "Take dead letters out for good: the sink never gets their records", Args: cobra.MinimumNArgs(1)}
+	c := &cobra.Command{Use: "drop SINK (TOPIC-PARTITION@OFFSET… | --all)", Short: "Give dead letters up: the sink never writes their records, and goes on with what is parked behind them", Args: cobra.MinimumNArgs(1)}
+	return dlqAsk(s, c, dlq.Drop)
+}
+
+// dlqAsk makes a command that asks a sink's task for something, and waits until it is done.
+func dlqAsk(s streams, c *cobra.Command, do dlq.Do) *cobra.Command {
 	every := c.Flags().Bool("all", false, "all that there are now")
+	wait := c.Flags().Duration("wait", 30*time.Second, "how long to wait until the sink has done it; 0: not at all. A sink that does not run does it when it starts")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *every == (len(args) > 1) {
-			return badInput("", "nothing says which dead letters to drop, or too much", "give places as `forebay dlq list` shows them, or --all")
+			return badInput("", "nothing says which dead letters to "+string(do)+", or too much", "give places as `forebay dlq list` shows them, or --all")
 		}
+		sink := args[0]
 		var places []dlq.Place
 		for _, text := range args[1:] {
 			p, err := dlq.ParsePlace(text)
@@ -182,30 +213,88 @@ func dlqDrop(s streams) *cobra.Command {
 			}
 			places = append(places, p)
 		}
-		l, group, d, err := lettersOf(c, args[0])
+		l, group, d, err := lettersOf(c, sink)
 		if err != nil {
 			return err
 		}
 		defer l.Close()
-		for _, p := range places {
-			if _, ok := d.At(p); !ok {
-				return notThere(args[0], p)
-			}
-		}
 		if *every {
-			for _, e := range d.All() {
+			for _, e := range d.Waiting() {
 				places = append(places, e.Place)
 			}
 		}
-		if err := d.Drop(c.Context(), group, args[0], places); err != nil {
-			return refused(args[0], err)
+		for _, p := range places {
+			switch e, ok := d.At(p); {
+			case !ok || !e.Waits():
+				return notThere(sink, p)
+			case e.State == dlq.Replaying && !*every:
+				return badInput(p.String(), "it is being replayed", "wait until `forebay dlq list "+sink+"` shows what became of it")
+			}
+		}
+		if do == dlq.Replay {
+			if p, before, found := d.Overtakes(places); found {
+				return badInput(p.String(), "it would overtake "+before.Place.String()+", which comes before it in the order of their key", "replay or drop that first, or both with one command")
+			}
+		}
+		if err := d.Ask(c.Context(), group, sink, do, places); err != nil {
+			return refused(sink, err)
+		}
+		out, err := outcome(c.Context(), l, group, sink, places, *wait)
+		if err != nil {
+			return refused(sink, err)
 		}
 		if wantsJSON(c) {
-			return writeJSON(s.out, map[string]int{"dropped": len(places), "left": d.Count()})
+			err = writeJSON(s.out, out)
+		} else {
+			_, err = fmt.Fprintf(s.out, "%d replayed, %d dropped, %d dead again, %d not done yet; %s has %d dead letters\n", out.Replayed, out.Dropped, out.Dead, out.Open, sink, out.Left)
 		}
-		fmt.Fprintf(s.out, "dropped %d dead letters of %s, %d are left\n", len(places), args[0], d.Count())
-		return nil
+		switch {
+		case err != nil || out.Dead == 0 && (out.Open == 0 || *wait == 0):
+			return err
+		case out.Dead > 0:
+			return &problem.Error{Code: "dead-again", What: fmt.Sprintf("%d records could not be handled this time either", out.Dead), Hint: "see `forebay dlq list " + sink + "`"}
+		}
+		return &problem.Error{Code: "not-yet", What: fmt.Sprintf("%s has not done it within %s", sink, *wait), Hint: "it is noted, and done as soon as the sink runs: see `forebay connectors list`"}
 	}
 	addDLQ(c)
 	return c
+}
+
+// outcomes counts what became of places.
+type outcomes struct {
+	Replayed int `json:"replayed"`
+	Dropped  int `json:"dropped"`
+	Dead     int `json:"dead"` // again
+	Open     int `json:"open"` // not done yet
+	Left     int `json:"left"` // of all
+}
+
+// outcome waits until a sink has done what it was asked for.
+func outcome(ctx context.Context, l *hublog.Log, group, sink string, places []dlq.Place, wait time.Duration) (out outcomes, err error) {
+	for deadline := time.Now().Add(wait); ; {
+		d, err := dlq.List(ctx, l, group, sink)
+		if err != nil {
+			return out, err
+		}
+		out = outcomes{Left: d.Count()}
+		for _, p := range places {
+			e, ok := d.At(p)
+			switch {
+			case d.Asked(p) != "" || ok && e.State == dlq.Replaying:
+				out.Open++
+			case !ok || e.State == dlq.Replayed: // the target asked for it anew, or the log has it no more
+				out.Replayed++
+			case e.State == dlq.Dropped:
+				out.Dropped++
+			default:
+				out.Dead++
+			}
+		}
+		if out.Open == 0 || !time.Now().Before(deadline) {
+			return out, nil
+		}
+		if err := pause.For(ctx, 200*time.Millisecond); err != nil {
+			return out, err
+		}
+	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // TestDLQ: of a batch for PostgreSQL the rows that do not fit, and those behind them, are dead letters, and nothing else; they are listed, shown with what the
-// log still has of them, and dropped.
+// log still has of them, replayed once they fit, and dropped.
 func TestDLQ(t *testing.T) {
 	db := testenv.Postgres(t)
 	db.Exec(`CREATE TABLE t (id text NOT NULL, name varchar(5))`)
@@ -53,37 +53,46 @@ func TestDLQ(t *testing.T) {
 			config = worker.Config{Name: "wh", Type: "postgres", Sink: true, Values: v}
 		}
 	}
-	w, err := worker.New(worker.Options{Log: hublog.Options{Bootstrap: []string{kafka}}, Group: defaultGroup, Host: "h", Registry: builtin.Registry(), Connectors: []worker.Config{config}})
-	if err != nil {
-		t.Fatal(err)
+	work := func() (w *worker.Worker, stop func()) {
+		w, err := worker.New(worker.Options{Log: hublog.Options{Bootstrap: []string{kafka}}, Group: defaultGroup, Host: "h", Registry: builtin.Registry(), Connectors: []worker.Config{config}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		return w, func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
+	w, stop := work()
 	tick, late := time.NewTicker(20*time.Millisecond), time.After(30*time.Second)
 	defer tick.Stop()
 	for w.Status()[0].Dead != 5 || w.Status()[0].Lag != 0 {
-		_, _ = w.Flush(ctx, "wh") // it fails while the task starts again
+		_, _ = w.Flush(t.Context(), "wh") // it fails while the task starts again
 		select {
 		case <-tick.C:
 		case <-late:
 			t.Fatalf("%+v", w.Status()[0])
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	stop()
 	conn, err := pgx.Connect(t.Context(), db.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	var got string
-	if err := conn.QueryRow(t.Context(), `SELECT string_agg(name, ' ' ORDER BY _offset) FROM t`).Scan(&got); err != nil || got != "n0 n1 n2 n4 n5 n6 n7 n8 n9 n10 n11 n12 n14 n16 n17 n18 n19 n20 n21 n22 n24 n26 n27 n28 n29" {
-		t.Errorf("the table has %s (%v)", got, err)
+	rows := func(want string) {
+		t.Helper()
+		var got string
+		if err := conn.QueryRow(t.Context(), `SELECT string_agg(name, ' ' ORDER BY _partition, _offset) FROM t`).Scan(&got); err != nil || got != want {
+			t.Errorf("the table has %s (%v)", got, err)
+		}
 	}
+	rows("n0 n1 n2 n4 n5 n6 n7 n8 n9 n10 n11 n12 n14 n16 n17 n18 n19 n20 n21 n22 n24 n26 n27 n28 n29")
 	cli := func(code int, args ...string) string {
 		t.Helper()
 		var out, errw bytes.Buffer
@@ -110,11 +119,27 @@ func TestDLQ(t *testing.T) {
 	has(cli(2, "show", "wh", "t-0@4"), "not among the dead letters")
 	has(cli(2, "show", "wh", "t0@x"), "TOPIC-PARTITION@OFFSET")
 	has(cli(2, "drop", "wh"), "--all")
-	if _, err := kadm.NewClient(client).DeleteRecords(t.Context(), kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: 13})); err != nil {
+	has(cli(2, "replay", "wh", "t-0@13"), "would overtake t-0@3")
+	has(cli(0, "replay", "wh", "t-0@3", "--wait", "0s"), "1 not done yet")
+	has(cli(0, "list", "wh"), "to replay")
+	has(cli(1, "replay", "wh", "t-0@3", "--wait", "1ms"), "as soon as the sink runs")
+	_, stop = work()
+	has(cli(1, "replay", "wh", "t-0@3"), "1 dead again", "not be handled this time either")
+	if _, err := conn.Exec(t.Context(), `ALTER TABLE t ALTER name TYPE text`); err != nil {
 		t.Fatal(err)
 	}
-	has(cli(0, "show", "wh", "t-0@3", "--json"), `"record":null`, "retention has removed")
-	has(cli(0, "drop", "wh", "t-0@3", "t-0@13"), "dropped 2 dead letters of wh, 3 are left")
-	has(cli(0, "drop", "wh", "--all", "--json"), `{"dropped":3,"left":0}`)
+	has(cli(0, "replay", "wh", "t-0@3", "t-0@13", "t-0@23"), "3 replayed", "wh has 2 dead letters")
+	rows("n0 n1 n2 much too long n4 n5 n6 n7 n8 n9 n10 n11 n12 n13 n14 n16 n17 n18 n19 n20 n21 n22 n23 n24 n26 n27 n28 n29")
+	if _, err := kadm.NewClient(client).DeleteRecords(t.Context(), kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: 20})); err != nil {
+		t.Fatal(err)
+	}
+	has(cli(0, "show", "wh", "t-0@15", "--json"), `"record":null`, "retention has removed")
+	has(cli(1, "replay", "wh", "--all"), "2 dead again")
+	has(cli(0, "list", "wh"), "t-0@15  log", "retention has removed", "t-0@25  parked")
+	has(cli(0, "drop", "wh", "t-0@15", "--json"), `"dropped":1`)
+	has(cli(0, "replay", "wh", "--all"), "wh has 0 dead letters") // it has followed, or does now
+	stop()
+	rows("n0 n1 n2 much too long n4 n5 n6 n7 n8 n9 n10 n11 n12 n13 n14 n16 n17 n18 n19 n20 n21 n22 n23 n24 n25 n26 n27 n28 n29")
+	has(cli(0, "list", "wh", "--all"), "t-0@3 ", "replayed", "t-0@15 ", "dropped")
 	has(cli(0, "list", "never"), "RECORD")
 }

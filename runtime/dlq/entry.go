@@ -2,9 +2,11 @@
 // _forebay.dlq.<group>.<sink>.
 //
 // A record's key is JSON, {"v":1,"topic":…,"partition":…,"offset":…}: where the record lies in the log. Its value is the
-// Entry, which says why and at which stage, and null when the record is in the dead letters no more. The record itself is
-// not copied: it stays where it is. Besides, each start of the sink's task leaves a record with "open":true, whose
-// offset ends the loading.
+// Entry, which says why, at which stage, and what became of it; null forgets it. The record itself is
+// not copied: it stays where it is. With "ask":true in its key it says what somebody wants to be done with the entry of that place. Besides, each
+// start of the sink's task leaves a record with "open":true, whose offset ends the loading.
+//
+// Only the sink's task writes entries, under its lease; everybody else asks. So no two ever decide about the same record.
 package dlq
 
 import (
@@ -75,6 +77,33 @@ const (
 	Converter Stage = "converter" // its bytes cannot be read
 	Target    Stage = "sink"
 	Parked    Stage = "parked" // nothing is wrong with it: an earlier record of its key is in the dead letters
+	Gone      Stage = "log"    // it was to be played again, and cannot be read any more
+)
+
+// State is what became of a dead letter.
+type State string
+
+const (
+	Dead      State = ""          // it waits
+	Replaying State = "replaying" // it has its number in the replay, and may be in the target
+	Replayed  State = "replayed"  // it is in the target
+	Dropped   State = "dropped"   // the target never gets it
+)
+
+// Across says that a record has to do with more than its key, so that it waits for what is before it in its partition.
+type Across string
+
+const (
+	Move     Across = "move"     // one of the two halves of a change of a row's key
+	Truncate Across = "truncate" // what is behind it waits for it, too
+)
+
+// Do is what somebody asks for.
+type Do string
+
+const (
+	Replay Do = "replay"
+	Drop   Do = "drop"
 )
 
 // Entry says why a record is in the dead letters.
@@ -88,7 +117,14 @@ type Entry struct {
 	Time      time.Time `json:"time"`
 	// KeySHA256 is the hash of the record's key in hex, by which later records of the key are known; "" when it has none.
 	KeySHA256 string `json:"key_sha256,omitempty"`
+	Across    Across `json:"across,omitempty"`
+	State     State  `json:"state,omitempty"`
+	// Number is its offset in the partition of replays (connectors.ReplayPartition) from Replaying on. It rises in the order of the log.
+	Number int64 `json:"number,omitempty"`
 }
+
+// Waits says that it is one that people have to look after, or is on its way.
+func (e *Entry) Waits() bool { return e.State == Dead || e.State == Replaying }
 
 // Bounds of an entry, so that a reason that quotes a large value does not copy it.
 const (
@@ -127,6 +163,7 @@ type recordKey struct {
 	V int `json:"v"`
 	Place
 	Open bool `json:"open,omitempty"`
+	Ask  bool `json:"ask,omitempty"`
 }
 
 func (k recordKey) bytes() []byte {
@@ -135,18 +172,51 @@ func (k recordKey) bytes() []byte {
 	return b
 }
 
-// parse reads a record of the topic; ok is false for one of another format. A nil value gives a zero Entry at its place, and gone.
-func parse(key, value []byte) (e Entry, gone, ok bool) {
+// change is what a record of the topic says about a place: what its entry is, or what is asked for it.
+type change struct {
+	place  Place
+	ask    bool
+	entry  *Entry // not ask; nil: there is none any more
+	do     Do     // ask; "": nothing any more
+	offset int64
+}
+
+// record is the change as the topic has it.
+func (c change) record() (key, value []byte) {
+	key = recordKey{Place: c.place, Ask: c.ask}.bytes()
+	switch {
+	case c.ask && c.do != "":
+		value, _ = json.Marshal(request{c.do}) // a string cannot fail
+	case c.entry != nil:
+		value, _ = json.Marshal(c.entry) // strings, numbers, and a time of this millennium
+	}
+	return key, value
+}
+
+type request struct {
+	Do Do `json:"do"`
+}
+
+// parse reads a record of the topic; false for one of another format.
+func parse(key, value []byte) (c change, ok bool) {
 	var k recordKey
 	if json.Unmarshal(key, &k) != nil || k.V != 1 || k.Open {
-		return Entry{}, false, false
+		return change{}, false
 	}
-	if value == nil {
-		return Entry{Place: k.Place}, true, true
+	c = change{place: k.Place, ask: k.Ask}
+	switch {
+	case value == nil:
+		return c, true
+	case c.ask:
+		var r request
+		err := json.Unmarshal(value, &r)
+		c.do = r.Do
+		return c, err == nil && (r.Do == Replay || r.Do == Drop)
 	}
-	if json.Unmarshal(value, &e) != nil {
-		return Entry{}, false, false
+	c.entry = &Entry{}
+	if json.Unmarshal(value, c.entry) != nil {
+		return change{}, false
 	}
-	e.Place = k.Place
-	return e, false, true
+	c.entry.Place = k.Place
+	return c, true
 }

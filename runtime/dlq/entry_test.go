@@ -3,6 +3,9 @@ package dlq
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -23,26 +26,100 @@ func FuzzPlace(f *testing.F) {
 	})
 }
 
-// Whatever is in the topic, the place of an entry is what its key says.
+// Whatever is in the topic, the place of an entry is what its key says, and what is understood is written as it was read.
 func FuzzRecord(f *testing.F) {
-	f.Add([]byte(`{"v":1,"topic":"t","partition":2,"offset":3}`), []byte(`{"topic":"u","stage":"sink","reason":"r","time":"2026-11-30T00:00:00Z"}`))
+	f.Add([]byte(`{"v":1,"topic":"t","partition":2,"offset":3}`), []byte(`{"topic":"u","stage":"sink","reason":"r","state":"replayed","number":7,"time":"2026-11-30T00:00:00Z"}`))
+	f.Add([]byte(`{"v":1,"topic":"t","partition":2,"offset":3,"ask":true}`), []byte(`{"do":"drop"}`))
 	f.Add([]byte(`{"v":1,"open":true}`), []byte(`{}`))
 	f.Add([]byte(`{"v":2}`), []byte(nil))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
-		e, gone, ok := parse(key, value)
+		c, ok := parse(key, value)
 		if !ok {
 			return
 		}
-		again, _, ok := parse(recordKey{Place: e.Place}.bytes(), value)
-		if !ok || again.Place != e.Place || gone != (value == nil) {
-			t.Fatalf("%+v and %+v", e.Place, again.Place)
+		again, ok := parse(c.record())
+		if !ok || again.place != c.place || again.ask != c.ask || again.do != c.do || (again.entry == nil) != (c.entry == nil) {
+			t.Fatalf("%+v and %+v", c, again)
+		}
+		if c.entry != nil && (c.entry.Place != c.place || !reflect.DeepEqual(again.entry, c.entry)) {
+			t.Fatalf("%+v and %+v", c.entry, again.entry)
 		}
 	})
 }
 
+// What may be played again overtakes nothing that is left, and what is left is left for a reason.
+func TestDueKeepsTheOrderOfKeys(t *testing.T) {
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		d := newLetters(nil, "g", "s")
+		passed := int64(r.IntN(30))
+		var all []Entry
+		for i := range int64(30) {
+			e := Entry{Place: Place{Topic: "t", Offset: i}, Stage: Target, KeySHA256: strconv.Itoa(r.IntN(4))}
+			switch r.IntN(12) {
+			case 0:
+				e.Across = Move
+			case 1:
+				e.Across, e.KeySHA256 = Truncate, ""
+			case 2:
+				e.KeySHA256 = ""
+			case 3:
+				e.State = Dropped
+			}
+			if r.IntN(2) == 0 {
+				e.Stage = Parked
+			}
+			all = append(all, e)
+			d.apply(change{place: e.Place, entry: &e})
+			if r.IntN(2) == 0 {
+				d.apply(change{place: e.Place, ask: true, do: Replay})
+			}
+		}
+		due := map[int64]bool{}
+		for _, e := range d.Due(Place{Topic: "t"}.tp(), passed) {
+			due[e.Offset] = true
+		}
+		for i, e := range all {
+			wanted := e.State == Dead && e.Offset < passed && (e.Stage == Parked || d.Asked(e.Place) == Replay)
+			overtakes := false
+			for _, f := range all[:i] {
+				overtakes = overtakes || f.State == Dead && !due[f.Offset] && (f.Across == Truncate || e.Across != "" || f.KeySHA256 != "" && f.KeySHA256 == e.KeySHA256)
+			}
+			if due[e.Offset] != (wanted && !overtakes) {
+				t.Fatalf("seed %d: %+v: due %v, wanted %v, overtakes %v", seed, e, due[e.Offset], wanted, overtakes)
+			}
+		}
+	}
+}
+
+// What is counted agrees with what is there, whatever happens to entries in which order.
+func TestCountsFollowTheEntries(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	d := newLetters(nil, "g", "s")
+	tp := Place{Topic: "t"}.tp()
+	for range 5_000 {
+		e := Entry{Place: Place{Topic: "t", Offset: int64(r.IntN(20))}, KeySHA256: []string{"", "a", "b"}[r.IntN(3)], State: []State{Dead, Replaying, Replayed, Dropped}[r.IntN(4)], Across: []Across{"", Move, Truncate}[r.IntN(3)]}
+		c := change{place: e.Place, entry: &e}
+		if r.IntN(3) == 0 {
+			c.entry = nil
+		}
+		d.apply(c)
+		waiting, a, whole := 0, false, false
+		for _, e := range d.all {
+			if e.Waits() {
+				waiting++
+				a, whole = a || e.KeySHA256 == "a", whole || e.Across == Truncate
+			}
+		}
+		if d.Count() != waiting || d.Blocks(tp, "a") != (a || whole) || d.Any(tp) != (waiting > 0) || d.Blocks(tp, "") != whole {
+			t.Fatalf("%d of %d wait; a %v, truncate %v", d.Count(), waiting, a, whole)
+		}
+	}
+}
+
 // A reason that quotes a payload does not copy it, and what is written is text.
 func TestExplainIsBounded(t *testing.T) {
-	var err = errors.New(strings.Repeat("ä\xff", 1<<20))
+	var err = errors.New(strings.Repeat("ä\xff", 1<<14))
 	for i := range 100 {
 		err = fmt.Errorf("%d: %w", i, err)
 	}

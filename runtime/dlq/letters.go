@@ -2,8 +2,9 @@ package dlq
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -16,9 +17,14 @@ type Letters struct {
 	log   *hublog.Log
 	topic string
 	next  int64 // of the topic: what was read
-	open  map[Place]Entry
-	keys  map[blocked]int // how many of them each key has
-	txns  map[int64][]change
+	all   map[Place]Entry
+	asks  map[Place]Do
+	txns  map[int64][]change // of transactions that have not ended yet
+	owned bool               // by the sink's task: nobody else writes entries, and it knows its own before they can be read
+
+	waiting int
+	keys    map[blocked]int                   // how many each key has that wait
+	whole   map[connectors.TopicPartition]int // … and each partition, of truncates
 }
 
 type blocked struct {
@@ -26,15 +32,9 @@ type blocked struct {
 	key string
 }
 
-// change is a record of the topic whose transaction has not ended yet.
-type change struct {
-	entry  Entry
-	gone   bool
-	offset int64
-}
-
 func newLetters(l *hublog.Log, group, sink string) *Letters {
-	return &Letters{log: l, topic: Topic(group, sink), open: map[Place]Entry{}, keys: map[blocked]int{}, txns: map[int64][]change{}}
+	return &Letters{log: l, topic: Topic(group, sink), all: map[Place]Entry{}, asks: map[Place]Do{}, txns: map[int64][]change{},
+		keys: map[blocked]int{}, whole: map[connectors.TopicPartition]int{}}
 }
 
 // List reads the dead letters of a sink as they are now, for people: what a transaction that has not ended holds is left
@@ -81,7 +81,11 @@ func Load(ctx context.Context, l *hublog.Log, a *hublog.Appender, group, sink st
 	if !there {
 		return nil, fmt.Errorf("load dead letters: topic %s is gone", d.topic)
 	}
-	return d, d.scan(ctx, at.Start, barrier+1)
+	if err := d.scan(ctx, at.Start, barrier+1); err != nil {
+		return nil, err
+	}
+	d.owned = true
+	return d, nil
 }
 
 func (d *Letters) ends(ctx context.Context) (at hublog.Offsets, there bool, err error) {
@@ -112,7 +116,7 @@ func (d *Letters) settled(ctx context.Context) (at hublog.Offsets, there bool, e
 	}
 }
 
-// Refresh reads what was dropped since. It asks for the end of the topic only, unless something has come.
+// Refresh reads what was asked for since. It asks for the end of the topic only, unless something has come.
 func (d *Letters) Refresh(ctx context.Context) error {
 	at, there, err := d.ends(ctx)
 	if err != nil || !there {
@@ -141,11 +145,11 @@ func (d *Letters) entry(e hublog.Entry) error {
 		delete(d.txns, e.ProducerID)
 		return nil
 	}
-	entry, gone, ok := parse(e.Key, e.Value)
-	if !ok {
-		return nil
+	c, ok := parse(e.Key, e.Value)
+	if !ok || d.owned && (!c.ask || c.do == "") {
+		return nil // an own one that is read late would bring back what it was before
 	}
-	c := change{entry, gone, e.Offset}
+	c.offset = e.Offset
 	if !e.Transactional {
 		d.apply(c)
 		return nil
@@ -155,86 +159,158 @@ func (d *Letters) entry(e hublog.Entry) error {
 }
 
 func (d *Letters) apply(c change) {
-	if old, ok := d.open[c.entry.Place]; ok {
-		delete(d.open, old.Place)
-		if k := old.blocked(); k.key != "" {
-			if d.keys[k]--; d.keys[k] == 0 {
-				delete(d.keys, k)
-			}
+	switch {
+	case c.ask && c.do == "":
+		delete(d.asks, c.place)
+	case c.ask:
+		d.asks[c.place] = c.do
+	default:
+		if old, ok := d.all[c.place]; ok {
+			d.tally(&old, -1)
+			delete(d.all, c.place)
+		}
+		if c.entry != nil {
+			d.tally(c.entry, 1)
+			d.all[c.place] = *c.entry
 		}
 	}
-	if c.gone {
+}
+
+// tally keeps what is counted of the entries that wait.
+func (d *Letters) tally(e *Entry, n int) {
+	if !e.Waits() {
 		return
 	}
-	d.open[c.entry.Place] = c.entry
-	if k := c.entry.blocked(); k.key != "" {
-		d.keys[k]++
+	d.waiting += n
+	if e.KeySHA256 != "" {
+		k := blocked{e.tp(), e.KeySHA256}
+		if d.keys[k] += n; d.keys[k] == 0 {
+			delete(d.keys, k)
+		}
+	}
+	if e.Across == Truncate {
+		d.whole[e.tp()] += n
 	}
 }
 
-func (e *Entry) blocked() blocked {
-	return blocked{connectors.TopicPartition{Topic: e.Topic, Partition: e.Partition}, e.KeySHA256}
+func (p Place) tp() connectors.TopicPartition {
+	return connectors.TopicPartition{Topic: p.Topic, Partition: p.Partition}
 }
 
-// Count is how many there are.
-func (d *Letters) Count() int { return len(d.open) }
+// Count is how many wait.
+func (d *Letters) Count() int { return d.waiting }
 
-// Blocks says whether a key's later records have to wait.
+// Blocks says whether the later records of a key have to wait.
 func (d *Letters) Blocks(tp connectors.TopicPartition, hash string) bool {
-	return hash != "" && d.keys[blocked{tp, hash}] > 0
+	return d.whole[tp] > 0 || hash != "" && d.keys[blocked{tp, hash}] > 0
 }
 
-// Any says whether a partition has any.
+// Any says whether any of a partition waits.
 func (d *Letters) Any(tp connectors.TopicPartition) bool {
-	for p := range d.open {
-		if p.Topic == tp.Topic && p.Partition == tp.Partition {
+	for p, e := range d.all {
+		if p.tp() == tp && e.Waits() {
 			return true
 		}
 	}
 	return false
 }
 
-// At is the entry of a record.
+// At is the entry of a record, whatever became of it.
 func (d *Letters) At(p Place) (Entry, bool) {
-	e, ok := d.open[p]
+	e, ok := d.all[p]
 	return e, ok
 }
 
-// All are the entries in the order of the log: so those of a key are in its order.
-func (d *Letters) All() []Entry {
-	out := make([]Entry, 0, len(d.open))
-	for _, e := range d.open {
-		out = append(out, e)
+// Asked is what is asked for a place; "": nothing.
+func (d *Letters) Asked(p Place) Do { return d.asks[p] }
+
+// Asks are the places that something is asked for.
+func (d *Letters) Asks() []Place { return slices.SortedFunc(maps.Keys(d.asks), Place.compare) }
+
+// Waiting are the entries that wait, in the order of the log: so those of a key are in its order.
+func (d *Letters) Waiting() []Entry {
+	return d.Select(func(e *Entry) bool { return e.Waits() })
+}
+
+// Select are entries in the order of the log.
+func (d *Letters) Select(want func(*Entry) bool) []Entry {
+	out := []Entry{}
+	for _, e := range d.all {
+		if want(&e) {
+			out = append(out, e)
+		}
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return a.compare(b.Place) })
 	return out
 }
 
-// From are the places of a partition from an offset on.
-func (d *Letters) From(tp connectors.TopicPartition, offset int64) []Place {
-	var out []Place
-	for _, e := range d.All() {
-		if e.Topic == tp.Topic && e.Partition == tp.Partition && e.Offset >= offset {
-			out = append(out, e.Place)
+// Due are the entries of a partition that may be played again now, in the order of the log: what is asked for, and what is parked. None of
+// them overtakes one that is left: of its key, of a truncate, and, for a truncate or the half of a move, of anything. What lies at passed or behind it is left.
+func (d *Letters) Due(tp connectors.TopicPartition, passed int64) []Entry {
+	var out []Entry
+	any, whole, keys := false, false, map[string]bool{}
+	for _, e := range d.Select(func(e *Entry) bool { return e.tp() == tp && e.State == Dead }) {
+		wanted := d.asks[e.Place] == Replay || e.Stage == Parked
+		if wanted && e.Offset < passed && !whole && !keys[e.KeySHA256] && (e.Across == "" || !any) {
+			out = append(out, e)
+			continue
+		}
+		any, whole = true, whole || e.Across == Truncate
+		if e.KeySHA256 != "" {
+			keys[e.KeySHA256] = true
 		}
 	}
 	return out
 }
 
-// Add writes entries in one transaction; they are there when it returns.
-func (d *Letters) Add(ctx context.Context, a *hublog.Appender, entries []Entry) error {
-	changes := make([]change, len(entries))
-	for i, e := range entries {
-		changes[i].entry = e
+// Overtakes finds a place of those that may not be played again although all of them are asked for, and the entry that it would overtake.
+func (d *Letters) Overtakes(places []Place) (p Place, before Entry, found bool) {
+	asked := newLetters(nil, "", "")
+	asked.all, asked.asks = d.all, maps.Clone(d.asks)
+	for _, p := range places {
+		asked.asks[p] = Replay
+	}
+	due := map[connectors.TopicPartition][]Entry{}
+	for _, p := range places {
+		if _, ok := due[p.tp()]; !ok {
+			due[p.tp()] = asked.Due(p.tp(), math.MaxInt64)
+		}
+		in := func(q Place) bool {
+			return slices.ContainsFunc(due[p.tp()], func(e Entry) bool { return e.Place == q })
+		}
+		if in(p) {
+			continue
+		}
+		me := d.all[p]
+		for _, e := range d.Select(func(e *Entry) bool { return e.tp() == p.tp() && e.State == Dead && e.Offset < p.Offset }) {
+			if (me.Across != "" || e.Across == Truncate || e.KeySHA256 == me.KeySHA256) && !in(e.Place) {
+				return p, e, true
+			}
+		}
+	}
+	return Place{}, Entry{}, false
+}
+
+// Write writes entries, and ends what was asked for places, in one transaction; it has happened when it returns.
+func (d *Letters) Write(ctx context.Context, a *hublog.Appender, entries []Entry, ended []Place) error {
+	changes := make([]change, 0, len(entries)+len(ended))
+	for i := range entries {
+		changes = append(changes, change{place: entries[i].Place, entry: &entries[i]})
+	}
+	for _, p := range ended {
+		changes = append(changes, change{place: p, ask: true})
 	}
 	return d.write(ctx, a, changes)
 }
 
-// Remove takes places out of the dead letters in one transaction.
-func (d *Letters) Remove(ctx context.Context, a *hublog.Appender, places []Place) error {
-	changes := make([]change, len(places))
-	for i, p := range places {
-		changes[i] = change{entry: Entry{Place: p}, gone: true}
+// Forget removes entries and what was asked for them.
+func (d *Letters) Forget(ctx context.Context, a *hublog.Appender, entries []Entry) error {
+	var changes []change
+	for _, e := range entries {
+		changes = append(changes, change{place: e.Place})
+		if d.asks[e.Place] != "" {
+			changes = append(changes, change{place: e.Place, ask: true})
+		}
 	}
 	return d.write(ctx, a, changes)
 }
@@ -247,14 +323,8 @@ func (d *Letters) write(ctx context.Context, a *hublog.Appender, changes []chang
 		return err
 	}
 	for _, c := range changes {
-		var value []byte
-		if !c.gone {
-			var err error
-			if value, err = json.Marshal(c.entry); err != nil {
-				return err
-			}
-		}
-		a.AppendTracked(d.topic, 0, recordKey{Place: c.entry.Place}.bytes(), value)
+		key, value := c.record()
+		a.AppendTracked(d.topic, 0, key, value)
 	}
 	if _, err := a.Commit(ctx); err != nil {
 		return fmt.Errorf("write dead letters: %w", err)
@@ -265,13 +335,17 @@ func (d *Letters) write(ctx context.Context, a *hublog.Appender, changes []chang
 	return nil
 }
 
-// Drop takes places out of a sink's dead letters for good, all or none. It may be called while the sink runs, which
-// sees it within seconds: it has a transactional id of its own.
-func (d *Letters) Drop(ctx context.Context, group, sink string, places []Place) error {
-	a, err := d.log.NewAppender(ctx, "forebay."+group+"."+sink+".dlq-drop", 0)
+// Ask asks the sink's task for something, for all places or none. A task that runs hears of it within seconds, and one that does not
+// when it starts.
+func (d *Letters) Ask(ctx context.Context, group, sink string, do Do, places []Place) error {
+	a, err := d.log.NewAppender(ctx, "forebay."+group+"."+sink+".dlq", 0)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	return d.Remove(ctx, a, places)
+	changes := make([]change, len(places))
+	for i, p := range places {
+		changes[i] = change{place: p, ask: true, do: do}
+	}
+	return d.write(ctx, a, changes)
 }

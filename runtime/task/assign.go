@@ -83,7 +83,7 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	from := make(map[connectors.TopicPartition]int64, len(as))
+	from, start := make(map[connectors.TopicPartition]int64, len(as)), make(map[connectors.TopicPartition]int64, len(as))
 	for _, a := range as {
 		at, ok := resume[a.TopicPartition]
 		if !ok {
@@ -101,9 +101,10 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 			t.o.Stats.topic(a.Topic).Store(true)
 		}
 		t.ids[a.Topic] = a.TopicID
-		t.parts[a.TopicPartition] = &part{written: at, committed: at, reported: -1}
+		t.parts[a.TopicPartition] = &part{tp: a.TopicPartition, written: at, committed: at, durable: at, reported: -1}
+		start[a.TopicPartition] = a.StartOffset
 	}
-	if err := t.redecide(ctx, from); err != nil {
+	if err := t.redecide(from, start); err != nil {
 		return err
 	}
 	t.poller.Add(from)

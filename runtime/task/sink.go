@@ -59,6 +59,7 @@ type FlushResult struct {
 const (
 	pollWait      = 200 * time.Millisecond
 	refreshEvery  = 2 * time.Second // new topics are found within 5 s
+	tendEvery     = 500 * time.Millisecond
 	groupInterval = time.Second
 )
 
@@ -68,19 +69,19 @@ func LagGroup(sink string) string { return "forebay-" + sink }
 // RunSink runs a sink's one task until ctx ends (nil) or something fails. It may
 // be called again after an error: the target says where to resume.
 func RunSink(ctx context.Context, o SinkOptions) error {
-	refused := map[dlq.Place]error{}
+	refused := map[connectors.TopicPartition]map[int64]error{}
 	worked, err := runSink(ctx, o, refused)
-	for ctx.Err() == nil && refuse(o, refused, err) {
+	for ctx.Err() == nil && (errors.Is(err, errAnew) || refuse(o, refused, err)) {
 		worked, err = runSink(ctx, o, refused)
 	}
-	if ctx.Err() != nil && (!worked || errors.Is(err, context.Canceled)) {
+	if ctx.Err() != nil && (!worked || errors.Is(err, context.Canceled) || errors.Is(err, errAnew)) {
 		return nil // told to stop before there was anything to commit
 	}
 	return err
 }
 
 // runSink says whether the task came as far as its loop. The records that are refused are dead letters when they come.
-func runSink(ctx context.Context, o SinkOptions, refused map[dlq.Place]error) (worked bool, err error) {
+func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPartition]map[int64]error) (worked bool, err error) {
 	hard, cancel := drain(ctx, o.Drain)
 	defer cancel()
 	scope := position.Scope{Group: o.Env.Group, Source: o.Env.Name}
@@ -144,8 +145,10 @@ func runSink(ctx context.Context, o SinkOptions, refused map[dlq.Place]error) (w
 
 // part is what the task knows of one partition.
 type part struct {
+	tp        connectors.TopicPartition
 	written   int64 // after the last record given to the sink
 	committed int64 // everything before it is in the target
+	durable   int64 // where a task that starts now would resume
 	reported  int64 // to the lag group; -1: nothing yet
 	oldest    int64 // milliseconds: no later than the first record that is not committed, while there is one
 }
@@ -167,6 +170,7 @@ type sinkTask struct {
 	ids       map[string][16]byte
 	ready     bool // the loop has begun
 	refreshed time.Time
+	tended    time.Time
 	reported  time.Time
 }
 
@@ -182,6 +186,9 @@ func (t *sinkTask) run(ctx context.Context) error {
 	if err := t.refresh(ctx); err != nil {
 		return err // with ctx ended there is nothing to commit yet
 	}
+	if err := t.tend(); err != nil { // before a limit is reached again that somebody has made room for
+		return err
+	}
 	t.ready = true
 	t.o.Stats.Ready.Store(true)
 	for ctx.Err() == nil {
@@ -189,11 +196,10 @@ func (t *sinkTask) run(ctx context.Context) error {
 			if err := t.refresh(t.hard); err != nil { // a request to stop is no error half-way
 				return err
 			}
-			if t.dead != nil { // what was dropped lets its keys go on
-				if err := t.dead.letters.Refresh(t.hard); err != nil {
-					return err
-				}
-				t.o.Stats.Dead.Store(int64(t.dead.letters.Count()))
+		}
+		if time.Since(t.tended) >= tendEvery {
+			if err := t.tend(); err != nil {
+				return err
 			}
 		}
 		if err := t.step(ctx); err != nil {
@@ -365,8 +371,8 @@ func (t *sinkTask) commit(tps []connectors.TopicPartition, cause connectors.Caus
 			return fmt.Errorf("commit %s-%d up to offset %d: %w", token.Topic, token.Partition, token.Next, err)
 		}
 		with[token.TopicPartition] = true
-		if p := t.parts[token.TopicPartition]; p != nil {
-			p.committed = max(p.committed, token.Next)
+		if p := t.part(token.TopicPartition); p != nil {
+			p.committed, p.durable = max(p.committed, token.Next), token.Next
 		}
 	}
 	if cause == connectors.CauseDue {
@@ -380,6 +386,14 @@ func (t *sinkTask) commit(tps []connectors.TopicPartition, cause connectors.Caus
 		}
 	}
 	return nil
+}
+
+// part is a partition, of the log or of replays; nil: it is neither.
+func (t *sinkTask) part(tp connectors.TopicPartition) *part {
+	if p := t.parts[tp]; p != nil || t.dead == nil {
+		return p
+	}
+	return t.dead.replays[tp]
 }
 
 // all lists the partitions that hold something uncommitted.

@@ -174,10 +174,13 @@ type memory struct {
 	newest  int64 // the highest number that the running task was given; -1: none, or no task runs
 	decoded int   // records whose types came back
 	reject  func(*connectors.Record) bool
+	order   []int64                                       // the numbers in the order in which they were committed
+	places  map[int64]connectors.Place                    // where they say that they lie
+	step    func(string, connectors.TopicPartition) error // "write", "commit", "committed": an error there is a death there
 }
 
 func newMemory(topics ...string) *memory {
-	return &memory{topics: topics, next: map[connectors.TopicPartition]int64{}, values: map[connectors.TopicPartition][]int64{}, ids: map[connectors.TopicPartition][16]byte{}, newest: -1}
+	return &memory{topics: topics, places: map[int64]connectors.Place{}, step: func(string, connectors.TopicPartition) error { return nil }, next: map[connectors.TopicPartition]int64{}, values: map[connectors.TopicPartition][]int64{}, ids: map[connectors.TopicPartition][16]byte{}, newest: -1}
 }
 
 func (m *memory) Validate(context.Context) []spec.Finding { return nil }
@@ -252,6 +255,9 @@ func (t *memoryTask) Recover(_ context.Context, as []connectors.Assignment) (map
 
 func (t *memoryTask) Write(_ context.Context, records []connectors.Record) ([]connectors.Reject, error) {
 	var rejects []connectors.Reject
+	if err := t.m.step("write", connectors.TopicPartition{Topic: records[0].Topic, Partition: records[0].Partition}); err != nil {
+		return nil, err
+	}
 	for i := range records {
 		r := &records[i]
 		p := t.open[connectors.TopicPartition{Topic: r.Topic, Partition: r.Partition}]
@@ -271,6 +277,7 @@ func (t *memoryTask) Write(_ context.Context, records []connectors.Record) ([]co
 		}
 		t.m.mu.Lock()
 		t.m.newest = max(t.m.newest, n)
+		t.m.places[n] = r.Place()
 		if r.Change != nil {
 			t.m.decoded++
 		}
@@ -282,6 +289,9 @@ func (t *memoryTask) Write(_ context.Context, records []connectors.Record) ([]co
 }
 
 func number(r *connectors.Record) (int64, error) {
+	if r.Change != nil && r.Change.Op == connectors.OpTruncate {
+		return r.Place().Offset, nil
+	}
 	if r.Change != nil {
 		return r.Change.After.List[0].Int(), nil
 	}
@@ -310,6 +320,9 @@ func (t *memoryTask) Prepare(_ context.Context, tps []connectors.TopicPartition,
 }
 
 func (t *memoryTask) Commit(_ context.Context, token connectors.Token) error {
+	if err := t.m.step("commit", token.TopicPartition); err != nil {
+		return err
+	}
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	p := token.Data.(pending)
@@ -321,7 +334,8 @@ func (t *memoryTask) Commit(_ context.Context, token connectors.Token) error {
 	}
 	t.m.next[token.TopicPartition] = p.next
 	t.m.values[token.TopicPartition] = append(t.m.values[token.TopicPartition], p.values...)
-	return nil
+	t.m.order = append(t.m.order, p.values...)
+	return t.m.step("committed", token.TopicPartition)
 }
 
 func (t *memoryTask) Revoke(_ context.Context, tps []connectors.TopicPartition) error {

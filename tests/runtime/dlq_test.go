@@ -2,17 +2,20 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/task"
@@ -43,18 +46,18 @@ func keyed(t *testing.T, l *hublog.Log, topic string, lo, hi int) {
 
 // numbersOf are the offsets, which keyed makes equal to the numbers of one append.
 func numbersOf(d *dlq.Letters) (out []int64) {
-	for _, e := range d.All() {
+	for _, e := range d.Waiting() {
 		out = append(out, e.Offset)
 	}
 	return out
 }
 
 // Tasks are killed at any moment: each record is with the target once or in the dead letters once, and what comes after a
-// dead letter of its key is behind it. What is dropped lets its key go on.
+// dead letter of its key is behind it.
 func TestDeadLettersThroughKills(t *testing.T) {
 	b := newBench(t)
 	b.letters = 10_000
-	const n, bad = 20_000, 13_007
+	const n, bad = 10_000, 7_007
 	topic := unique("keyed")
 	keyed(t, b.log, topic, 0, n)
 	dst := newMemory(topic)
@@ -72,7 +75,7 @@ func TestDeadLettersThroughKills(t *testing.T) {
 	if list().Count() != 0 {
 		t.Fatal("dead letters before there was a sink")
 	}
-	for range 30 {
+	for range 20 {
 		life, kill := context.WithCancel(ctx)
 		timer := time.AfterFunc(time.Duration(rand.IntN(int(60*time.Millisecond))), kill)
 		_ = b.sink(life, dst, 0) // an error is what a kill leaves behind
@@ -103,70 +106,254 @@ func TestDeadLettersThroughKills(t *testing.T) {
 	if behind, _ := d.At(dlq.Place{Topic: topic, Offset: bad + 10}); behind.Stage != dlq.Parked {
 		t.Errorf("entry behind it %#v", behind)
 	}
+}
 
-	// What is dropped lets its key go on, at a running sink too.
-	life, end = context.WithCancel(ctx)
-	defer end()
-	go func() { done <- b.sink(life, dst, 10*time.Second) }()
-	if got := drop(t, b, name); got != len(want) {
-		t.Fatalf("%d dead letters dropped, not %d", got, len(want))
+// ask asks for something for dead letters, for all without numbers.
+func ask(t *testing.T, b *bench, topic string, do dlq.Do, offsets ...int64) {
+	t.Helper()
+	d := letters(t, b)
+	var places []dlq.Place
+	for _, o := range offsets {
+		places = append(places, dlq.Place{Topic: topic, Offset: o})
 	}
-	if got := list().Count(); got != 0 {
-		t.Fatalf("%d dead letters after all were dropped", got)
+	if len(offsets) == 0 {
+		for _, e := range d.Waiting() {
+			places = append(places, e.Place)
+		}
 	}
-	end()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	keyed(t, b.log, topic, n+7, n+8)
-	life, end = context.WithCancel(ctx)
-	defer end()
-	go func() { done <- b.sink(life, dst, 10*time.Second) }()
-	eventually(t, 30*time.Second, "the key goes on", func() bool { return dst.given(n + 7) })
-	end()
-	if err := <-done; err != nil {
+	if err := d.Ask(t.Context(), b.group, "dst-"+b.group, do, places); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// drop takes all dead letters out and tells how many they were.
-func drop(t *testing.T, b *bench, sink string) int {
+func letters(t *testing.T, b *bench) *dlq.Letters {
 	t.Helper()
-	d, err := dlq.List(t.Context(), b.log, b.group, sink)
+	d, err := dlq.List(t.Context(), b.log, b.group, "dst-"+b.group)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []dlq.Place
-	for _, e := range d.All() {
-		all = append(all, e.Place)
-	}
-	if err := d.Drop(t.Context(), b.group, sink, all); err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
+	return d
 }
 
-// A sink that runs hears of what is dropped.
-func TestDeadLettersAreDroppedUnderARunningSink(t *testing.T) {
+// A sink that runs hears of what is asked, and what waited behind a letter that was dropped follows.
+func TestDeadLettersUnderARunningSink(t *testing.T) {
 	b := newBench(t)
 	b.letters = 10
 	topic := unique("keyed")
-	keyed(t, b.log, topic, 0, 10)
+	keyed(t, b.log, topic, 0, 20)
 	dst := newMemory(topic)
-	dst.reject = func(r *connectors.Record) bool { return string(r.RawValue) == "7" }
+	var mended atomic.Bool
+	dst.reject = func(r *connectors.Record) bool {
+		return string(r.RawValue) == "7" || string(r.RawValue) == "8" && !mended.Load()
+	}
 	stats := &task.Stats{}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- b.sinkWith(ctx, dst, 10*time.Second, stats) }()
-	eventually(t, 30*time.Second, "a dead letter", func() bool { return stats.Dead.Load() == 1 && dst.given(9) })
-	drop(t, b, "dst-"+b.group)
+	eventually(t, 30*time.Second, "dead letters", func() bool { return stats.Dead.Load() == 4 && dst.given(19) })
+	mended.Store(true)
+	keyed(t, b.log, topic, 29, 30) // so that the target moves past them
+	ask(t, b, topic, dlq.Drop, 7)
+	ask(t, b, topic, dlq.Replay, 8)
 	eventually(t, 30*time.Second, "the sink hears of it", func() bool { return stats.Dead.Load() == 0 })
-	keyed(t, b.log, topic, 17, 18)
-	eventually(t, 30*time.Second, "the key goes on", func() bool { return dst.given(17) })
+	keyed(t, b.log, topic, 37, 38)
+	eventually(t, 30*time.Second, "the key goes on", func() bool { return dst.given(37) })
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+	var got []int64
+	for _, n := range dst.order {
+		if n%10 == 7 || n%10 == 8 {
+			got = append(got, n)
+		}
+	}
+	if slices.Sort(got); !slices.Equal(got, []int64{8, 17, 18, 37}) {
+		t.Errorf("of the two keys there are %v", got)
+	}
+	d := letters(t, b)
+	for offset, want := range map[int64]dlq.State{7: dlq.Dropped, 8: dlq.Replayed, 17: dlq.Replayed, 18: dlq.Replayed} {
+		if e, ok := d.At(dlq.Place{Topic: topic, Offset: offset}); !ok || e.State != want {
+			t.Errorf("%d is %q", offset, e.State)
+		}
+	}
+}
+
+// A replay dies between any two of its steps, and begins again: each record is in the target once, and those of a key in their order.
+func TestReplayThroughDeaths(t *testing.T) {
+	died := errors.New("killed")
+	for _, c := range []struct {
+		step   string
+		times  int32
+		replay bool // in the partition of replays, or in the one of the letters, which is committed first
+	}{{"commit", 1, false}, {"committed", 1, false}, {"write", 2, true}, {"commit", 2, true}, {"committed", 1, true}} {
+		t.Run(fmt.Sprint(c.step, c.replay), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.letters = 100
+			topic := unique("keyed")
+			const n = 60
+			keyed(t, b.log, topic, 0, n)
+			dst := newMemory(topic)
+			var mended, deaths atomic.Int32
+			dst.reject = func(r *connectors.Record) bool {
+				return slices.Contains([][]string{{"7", "18", "31", "37"}, {"37"}, nil}[mended.Load()], string(r.RawValue))
+			}
+			run := func(what string, until func(d *dlq.Letters) bool) {
+				t.Helper()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- b.sink(ctx, dst, 10*time.Second) }()
+				eventually(t, 30*time.Second, what, func() bool { return until(letters(t, b)) })
+				cancel()
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+			}
+			deaths.Store(c.times)
+			dst.step = func(step string, tp connectors.TopicPartition) error {
+				if step == c.step && (tp.Partition >= connectors.ReplayPartition) == c.replay && deaths.Load() < c.times {
+					deaths.Add(1)
+					return died
+				}
+				return nil
+			}
+			first := []int64{7, 17, 18, 27, 28, 31, 37, 38, 41, 47, 48, 51, 57, 58}
+			later := func() { // 37 stays bad. What comes meanwhile of the keys is parked.
+				mended.Store(1)
+				keyed(t, b.log, topic, n, n+10)
+				deaths.Store(0)
+				ask(t, b, topic, dlq.Replay, 7, 18)
+			}
+			if c.replay {
+				run("all are read", func(*dlq.Letters) bool { return dst.given(n - 1) })
+				if got := numbersOf(letters(t, b)); !slices.Equal(got, first) {
+					t.Fatalf("dead letters %v", got)
+				}
+				later()
+			} else { // what was written before the letters is not in the target yet
+				done := make(chan error, 1)
+				go func() { done <- b.sink(t.Context(), dst, 0) }()
+				eventually(t, 30*time.Second, "all are read", func() bool { return slices.Equal(numbersOf(letters(t, b)), first) })
+				later()
+				if err := <-done; !errors.Is(err, died) {
+					t.Fatal(err)
+				}
+			}
+			for deaths.Load() < c.times {
+				if err := b.sink(t.Context(), dst, 0); !errors.Is(err, died) {
+					t.Fatal(err)
+				}
+			}
+			run("the replay is through", func(d *dlq.Letters) bool {
+				got := numbersOf(d) // a marker lies before the last ten
+				return (slices.Equal(got, []int64{31, 37, 41, 47, 51, 57, 62, 68}) || slices.Equal(got, []int64{37, 47, 57, 68})) && dst.given(n+8)
+			})
+			mended.Store(2)
+			ask(t, b, topic, dlq.Replay)
+			run("the rest is", func(d *dlq.Letters) bool { return d.Count() == 0 })
+			exactly(t, dst.all(), n+10)
+			last := map[int64]int64{}
+			for _, v := range dst.order {
+				if was, ok := last[v%10]; ok && was > v {
+					t.Errorf("%d came after %d", v, was)
+				}
+				last[v%10] = v
+			}
+			for v, p := range dst.places {
+				if p.Partition != 0 || v < n && p.Offset != v {
+					t.Errorf("%d says that it lies at %v", v, p)
+				}
+			}
+		})
+	}
+}
+
+// A replay keeps the halves of a move together, and a truncate between what is before and behind it.
+func TestReplayAcrossKeys(t *testing.T) {
+	type record struct{ key, value, header string }
+	for name, c := range map[string]struct {
+		records []record
+		bad     [][]int64 // offsets that are refused, for each step; before each but the first all letters are asked for that nothing is in front of
+		left    [][]int64
+	}{
+		"move": {[]record{{"a", "0", ""}, {"a", "1", "__debezium.newkey"}, {"b", "2", "__debezium.oldkey"}, {"b", "3", ""}},
+			[][]int64{{0}, {2}, {}}, [][]int64{{0, 1, 2, 3}, {1, 2, 3}, {}}},
+		"truncate": {[]record{{"a", "0", ""}, {"c", "1", ""}, {"", "", ""}, {"b", "3", ""}, {"c", "4", ""}},
+			[][]int64{{0}, {0}, {2}, {}}, [][]int64{{0, 2, 3, 4}, {0, 2, 3, 4}, {2, 3, 4}, {}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.letters = 10
+			topic := unique("across")
+			if _, err := b.log.EnsureTopic(t.Context(), connectors.TopicSpec{Name: topic}); err != nil {
+				t.Fatal(err)
+			}
+			a, err := b.log.NewAppender(t.Context(), topic, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			if err := a.Begin(); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range c.records {
+				var hs []kgo.RecordHeader
+				if r.key == "" { // a truncate, as our source writes it
+					_, e, err := converter.NewEncoder(converter.Format{}).Encode(nil, &connectors.Record{Topic: topic, Change: &connectors.Change{Op: connectors.OpTruncate, Row: numberRow, At: time.Now()}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := b.schemas.Register(t.Context(), *e.New); err != nil {
+						t.Fatal(err)
+					}
+					a.Append(topic, 0, nil, e.Value, []kgo.RecordHeader{{Key: converter.SchemaHeader, Value: e.SchemaID}}, time.Now())
+					continue
+				}
+				if r.header != "" {
+					hs = append(hs, kgo.RecordHeader{Key: r.header, Value: []byte("x")})
+				}
+				a.Append(topic, 0, []byte(r.key), []byte(r.value), hs, time.Now())
+			}
+			a.Append(topic, 0, []byte("end"), []byte("9"), nil, time.Now())
+			if _, err := a.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			dst := newMemory(topic)
+			for i, bad := range c.bad {
+				if i > 0 {
+					ask(t, b, topic, dlq.Replay, c.left[i-1][0])
+				}
+				dst.reject = func(r *connectors.Record) bool { return slices.Contains(bad, r.Place().Offset) }
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- b.sink(ctx, dst, 10*time.Second) }()
+				left := c.left[i]
+				if name == "truncate" && i < 3 { // "end" waits, too
+					left = append(slices.Clone(left), int64(len(c.records)))
+				}
+				eventually(t, 20*time.Second, fmt.Sprintf("step %d", i), func() bool {
+					d := letters(t, b)
+					return slices.Equal(numbersOf(d), left) && len(d.Asks()) == 0
+				})
+				cancel()
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+			}
+			var order []int64
+			for _, n := range dst.order {
+				if n < int64(len(c.records)) {
+					order = append(order, n)
+				}
+			}
+			if want := []int64{0, 1, 2, 3, 4}[:len(c.records)]; name == "truncate" && !slices.Equal(order, []int64{1, 0, 2, 3, 4}) || name == "move" && !slices.Equal(order, want) {
+				t.Errorf("order %v", order)
+			}
+		})
 	}
 }
 
@@ -190,7 +377,7 @@ func TestDeadLettersOfTransforms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range d.All() {
+	for _, e := range d.Waiting() {
 		if e.Stage != dlq.Transform || !strings.Contains(e.Reason, "which has two rows") || e.KeySHA256 == "" {
 			t.Errorf("%s: %s: %s (key %s)", e.Place, e.Stage, e.Reason, e.KeySHA256)
 		}
