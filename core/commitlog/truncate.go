@@ -165,6 +165,9 @@ func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
 // lowerPoint brings the recovery point down to a position, durably.
 func (l *Log) lowerPoint(to position) error {
 	p := point{seq: l.saved.seq + 1, boot: l.boot, synced: to, written: to}
+	if l.synced.offset < to.offset {
+		p.synced = l.synced // what lies between is not synced yet
+	}
 	if l.saved.seq == 0 || l.saved.written.offset <= to.offset {
 		return nil
 	}
