@@ -13,7 +13,7 @@ func TestTopicsAndGroups(t *testing.T) {
 		code        int
 		want        string // the whole output; "…x" when it has x
 	}{
-		{"", "topics create a b a.b a_b", 1, "created a\ncreated a.b\ncreated b\nforebay: a_b: invalid topic: 'a_b' collides with the existing topic 'a.b'\n"},
+		{"", "topics create a b a.b a_b", 1, "created a\ncreated a.b\ncreated b\nforebay: a_b: Topic 'a_b' collides with existing topic: a.b\n"},
 		{"", "topics create c --partitions 2", 0, "created c\n"},
 		{"", "topics alter a", 2, "forebay: nothing to alter (give --config name=value, --unset name or --partitions N)\n"},
 		{"", "topics alter a --partitions 0", 1, "…a: "},
