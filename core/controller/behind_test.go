@@ -68,6 +68,18 @@ func TestWhoIsBehindRefusesNothing(t *testing.T) {
 	if err := c.DeleteTopics(t.Context(), []string{"t"})[0]; code(err) != kerr.UnknownTopicOrPartition.Code {
 		t.Errorf("deleted twice: %v", err)
 	}
+	// An id is one topic, whatever has its name by now.
+	must("create there", one(there.CreateTopics(t.Context(), topic("id"), false)))
+	must("learn of it", c.Current(t.Context()))
+	old := here.seen.Topics["id"].ID
+	must("delete there", there.DeleteTopics(t.Context(), []string{"id"})[0])
+	must("create there anew", one(there.CreateTopics(t.Context(), topic("id"), false)))
+	if err := c.DeleteTopicIDs(t.Context(), []metadata.TopicID{old})[0]; code(err) != kerr.UnknownTopicID.Code && code(err) != kerr.UnknownTopicOrPartition.Code {
+		t.Errorf("deleted by an id that is gone: %v", err)
+	}
+	if q.Image().Topics["id"] == nil {
+		t.Error("a topic was deleted by the id of its predecessor")
+	}
 	here.gone = true
 	if err := one(c.CreateTopics(t.Context(), topic("u"), false)); code(err) != kerr.RequestTimedOut.Code {
 		t.Errorf("what cannot be known is told: %v", err)

@@ -246,19 +246,30 @@ func (c *Controller) defaultFactor(image *metadata.Image, topic string) int64 {
 
 // DeleteTopics deletes each topic or says why not.
 func (c *Controller) DeleteTopics(ctx context.Context, names []string) []error {
-	return c.surely(ctx, len(names), func(which []int) []error { return c.deleteTopics(ctx, chosen(names, which)) })
+	return c.surely(ctx, len(names), func(which []int) []error {
+		return c.deleteTopics(ctx, which, func(image *metadata.Image, k int) *metadata.Topic { return image.Topics[names[k]] },
+			refuse(kerr.UnknownTopicOrPartition, "This server does not host this topic-partition."))
+	})
 }
 
-func (c *Controller) deleteTopics(ctx context.Context, names []string) []error {
-	errs := make([]error, len(names))
+// DeleteTopicIDs is DeleteTopics of topics that are named by their ids (KIP-516): one that was made anew under the same name is another topic.
+func (c *Controller) DeleteTopicIDs(ctx context.Context, ids []metadata.TopicID) []error {
+	return c.surely(ctx, len(ids), func(which []int) []error {
+		return c.deleteTopics(ctx, which, func(image *metadata.Image, k int) *metadata.Topic { return image.TopicIDs[ids[k]] },
+			refuse(kerr.UnknownTopicID, "This server does not host this topic ID."))
+	})
+}
+
+func (c *Controller) deleteTopics(ctx context.Context, which []int, find func(image *metadata.Image, k int) *metadata.Topic, missing error) []error {
+	errs := make([]error, len(which))
 	image := c.Image()
 	var ids []metadata.TopicID
 	var at []int
-	for n, name := range names {
-		if t := image.Topics[name]; t != nil {
+	for n, k := range which {
+		if t := find(image, k); t != nil {
 			ids, at = append(ids, t.ID), append(at, n)
 		} else {
-			errs[n] = refuse(kerr.UnknownTopicOrPartition, "This server does not host this topic-partition.")
+			errs[n] = missing
 		}
 	}
 	if c.Value("delete.topic.enable") == "false" {

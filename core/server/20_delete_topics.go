@@ -28,7 +28,9 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 	defer func() { resp.ThrottleMillis = limit.millis() }()
 	var (
 		names []string
-		which []int // of each in resp.Topics
+		ids   []metadata.TopicID
+		named []int // where each name is in resp.Topics
+		byID  []int // and each id
 	)
 	times := map[string]int{} // of a name; which of two was meant is not guessed, neither is deleted
 	for _, w := range wants {
@@ -66,17 +68,26 @@ func (s *Server) deleteTopics(r *request) kmsg.Response {
 		}
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
 		resp.Topics = append(resp.Topics, out)
-		if err == nil {
-			names, which = append(names, *out.Topic), append(which, len(resp.Topics)-1)
+		switch {
+		case err != nil:
+		case w.Topic != nil:
+			names, named = append(names, *out.Topic), append(named, len(resp.Topics)-1)
+		default:
+			ids, byID = append(ids, w.TopicID), append(byID, len(resp.Topics)-1)
 		}
 	}
-	if len(names) == 0 {
-		return resp
+	tell := func(at []int, errs []error) {
+		for k, err := range errs {
+			out := &resp.Topics[at[k]]
+			s.unexpected("delete topic failed", err, "topic", *out.Topic)
+			out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
+		}
 	}
-	for k, err := range s.d.Controller.DeleteTopics(ctx, names) {
-		out := &resp.Topics[which[k]]
-		s.unexpected("delete topic failed", err, "topic", names[k])
-		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
+	if len(names) > 0 {
+		tell(named, s.d.Controller.DeleteTopics(ctx, names))
+	}
+	if len(ids) > 0 {
+		tell(byID, s.d.Controller.DeleteTopicIDs(ctx, ids))
 	}
 	return resp
 }
