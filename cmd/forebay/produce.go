@@ -74,13 +74,19 @@ func produceCommand(s streams) *cobra.Command {
 		}
 		defer client.Close()
 		var first firstError
+		settle := func() error { // until what was produced is there, or is known not to be
+			if err := client.Flush(c.Context()); err != nil {
+				return err
+			}
+			return first.get()
+		}
 		lines := bufio.NewScanner(s.in)
 		lines.Buffer(nil, maxLine)
 		for n := 1; lines.Scan() && first.get() == nil; n++ {
 			r, err := parseLine(*format, *separator, lines.Bytes())
 			if err != nil {
-				if err := client.Flush(c.Context()); err != nil { // so that what came before the line is there, whatever its batch was
-					return err
+				if err := settle(); err != nil { // what came before the line is there, whatever its batch was, or the user hears of that first
+					return refused(args[0], err)
 				}
 				return badInput(fmt.Sprintf("stdin:%d", n), err.Error(), "the lines before it were appended, those from it on were not")
 			}
@@ -90,10 +96,7 @@ func produceCommand(s streams) *cobra.Command {
 		if err := lines.Err(); err != nil {
 			return badInput("stdin", err.Error(), "")
 		}
-		if err := client.Flush(c.Context()); err != nil {
-			return err
-		}
-		if err := first.get(); errors.Is(err, kerr.MessageTooLarge) {
+		if err := settle(); errors.Is(err, kerr.MessageTooLarge) {
 			return &problem.Error{Code: "message-too-large", Class: problem.Runtime, Where: args[0], What: "a record is larger than the topic's max.message.bytes, or than the 1 MiB that this command sends",
 				Hint: "`forebay topics describe " + args[0] + " --json` shows the topic's", Err: err}
 		} else if err != nil {
