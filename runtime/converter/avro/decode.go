@@ -46,10 +46,13 @@ var (
 	errMany  = errors.New("more values than its bytes can hold")
 )
 
+// mostFree bounds the values of a message that take no bytes of it.
+const mostFree = 1 << 22
+
 // Read reads one value, which is all that b has. What it gives borrows from b and from m.
 func (r Reader) Read(b []byte, m *Memory) (schema.Value, error) {
-	// Items of some types take no bytes: an array of them must not make a few bytes into gigabytes.
-	in := input{b: b, m: m, left: 8*len(b) + 1024 + r.root.types}
+	// Records, and items of some types, take no bytes of their own: an array of them must not make a few bytes into gigabytes.
+	in := input{b: b, m: m, left: len(b) + min(7*len(b), mostFree) + 1024 + r.root.types}
 	v, err := in.value(r.root)
 	if err == nil && in.i < len(b) {
 		err = fmt.Errorf("%d bytes are left", len(b)-in.i)
@@ -112,10 +115,14 @@ func (in *input) value(f *form) (schema.Value, error) {
 		if branch, err = in.long(); err != nil {
 			return schema.Value{}, err
 		}
-		if branch == f.null {
+		if branch == f.null && f.null >= 0 {
 			return schema.Value{}, nil
 		}
-		if most := int64(2); branch < 0 || f.kind != avro.Union && branch >= most || f.kind == avro.Union && branch >= int64(len(f.fields)) {
+		most := int64(2)
+		if f.null < 0 {
+			most = 1
+		}
+		if branch < 0 || f.kind != avro.Union && branch >= most || f.kind == avro.Union && branch >= int64(len(f.fields)) {
 			return schema.Value{}, fmt.Errorf("branch %d of a union that has none of that number", branch)
 		}
 	}
@@ -258,7 +265,7 @@ func (in *input) items(f *form) (schema.Value, error) {
 		if list == nil && n <= 64 {
 			list = in.m.list(values)[:0]
 		}
-		list = slices.Grow(list, min(values, len(in.b)))
+		list = slices.Grow(list, min(values, 1024)) // more as they come: the count may be wrong
 		for ; n > 0; n-- {
 			if list, err = in.item(f, list); err != nil {
 				return schema.Value{}, err
