@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -33,11 +34,11 @@ var schemaRegistry = spec.Field{Name: "registry", Type: spec.Group, Doc: "The sc
 func checkURLs(v any) error {
 	for _, text := range v.([]string) {
 		u, err := url.Parse(text)
+		if strings.Contains(text, "@") { // whatever else is wrong with it: it may hold a password
+			return errors.New("an address is like http://registry:8081; the login stands in registry.username and registry.password, which are not shown")
+		}
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return fmt.Errorf("%q is no address like http://registry:8081", text)
-		}
-		if u.User != nil {
-			return fmt.Errorf("the login stands in registry.username and registry.password, which are not shown")
 		}
 	}
 	return nil

@@ -61,9 +61,20 @@ var (
 	ErrUnknown = errors.New("the schema registry does not have it")
 )
 
+// redirected follows a registry within its own address. Elsewhere its login would go along, perhaps in the clear.
+func redirected(req *http.Request, via []*http.Request) error {
+	if from := via[0].URL; req.URL.Scheme != from.Scheme || req.URL.Host != from.Host {
+		return fmt.Errorf("it redirects to %s://%s: name that address in registry.url", req.URL.Scheme, req.URL.Host)
+	}
+	if len(via) >= 10 {
+		return errors.New("it redirects in a circle")
+	}
+	return nil
+}
+
 // New makes a Client; it does no I/O.
 func New(o Options) (*Client, error) {
-	c := &Client{o: o, http: &http.Client{Timeout: timeout}, ids: map[subjectText]int32{}, texts: map[int32]converter.SchemaText{}}
+	c := &Client{o: o, http: &http.Client{Timeout: timeout, CheckRedirect: redirected}, ids: map[subjectText]int32{}, texts: map[int32]converter.SchemaText{}}
 	if len(o.URLs) == 0 {
 		if o.Own == nil {
 			return nil, ErrNone

@@ -172,3 +172,22 @@ func TestLogin(t *testing.T) {
 		t.Errorf("a certificate that nobody trusts: %v", err)
 	}
 }
+
+// A login goes nowhere but to the address that it was given for.
+func TestRedirectElsewhere(t *testing.T) {
+	elsewhere := httptest.NewServer(served(t, func(r *http.Request, _ string) (int, string) {
+		t.Errorf("%s %s was asked with %v", r.Method, r.URL, r.Header)
+		return 200, `{"id":7}`
+	}))
+	defer elsewhere.Close()
+	at := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer at.Close()
+	c, err := New(Options{URLs: []string{at.URL}, Username: "u", Password: "hush"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Register(t.Context(), "a-value", anInt); err == nil || !strings.Contains(err.Error(), "it redirects to http://") {
+		t.Errorf("redirected: %v", err)
+	}
+}
