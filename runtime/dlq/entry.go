@@ -115,6 +115,8 @@ type Entry struct {
 	Connector string    `json:"connector"`
 	Task      string    `json:"task"` // the start of the task, as its log and the target have it
 	Time      time.Time `json:"time"`
+	// TopicID is the topic's, in hex: one that is made anew under the same name has other records at the same offsets.
+	TopicID string `json:"topic_id,omitempty"`
 	// KeySHA256 is the hash of the record's key in hex, by which later records of the key are known; "" when it has none.
 	KeySHA256 string `json:"key_sha256,omitempty"`
 	Across    Across `json:"across,omitempty"`

@@ -2,6 +2,7 @@ package task
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -124,6 +125,9 @@ func (t *sinkTask) offer(r *connectors.Record) error {
 		unread = t.decoder.Decode(r)
 	}
 	o := origin{dlq.Hash(r.RawKey), t.across(r)}
+	if unread != nil && r.RawKey != nil && r.Key.Schema == nil {
+		o.across = dlq.Truncate // whose record it is cannot be told, so all that comes waits
+	}
 	if d.seen[o.hash] || o.across != "" { // whether it has to wait depends on all before it
 		if err := t.handApart(tp); err != nil {
 			return err
@@ -279,10 +283,15 @@ func (t *sinkTask) bury(r *connectors.Record, o origin, stage dlq.Stage, reason 
 		return connectors.Fatal(fmt.Errorf("%w (%d), and the sink cannot take the record of %s: %w", errTooMany, n, where, reason),
 			fmt.Sprintf("see `forebay dlq list %s`: mend their cause, drop what is not needed, or raise dlq.limit; then restart the sink", t.o.Env.Name))
 	}
-	e := dlq.Entry{Place: where, Stage: stage, Connector: t.o.Env.Name, Task: d.id, Time: time.Now().UTC(), KeySHA256: o.hash, Across: o.across}
+	e := dlq.Entry{Place: where, Stage: stage, Connector: t.o.Env.Name, Task: d.id, Time: time.Now().UTC(), TopicID: t.topicID(r.Topic), KeySHA256: o.hash, Across: o.across}
 	e.Explain(reason)
 	d.add(e)
 	return nil
+}
+
+func (t *sinkTask) topicID(topic string) string {
+	id := t.ids[topic]
+	return hex.EncodeToString(id[:])
 }
 
 func (d *dead) add(e dlq.Entry) {
@@ -300,9 +309,15 @@ func (t *sinkTask) redecide(from, start map[connectors.TopicPartition]int64) err
 	if t.dead == nil {
 		return nil
 	}
+	if err := t.drops(); err != nil { // first: what is forgotten could not be dropped any more
+		return err
+	}
 	gone := t.dead.letters.Select(func(e *dlq.Entry) bool {
 		tp := connectors.TopicPartition{Topic: e.Topic, Partition: e.Partition}
 		at, ours := from[tp]
+		if id := t.topicID(e.Topic); ours && e.TopicID != "" && e.TopicID != id {
+			return true // of a topic that had its name before
+		}
 		return ours && (e.Offset >= at && e.State != dlq.Dropped || e.Offset < start[tp] && !e.Waits())
 	})
 	if err := t.dead.letters.Forget(t.hard, t.lease, gone); err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/runtime/dlq"
-	"github.com/forebayhub/forebay/runtime/schemas"
 )
 
 // mostAgain is how many dead letters are played again with one commit.
@@ -38,19 +37,7 @@ func (t *sinkTask) tend() error {
 	if err := d.letters.Refresh(t.hard); err != nil {
 		return err
 	}
-	var dropped []dlq.Entry
-	var ended []dlq.Place
-	for _, p := range d.letters.Asks() {
-		e, ok := d.letters.At(p)
-		switch {
-		case !ok || e.State != dlq.Dead:
-			ended = append(ended, p) // somebody was faster
-		case d.letters.Asked(p) == dlq.Drop:
-			e.State = dlq.Dropped
-			dropped, ended = append(dropped, e), append(ended, p)
-		}
-	}
-	if err := t.record(dropped, ended); err != nil {
+	if err := t.drops(); err != nil {
 		return err
 	}
 	done := map[connectors.TopicPartition]bool{}
@@ -66,6 +53,24 @@ func (t *sinkTask) tend() error {
 	}
 	t.o.Stats.Dead.Store(int64(d.letters.Count()))
 	return nil
+}
+
+// drops does what was asked for and needs no target.
+func (t *sinkTask) drops() error {
+	d := t.dead
+	var dropped []dlq.Entry
+	var ended []dlq.Place
+	for _, p := range d.letters.Asks() {
+		e, ok := d.letters.At(p)
+		switch {
+		case !ok || e.State != dlq.Dead:
+			ended = append(ended, p) // somebody was faster
+		case d.letters.Asked(p) == dlq.Drop:
+			e.State = dlq.Dropped
+			dropped, ended = append(dropped, e), append(ended, p)
+		}
+	}
+	return t.record(dropped, ended)
 }
 
 // replay plays a partition's letters again, as far as they may be.
@@ -148,7 +153,10 @@ func (t *sinkTask) replays(tp connectors.TopicPartition) (*part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recover the replays of %s-%d: %w", tp.Topic, tp.Partition, err)
 	}
-	at := resume[v]
+	at, ok := resume[v]
+	if !ok {
+		return nil, connectors.Fatal(fmt.Errorf("the sink does not say where to resume the replays of %s-%d", tp.Topic, tp.Partition), "a mistake in the connector")
+	}
 	p := &part{tp: v, written: at, committed: at, durable: at}
 	t.dead.replays[v] = p
 	return p, nil
@@ -306,7 +314,7 @@ func (t *sinkTask) offerAgain(a *again, todo []dlq.Entry, records []connectors.R
 			t.missing(e, errors.New("the log has it no more: compaction has removed it"))
 		} else {
 			r := &records[0]
-			if err := t.decoder.Prepare(records[:1], func(err error) bool { return errors.Is(err, schemas.ErrUnknown) }); err != nil {
+			if err := t.decoder.Prepare(records[:1], itself); err != nil {
 				return nil, err
 			}
 			from := r.Place()
