@@ -382,7 +382,10 @@ func where(r *connectors.Record) string {
 // decoder reads what a source writes, or as a sink reads.
 func (a *auditor) decoder(ctx context.Context, c worker.Config) (*converter.Decoder, error) {
 	d := converter.NewDecoder(func(id string) (converter.Entry, error) { return a.schemas.Lookup(ctx, id) })
-	return d, worker.Read(ctx, d, c.Values, a.o.SchemaRegistry)
+	if c.Sink {
+		return d, worker.Read(ctx, d, c.Values, a.o.SchemaRegistry)
+	}
+	return d, worker.ReadBack(ctx, d, c.Values, a.o.SchemaRegistry)
 }
 
 // reader yields a partition's committed records from an offset up to end

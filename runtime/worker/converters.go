@@ -65,9 +65,24 @@ func Reading(v spec.Values) converter.Reading {
 	return converter.Reading{Key: f.key, Value: f.value}
 }
 
-// Read has a decoder read as a sink of these SinkFields does, or as what a source of these SourceFields writes has to be read, until ctx ends.
+// Read has a decoder read as a sink of these SinkFields does, until ctx ends.
 func Read(ctx context.Context, d *converter.Decoder, v spec.Values, own http.Handler) error {
+	return read(ctx, d, Reading(v), v, own)
+}
+
+// ReadBack has a decoder read what a source of these SourceFields writes, until ctx ends: bytes that came without types stand as they
+// came in a topic of JSON, too.
+func ReadBack(ctx context.Context, d *converter.Decoder, v spec.Values, own http.Handler) error {
 	r := Reading(v)
+	for _, f := range []*converter.Form{&r.Key, &r.Value} {
+		if !f.Registered() {
+			*f = converter.Auto
+		}
+	}
+	return read(ctx, d, r, v, own)
+}
+
+func read(ctx context.Context, d *converter.Decoder, r converter.Reading, v spec.Values, own http.Handler) error {
 	c, err := Registry(v, own)
 	if err != nil {
 		return err

@@ -135,3 +135,18 @@ func TestAuditOfTransformedLines(t *testing.T) {
 		t.Error(counts(res))
 	}
 }
+
+// Lines that are no JSON stand in the topic as they came, whatever the source's converter is called.
+func TestAuditOfPlainLines(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("no JSON\n{neither\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := worker.Options{Log: openLog(t), Group: unique("g"), Host: "h", DrainTimeout: 10 * time.Second, Registry: builtin.Registry()}
+	c := builtinSource(t, "tail", unique("lines"), map[string]string{"paths": filepath.Join(dir, "*.log")})
+	o.Connectors = []worker.Config{c}
+	_, _ = start(t, o)
+	if res := audited(t, o, c); counts(res) != c.Name+" agreed=2 missing=0 doubled=0 different=0\n" {
+		t.Error(counts(res), res.Sources[0].List)
+	}
+}
