@@ -25,7 +25,7 @@ func TestOneSignalSentTwice(t *testing.T) {
 			go func() { got <- again(signals, done) }()
 			synctest.Wait()
 			for _, d := range c.after {
-				time.Sleep(d)
+				<-time.After(d) // of the bubble's clock
 				signals <- syscall.SIGTERM
 				synctest.Wait()
 			}

@@ -61,11 +61,17 @@ func (p *pipeline) exec(statements ...string) {
 // within waits until fn says true.
 func (p *pipeline) within(d time.Duration, what string, fn func() bool) {
 	p.Helper()
-	for end := time.Now().Add(d); !fn(); {
-		if time.Now().After(end) {
+	late, tick := time.After(d), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for !fn() {
+		select {
+		case <-tick.C: // databases and REST tell nobody: they are asked
+			if p.Ended() {
+				p.Fatalf("the node ended before %s\n%s", what, p.LogTail(30))
+			}
+		case <-late:
 			p.Fatalf("not in time: %s\n%s", what, p.LogTail(30))
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
