@@ -176,11 +176,10 @@ func (k recordKey) bytes() []byte {
 
 // change is what a record of the topic says about a place: what its entry is, or what is asked for it.
 type change struct {
-	place  Place
-	ask    bool
-	entry  *Entry // not ask; nil: there is none any more
-	do     Do     // ask; "": nothing any more
-	offset int64
+	place Place
+	ask   bool
+	entry *Entry // not ask; nil: there is none any more
+	do    Do     // ask; "": nothing any more
 }
 
 // record is the change as the topic has it.

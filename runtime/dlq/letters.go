@@ -19,8 +19,8 @@ type Letters struct {
 	next  int64 // of the topic: what was read
 	all   map[Place]Entry
 	asks  map[Place]Do
-	txns  map[int64][]change // of transactions that have not ended yet
-	owned bool               // by the sink's task: nobody else writes entries, and it knows its own before they can be read
+	txns  *hublog.Transactions[change]
+	owned bool // by the sink's task: nobody else writes entries, and it knows its own before they can be read
 
 	waiting int
 	keys    map[blocked]int                   // how many each key has that wait
@@ -33,8 +33,10 @@ type blocked struct {
 }
 
 func newLetters(l *hublog.Log, group, sink string) *Letters {
-	return &Letters{log: l, topic: Topic(group, sink), all: map[Place]Entry{}, asks: map[Place]Do{}, txns: map[int64][]change{},
+	d := &Letters{log: l, topic: Topic(group, sink), all: map[Place]Entry{}, asks: map[Place]Do{},
 		keys: map[blocked]int{}, whole: map[connectors.TopicPartition]int{}}
+	d.txns = hublog.NewTransactions(d.apply)
+	return d
 }
 
 // List reads the dead letters of a sink as they are now, for people: what a transaction that has not ended holds is left
@@ -48,14 +50,7 @@ func List(ctx context.Context, l *hublog.Log, group, sink string) (*Letters, err
 	if err := d.scan(ctx, at.Start, at.End); err != nil {
 		return nil, err
 	}
-	for _, changes := range d.txns {
-		for _, c := range changes {
-			if c.offset < at.LSO { // its marker has been compacted away
-				d.apply(c)
-			}
-		}
-	}
-	return d, nil
+	return d, d.txns.Finish(at.LSO, nil)
 }
 
 // Load reads the dead letters of a sink for its task, whose appender has just been opened: so what its predecessor
@@ -136,25 +131,14 @@ func (d *Letters) scan(ctx context.Context, from, to int64) (err error) {
 }
 
 func (d *Letters) entry(e hublog.Entry) error {
-	if e.Control {
-		if e.Commit {
-			for _, c := range d.txns[e.ProducerID] {
-				d.apply(c)
-			}
-		}
-		delete(d.txns, e.ProducerID)
+	if d.txns.Marker(e) {
 		return nil
 	}
 	c, ok := parse(e.Key, e.Value)
 	if !ok || d.owned && (!c.ask || c.do == "") {
 		return nil // an own one that is read late would bring back what it was before
 	}
-	c.offset = e.Offset
-	if !e.Transactional {
-		d.apply(c)
-		return nil
-	}
-	d.txns[e.ProducerID] = append(d.txns[e.ProducerID], c)
+	d.txns.Add(e, c)
 	return nil
 }
 

@@ -21,18 +21,12 @@ func ReadAll(ctx context.Context, l *hublog.Log, group, source string) (map[Scop
 	if !ok {
 		return out, nil
 	}
-	r := reader{group: group, source: source, out: out, open: map[int64][]owned{}}
+	r := reader{group: group, source: source, out: out}
+	r.txns = hublog.NewTransactions(r.apply)
 	if _, err = l.Scan(ctx, Topic, 0, at.Start, at.End, r.entry); err != nil {
 		return nil, err
 	}
-	for _, os := range r.open {
-		for _, o := range os {
-			if o.offset < at.LSO {
-				r.apply(o)
-			}
-		}
-	}
-	return out, nil
+	return out, r.txns.Finish(at.LSO, nil)
 }
 
 type owned struct {
@@ -43,7 +37,7 @@ type owned struct {
 type reader struct {
 	group, source string
 	out           map[Scope]map[connectors.PositionKey]connectors.Position
-	open          map[int64][]owned
+	txns          *hublog.Transactions[owned]
 }
 
 func (r *reader) apply(o owned) {
@@ -60,25 +54,14 @@ func (r *reader) apply(o owned) {
 }
 
 func (r *reader) entry(e hublog.Entry) error {
-	if e.Control {
-		if e.Commit {
-			for _, o := range r.open[e.ProducerID] {
-				r.apply(o)
-			}
-		}
-		delete(r.open, e.ProducerID)
+	if r.txns.Marker(e) {
 		return nil
 	}
 	k, ok := parseKey(e.Key)
 	if !ok || k.Open || k.Group != r.group || k.Source != r.source {
 		return nil
 	}
-	o := owned{scope: Scope{k.Group, k.Source, k.Split}, pending: pending{connectors.PositionKey(k.Key), e.Value, e.Offset}}
-	if !e.Transactional {
-		r.apply(o)
-		return nil
-	}
-	r.open[e.ProducerID] = append(r.open[e.ProducerID], o)
+	r.txns.Add(e, owned{Scope{k.Group, k.Source, k.Split}, pending{connectors.PositionKey(k.Key), e.Value}})
 	return nil
 }
 

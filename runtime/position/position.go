@@ -148,11 +148,15 @@ func Load(ctx context.Context, l *hublog.Log, a *hublog.Appender, s Scope, host 
 	if !ok {
 		return Loaded{}, fmt.Errorf("load positions: topic %s is gone", Topic)
 	}
-	r := resolver{prefix: s.prefix(), keys: map[string]recordKey{}, done: map[connectors.PositionKey]connectors.Position{}, open: map[int64][]pending{}}
+	r := resolver{prefix: s.prefix(), keys: map[string]recordKey{}, done: map[connectors.PositionKey]connectors.Position{}}
+	r.txns = hublog.NewTransactions(r.apply)
 	if _, err := l.Scan(ctx, Topic, 0, at.Start, barrier+1, r.entry); err != nil {
 		return Loaded{}, fmt.Errorf("load positions: %w", err)
 	}
-	if err := r.finish(at.LSO); err != nil {
+	// Above the last stable offset nothing of this scope can be: its predecessors were fenced.
+	if err := r.txns.Finish(at.LSO, func(producer, offset int64, p pending) error {
+		return fmt.Errorf("position %q at offset %d of %s belongs to a transaction of producer %d that is still open after its task was fenced", p.key, offset, Topic, producer)
+	}); err != nil {
 		return Loaded{}, err
 	}
 	return Loaded{Positions: r.done, Epoch: barrier}, nil
@@ -163,21 +167,16 @@ type resolver struct {
 	prefix []byte // of the scope's keys
 	keys   map[string]recordKey
 	done   map[connectors.PositionKey]connectors.Position
-	open   map[int64][]pending // by producer id
+	txns   *hublog.Transactions[pending]
 }
 
 type pending struct {
-	key    connectors.PositionKey
-	value  connectors.Position
-	offset int64
+	key   connectors.PositionKey
+	value connectors.Position
 }
 
 func (r *resolver) entry(e hublog.Entry) error {
-	if e.Control {
-		if e.Commit {
-			r.apply(r.open[e.ProducerID])
-		}
-		delete(r.open, e.ProducerID)
+	if r.txns.Marker(e) {
 		return nil
 	}
 	// Most records are of other scopes, or of few keys again and again.
@@ -197,37 +196,14 @@ func (r *resolver) entry(e hublog.Entry) error {
 	if k.Open {
 		return nil
 	}
-	p := pending{key: connectors.PositionKey(k.Key), value: e.Value, offset: e.Offset}
-	if !e.Transactional {
-		r.apply([]pending{p})
-		return nil
-	}
-	r.open[e.ProducerID] = append(r.open[e.ProducerID], p)
+	r.txns.Add(e, pending{connectors.PositionKey(k.Key), e.Value})
 	return nil
 }
 
-func (r *resolver) apply(ps []pending) {
-	for _, p := range ps {
-		if p.value == nil {
-			delete(r.done, p.key)
-		} else {
-			r.done[p.key] = p.value
-		}
+func (r *resolver) apply(p pending) {
+	if p.value == nil {
+		delete(r.done, p.key)
+	} else {
+		r.done[p.key] = p.value
 	}
-}
-
-// finish deals with records whose marker was not seen. Below the last stable
-// offset their transaction has ended, and compaction, which drops aborted
-// records, has dropped the marker of a committed one. Above it nothing of this
-// scope can be: its predecessors were fenced.
-func (r *resolver) finish(lso int64) error {
-	for id, ps := range r.open {
-		for _, p := range ps {
-			if p.offset >= lso {
-				return fmt.Errorf("position %q at offset %d of %s belongs to a transaction of producer %d that is still open after its task was fenced", p.key, p.offset, Topic, id)
-			}
-		}
-		r.apply(ps)
-	}
-	return nil
 }

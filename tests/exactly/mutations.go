@@ -19,7 +19,7 @@ var Mutations = []mutation.Mutation{
 	{Name: "id-of-each-host", Seed: 20, File: sourceFile, Swap: []string{
 		"o.Log.NewAppender(ctx, o.Scope.TransactionalID(), most)", `o.Log.NewAppender(ctx, o.Scope.TransactionalID()+"."+o.Host, most)`}},
 	{Name: "positions-up-to-last-stable", Seed: 6, File: positionFile, Swap: []string{"at.Start, barrier+1, r.entry", "at.Start, min(at.LSO, barrier+1), r.entry"}},
-	{Name: "aborted-positions-applied", Seed: 5, File: positionFile, Swap: []string{"		if e.Commit {\n			r.apply(r.open", "		if e.Commit || len(e.Key) > 0 {\n			r.apply(r.open"}},
+	{Name: "aborted-positions-applied", Seed: 5, File: txnsFile, Swap: []string{"	if e.Commit {\n", "	if e.Commit || len(e.Key) > 0 {\n"}},
 	{Name: "lease-not-renewed", Seed: 9, File: sinkFile, Swap: []string{"	if len(tokens) > 0 {\n", "	if len(tokens) > 1<<20 {\n"}},
 	{Name: "lease-of-each-host", Seed: 9, File: sinkFile, Swap: []string{
 		"o.Log.NewAppender(ctx, scope.TransactionalID(), 0)", `o.Log.NewAppender(ctx, scope.TransactionalID()+"."+o.Env.Host, 0)`}},
@@ -46,6 +46,7 @@ const (
 	sinkFile     = "runtime/task/sink.go"
 	assignFile   = "runtime/task/assign.go"
 	positionFile = "runtime/position/position.go"
+	txnsFile     = "runtime/hublog/transactions.go"
 	pollerFile   = "runtime/hublog/poller.go"
 	appenderFile = "runtime/hublog/appender.go"
 )
