@@ -2,13 +2,14 @@ package task
 
 import (
 	"bytes"
+	"os"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/internal/figures"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/transform"
 )
@@ -46,24 +47,18 @@ func BenchmarkOverhead(b *testing.B) {
 			p.move(b, &c.record, c.size) // what grows once has grown
 			var m0, m1 runtime.MemStats
 			runtime.ReadMemStats(&m0)
-			records, cpu := 0, cpuSeconds()
+			records, watch := 0, figures.Begin(os.Getpid())
 			for b.Loop() {
 				records += p.move(b, &c.record, c.size)
 			}
-			cpu = cpuSeconds() - cpu
+			wall, cpu := watch.End()
 			runtime.ReadMemStats(&m1)
-			b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "records/s")
+			b.ReportMetric(float64(records)/wall, "records/s")
 			b.ReportMetric(float64(records)/cpu, "records/CPU-s")
 			b.ReportMetric(float64(records*c.size)/1e6/cpu, "MB/CPU-s")
 			b.ReportMetric(float64(m1.Mallocs-m0.Mallocs)/float64(b.N)/4, "allocs/stage")
 		})
 	}
-}
-
-func cpuSeconds() float64 {
-	var r syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r) // cannot fail for oneself
-	return float64(r.Utime.Sec+r.Stime.Sec) + float64(r.Utime.Usec+r.Stime.Usec)/1e6
 }
 
 // nullPipeline is the way of a batch without its ends and without the log.

@@ -16,18 +16,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/mongodriver"
 )
 
 const standaloneHint = `start mongod with --replSet rs0, then once in mongosh: rs.initiate(); a set of one member will do`
 
 // closeTime bounds what a client says to the server when it goes.
 const closeTime = 3 * time.Second
-
-// heartbeat is how often at least a server says what it is. The driver (2.10) can miss the one message that tells
-// of the server while an operation begins to wait for it: Topology.Subscribe reads the description before it is on
-// the list of those who hear of changes. The operation then waits for the next: with the driver's ten seconds that
-// is when the selection's time is over.
-const heartbeat = 2 * time.Second
 
 // majority is how everything outside a transaction is read and written, whatever the URL says: what is
 // read was not only written to a primary that has been replaced meanwhile (invariant 6).
@@ -37,14 +32,7 @@ func majority() *options.DatabaseOptionsBuilder {
 
 // connect makes a client; it does no I/O but what its monitors do.
 func (s *sink) connect() (*mongo.Client, error) {
-	o := options.Client().ApplyURI(s.cfg.url).SetAppName("forebay " + s.env.Name).SetRetryWrites(true)
-	if o.ServerSelectionTimeout == nil {
-		o.SetServerSelectionTimeout(10 * time.Second)
-	}
-	if o.HeartbeatInterval == nil {
-		o.SetHeartbeatInterval(heartbeat)
-	}
-	c, err := mongo.Connect(o)
+	c, err := mongo.Connect(mongodriver.Options(s.cfg.url, "forebay "+s.env.Name).SetRetryWrites(true))
 	if err != nil {
 		return nil, connectors.Fatal(errors.New("url: not a MongoDB URL"), "write it as mongodb://user:password@host:27017/?replicaSet=rs0")
 	}

@@ -9,9 +9,9 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/mongodriver"
 )
 
 const standaloneHint = `start mongod with --replSet rs0, then once in mongosh: rs.initiate(); a set of one member will do`
@@ -38,22 +38,9 @@ func (v server) atLeast(major, minor, patch int) bool {
 // splits says whether the server has $changeStreamSplitLargeEvent (SERVER-55062).
 func (v server) splits() bool { return v.atLeast(6, 0, 9) }
 
-// heartbeat is how often at least a server says what it is. The driver (2.10) can miss the one message that tells
-// of the server while an operation begins to wait for it: Topology.Subscribe reads the description before it is on
-// the list of those who hear of changes. The operation then waits for the next: with the driver's ten seconds that
-// is when the selection's time is over.
-const heartbeat = 2 * time.Second
-
 // connect makes a client; it does no I/O but what its monitors do.
 func (s *source) connect() (*mongo.Client, error) {
-	o := options.Client().ApplyURI(s.cfg.url).SetAppName("forebay " + s.env.Name)
-	if o.ServerSelectionTimeout == nil {
-		o.SetServerSelectionTimeout(10 * time.Second)
-	}
-	if o.HeartbeatInterval == nil {
-		o.SetHeartbeatInterval(heartbeat)
-	}
-	c, err := mongo.Connect(o)
+	c, err := mongo.Connect(mongodriver.Options(s.cfg.url, "forebay "+s.env.Name))
 	if err != nil {
 		return nil, connectors.Fatal(fmt.Errorf("url: %w", err), "")
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebayhub/forebay/internal/figures"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/tests/node"
 )
 
@@ -64,7 +65,7 @@ sinks:
 		if time.Since(began) > time.Minute+*stopped/2 {
 			t.Fatalf("the sink has come from offset %d to %d of %d in %v", backlog, from, to, time.Since(began))
 		}
-		r.pass(20 * time.Millisecond)
+		pass(t, 20*time.Millisecond)
 	}
 	catching := float64(to-backlog) / time.Since(began).Seconds()
 
@@ -220,7 +221,7 @@ func (r *reader) watch(n *node.Node, length time.Duration) figure {
 	var tails, resident []float64
 	r.take()
 	for end := time.Now().Add(length); time.Now().Before(end); {
-		r.pass(time.Second)
+		pass(r.t, time.Second)
 		if ages := r.take(); len(ages) > 0 {
 			slices.Sort(ages)
 			tails = append(tails, ages[len(ages)*99/100])
@@ -247,10 +248,11 @@ func (r *reader) take() []float64 {
 }
 
 // pass lets time pass, in which lines come.
-func (r *reader) pass(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	<-timer.C
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	if err := pause.For(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func mean(values []float64) float64 {
