@@ -480,3 +480,44 @@ func TestDeadLettersHaveALimit(t *testing.T) {
 		t.Fatal(err, d.Count())
 	}
 }
+
+// A topic that is deleted and made again has other records at the same offsets: what became of the old ones says nothing of them.
+func TestDeadLettersOfATopicMadeAgain(t *testing.T) {
+	o := openLog(t)
+	b := benchOn(t, o)
+	b.letters = 5
+	topic := unique("keyed")
+	run := func(dst *memory, what string, done func() bool) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- b.sink(ctx, dst, 10*time.Second) }()
+		eventually(t, 30*time.Second, what, func() bool { return done() || len(ended) > 0 })
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	keyed(t, b.log, topic, 0, 10)
+	dst := newMemory(topic)
+	dst.reject = func(r *connectors.Record) bool { return string(r.RawValue) == "3" || string(r.RawValue) == "5" }
+	run(dst, "all are given", func() bool { return dst.given(9) })
+	ask(t, b, topic, dlq.Drop, 3)
+	run(dst, "3 is dropped", func() bool { return slices.Equal(numbersOf(letters(t, b)), []int64{5}) })
+
+	if res, err := admin(t, o).DeleteTopics(t.Context(), topic); err != nil || res.Error() != nil {
+		t.Fatal(err, res.Error())
+	}
+	eventually(t, 30*time.Second, "the topic is gone", func() bool {
+		have, err := b.log.Topics(t.Context(), topic)
+		return err == nil && have[topic].Partitions == 0
+	})
+	keyed(t, b.log, topic, 0, 10)
+	again := newMemory(topic)
+	run(again, "all are given again", func() bool { return again.given(9) })
+	exactly(t, again.all(), 10)
+	if left := letters(t, b).Count(); left != 0 {
+		t.Errorf("%d dead letters of a topic that is gone", left)
+	}
+}

@@ -28,7 +28,12 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	l, err := hublog.Open(openLog(t))
+	return benchOn(t, openLog(t))
+}
+
+func benchOn(t testing.TB, o hublog.Options) *bench {
+	t.Helper()
+	l, err := hublog.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
