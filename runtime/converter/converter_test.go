@@ -329,3 +329,24 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// Rows and envelopes are read into chunks: no allocation for each record.
+func TestDecodeAllocates(t *testing.T) {
+	r := change(1)
+	after := row(1)
+	after.List[1], after.List[5] = schema.StringOf("Ada"), schema.Value{} // escapes and base64 need memory of their own
+	r.Change.After = after
+	in, d := encoded(t, Format{}, r)
+	const records = 1000
+	perRun := testing.AllocsPerRun(10, func() {
+		for range records {
+			r := in
+			if err := d.Decode(&r); err != nil || r.Change == nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if perRun > records/50 {
+		t.Errorf("%v allocations for %d records", perRun, records)
+	}
+}

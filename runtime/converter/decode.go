@@ -21,6 +21,31 @@ type Decoder struct {
 	types  *interner
 	wires  *wires // nil: no key and no value needs a registry
 	forms  [2]Form
+	memory memory
+}
+
+// memory is where typed things lie. What was given out lives on.
+type memory struct {
+	values  schema.Slab
+	changes []connectors.Change
+}
+
+// change is one that is zero.
+func (m *memory) change() *connectors.Change {
+	const chunk = 256
+	if len(m.changes) == 0 {
+		m.changes = make([]connectors.Change, chunk)
+	}
+	c := &m.changes[0]
+	m.changes = m.changes[1:]
+	return c
+}
+
+// pair is a Struct of two.
+func (m *memory) pair(a, b schema.Value) schema.Value {
+	list := m.values.Values(2)
+	list[0], list[1] = a, b
+	return schema.StructOf(list...)
 }
 
 type decodePlan struct {
@@ -107,7 +132,7 @@ func (d *Decoder) key(r *connectors.Record, p *decodePlan) (err error) {
 	case p != nil && p.key != nil:
 		if r.RawKey != nil {
 			r.Key.Schema = p.entry.Key
-			r.Key.Value, err = payload(r.RawKey, p.key)
+			r.Key.Value, err = payload(r.RawKey, p.key, &d.memory.values)
 		}
 	case !d.forms[0].auto():
 		r.Key, r.RawKey, _, err = d.part(0, r.RawKey)
@@ -162,22 +187,22 @@ func (d *Decoder) plan(id []byte) (*decodePlan, error) {
 func (d *Decoder) typed(r *connectors.Record, p *decodePlan) (err error) {
 	switch {
 	case p.entry.Envelope == Debezium:
-		if r.Change, err = envelope(r.RawValue, p); err == nil && p.document {
-			documentRows(r)
+		if r.Change, err = d.memory.envelope(r.RawValue, p); err == nil && p.document {
+			d.memory.documentRows(r)
 		}
 	case p.document: // plain
-		r.Value, err = plainDocument(r, p)
+		r.Value, err = d.memory.plainDocument(r, p)
 	default:
 		r.Value.Schema = p.entry.Value
-		r.Value.Value, err = payload(r.RawValue, p.value)
+		r.Value.Value, err = payload(r.RawValue, p.value, &d.memory.values)
 	}
 	return err
 }
 
 // open positions a parser before the payload: {schema, payload} is recognised
 // by its first bytes, which no row of ours begins with unless it has columns so named.
-func open(text []byte, like *shape) (p parser, wrapped bool, err error) {
-	p = parser{b: text}
+func open(text []byte, like *shape, m *schema.Slab) (p parser, wrapped bool, err error) {
+	p = parser{b: text, m: m}
 	const lead = `{"schema":`
 	if !bytes.HasPrefix(text, []byte(lead)) || like.s.FieldIndex("schema") >= 0 {
 		return p, false, nil
@@ -208,8 +233,8 @@ func (p *parser) close(wrapped bool) error {
 	return p.end()
 }
 
-func payload(text []byte, n *shape) (schema.Value, error) {
-	p, wrapped, err := open(text, n)
+func payload(text []byte, n *shape, m *schema.Slab) (schema.Value, error) {
+	p, wrapped, err := open(text, n, m)
 	if err != nil {
 		return schema.Value{}, err
 	}
@@ -220,16 +245,19 @@ func payload(text []byte, n *shape) (schema.Value, error) {
 	return v, err
 }
 
+var noShape = shapeOf(&schema.Schema{})
+
 // envelope reads a Debezium envelope of known row and source types.
-func envelope(text []byte, plan *decodePlan) (*connectors.Change, error) {
-	p, wrapped, err := open(text, &shape{s: &schema.Schema{}})
+func (m *memory) envelope(text []byte, plan *decodePlan) (*connectors.Change, error) {
+	p, wrapped, err := open(text, noShape, &m.values)
 	if err != nil {
 		return nil, err
 	}
-	c := &connectors.Change{Row: plan.entry.Value}
+	c := m.change()
+	c.Row = plan.entry.Value
 	c.Source.Schema, c.Update.Schema = plan.entry.Source, plan.entry.Update
-	if err := p.members(func(name string) (err error) {
-		switch name {
+	if err := p.members(func(name []byte) (err error) {
+		switch string(name) {
 		case "before":
 			c.Before, err = p.value(plan.value)
 		case "after":
@@ -247,7 +275,7 @@ func envelope(text []byte, plan *decodePlan) (*connectors.Change, error) {
 		case "op":
 			c.Op, err = p.op()
 		case "ts_ms", "ts_us", "ts_ns":
-			err = p.at(name, c)
+			err = p.at(string(name), c)
 		default:
 			err = p.skip()
 		}
@@ -296,7 +324,7 @@ func at(name string, n int64, c *connectors.Change) {
 }
 
 // members reads an object and calls fn at each value.
-func (p *parser) members(fn func(name string) error) error {
+func (p *parser) members(fn func(name []byte) error) error {
 	if p.depth++; p.depth > maxDepth {
 		return p.bad("nested too deeply")
 	}
@@ -314,7 +342,7 @@ func (p *parser) members(fn func(name string) error) error {
 			err = p.take(':')
 		}
 		if err == nil {
-			err = fn(string(name))
+			err = fn(name)
 		}
 		if err != nil {
 			return err

@@ -9,10 +9,10 @@ import (
 
 // documentRows makes rows of the contents that an envelope carries (schema.Document). An update
 // without an image says that the document is there and not what it is: its content is Missing.
-func documentRows(r *connectors.Record) {
+func (m *memory) documentRows(r *connectors.Record) {
 	c := r.Change
 	row := func(content schema.Value) schema.Value {
-		return schema.StructOf(documentID(r), content)
+		return m.pair(documentID(r), content)
 	}
 	if !c.Before.IsNull() {
 		c.Before = row(c.Before)
@@ -35,13 +35,13 @@ func documentID(r *connectors.Record) schema.Value {
 
 // plainDocument reads a document that stands alone: JSON text as it is, or a JSON string behind a
 // Connect schema. Our documents have a space behind each colon, so their first bytes tell them apart.
-func plainDocument(r *connectors.Record, p *decodePlan) (connectors.Datum, error) {
+func (m *memory) plainDocument(r *connectors.Record, p *decodePlan) (connectors.Datum, error) {
 	content := schema.TextOf(r.RawValue)
 	if bytes.HasPrefix(r.RawValue, []byte(`{"schema":{"type":"string"`)) {
 		var err error
-		if content, err = payload(r.RawValue, p.value); err != nil {
+		if content, err = payload(r.RawValue, p.value, &m.values); err != nil {
 			return connectors.Datum{}, err
 		}
 	}
-	return connectors.Datum{Schema: p.entry.Value, Value: schema.StructOf(documentID(r), content)}, nil
+	return connectors.Datum{Schema: p.entry.Value, Value: m.pair(documentID(r), content)}, nil
 }

@@ -47,7 +47,7 @@ func (d *Decoder) guess(b []byte) connectors.Datum {
 	if datum, ok := d.connect(b); ok {
 		return datum
 	}
-	p := parser{b: b}
+	p := parser{b: b, m: &d.memory.values}
 	s, v, err := p.infer()
 	if err == nil {
 		err = p.end()
@@ -64,7 +64,7 @@ func (d *Decoder) connect(b []byte) (connectors.Datum, bool) {
 	if !bytes.HasPrefix(b, []byte(lead)) {
 		return connectors.Datum{}, false
 	}
-	p := parser{b: b, i: len(lead)}
+	p := parser{b: b, i: len(lead), m: &d.memory.values}
 	if p.skip() != nil {
 		return connectors.Datum{}, false
 	}
@@ -81,7 +81,7 @@ func (d *Decoder) connect(b []byte) (connectors.Datum, bool) {
 		n = shapeOf(s)
 		d.types.connect[string(text)] = n
 	}
-	v, err := payload(b, n)
+	v, err := payload(b, n, &d.memory.values)
 	return connectors.Datum{Schema: n.s, Value: v}, err == nil
 }
 
@@ -110,7 +110,8 @@ func (d *Decoder) changeOf(v connectors.Datum) *connectors.Change {
 	if !hasBefore || !hasAfter || !hasSource || source.Value.Kind != schema.Struct {
 		return nil
 	}
-	c := &connectors.Change{Op: connectors.Op(op.Value.Data[0]), Source: source, Before: before.Value, After: after.Value}
+	c := d.memory.change()
+	c.Op, c.Source, c.Before, c.After = connectors.Op(op.Value.Data[0]), source, before.Value, after.Value
 	switch {
 	case after.Value.Kind == schema.Struct:
 		c.Row = d.types.one(after.Schema)
@@ -138,7 +139,8 @@ func (p *parser) infer() (*schema.Schema, schema.Value, error) {
 	case '{':
 		s := optional(schema.Struct)
 		v := schema.Value{Kind: schema.Struct}
-		err := p.members(func(name string) error {
+		err := p.members(func(text []byte) error {
+			name := string(text)
 			fs, fv, err := p.infer()
 			if err != nil {
 				return err

@@ -23,6 +23,7 @@ type parser struct {
 	b     []byte
 	i     int
 	depth int
+	m     *schema.Slab // of the members of objects
 }
 
 func (p *parser) bad(what string) error {
@@ -393,7 +394,7 @@ func (p *parser) object(n *shape) (schema.Value, error) {
 	if err := p.take('{'); err != nil {
 		return schema.Value{}, err
 	}
-	list := make([]schema.Value, len(n.fields))
+	list := p.m.Values(len(n.fields))
 	if p.peek() == '}' {
 		p.i++
 		return schema.StructOf(list...), nil

@@ -32,7 +32,7 @@ func (d *Decoder) Registered() bool { return d.wires != nil }
 
 func (f Form) auto() bool { return f == Auto || f == "" }
 
-// wires are the schemas of wire formats by their ids, and the memory of what was read.
+// wires are the schemas of wire formats by their ids, and the text of what was read.
 type wires struct {
 	schema func(id int32) (SchemaText, error)
 	known  map[int32]*incoming
@@ -40,8 +40,7 @@ type wires struct {
 		id int32
 		in *incoming
 	}
-	memory avro.Memory
-	text   []byte // the records that lie in it keep it alive when another one takes its place
+	text []byte // the records that lie in it keep it alive when another one takes its place
 }
 
 // incoming is how values of one registered schema are read.
@@ -162,7 +161,7 @@ func (d *Decoder) part(part int, b []byte) (v connectors.Datum, bytes []byte, in
 			return v, b, nil, err
 		}
 		v.Schema = in.shape.s
-		if v.Value, err = in.read.Read(b[wireLead:], &d.wires.memory); err != nil {
+		if v.Value, err = in.read.Read(b[wireLead:], &d.memory.values); err != nil {
 			return v, b, nil, fmt.Errorf("schema %d: %w", binary.BigEndian.Uint32(b[1:]), err)
 		}
 		switch v.Value.Kind {
@@ -177,7 +176,7 @@ func (d *Decoder) part(part int, b []byte) (v connectors.Datum, bytes []byte, in
 		return v, d.wires.json(in.shape, &v.Value), in, nil
 	case form == JSON:
 		if v = d.guess(b); v.Schema == d.types.text || v.Schema == d.types.bytes { // neither an object nor an array
-			p := parser{b: b}
+			p := parser{b: b, m: &d.memory.values}
 			s, value, err := p.infer()
 			if err == nil {
 				err = p.end()
@@ -230,15 +229,15 @@ func (d *Decoder) formed(r *connectors.Record) error {
 			r.Change, r.Value = c, connectors.Datum{}
 		}
 	case in.change != nil && v.Value.Kind == schema.Struct:
-		if r.Change, err = in.change.change(v); err != nil {
+		if r.Change, err = in.change.change(&d.memory, v); err != nil {
 			return err
 		}
 		r.Value = connectors.Datum{}
 		if in.change.document {
-			documentRows(r)
+			d.memory.documentRows(r)
 		}
 	case in.alone != nil && keyOfDocument(r.Key):
-		r.Value = connectors.Datum{Schema: in.alone, Value: schema.StructOf(documentID(r), v.Value)}
+		r.Value = connectors.Datum{Schema: in.alone, Value: d.memory.pair(documentID(r), v.Value)}
 	}
 	return nil
 }
@@ -251,13 +250,14 @@ func keyOfDocument(k connectors.Datum) bool {
 }
 
 // change takes an envelope apart.
-func (l *layout) change(v connectors.Datum) (*connectors.Change, error) {
+func (l *layout) change(m *memory, v connectors.Datum) (*connectors.Change, error) {
 	f := v.Value.List
 	op := f[l.op].Data
 	if len(op) != 1 {
 		return nil, fmt.Errorf("op is one letter, not %q", op)
 	}
-	c := &connectors.Change{Op: connectors.Op(op[0]), Row: l.row, After: f[l.after]}
+	c := m.change()
+	c.Op, c.Row, c.After = connectors.Op(op[0]), l.row, f[l.after]
 	c.Source = connectors.Datum{Schema: v.Schema.Fields[l.source].Schema, Value: f[l.source]}
 	if l.sameRow {
 		c.Before = f[l.before]

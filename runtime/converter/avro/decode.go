@@ -24,23 +24,6 @@ func NewReader(a *avro.Schema) (Reader, error) {
 // Schema describes what Read gives.
 func (r Reader) Schema() *schema.Schema { return r.root.s }
 
-// Memory is where lists of values lie. Lists that were given out live on; the zero Memory is ready.
-type Memory struct{ free []schema.Value }
-
-// list is room for n values, all null.
-func (m *Memory) list(n int) []schema.Value {
-	const chunk = 1024
-	if n > chunk/8 {
-		return make([]schema.Value, n)
-	}
-	if n > len(m.free) {
-		m.free = make([]schema.Value, chunk)
-	}
-	out := m.free[:n:n]
-	m.free = m.free[n:]
-	return out
-}
-
 var (
 	errShort = errors.New("the bytes end in the middle of a value")
 	errMany  = errors.New("more values than its bytes can hold")
@@ -50,7 +33,7 @@ var (
 const mostFree = 1 << 22
 
 // Read reads one value, which is all that b has. What it gives borrows from b and from m.
-func (r Reader) Read(b []byte, m *Memory) (schema.Value, error) {
+func (r Reader) Read(b []byte, m *schema.Slab) (schema.Value, error) {
 	// Records, and items of some types, take no bytes of their own: an array of them must not make a few bytes into gigabytes.
 	in := input{b: b, m: m, left: len(b) + min(7*len(b), mostFree) + 1024 + r.root.types}
 	v, err := in.value(r.root)
@@ -67,7 +50,7 @@ type input struct {
 	b    []byte
 	i    int
 	left int // how many values there may be
-	m    *Memory
+	m    *schema.Slab
 }
 
 func (in *input) long() (int64, error) {
@@ -204,7 +187,7 @@ func (in *input) number(f *form) (schema.Value, error) {
 }
 
 func (in *input) record(f *form) (schema.Value, error) {
-	list := in.m.list(len(f.fields))
+	list := in.m.Values(len(f.fields))
 	for i, field := range f.fields {
 		var err error
 		if list[i], err = in.value(field); err != nil {
@@ -227,7 +210,7 @@ func (in *input) union(f *form, branch int64) (schema.Value, error) {
 	if in.left -= len(f.s.Fields); in.left < 0 {
 		return schema.Value{}, errMany
 	}
-	list := in.m.list(len(f.s.Fields))
+	list := in.m.Values(len(f.s.Fields))
 	at := branch
 	if f.null >= 0 && branch > f.null {
 		at--
@@ -263,7 +246,7 @@ func (in *input) items(f *form) (schema.Value, error) {
 			values *= 2
 		}
 		if list == nil && n <= 64 {
-			list = in.m.list(values)[:0]
+			list = in.m.Values(values)[:0]
 		}
 		list = slices.Grow(list, min(values, 1024)) // more as they come: the count may be wrong
 		for ; n > 0; n-- {
