@@ -199,6 +199,23 @@ func TestAddedTable(t *testing.T) {
 	f.col.expect(t, "returned", "t - null -> null", "r {id=3} null -> {id=3}")
 }
 
+// TestTwoSourcesShareADatabase: tables are shared out among two sources with slots of their own; each has its own tables, all of them, and
+// does not wait for the other.
+func TestTwoSourcesShareADatabase(t *testing.T) {
+	f := start(t, "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)", "a")
+	other := &collect{}
+	l := newLogbook(t, configure(t, f.src.cfg.url, []string{"b"}, nil), other.add)
+	t.Cleanup(l.close)
+	f.sync() // the other one has not begun
+	sql(t, f.c, "INSERT INTO a VALUES (2)", "INSERT INTO b VALUES (2)", "UPDATE a SET id = 4 WHERE id = 2")
+	f.sync()
+	l.catchUp(t.Context(), f.c)
+	sql(t, f.c, "INSERT INTO b VALUES (3)")
+	l.catchUp(t.Context(), f.c)
+	f.col.expect(t, "one", "r {id=1} null -> {id=1}", "c {id=2} null -> {id=2}", "d {id=2} {id=2} -> null", "tombstone {id=2}", "c {id=4} null -> {id=4}")
+	other.expect(t, "the other", "r {id=1} null -> {id=1}", "r {id=2} null -> {id=2}", "c {id=3} null -> {id=3}")
+}
+
 // TestIdleSlot: WAL of tables that are not ours does not pile up.
 func TestIdleSlot(t *testing.T) {
 	f := start(t, "CREATE TABLE o (id int PRIMARY KEY); CREATE TABLE noise (x text)", "o")
