@@ -50,6 +50,9 @@ func clusterVerdicts(c *cobra.Command) ([]verdict, error) {
 	for _, r := range rows {
 		name := fmt.Sprintf("node %d", r.ID)
 		v := nodeVerdict(c.Context(), name, r.Kafka, r.dead)
+		if r.dead {
+			v.Found += sinceThen(r.Since)
+		}
 		out = append(out, v)
 		if v.State != "ok" {
 			continue

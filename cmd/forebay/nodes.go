@@ -1,15 +1,19 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sort"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 func nodesCommand(s streams) *cobra.Command {
@@ -20,17 +24,20 @@ func nodesCommand(s streams) *cobra.Command {
 
 // nodeRow is a node as the cluster has agreed on it.
 type nodeRow struct {
-	ID         int32  `json:"id"`
-	Kafka      string `json:"kafka"`
-	Rack       string `json:"rack,omitempty"`
-	State      string `json:"state"`       // alive, draining, drained, or dead: it keeps no lease
-	Vote       string `json:"vote"`        // leader, voter or non-voter of the metadata quorum; "-": it cannot be told now
-	Leads      int    `json:"leads"`       // partitions
-	Replicas   int    `json:"replicas"`    // partitions that it hosts
-	OutOfSync  int    `json:"out_of_sync"` // of them
-	LeadsFirst int    `json:"preferred"`   // partitions that it should lead
-	ClusterID  string `json:"cluster_id"`
-	LogBytes   int64  `json:"log_bytes,omitempty"` // describe only
+	ID    int32  `json:"id"`
+	Kafka string `json:"kafka"`
+	Rack  string `json:"rack,omitempty"`
+	State string `json:"state"` // alive, draining, drained, or dead: it keeps no lease
+	// Since is when it became alive or dead, DrainingSince when its drain began, by the controller's clock; "": not told, or not so.
+	Since         string `json:"since,omitempty"`
+	DrainingSince string `json:"draining_since,omitempty"`
+	Vote          string `json:"vote"`        // leader, voter or non-voter of the metadata quorum; "-": it cannot be told now
+	Leads         int    `json:"leads"`       // partitions
+	Replicas      int    `json:"replicas"`    // partitions that it hosts
+	OutOfSync     int    `json:"out_of_sync"` // of them
+	LeadsFirst    int    `json:"preferred"`   // partitions that it should lead
+	ClusterID     string `json:"cluster_id"`
+	LogBytes      int64  `json:"log_bytes,omitempty"` // describe only
 
 	dead bool // fenced, whatever else State says
 }
@@ -53,10 +60,10 @@ func nodesList(s streams) *cobra.Command {
 		var text [][]string
 		for _, r := range rows {
 			text = append(text, []string{
-				strconv.Itoa(int(r.ID)), r.State, r.Vote, r.Kafka, orDash(r.Rack), strconv.Itoa(r.Leads), strconv.Itoa(r.Replicas), strconv.Itoa(r.OutOfSync),
+				strconv.Itoa(int(r.ID)), r.State, orDash(r.since()), r.Vote, r.Kafka, orDash(r.Rack), strconv.Itoa(r.Leads), strconv.Itoa(r.Replicas), strconv.Itoa(r.OutOfSync),
 			})
 		}
-		return table(s.out, "NODE STATE VOTE KAFKA RACK LEADS REPLICAS OUT-OF-SYNC", text)
+		return table(s.out, "NODE STATE SINCE VOTE KAFKA RACK LEADS REPLICAS OUT-OF-SYNC", text)
 	}
 	addJSON(c)
 	addBootstrap(c)
@@ -99,14 +106,32 @@ func nodesDescribe(s streams) *cobra.Command {
 			return writeJSON(s.out, rows)
 		}
 		for _, r := range rows {
-			fmt.Fprintf(s.out, "node %d  %s  %s  kafka %s  rack %s  cluster %s\n  leads %d partitions (preferred for %d), hosts %d, %d of them out of sync, %d bytes of logs\n",
-				r.ID, r.State, r.Vote, r.Kafka, orDash(r.Rack), r.ClusterID, r.Leads, r.LeadsFirst, r.Replicas, r.OutOfSync, r.LogBytes)
+			fmt.Fprintf(s.out, "node %d  %s since %s  %s  kafka %s  rack %s  cluster %s\n  leads %d partitions (preferred for %d), hosts %d, %d of them out of sync, %d bytes of logs\n",
+				r.ID, r.State, orDash(r.since()), r.Vote, r.Kafka, orDash(r.Rack), r.ClusterID, r.Leads, r.LeadsFirst, r.Replicas, r.OutOfSync, r.LogBytes)
 		}
 		return nil
 	}
 	addJSON(c)
 	addBootstrap(c)
 	return c
+}
+
+// since is when State began.
+func (r nodeRow) since() string {
+	if r.dead || r.DrainingSince == "" {
+		return r.Since
+	}
+	return r.DrainingSince
+}
+
+// told is a time that a node tells in a tagged field of ours, or "".
+func told(tags kmsg.Tags, tag uint32) (at string) {
+	tags.Each(func(t uint32, b []byte) {
+		if t == tag && len(b) == 8 {
+			at = time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC().Format(time.RFC3339)
+		}
+	})
+	return at
 }
 
 func orDash(s string) string {
@@ -147,7 +172,8 @@ func nodeRows(c *cobra.Command, admin *kadm.Client) ([]nodeRow, error) {
 	}
 	by := map[int32]*nodeRow{}
 	for _, b := range resp.Brokers {
-		r := &nodeRow{ID: b.NodeID, Kafka: fmt.Sprintf("%s:%d", b.Host, b.Port), State: "alive", Vote: "-", ClusterID: resp.ClusterID}
+		r := &nodeRow{ID: b.NodeID, Kafka: fmt.Sprintf("%s:%d", b.Host, b.Port), State: "alive", Vote: "-", ClusterID: resp.ClusterID,
+			Since: told(b.UnknownTags, wire.SinceTag), DrainingSince: told(b.UnknownTags, wire.DrainingTag)}
 		if b.Rack != nil {
 			r.Rack = *b.Rack
 		}

@@ -17,8 +17,14 @@ import (
 	"github.com/forebayhub/forebay/core/wire"
 )
 
-// nodeStates says of each registered node whether it is fenced.
-func nodeStates(c *cobra.Command) (map[int32]bool, error) {
+// nodeState is how a registered node is.
+type nodeState struct {
+	fenced bool
+	since  string // when it became so; "": that is not told
+}
+
+// nodeStates are those of all registered nodes.
+func nodeStates(c *cobra.Command) (map[int32]nodeState, error) {
 	client, err := dial(c)
 	if err != nil {
 		return nil, err
@@ -28,11 +34,11 @@ func nodeStates(c *cobra.Command) (map[int32]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	fenced := map[int32]bool{}
+	nodes := map[int32]nodeState{}
 	for _, b := range resp.Brokers {
-		fenced[b.NodeID] = b.IsFenced
+		nodes[b.NodeID] = nodeState{b.IsFenced, told(b.UnknownTags, wire.SinceTag)}
 	}
-	return fenced, nil
+	return nodes, nil
 }
 
 // logDirs asks a node for its log directories, without their partitions, and for what it has found damaged: by TOPIC-PARTITION.
@@ -57,7 +63,7 @@ func logDirs(ctx context.Context, client *kgo.Client, node int32) (dirs []kmsg.D
 }
 
 // damages are what the nodes of the topics' replicas have found damaged, by node and TOPIC-PARTITION. Who does not answer, or does not tell everybody, is left out.
-func damages(c *cobra.Command, topics kadm.TopicDetails, fenced map[int32]bool) (map[int32]map[string]string, error) {
+func damages(c *cobra.Command, topics kadm.TopicDetails, nodes map[int32]nodeState) (map[int32]map[string]string, error) {
 	client, err := dial(c)
 	if err != nil {
 		return nil, err
@@ -66,7 +72,7 @@ func damages(c *cobra.Command, topics kadm.TopicDetails, fenced map[int32]bool) 
 	found := map[int32]map[string]string{}
 	topics.EachPartition(func(p kadm.PartitionDetail) {
 		for _, n := range p.Replicas {
-			if _, asked := found[n]; !asked && !fenced[n] {
+			if _, asked := found[n]; !asked && !nodes[n].fenced {
 				_, found[n], _ = logDirs(c.Context(), client, n)
 			}
 		}
@@ -75,19 +81,19 @@ func damages(c *cobra.Command, topics kadm.TopicDetails, fenced map[int32]bool) 
 }
 
 // trouble says in words what is wrong with a partition, and with which node; "" if nothing is.
-func trouble(p kadm.PartitionDetail, fenced map[int32]bool, damaged map[int32]map[string]string, minISR string) string {
+func trouble(p kadm.PartitionDetail, nodes map[int32]nodeState, damaged map[int32]map[string]string, minISR string) string {
 	var out []string
 	if p.Leader < 0 {
 		out = append(out, fmt.Sprintf("nobody leads it, so it is neither read nor written; it waits for one of the nodes in sync: %s", ids(p.ISR)))
 	}
 	name := fmt.Sprintf("%s-%d", p.Topic, p.Partition)
 	for _, n := range p.Replicas {
-		state, registered := fenced[n]
+		state, registered := nodes[n]
 		switch in := slices.Contains(p.ISR, n); {
 		case !registered:
 			out = append(out, fmt.Sprintf("node %d is not registered", n))
-		case state:
-			out = append(out, fmt.Sprintf("node %d is fenced: the active controller does not hear it", n))
+		case state.fenced:
+			out = append(out, fmt.Sprintf("node %d is fenced: the active controller does not hear it%s", n, sinceThen(state.since)))
 		case damaged[n][name] != "":
 			out = append(out, fmt.Sprintf("node %d has found the log of its replica damaged: %s", n, damaged[n][name]))
 		case slices.Contains(p.OfflineReplicas, n):
@@ -100,6 +106,14 @@ func trouble(p kadm.PartitionDetail, fenced map[int32]bool, damaged map[int32]ma
 		out = append(out, fmt.Sprintf("%d in sync are fewer than min.insync.replicas=%d: producers with acks=all are refused", len(p.ISR), least))
 	}
 	return strings.Join(out, "; ")
+}
+
+// sinceThen is the end of a sentence.
+func sinceThen(at string) string {
+	if at == "" {
+		return ""
+	}
+	return " since " + at
 }
 
 func ids(list []int32) string {

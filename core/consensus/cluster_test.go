@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -233,6 +234,18 @@ func TestThreeFoundOneGroup(t *testing.T) {
 	}
 	if n := back.Image().Nodes[dead.id]; n == nil || !n.Fenced {
 		t.Errorf("the node that came back does not know that it is fenced: %+v", n)
+	}
+	// Since when nodes are as they are is by the leader's clock, on every node: of what it was sent, and of what it had on its disk.
+	for _, p := range nodes() {
+		if err := p.Current(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := p.Image().Nodes[dead.id]; n.Since < began.UnixMilli() || n.Since > time.Now().UnixMilli() {
+			t.Errorf("node %d: fenced since %d, and died at %d", p.id, n.Since, began.UnixMilli())
+		}
+		if !bytes.Equal(metadata.EncodeImage(p.Image()), metadata.EncodeImage(back.Image())) {
+			t.Errorf("node %d has another image than %d", p.id, dead.id)
+		}
 	}
 }
 

@@ -45,9 +45,17 @@ func (m *machine) Apply(l *raft.Log) any {
 		m.halt(m.failed)
 		return outcome{err: m.failed}
 	}
-	next, r := metadata.Apply(m.image.Load(), l.Index, c)
+	next, r := metadata.ApplyAt(m.image.Load(), l.Index, appended(l), c)
 	m.publishLocked(next)
 	return outcome{result: r}
+}
+
+// appended is when the leader appended an entry, in milliseconds since 1970; 0: it did not say.
+func appended(l *raft.Log) int64 {
+	if l.AppendedAt.IsZero() {
+		return 0
+	}
+	return l.AppendedAt.UnixMilli()
 }
 
 // publishLocked tells the followers first: once Image shows a topic, its partitions are there.

@@ -63,7 +63,7 @@ func Read(fsys vfs.FS, dir string) (r Recorded, err error) {
 		if err != nil {
 			return r, fmt.Errorf("metadata command at index %d: %w", l.Index, err)
 		}
-		image, _ = metadata.Apply(image, l.Index, c)
+		image, _ = metadata.ApplyAt(image, l.Index, appended(l), c)
 	}
 	if r.Index > 0 {
 		r.Image = image

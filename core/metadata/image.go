@@ -58,6 +58,8 @@ type Node struct {
 	Endpoints []Endpoint
 	// MinISR is its own default of min.insync.replicas; 0: it registered when that was not told.
 	MinISR int32
+	// Since is when it became alive or fenced, and DrainingSince when its drain began, in milliseconds since 1970; 0: not known, or not so. See ApplyAt.
+	Since, DrainingSince int64
 }
 
 // Endpoint is where clients of a listener reach a node.

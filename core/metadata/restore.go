@@ -84,7 +84,7 @@ func Restore(image *Image, index uint64, id string, founder NodeID, surveys []Su
 	next.Nodes = map[NodeID]*Node{}
 	for id, n := range image.Nodes {
 		down := *n
-		down.Fenced, down.Epoch = true, 0 // it has not registered in this quorum
+		down.Fenced, down.Epoch, down.Since = true, 0, 0 // it has not registered in this quorum
 		next.Nodes[id] = &down
 	}
 	for id := range at {

@@ -9,8 +9,8 @@ import (
 // ImageVersion is the version of an encoded Image, after its magic bytes. Version 2 has quotas at its end, version 3 ACLs, SCRAM
 // credentials and endpoints behind them, version 4 the configs of groups, version 5 offline replicas, version 6 reassignments, version 7
 // eligible leader replicas, version 8 the levels of nodes, version 9
-// removed nodes, version 10 the restoration; older ones are read.
-const ImageVersion = 10
+// removed nodes, version 10 the restoration, version 11 since when nodes are as they are; older ones are read.
+const ImageVersion = 11
 
 const imageMagic = "FBIM"
 
@@ -70,6 +70,7 @@ func EncodeImage(i *Image) []byte {
 	encodeList(e, sortedValues(i.Nodes), func(n *Node) { e.int(int64(n.Level)) })
 	e.nodes(i.RemovedNodes)
 	e.string(i.Restored)
+	encodeList(e, sortedValues(i.Nodes), func(n *Node) { e.int(n.Since); e.int(n.DrainingSince) })
 	return e.b
 }
 
@@ -163,6 +164,14 @@ func DecodeImage(b []byte) (*Image, error) {
 	}
 	if version >= 10 {
 		i.Restored = d.string()
+	}
+	if version >= 11 {
+		if n := d.count(); n != len(i.Nodes) {
+			d.fail("times of other nodes")
+		}
+		for _, n := range sortedValues(i.Nodes) {
+			n.Since, n.DrainingSince = d.int(), d.int()
+		}
 	}
 	if i.Level() < 0 || i.Level() > Level {
 		return nil, fmt.Errorf("%w: metadata level %d, this node knows up to %d", ErrVersion, i.Level(), Level)

@@ -1,15 +1,19 @@
 package server
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // DescribeCluster (key 60), versions 0–2 (KIP-700). v1 endpoint type (KIP-919), v2 fenced brokers (KIP-1073).
+// Since when they are so is told in tagged fields of ours (wire.SinceTag).
 
 // Endpoint types: what a client asks for.
 const (
@@ -43,6 +47,11 @@ func (s *Server) describeCluster(r *request) kmsg.Response {
 		b := kmsg.NewDescribeClusterResponseBroker()
 		b.NodeID, b.Rack, b.IsFenced = int32(n.ID), rackOf(n), n.Fenced
 		b.Host, b.Port = s.d.Advertised(n, r.listener)
+		for tag, ms := range map[uint32]int64{wire.SinceTag: n.Since, wire.DrainingTag: n.DrainingSince} {
+			if ms != 0 {
+				b.UnknownTags.Set(tag, binary.BigEndian.AppendUint64(nil, uint64(ms)))
+			}
+		}
 		resp.Brokers = append(resp.Brokers, b)
 	}
 	return resp

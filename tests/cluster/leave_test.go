@@ -44,6 +44,8 @@ type shown struct {
 	ID       int32  `json:"id"`
 	State    string `json:"state"`
 	Vote     string `json:"vote"`
+	Since    string `json:"since"`
+	Draining string `json:"draining_since"`
 	Replicas int    `json:"replicas"`
 }
 
@@ -136,7 +138,7 @@ func TestANodeComesAndGoes(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "node 4 still has ") || !strings.Contains(out, "node 4 is drained") {
 		t.Fatalf("%d: %s", code, out)
 	}
-	if s := list(t, nodes)[4]; s.State != "drained" || s.Replicas != 0 {
+	if s := list(t, nodes)[4]; s.State != "drained" || s.Replicas != 0 || !after(began, s.Since) || !after(began, s.Draining) || s.Draining < s.Since {
 		t.Errorf("%+v", s)
 	}
 	if out, code := node.Run(t, nil, "nodes", "remove", "4", "--bootstrap", nodes[0].Kafka); code != 0 {
@@ -164,6 +166,9 @@ func TestANodeComesAndGoes(t *testing.T) {
 	// A voter dies for good; it is not the one that the tools ask.
 	nodes[2].Kill()
 	within(t, 30*time.Second, "the fourth votes in its place", func() bool { by := list(t, nodes); return by[3].State == "dead" && votes(by, 4) == "vv-v" })
+	if s := list(t, nodes)[3]; s.Since < list(t, nodes)[4].Since {
+		t.Errorf("node 3, that died last, has been dead since %s", s.Since)
+	}
 	more("with a voter lost")
 	if out, code := node.Run(t, nil, "nodes", "drain", "3", "--bootstrap", nodes[0].Kafka); code != 0 {
 		t.Fatalf("%d: %s", code, out)
@@ -183,6 +188,12 @@ func TestANodeComesAndGoes(t *testing.T) {
 	}
 	t.Logf("%d records acknowledged, %d read by the group", l.count(), read())
 	verify(t, []*node.Node{all[0], all[1], fourth}, l)
+}
+
+// after says that at, as `nodes list` tells it, is a time between began and now; both are of this machine's clock.
+func after(began time.Time, at string) bool {
+	told, err := time.Parse(time.RFC3339, at)
+	return err == nil && !told.Before(began.Truncate(time.Second)) && !told.After(time.Now())
 }
 
 func empty(t *testing.T, n *node.Node) {
