@@ -51,6 +51,7 @@ type Active struct {
 	apart atomic.Int64 // see ClockApart
 
 	// Of Step alone.
+	away                     map[metadata.NodeID]int64 // fenced nodes that this term has told of, and since when they are
 	last, admitted, balanced time.Time
 	drained                  time.Time
 	watch                    watch                   // on the members' lives, of this term
@@ -128,7 +129,7 @@ func NewActive(o ActiveOptions) *Active {
 	return &Active{
 		o: o, logger: o.Logger, now: o.Now, look: true,
 		refused: map[metadata.NodeID]int{},
-		leases:  map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{}, watch: watch{},
+		away:    map[metadata.NodeID]int64{}, leases: map[metadata.NodeID]lease{}, refuse: map[metadata.NodeID]string{}, watch: watch{},
 	}
 }
 
@@ -227,8 +228,12 @@ func (a *Active) lead(ctx context.Context) (leads, newly bool) {
 	a.term = term
 	clear(a.leases)
 	clear(a.watch) // what an earlier leader saw is not known
+	clear(a.away)
 	for id, n := range a.o.Group.Image().Nodes {
 		a.leases[id] = lease{n.Epoch, until}
+		if n.Fenced {
+			a.away[id] = n.Since // an earlier leader has told of it
+		}
 	}
 	a.mu.Unlock()
 	a.logger.Info("this node is the active controller", "term", term)
@@ -251,10 +256,24 @@ func (a *Active) fence(ctx context.Context) {
 	a.probe(ctx)
 	now := a.now()
 	nodes := a.o.Group.Image().Nodes
+	maps.DeleteFunc(a.away, func(id metadata.NodeID, _ int64) bool { return nodes[id] == nil })
 	for _, id := range slices.Sorted(maps.Keys(nodes)) {
 		n := nodes[id]
+		since, away := a.away[id]
 		if n.Fenced {
+			if !away {
+				a.away[id] = n.Since
+				a.logger.Info("a node has left", "node", id, "epoch", n.Epoch)
+			}
 			continue
+		}
+		if away {
+			delete(a.away, id)
+			was := "unknown"
+			if since != 0 && n.Since != 0 {
+				was = (time.Duration(n.Since-since) * time.Millisecond).String()
+			}
+			a.logger.Info("a node is back", "node", id, "epoch", n.Epoch, "away", was)
 		}
 		a.mu.Lock()
 		l, ok := a.leases[id]
@@ -263,20 +282,25 @@ func (a *Active) fence(ctx context.Context) {
 			a.leases[id] = l
 		}
 		a.mu.Unlock()
+		why := "a node has lost its lease: it is fenced"
 		switch {
 		case !now.Before(l.until):
-			a.logger.Warn("a node has lost its lease: it is fenced", "node", id, "epoch", n.Epoch)
 		case a.refused[id] >= refusals:
-			a.logger.Warn("a node's process is gone: it is fenced", "node", id, "epoch", n.Epoch)
+			why = "a node's process is gone: it is fenced"
 		default:
 			continue
 		}
+		before := a.o.Group.Image()
 		step, cancel := context.WithTimeout(ctx, time.Second)
-		_, err := a.o.Group.Propose(step, &metadata.FenceNode{ID: id, Epoch: n.Epoch})
+		r, err := a.o.Group.Propose(step, &metadata.FenceNode{ID: id, Epoch: n.Epoch})
 		cancel()
 		if err != nil {
 			a.logger.Warn("a node could not be fenced", "node", id, "err", err)
 			return
+		}
+		if after := a.o.Group.Image().Nodes[id]; r.Err == nil && after != nil && after.Fenced { // else it has registered meanwhile
+			a.away[id] = after.Since
+			a.logger.Warn(why, "node", id, "epoch", n.Epoch, "led", before.Led(id), "replicas", before.Hosted(id))
 		}
 	}
 }

@@ -1,15 +1,19 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/forebayhub/forebay/core/consensus"
 	"github.com/forebayhub/forebay/core/metadata"
@@ -44,7 +48,7 @@ func (g *fakeGroup) Propose(_ context.Context, c metadata.Command) (metadata.Res
 	if _, ok := c.(*metadata.ChangePartition); ok && g.full {
 		return metadata.Result{}, consensus.ErrDiskFull
 	}
-	next, r := metadata.Apply(g.image, g.image.Index+1, c)
+	next, r := metadata.ApplyAt(g.image, g.image.Index+1, time.Now().UnixMilli(), c)
 	g.image = next
 	return r, nil
 }
@@ -378,6 +382,66 @@ func TestAProcessThatIsGone(t *testing.T) {
 		if !g.fenced(4) || g.fenced(1) || g.fenced(2) {
 			t.Error("only who has a lease stays")
 		}
+	})
+}
+
+// TestOneLineForADeath: and one for a return, however many partitions the node has; who leads next says nothing of what was before.
+func TestOneLineForADeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2, 3)
+		assignment := make([][]metadata.NodeID, 50)
+		for n := range assignment {
+			assignment[n] = []metadata.NodeID{metadata.NodeID(n%2 + 2), 1}
+		}
+		propose := func(c metadata.Command) {
+			t.Helper()
+			if r, err := g.Propose(t.Context(), c); err != nil || r.Err != nil {
+				t.Fatal(err, r.Err)
+			}
+		}
+		propose(&metadata.CreateTopics{Topics: []metadata.TopicSpec{{Name: "t", ID: uuid.New(), Assignment: assignment}}})
+		var told bytes.Buffer
+		handler := slog.NewTextHandler(&told, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == "epoch" {
+				return slog.Attr{}
+			}
+			return a
+		}})
+		a := NewActive(ActiveOptions{
+			Group: g, Node: 1, Nodes: func() []consensus.Candidate { return nil }, NewClusterID: func() string { return "named" }, Logger: slog.New(handler),
+		})
+		run := func(d time.Duration, alive ...metadata.NodeID) {
+			for range d / StepEvery {
+				a.Step(t.Context())
+				for _, n := range alive {
+					_ = a.Heartbeat(n, g.Image().Nodes[n].Epoch) // of a fenced one it is refused
+				}
+				<-time.After(StepEvery)
+			}
+		}
+		says := func(want string) {
+			t.Helper()
+			if got := told.String(); got != want {
+				t.Errorf("told:\n%swant:\n%s", got, want)
+			}
+			told.Reset()
+		}
+		g.lead(1)
+		run(2*SessionTimeout, 1, 2)
+		says("msg=\"this node is the active controller\" term=1\nmsg=\"a node has lost its lease: it is fenced\" node=3 led=25 replicas=25\n")
+		<-time.After(8 * time.Second)
+		propose(&metadata.RegisterNode{ID: 3})
+		run(2*SessionTimeout, 1, 2, 3)
+		says("msg=\"a node is back\" node=3 away=9s\n")
+		propose(&metadata.FenceNode{ID: 3, Epoch: g.Image().Nodes[3].Epoch}) // it stops in good order
+		run(SessionTimeout, 1, 2)
+		says("msg=\"a node has left\" node=3\n")
+		g.lead(2)
+		run(2*SessionTimeout, 1, 2)
+		says("msg=\"this node is the active controller\" term=2\n")
+		propose(&metadata.RegisterNode{ID: 3})
+		run(SessionTimeout, 1, 2, 3)
+		says("msg=\"a node is back\" node=3 away=3s\n")
 	})
 }
 

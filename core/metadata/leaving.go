@@ -47,15 +47,13 @@ func (i *Image) Draining(node NodeID) bool {
 func (i *Image) Removed(node NodeID) bool { return slices.Contains(i.RemovedNodes, node) }
 
 // Hosted counts the partitions that a node is a replica of.
-func (i *Image) Hosted(node NodeID) (n int) {
-	for _, t := range i.Topics {
-		for _, p := range t.Partitions {
-			if slices.Contains(p.Replicas, node) {
-				n++
-			}
-		}
-	}
-	return n
+func (i *Image) Hosted(node NodeID) int {
+	return len(i.partitions(func(p *Partition) bool { return slices.Contains(p.Replicas, node) }))
+}
+
+// Led counts those that it leads.
+func (i *Image) Led(node NodeID) int {
+	return len(i.partitions(func(p *Partition) bool { return p.Leader == node }))
 }
 
 func (i *Image) unregisterNode(c *UnregisterNode) error {

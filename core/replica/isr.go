@@ -122,6 +122,7 @@ func (k *isrKeeper) wishes() (changes []metadata.ISRChange, parts []*partition.P
 
 // answered tells the partitions what became of their wishes; true: some are to be asked for again.
 func (k *isrKeeper) answered(changes []metadata.ISRChange, parts []*partition.Partition, errs []error) (again bool) {
+	agreed := 0
 	for i, p := range parts {
 		err := errors.New("no answer")
 		if i < len(errs) {
@@ -130,7 +131,8 @@ func (k *isrKeeper) answered(changes []metadata.ISRChange, parts []*partition.Pa
 		p.Wished(changes[i], err)
 		switch {
 		case err == nil:
-			k.set.o.Logger.Info("in-sync replicas changed", "partition", p.Topic, "number", p.Number, "isr", changes[i].Nodes())
+			agreed++
+			k.set.o.Logger.Debug("in-sync replicas changed", "partition", p.Topic, "number", p.Number, "isr", changes[i].Nodes())
 		case errors.Is(err, metadata.ErrStale), errors.Is(err, metadata.ErrUnknownTopic):
 		default:
 			k.set.o.Logger.Debug("in-sync replicas not changed", "partition", p.Topic, "number", p.Number, "isr", changes[i].Nodes(), "error", err)
@@ -139,6 +141,9 @@ func (k *isrKeeper) answered(changes []metadata.ISRChange, parts []*partition.Pa
 			k.mu.Unlock()
 			again = true
 		}
+	}
+	if agreed > 0 { // a node that dies or comes back changes those of a thousand partitions
+		k.set.o.Logger.Info("in-sync replicas changed", "partitions", agreed)
 	}
 	return again
 }
