@@ -360,3 +360,40 @@ func TestCompactionKeepsSequencesForACut(t *testing.T) {
 		t.Errorf("the next batch: %v", err)
 	}
 }
+
+// TestCompactionOfSegmentsThatAreCut: what a pass has made of segments that were cut meanwhile, and written anew, does not come in their place.
+func TestCompactionOfSegmentsThatAreCut(t *testing.T) {
+	cut := 0
+	for at := 2; at < 80; at += 3 { // it reads each of thirty batches twice
+		o, _ := memoryLog(t, Config{SegmentBytes: 500, Compact: true, MinDirtyRatio: 1e-9})
+		l := mustOpen(t, o)
+		fill := func(value string) {
+			for i := range 40 {
+				mustAppend(t, l, keyed(t, 1000, fmt.Sprint("k", i%3), value))
+			}
+			waitDurable(t, l)
+		}
+		fill("old")
+		calls := 0
+		if err := l.Clean(30, Cleaning{Pace: func(int) error {
+			if calls++; calls == at {
+				cut++
+				if err := l.TruncateTo(1); err != nil {
+					t.Fatal(err)
+				}
+				fill("new")
+			}
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		for offset, value := range readAll(t, l) {
+			if calls >= at && offset > 0 && value != "new" {
+				t.Fatalf("cut at the %d-th batch: at %d there is %q", at, offset, value)
+			}
+		}
+	}
+	if cut < 10 {
+		t.Errorf("the pass was cut into %d times", cut)
+	}
+}

@@ -92,7 +92,7 @@ func (p *producer) bytes() []byte {
 	b := record.NewBuilder()
 	b.ProducerID, b.ProducerEpoch, b.BaseSequence = int64(p.id)+1<<40, p.epoch, p.sequence
 	for _, v := range p.batch {
-		b.Append(epochOfTime.UnixMilli(), nil, binary.BigEndian.AppendUint64(nil, uint64(v)))
+		b.Append(epochOfTime.UnixMilli(), p.w.key(v), binary.BigEndian.AppendUint64(nil, uint64(v)))
 	}
 	raw, err := b.Bytes()
 	if err != nil {
@@ -284,7 +284,7 @@ func (r *reader) read(try int, epoch int32, res partition.ReadResult, raw []byte
 	}
 	wait := r.w.between(10*time.Millisecond, 50*time.Millisecond)
 	switch {
-	case errors.Is(err, commitlog.ErrOffsetOutOfRange) && r.offset < r.w.check.deleted[r.part]:
+	case errors.Is(err, commitlog.ErrOffsetOutOfRange) && (r.offset < r.w.check.deleted[r.part] || r.w.keep.Delete && r.offset < res.LogStart):
 		r.offset, r.last, wait = res.LogStart, -1, 0 // auto.offset.reset=earliest
 		r.latest = max(r.latest, r.offset)
 	case errors.Is(err, commitlog.ErrOffsetOutOfRange):
@@ -301,7 +301,7 @@ func (r *reader) read(try int, epoch int32, res partition.ReadResult, raw []byte
 		if r.hwIn == epoch && res.LastStable < r.stable {
 			r.w.fail("reader %d of %v: the last stable offset fell from %d to %d in epoch %d", r.id, r.part, r.stable, res.LastStable, epoch)
 		}
-		if res.LogStart > r.w.check.deleted[r.part] {
+		if res.LogStart > r.w.check.deleted[r.part] && !(r.w.keep.Delete && res.LogStart <= res.HighWatermark) {
 			r.w.fail("reader %d of %v: the log begins at %d, and nobody has deleted beyond %d", r.id, r.part, res.LogStart, r.w.check.deleted[r.part])
 		}
 		r.hw, r.hwIn, r.stable = res.HighWatermark, epoch, res.LastStable
@@ -320,6 +320,9 @@ func (r *reader) read(try int, epoch int32, res partition.ReadResult, raw []byte
 			}
 			r.offset, r.last = x.offset+1, x.epoch
 			wait = 2 * time.Millisecond
+		}
+		if end, epoch := endOf(raw); end > r.offset {
+			r.offset, r.last = end, epoch // beyond batches that compaction has left without records
 		}
 		r.latest = max(r.latest, r.offset)
 	}

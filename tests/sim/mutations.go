@@ -73,6 +73,7 @@ var Mutations = []mutation.Mutation{
 	{Name: "aborted-not-listed", Seed: 1, File: producers, Swap: []string{"m.Type == record.Abort\n", "m.Type == record.Abort && first < 0\n"}},
 
 	{Name: "batch-around-start-refused", Seed: 2, Kind: string(Deletions), File: follow, Swap: []string{"straddles && errors.Is(", "straddles && first < 0 && errors.Is("}},
+	{Name: "start-not-durable", Seed: 378, Kind: string(Deletions), File: retention, Swap: []string{"	if l.made {\n		if err := l.writeBounds", "	if l.made && offset < 0 {\n		if err := l.writeBounds"}},
 
 	{Name: "reassignment-before-catch-up", Seed: 3, Kind: string(Moves), File: reassign, Swap: []string{"holds(p.ISR, target) {", "holds(target, target) {"}},
 	{Name: "dirty-replica-elected-after-reassignment", Seed: 3, Kind: string(Moves), File: reassign, Swap: []string{"holds(p.ISR, target) {", "len(among(p.ISR, target)) > 0 {",
@@ -87,6 +88,12 @@ var Mutations = []mutation.Mutation{
 
 	{Name: "refused-by-who-is-behind", Seed: 3, Kind: string(Topics), File: planner, Swap: []string{"if len(left) == 0 {", "if len(left) >= 0 {"}},
 	{Name: "created-twice", Seed: 60, Kind: string(Topics), File: planner, Swap: []string{"!errors.As(err, &e) || e.made {", "!errors.As(err, &e) || e.made && e.Code == 0 {"}},
+
+	{Name: "compaction-beyond-stable", Seed: 50, Kind: string(Cleaned), File: compaction, Swap: []string{"if next > stable || next > synced {", "if next > max(stable, next) || next > synced {"}},
+	{Name: "compacted-segments-cut-meanwhile", Test: []string{"./core/commitlog", "TestCompactionOfSegmentsThatAreCut"}, File: swapping, Swap: []string{"if l.segs[first+i] != s {", "if l.segs[first+i] != s && i < 0 {"}},
+	{Name: "swap-before-recovery-point", Seed: 13, Kind: string(Cleaned), File: swapping, Swap: []string{"if err := l.savePointHeld(true); err != nil {", "if err := error(nil); err != nil {",
+		"if l.saved.synced.base < synced {", "if synced < 0 {"}},
+	{Name: "retention-beyond-watermark", Seed: 68, Kind: string(Cleaned), File: retention, Swap: []string{"if end > hw || s.size == 0 {", "if s.size == 0 {"}},
 
 	{Name: "offsets-of-aborted-applied", Seed: 2, File: groupState, Swap: []string{"		if commit {", "		if commit || g != nil {"}},
 	{Name: "unstable-offset-told", Test: []string{"./core/group", "TestTransactionalOffsets"}, File: groupFetch, Swap: []string{"if requireStable && s.unstable(k) {", "if requireStable && s.unstable(k) && k.partition < 0 {"}},
@@ -115,6 +122,9 @@ const (
 	fetcherFile = "core/replica/fetcher.go"
 	fence       = "core/metadata/fence.go"
 	eligible    = "core/metadata/eligible.go"
+	compaction  = "core/commitlog/compact.go"
+	swapping    = "core/commitlog/swap.go"
+	retention   = "core/commitlog/retention.go"
 	planner     = "core/controller/controller.go"
 	rebalance   = "core/controller/rebalance.go"
 	drain       = "core/controller/drain.go"

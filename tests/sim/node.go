@@ -187,6 +187,9 @@ func (n *node) end() {
 	n.up, n.serving, n.armed, n.dying, n.syncing, n.asking, n.joining, n.leaving = false, false, false, false, false, false, false, false
 	n.paused, n.term, n.epoch, n.leased = 0, 0, 0, 0
 	n.set, n.steps, n.active, n.syncer = nil, nil, nil, nil
+	if n.w.o.Kind == Cleaned && n.fault != nil {
+		n.fault.Inject(vfs.Rule{Err: errDead}) // what is undone of a compaction when its process dies stays undone
+	}
 	n.turns.end()
 	n.coordinators = coordinators{}
 }
@@ -274,7 +277,9 @@ func (n *node) failed(err error) {
 }
 
 func (w *World) settings() controller.TopicSettings {
-	return controller.TopicSettings{MinInSync: minISR, Log: commitlog.Config{SegmentBytes: w.segment, IndexBytes: 512}}
+	c := w.keep
+	c.SegmentBytes, c.IndexBytes = w.segment, 512
+	return controller.TopicSettings{MinInSync: minISR, Log: c}
 }
 
 // register announces the process.
@@ -305,6 +310,7 @@ func (n *node) serve() {
 	n.w.moment(0.5, 200*time.Millisecond)
 	n.set.Update(n.image())
 	n.coordinate()
+	n.clean()
 	n.w.check.disk(n, noCut)
 	n.every(controller.HeartbeatEvery, n.heartbeat)
 	n.every(checkpoint, n.steps.Checkpoint)

@@ -35,11 +35,12 @@ const (
 	Common    Kind = "common"    // half of them with transactions and groups
 	Deletions Kind = "deletions" // records are deleted (DeleteRecords)
 	Moves     Kind = "moves"     // partitions are given other replicas, nodes are drained
+	Cleaned   Kind = "cleaned"   // logs are compacted, and shortened by retention
 	Topics    Kind = "topics"    // topics come, go, and get other configs
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Common, Deletions, Moves, Topics}
+var Kinds = []Kind{Common, Deletions, Moves, Topics, Cleaned}
 
 // World is one simulated history.
 type World struct {
@@ -57,7 +58,9 @@ type World struct {
 	partitions int32  // of the topic that clients read
 	parts      []part // of all topics
 	segment    int64
-	txns       bool // transactions and groups, and their coordinators, are there
+	keep       commitlog.Config // what else logs are told; zero: they keep all
+	keys       int64            // 0: records have none
+	txns       bool             // transactions and groups, and their coordinators, are there
 
 	turns   turns   // of clients that wait
 	nodes   []*node // by number; the first is node 1
@@ -116,6 +119,7 @@ func New(o Options) *World {
 		w.nodes = append(w.nodes, newNode(w, metadata.NodeID(id+1)))
 	}
 	w.startRacks()
+	w.startPolicies()
 	w.net = newNetwork(w)
 	w.raft = newRaft(w)
 	return w
