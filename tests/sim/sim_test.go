@@ -1,19 +1,24 @@
 package sim
 
 import (
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
 
 var (
 	seed      = flag.Uint64("seed", 0, "TestSeed runs this one, with its trace")
-	seeds     = flag.Int("seeds", 0, "TestSeeds runs so many; 0: as many as fit into CI's time")
-	from      = flag.Uint64("from", 1, "the first of them")
-	histories = flag.String("kind", "", "of what histories; empty: TestSeed runs a common one, TestSeeds all kinds in turn")
+	seeds     = flag.Int("seeds", 0, "TestSeeds runs so many in all; 0: as many as fit into CI's time")
+	from      = flag.Uint64("from", 1, "the first of each kind")
+	histories = flag.String("kind", "", "of what histories; empty: TestSeed runs a common one, TestSeeds all kinds, half of them common")
 	onward    = flag.Bool("onward", false, "TestSeeds goes on after a violation")
+	resume    = flag.String("progress", "", "a file in which TestSeeds keeps how far it is; it goes on from there. It is of one commit, and of the same -seeds, -from and -kind")
 	trace     = flag.Bool("trace", false, "TestSeed writes the trace of a good seed, too")
 )
 
@@ -49,27 +54,103 @@ func TestSame(t *testing.T) {
 // ciTime is what TestSeeds may take where nobody names a number.
 const ciTime = 34 * time.Second
 
-// TestSeeds runs many seeds; the first that breaks a promise ends it, unless -onward.
+// TestSeeds runs many histories; the first that breaks a promise ends it, unless -onward.
 func TestSeeds(t *testing.T) {
-	kinds := Kinds
-	if *histories != "" {
-		kinds = []Kind{Kind(*histories)}
-	}
 	begin := time.Now()
-	steps, acked, n, bad := 0, 0, 0, 0
-	for s := *from; *seeds == 0 && time.Since(begin) < ciTime || n < *seeds; s++ {
-		for _, k := range kinds {
-			w := New(Options{Seed: s, Kind: k})
-			if err := w.Run(); err != nil {
-				t.Errorf("seed %d: %v\n\nrun it again: go test ./tests/sim -run 'TestSeed$' -kind %s -seed %d", s, err, k, s)
-				if bad++; !*onward {
-					return
-				}
-			}
-			steps += w.Steps()
-			acked += w.Acked()
-		}
-		n++
+	p := resumed(t)
+	if p.Bad > 0 {
+		t.Errorf("%d violations before this was interrupted", p.Bad)
 	}
-	t.Logf("soak: %d seeds from %d of each of %v: %d steps, %d batches acknowledged, %d violations, %v", n, *from, kinds, steps, acked, bad, time.Since(begin).Round(time.Millisecond))
+	before := p.Took
+	for *seeds == 0 && time.Since(begin) < ciTime || p.Done < *seeds {
+		k, s := nth(p.Done)
+		w := New(Options{Seed: s, Kind: k})
+		err := w.Run()
+		p.Done++
+		p.Steps += w.Steps()
+		p.Acked += w.Acked()
+		p.Took = before + time.Since(begin)
+		if err != nil {
+			t.Errorf("seed %d: %v\n\nrun it again: go test ./tests/sim -run 'TestSeed$' -kind %s -seed %d", s, err, k, s)
+			p.Bad++
+		}
+		if err != nil || p.Done%100 == 0 {
+			p.keep(t)
+		}
+		if err != nil && !*onward {
+			return
+		}
+	}
+	if err := os.Remove(*resume); err != nil && *resume != "" && !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	of := *histories
+	if of == "" {
+		var parts []string
+		for _, k := range Kinds {
+			parts = append(parts, fmt.Sprintf("%d %s", count(k, p.Done), k))
+		}
+		of = strings.Join(parts, ", ")
+	}
+	t.Logf("soak: %d seeds (%s, each from %d): %d steps, %d batches acknowledged, %d violations, %v", p.Done, of, *from, p.Steps, p.Acked, p.Bad, p.Took.Round(time.Millisecond))
+}
+
+// nth is the n-th history: of one kind, or every other one a common one, and the rest of the other kinds in turn.
+func nth(n int) (Kind, uint64) {
+	others := len(Kinds) - 1
+	switch {
+	case *histories != "":
+		return Kind(*histories), *from + uint64(n)
+	case n%2 == 0:
+		return Kinds[0], *from + uint64(n/2)
+	default:
+		return Kinds[1+n/2%others], *from + uint64(n/2/others)
+	}
+}
+
+// count is how many of the first n histories are of a kind.
+func count(k Kind, n int) (c int) {
+	for i := range n {
+		if of, _ := nth(i); of == k {
+			c++
+		}
+	}
+	return c
+}
+
+// progress is how far TestSeeds has come.
+type progress struct {
+	Done, Steps, Acked, Bad int
+	Took                    time.Duration
+}
+
+// resumed is what -progress names; nothing, where that is not there yet.
+func resumed(t *testing.T) (p progress) {
+	t.Helper()
+	b, err := os.ReadFile(*resume)
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err != nil && *resume != "" && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// keep puts it in its place as a whole: TestSeeds may be killed at any time.
+func (p progress) keep(t *testing.T) {
+	t.Helper()
+	if *resume == "" {
+		return
+	}
+	b, err := json.Marshal(p)
+	if err == nil {
+		err = os.WriteFile(*resume+".new", b, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(*resume+".new", *resume)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -48,7 +48,7 @@ func soak() error {
 	note := flag.String("note", "", "what else there is to say about the machine, for the report")
 	flag.IntVar(&o.kills, "kills", 500, "SIGKILLs in each durability")
 	flag.IntVar(&o.cuts, "cuts", 500, "simulated power cuts in each durability")
-	flag.IntVar(&o.seeds, "seeds", 10000, "seeds of each kind of the simulator's histories")
+	flag.IntVar(&o.seeds, "seeds", 10000, "seeds of the simulator's histories, of all kinds together")
 	flag.IntVar(&o.histories, "histories", 1000, "histories of the connector runtime")
 	flag.DurationVar(&o.fuzz, "fuzztime", 10*time.Minute, "time for each fuzzer")
 	flag.IntVar(&o.workers, "fuzzworkers", 2, "processes of a fuzzer")

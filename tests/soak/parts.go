@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/forebayhub/forebay/tests/sim"
 )
 
 type options struct {
@@ -60,21 +58,21 @@ var parts = map[string]part{
 		},
 	},
 	"seeds": {
-		about: "The simulator (tests/sim): histories of a cluster of the product's own code under faults, each from its seed, of each kind as many. Every promise that it checks held in every one; `go test ./tests/sim -run 'TestSeed$' -kind KIND " +
+		about: "The simulator (tests/sim): histories of a cluster of the product's own code under faults, each from its seed, half of them common ones. Every promise that it checks held in every one; `go test ./tests/sim -run 'TestSeed$' -kind KIND " +
 			"-seed N` gives any of them again.",
-		runs: func(o options) (runs []run, err error) {
-			for _, kind := range sim.Kinds {
-				for from := 0; from < o.seeds; from += 1000 {
-					to := min(from+1000, o.seeds)
-					seeds := fmt.Sprintf("%d to %d", from+1, to)
-					runs = append(runs, run{
-						name: fmt.Sprintf("%s, seeds %s", kind, seeds), watches: []string{"core", "internal/vfs", "tests/sim", "go.mod"}, seed: seeds, figure: logged,
-						args: []string{"test", "./tests/sim", "-run", "TestSeeds$", "-count=1", "-v", "-timeout", "2h", "-args", "-kind=" + string(kind),
-							"-from=" + strconv.Itoa(from+1), "-seeds=" + strconv.Itoa(to-from), "-onward"},
-					})
-				}
+		runs: func(o options) ([]run, error) {
+			commit, err := head()
+			if err != nil {
+				return nil, err
 			}
-			return runs, nil
+			progress, err := filepath.Abs("bin/soak/seeds-" + strconv.Itoa(o.seeds) + "-" + commit)
+			if err != nil {
+				return nil, err
+			}
+			return []run{{
+				name: fmt.Sprintf("%d seeds of all kinds", o.seeds), watches: []string{"core", "internal/vfs", "tests/sim", "go.mod"}, figure: logged,
+				args: []string{"test", "./tests/sim", "-run", "TestSeeds$", "-count=1", "-v", "-timeout", "24h", "-args", "-seeds=" + strconv.Itoa(o.seeds), "-onward", "-progress=" + progress},
+			}}, nil
 		},
 	},
 	"disk": {

@@ -120,6 +120,10 @@ func cleanCommit() (string, error) {
 	if len(dirty) > 0 {
 		return "", fmt.Errorf("commit first, a report names a commit:\n%s", dirty)
 	}
+	return head()
+}
+
+func head() (string, error) {
 	hash, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
 	return strings.TrimSpace(string(hash)), err
 }
