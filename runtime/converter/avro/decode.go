@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/runtime/converter/connect"
 	"github.com/forebayhub/forebay/runtime/registry/avro"
 )
 
@@ -135,7 +136,7 @@ func (in *input) value(f *form) (schema.Value, error) {
 		switch {
 		case err != nil:
 			return schema.Value{}, err
-		case string(b) == placeholder:
+		case string(b) == connect.Placeholder:
 			return schema.Missing, nil
 		case !utf8.Valid(b):
 			return schema.Value{}, errors.New("a string that is not UTF-8")
@@ -143,7 +144,7 @@ func (in *input) value(f *form) (schema.Value, error) {
 		return schema.TextOf(b), nil
 	case "bytes":
 		b, err := in.bytes()
-		if err == nil && string(b) == placeholder {
+		if err == nil && string(b) == connect.Placeholder {
 			return schema.Missing, nil
 		}
 		return schema.BytesOf(b), err
@@ -264,7 +265,7 @@ func (in *input) items(f *form) (schema.Value, error) {
 		}
 		return schema.MapOf(list...), nil
 	}
-	if len(list) == 1 && absent(list[0]) {
+	if len(list) == 1 && connect.Absent(list[0]) {
 		return schema.Missing, nil
 	}
 	return schema.ArrayOf(list...), nil
@@ -281,7 +282,7 @@ func (in *input) item(f *form, list []schema.Value) ([]schema.Value, error) {
 			return list, err
 		}
 		k := schema.TextOf(key)
-		if string(key) == placeholder {
+		if string(key) == connect.Placeholder {
 			k = schema.Missing
 		}
 		list = append(list, k)
@@ -297,9 +298,4 @@ func (in *input) item(f *form, list []schema.Value) ([]schema.Value, error) {
 		return list, fmt.Errorf("item %d: %w", len(list), err)
 	}
 	return append(list, v), nil
-}
-
-// absent says that the only item of an array stands for an array that was not sent.
-func absent(v schema.Value) bool {
-	return v.Kind == schema.Unavailable || (v.Kind == schema.Int32 || v.Kind == schema.Int64) && v.Int() == int64(placeholderNumber)
 }

@@ -2,29 +2,12 @@ package avro
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"unicode/utf8"
 
 	"github.com/forebayhub/forebay/connectors/schema"
-)
-
-// What Debezium writes in place of a value that PostgreSQL did not send (UnchangedToastedPlaceholder.java).
-const placeholder = "__debezium_unavailable_value"
-
-// placeholderNumber stands in arrays of numbers: the hash that Java's String.hashCode has of the placeholder.
-var placeholderNumber = func() int32 {
-	var h int32
-	for _, c := range []byte(placeholder) {
-		h = 31*h + int32(c)
-	}
-	return h
-}()
-
-var (
-	errNull    = errors.New("null, which its type does not allow")
-	errMissing = errors.New("its value lies out of line and was not sent, and its type has nothing to stand for that; REPLICA IDENTITY FULL has it sent")
+	"github.com/forebayhub/forebay/runtime/converter/connect"
 )
 
 // Writer writes values of one schema. It holds nothing of them and may be used concurrently.
@@ -52,7 +35,7 @@ func encode(dst []byte, s *schema.Schema, v *schema.Value) ([]byte, error) {
 		case s.Kind == schema.Null:
 			return dst, nil
 		}
-		return dst, errNull
+		return dst, connect.ErrNull
 	}
 	if s.Optional {
 		dst = append(dst, 2) // the union's second branch
@@ -63,7 +46,7 @@ func encode(dst []byte, s *schema.Schema, v *schema.Value) ([]byte, error) {
 	switch s.Kind {
 	case schema.Int16, schema.Int32, schema.Int64:
 		if v.Kind != schema.Int16 && v.Kind != schema.Int32 && v.Kind != schema.Int64 {
-			return dst, kindError(s, v)
+			return dst, connect.KindError(s, v)
 		}
 		if n := v.Int(); s.Kind != schema.Int64 && n != int64(int32(n)) {
 			return dst, fmt.Errorf("%d does not fit %s", n, s.Kind)
@@ -71,17 +54,17 @@ func encode(dst []byte, s *schema.Schema, v *schema.Value) ([]byte, error) {
 		return binary.AppendVarint(dst, v.Int()), nil
 	case schema.Float32:
 		if v.Kind != schema.Float32 && v.Kind != schema.Float64 {
-			return dst, kindError(s, v)
+			return dst, connect.KindError(s, v)
 		}
 		return binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(v.Float()))), nil
 	case schema.Float64:
 		if v.Kind != schema.Float32 && v.Kind != schema.Float64 {
-			return dst, kindError(s, v)
+			return dst, connect.KindError(s, v)
 		}
 		return binary.LittleEndian.AppendUint64(dst, math.Float64bits(v.Float())), nil
 	}
 	if v.Kind != s.Kind {
-		return dst, kindError(s, v)
+		return dst, connect.KindError(s, v)
 	}
 	switch s.Kind {
 	case schema.Bool:
@@ -103,11 +86,7 @@ func encode(dst []byte, s *schema.Schema, v *schema.Value) ([]byte, error) {
 	case schema.Map:
 		return encodeMap(dst, s, v)
 	}
-	return dst, kindError(s, v)
-}
-
-func kindError(s *schema.Schema, v *schema.Value) error {
-	return fmt.Errorf("a value of kind %s where the type is %s", v.Kind, s.Kind)
+	return dst, connect.KindError(s, v)
 }
 
 func encodeStruct(dst []byte, s *schema.Schema, v *schema.Value) ([]byte, error) {
@@ -177,10 +156,10 @@ func zero(dst []byte, s *schema.Schema) []byte {
 func missing(dst []byte, s *schema.Schema, inArray bool) ([]byte, error) {
 	switch s.Kind {
 	case schema.String, schema.Bytes:
-		return append(binary.AppendVarint(dst, int64(len(placeholder))), placeholder...), nil
+		return append(binary.AppendVarint(dst, int64(len(connect.Placeholder))), connect.Placeholder...), nil
 	case schema.Int32, schema.Int64:
 		if inArray {
-			return binary.AppendVarint(dst, int64(placeholderNumber)), nil
+			return binary.AppendVarint(dst, int64(connect.PlaceholderNumber)), nil
 		}
 	case schema.Array:
 		return one(dst, s.Elem)
@@ -205,7 +184,7 @@ func missing(dst []byte, s *schema.Schema, inArray bool) ([]byte, error) {
 			return dst, nil
 		}
 	}
-	return dst, errMissing
+	return dst, connect.ErrMissing
 }
 
 // one appends an array of one item that was not sent.

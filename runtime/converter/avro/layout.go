@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/runtime/converter/connect"
 	"github.com/forebayhub/forebay/runtime/registry/avro"
 	"github.com/forebayhub/forebay/runtime/registry/tree"
 )
@@ -181,7 +182,7 @@ func (c *compiler) record(f *form, a *avro.Schema) error {
 			return fmt.Errorf("field '%s': %w", field.Name, err)
 		}
 		name := field.Name
-		if origin := prop(field.Props, propOrigin).Str(); origin != "" {
+		if origin := prop(field.Props, connect.PropOrigin).Str(); origin != "" {
 			name = origin
 		}
 		f.fields = append(f.fields, inner)
@@ -231,15 +232,15 @@ func propInt(props []tree.Member, name string) (int, bool) {
 
 // named gives s the meaning that a's properties say.
 func named(s *schema.Schema, a *avro.Schema) {
-	s.Name, s.Doc = prop(a.Props, propName).Str(), prop(a.Props, propDoc).Str()
-	s.Version, _ = propInt(a.Props, propVersion)
-	if params := prop(a.Props, propParams); params.Is(tree.Object) && len(params.Members) > 0 {
+	s.Name, s.Doc = prop(a.Props, connect.PropName).Str(), prop(a.Props, propDoc).Str()
+	s.Version, _ = propInt(a.Props, connect.PropVersion)
+	if params := prop(a.Props, connect.PropParams); params.Is(tree.Object) && len(params.Members) > 0 {
 		s.Params = make(map[string]string, len(params.Members))
 		for _, m := range params.Members {
 			s.Params[m.Name] = m.Value.Str()
 		}
 	}
-	if t := prop(a.Props, propType).Str(); s.Kind == schema.Int32 && (t == "int16" || t == "int8") {
+	if t := prop(a.Props, connect.PropType).Str(); s.Kind == schema.Int32 && (t == "int16" || t == "int8") {
 		s.Kind = schema.Int16
 	}
 	if s.Name == "" && s.Kind == schema.Struct && a.Name != (avro.Name{Space: space, Name: noName}) {
@@ -249,14 +250,14 @@ func named(s *schema.Schema, a *avro.Schema) {
 	if l, ok := meanings[meaning{a.Type, kind}]; ok && s.Name == "" {
 		s.Name, s.Version = l, 1
 	}
-	if s.Name == decimal && s.Kind == schema.Bytes {
+	if s.Name == connect.Decimal && s.Kind == schema.Bytes {
 		s.Params = maps.Clone(s.Params)
 		if s.Params == nil {
 			s.Params = map[string]string{}
 		}
-		for param, name := range map[string]string{paramScale: "scale", paramPrecision: "precision"} {
+		for param, name := range map[string]string{connect.ParamScale: "scale", connect.ParamPrecision: "precision"} {
 			n, said := propInt(a.Props, name)
-			if _, has := s.Params[param]; !has && (said && !(param == paramPrecision && n == defaultPrecision) || param == paramScale) {
+			if _, has := s.Params[param]; !has && (said && !(param == connect.ParamPrecision && n == defaultPrecision) || param == connect.ParamScale) {
 				s.Params[param] = strconv.Itoa(n)
 			}
 		}
@@ -270,8 +271,8 @@ type meaning struct {
 
 // meanings are the semantic names of logical types that come without one: from clients that are not Connect.
 var meanings = map[meaning]string{
-	{"bytes", "decimal"}: decimal, {avro.Fixed, "decimal"}: decimal, {"string", "uuid"}: "io.debezium.data.Uuid",
-	{"int", "date"}: connect + "Date", {"int", "time-millis"}: connect + "Time", {"long", "timestamp-millis"}: connect + "Timestamp",
+	{"bytes", "decimal"}: connect.Decimal, {avro.Fixed, "decimal"}: connect.Decimal, {"string", "uuid"}: "io.debezium.data.Uuid",
+	{"int", "date"}: connect.Date, {"int", "time-millis"}: connect.Time, {"long", "timestamp-millis"}: connect.Timestamp,
 	{"long", "time-micros"}: "io.debezium.time.MicroTime", {"long", "timestamp-micros"}: "io.debezium.time.MicroTimestamp",
 	{"long", "local-timestamp-millis"}: "io.debezium.time.Timestamp", {"long", "local-timestamp-micros"}: "io.debezium.time.MicroTimestamp",
 	{"long", "timestamp-nanos"}: "io.debezium.time.NanoTimestamp", {"long", "local-timestamp-nanos"}: "io.debezium.time.NanoTimestamp",

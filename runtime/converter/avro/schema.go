@@ -14,9 +14,9 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/runtime/converter/connect"
 	"github.com/forebayhub/forebay/runtime/registry/avro"
 	"github.com/forebayhub/forebay/runtime/registry/tree"
 )
@@ -28,24 +28,12 @@ const (
 	mapEntry    = "MapEntry"
 	unionName   = space + ".Union"
 	propDoc     = "connect.doc"
-	propVersion = "connect.version"
-	propParams  = "connect.parameters"
-	propName    = "connect.name"
-	propType    = "connect.type"
 	propEntry   = "connect.internal.type"
 	propLogical = "logicalType"
-	propOrigin  = "forebay.name" // of a field whose name Avro does not allow
 )
 
-// The semantic names that have a logical type.
-const (
-	connect        = "org.apache.kafka.connect.data."
-	decimal        = connect + "Decimal"
-	paramScale     = "scale"
-	paramPrecision = "connect.decimal.precision"
-	// AvroData's precision of a decimal that says none.
-	defaultPrecision = 64
-)
+// defaultPrecision is AvroData's of a decimal that says none.
+const defaultPrecision = 64
 
 // SchemaOf is the schema that values of s are written with. SchemaOf(nil) is null.
 func SchemaOf(s *schema.Schema) *avro.Schema {
@@ -158,10 +146,10 @@ func (m *maker) define(s *schema.Schema, name avro.Name) *avro.Schema {
 	m.made[name.String()] = &made{required, a}
 	taken := map[string]bool{}
 	for _, f := range s.Fields {
-		field := avro.Field{Name: freeName(f.Name, taken), Type: m.of(f.Schema)}
+		field := avro.Field{Name: connect.Free(f.Name, func(name string) bool { return taken[name] }), Type: m.of(f.Schema)}
 		taken[field.Name] = true
 		if field.Name != f.Name {
-			field.Props = []tree.Member{{Name: propOrigin, Value: text(f.Name)}}
+			field.Props = []tree.Member{{Name: connect.PropOrigin, Value: text(f.Name)}}
 		}
 		if f.Schema.Optional {
 			field.Default = &tree.Value{Kind: tree.Null}
@@ -171,46 +159,10 @@ func (m *maker) define(s *schema.Schema, name avro.Name) *avro.Schema {
 	return a
 }
 
-// freeName is a field's name as Avro allows it, and no other field of the record has it.
-func freeName(name string, taken map[string]bool) string {
-	legal := legalName(name)
-	for n, base := 2, legal; taken[legal]; n++ {
-		legal = base + "_" + strconv.Itoa(n)
-	}
-	return legal
-}
-
-// legalName has _ for each character that Avro does not allow, and before a digit at the start.
-func legalName(name string) string {
-	ok := func(i int, c rune) bool {
-		return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || i > 0 && c >= '0' && c <= '9'
-	}
-	var b strings.Builder
-	for i, c := range name {
-		switch {
-		case ok(i, c):
-			b.WriteRune(c)
-		case i == 0 && c >= '0' && c <= '9':
-			b.WriteByte('_')
-			b.WriteRune(c)
-		default:
-			b.WriteByte('_')
-		}
-	}
-	if b.Len() == 0 {
-		return "_"
-	}
-	return b.String()
-}
-
 // nameOf splits a semantic name at its last dot.
 func nameOf(full string) avro.Name {
-	parts := strings.Split(full, ".")
-	for i := range parts {
-		parts[i] = legalName(parts[i])
-	}
-	last := len(parts) - 1
-	return avro.Name{Space: strings.Join(parts[:last], "."), Name: parts[last]}
+	space, name := connect.Split(full)
+	return avro.Name{Space: space, Name: name}
 }
 
 func text(s string) *tree.Value { return &tree.Value{Kind: tree.String, Text: s} }
@@ -222,7 +174,7 @@ func number(n int) *tree.Value {
 func props(s *schema.Schema) (out []tree.Member) {
 	add := func(name string, v *tree.Value) { out = append(out, tree.Member{Name: name, Value: v}) }
 	scale, precision := decimalOf(s)
-	if s.Name == decimal {
+	if s.Name == connect.Decimal {
 		add("scale", number(scale))
 		add("precision", number(precision))
 	}
@@ -230,35 +182,34 @@ func props(s *schema.Schema) (out []tree.Member) {
 		add(propDoc, text(s.Doc))
 	}
 	if s.Version != 0 {
-		add(propVersion, number(s.Version))
+		add(connect.PropVersion, number(s.Version))
 	}
 	if len(s.Params) > 0 {
 		params := &tree.Value{Kind: tree.Object}
 		for _, k := range slices.Sorted(maps.Keys(s.Params)) {
 			params.Members = append(params.Members, tree.Member{Name: k, Value: text(s.Params[k])})
 		}
-		add(propParams, params)
+		add(connect.PropParams, params)
 	}
 	if s.Name != "" {
-		add(propName, text(s.Name))
+		add(connect.PropName, text(s.Name))
 	}
 	if s.Kind == schema.Int16 {
-		add(propType, text("int16"))
+		add(connect.PropType, text("int16"))
 	}
-	if name := logical[s.Name]; name != "" && (s.Name != decimal || scale >= 0 && scale <= precision) {
+	if name := logical[s.Name]; name != "" && (s.Name != connect.Decimal || scale >= 0 && scale <= precision) {
 		add(propLogical, text(name))
 	}
 	return out
 }
 
-var logical = map[string]string{decimal: "decimal", connect + "Date": "date", connect + "Time": "time-millis", connect + "Timestamp": "timestamp-millis"}
+var logical = map[string]string{connect.Decimal: "decimal", connect.Date: "date", connect.Time: "time-millis", connect.Timestamp: "timestamp-millis"}
 
 // decimalOf is how many digits a decimal has, behind the point and in all.
 func decimalOf(s *schema.Schema) (scale, precision int) {
-	scale, _ = strconv.Atoi(s.Params[paramScale])
-	precision, err := strconv.Atoi(s.Params[paramPrecision])
+	precision, err := strconv.Atoi(s.Params[connect.ParamPrecision])
 	if err != nil || precision < 1 {
 		precision = defaultPrecision
 	}
-	return scale, precision
+	return connect.ScaleOf(s), precision
 }
