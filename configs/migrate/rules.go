@@ -204,38 +204,41 @@ func partitions(d *draft, f field) {
 }
 
 func converter(d *draft, f field) {
-	name := strings.TrimSpace(f.value)
-	name = name[strings.LastIndexByte(name, '.')+1:]
+	name := className(f.value)
 	switch {
-	case name == avroConverter && d.class.typ != "tail":
-		avro(d, f)
+	case registered[name] != "" && d.class.typ != "tail":
+		withRegistry(d, f, name)
 	case d.class.sink:
 		if !slices.Contains([]string{"JsonConverter", "StringConverter", "ByteArrayConverter"}, name) {
-			d.left(f, "", fmt.Sprintf("sinks read JSON, with or without a schema, Avro with a registry, and text; %s is another format", shown(name)), "")
+			d.left(f, "", fmt.Sprintf("sinks read JSON, with or without a schema, Avro and Protobuf with a registry, and text; %s is another format", shown(name)), "")
 		}
 	case d.class.typ == "tail":
 		if name != "StringConverter" && name != "ByteArrayConverter" {
 			d.left(f, "", "a line is the record's value, as it is", "")
 		}
 	case name != "JsonConverter":
-		d.left(f, "schemas", fmt.Sprintf("change events are JSON or Avro here, not what %s writes", shown(name)), "schemas: true writes {schema, payload}, value.converter: avro with a registry")
+		d.left(f, "schemas", fmt.Sprintf("change events are JSON, Avro or Protobuf here, not what %s writes", shown(name)), "schemas: true writes {schema, payload}, value.converter: avro with a registry")
 	}
 }
 
-const avroConverter = "AvroConverter"
+// registered are the converters whose schemas are in a registry, and what they are called here.
+var registered = map[string]string{"AvroConverter": "avro", "ProtobufConverter": "protobuf"}
+
+func className(full string) string {
+	full = strings.TrimSpace(full)
+	return full[strings.LastIndexByte(full, '.')+1:]
+}
 
 // keyConverter carries a key's converter where it is not the one of JSON; otherwise is the rule where it is.
 func keyConverter(otherwise rule) rule {
 	return func(d *draft, f field) {
-		name := strings.TrimSpace(f.value)
-		name = name[strings.LastIndexByte(name, '.')+1:]
-		withAvro := strings.HasSuffix(strings.TrimSpace(d.get("value.converter")), avroConverter)
+		name, values := className(f.value), registered[className(d.get("value.converter"))]
 		switch {
-		case name == avroConverter && d.class.typ != "tail":
-			avro(d, f)
-		case d.class.sink && withAvro && name == "StringConverter":
+		case registered[name] != "" && d.class.typ != "tail":
+			withRegistry(d, f, name)
+		case d.class.sink && values != "" && name == "StringConverter":
 			d.put(f.key, text("string"))
-		case d.class.sink && withAvro && name == "ByteArrayConverter":
+		case d.class.sink && values != "" && name == "ByteArrayConverter":
 			d.put(f.key, text("raw"))
 		default:
 			otherwise(d, f)
@@ -243,9 +246,9 @@ func keyConverter(otherwise rule) rule {
 	}
 }
 
-// avro carries AvroConverter, and the registry that it names.
-func avro(d *draft, f field) {
-	d.put(f.key, text("avro"))
+// withRegistry carries a converter, and the registry that it names.
+func withRegistry(d *draft, f field, name string) {
+	d.put(f.key, text(registered[name]))
 	if at, ok := d.find(f.key + ".schema.registry.url"); ok {
 		d.put("registry.url", list(d.texts(at, "registry.url")...))
 	}

@@ -76,7 +76,7 @@ func (d *Decoder) Prepare(records []connectors.Record, fatal func(error) bool) e
 		}
 		for part, b := range [2][]byte{r.RawKey, r.RawValue} {
 			if d.forms[part].Registered() && isWire(b) {
-				if _, err := d.wires.of(part, b); err != nil && !fatal(err) {
+				if _, _, err := d.wires.of(part, d.forms[part], b); err != nil && !fatal(err) {
 					return err
 				}
 			}

@@ -14,11 +14,13 @@ import (
 type Format struct {
 	Envelope Envelope // Debezium (also "") or Plain
 	Schemas  bool     // {schema, payload}
-	// Key and Value are how each is laid out: JSON (also "") or Avro.
+	// Key and Value are how each is laid out: one of SourceForms; "" is JSON.
 	Key, Value Form
 	// Register makes a schema known under a subject and gives its id. It may be slow; it is asked once for each schema of a topic, before the first
 	// record that names the id is given out. Its errors come out of Encode as they are, with ErrRegistry.
 	Register func(subject string, s SchemaText) (id int32, err error)
+	// Latest is the newest schema of a subject, the zero SchemaText where it has none. Asked before Register, where the next schema goes by it.
+	Latest func(subject string) (SchemaText, error)
 }
 
 // Encoder writes records; it belongs to one goroutine.

@@ -1,6 +1,7 @@
 package converter
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,7 +10,8 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/runtime/converter/avro"
-	schemas "github.com/forebayhub/forebay/runtime/registry/avro"
+	"github.com/forebayhub/forebay/runtime/converter/protobuf"
+	schemas "github.com/forebayhub/forebay/runtime/registry/protobuf"
 )
 
 // Reading is how a sink reads keys and values that have no schema header.
@@ -23,7 +25,7 @@ type Reading struct {
 func (d *Decoder) Read(r Reading) {
 	d.forms = [2]Form{r.Key, r.Value}
 	if r.Key.Registered() || r.Value.Registered() {
-		d.wires = &wires{schema: r.Schema, known: map[int32]*incoming{}}
+		d.wires = &wires{schema: r.Schema, known: map[int32]*described{}}
 	}
 }
 
@@ -35,21 +37,33 @@ func (f Form) auto() bool { return f == Auto || f == "" }
 // wires are the schemas of wire formats by their ids, and the text of what was read.
 type wires struct {
 	schema func(id int32) (SchemaText, error)
-	known  map[int32]*incoming
+	known  map[int32]*described
 	last   [2]struct { // of keys, of values
-		id int32
-		in *incoming
+		lead []byte // of the bytes, up to the value
+		in   *incoming
 	}
 	text []byte // the records that lie in it keep it alive when another one takes its place
 }
 
-// incoming is how values of one registered schema are read.
+// described is a registered schema.
+type described struct {
+	only     *incoming // nil: it has several messages
+	file     *schemas.Schema
+	messages map[string]*incoming // by what names them in front of a value
+}
+
+// incoming is how values of one type are read.
 type incoming struct {
-	read   avro.Reader
+	read   reader
 	shape  *shape
 	change *layout        // nil: it is no envelope
 	alone  *schema.Schema // the row of a document that stands alone; nil: it is none
 	err    error          // why nothing of it can be read
+}
+
+type reader interface {
+	Schema() *schema.Schema
+	Read(b []byte, m *schema.Slab) (schema.Value, error)
 }
 
 // layout is where an envelope has its fields; -1: nowhere.
@@ -71,52 +85,85 @@ var (
 
 func isWire(b []byte) bool { return len(b) >= wireLead && b[0] == wireMagic }
 
-// of finds what reads b.
-func (w *wires) of(part int, b []byte) (*incoming, error) {
-	id := int32(binary.BigEndian.Uint32(b[1:]))
-	if last := &w.last[part]; last.in != nil && last.id == id {
-		return last.in, last.in.err
+// of finds what reads b, and where the value begins in it.
+func (w *wires) of(part int, form Form, b []byte) (_ *incoming, at int, err error) {
+	last := &w.last[part]
+	if last.in != nil && bytes.HasPrefix(b, last.lead) {
+		return last.in, len(last.lead), last.in.err
 	}
-	in := w.known[id]
-	if in == nil {
+	id := int32(binary.BigEndian.Uint32(b[1:]))
+	d := w.known[id]
+	if d == nil {
 		text, err := w.schema(id)
 		if err != nil {
-			return nil, fmt.Errorf("schema %d: %w", id, err)
+			return nil, 0, fmt.Errorf("schema %d: %w", id, err)
 		}
-		in = newIncoming(text)
-		if in.err != nil {
-			in.err = fmt.Errorf("schema %d: %w: %w", id, ErrSchema, in.err)
-		}
+		d = describe(form, text)
 		if len(w.known) >= maxPlans {
 			clear(w.known)
 		}
-		w.known[id] = in
+		w.known[id] = d
 	}
-	w.last[part].id, w.last[part].in = id, in
-	return in, in.err
+	in, at := d.only, wireLead
+	if in == nil {
+		in, at = d.message(b)
+	}
+	if in.err != nil {
+		return in, at, fmt.Errorf("schema %d: %w", id, in.err)
+	}
+	last.lead, last.in = append(last.lead[:0], b[:at]...), in
+	return in, at, nil
 }
 
-func newIncoming(text SchemaText) *incoming {
-	if text.Type != "AVRO" && text.Type != "" {
-		return &incoming{err: fmt.Errorf("is of type %s, not AVRO", text.Type)}
+// describe makes a text of a registry ready.
+func describe(form Form, text SchemaText) *described {
+	fail := func(err error) *described {
+		return &described{only: &incoming{err: fmt.Errorf("%w: %w", ErrSchema, err)}}
 	}
-	known := map[string]*schemas.Schema{}
-	for _, ref := range text.References {
-		if _, err := schemas.Parse(ref, schemas.Options{Known: known}); err != nil {
-			return &incoming{err: fmt.Errorf("what it references: %w", err)}
+	want := map[Form]string{Avro: avroType, Protobuf: protobufType}[form]
+	if text.Type != want && (text.Type != "" || want != avroType) {
+		return fail(fmt.Errorf("is of type %s, not %s", text.Type, want))
+	}
+	if form == Protobuf {
+		s, err := schemas.Parse(text.Text, text.named())
+		if err != nil {
+			return fail(err)
 		}
+		return &described{file: s, messages: map[string]*incoming{}}
 	}
-	s, err := schemas.Parse(text.Text, schemas.Options{Known: known})
+	r, err := avro.NewReader(text.Text, text.texts())
 	if err != nil {
-		return &incoming{err: err}
+		return fail(err)
 	}
-	in := &incoming{}
-	if in.read, in.err = avro.NewReader(s); in.err == nil {
-		s := in.read.Schema()
-		in.shape, in.change = shapeOf(s), layoutOf(s)
-		if s.Kind == schema.String && s.Name == jsonName {
-			in.alone = schema.DocumentOf(s)
+	return &described{only: newIncoming(r)}
+}
+
+// message is what reads the message that b names, and where it begins.
+func (d *described) message(b []byte) (in *incoming, at int) {
+	name, err := protobuf.IndexOf(b[wireLead:])
+	if err != nil {
+		return &incoming{err: err}, 0
+	}
+	if in = d.messages[string(name)]; in == nil {
+		r, err := protobuf.NewReader(d.file, name)
+		if err != nil {
+			in = &incoming{err: fmt.Errorf("%w: %w", ErrSchema, err)}
+		} else {
+			in = newIncoming(r)
 		}
+		if len(d.messages) >= maxPlans {
+			clear(d.messages)
+		}
+		d.messages[string(name)] = in
+	}
+	return in, wireLead + len(name)
+}
+
+func newIncoming(r reader) *incoming {
+	s := r.Schema()
+	in := &incoming{read: r, shape: shapeOf(s), change: layoutOf(s)}
+	if s.Kind == schema.String && s.Name == jsonName {
+		in.alone = schema.DocumentOf(s)
 	}
 	return in
 }
@@ -157,11 +204,12 @@ func (d *Decoder) part(part int, b []byte) (v connectors.Datum, bytes []byte, in
 		if !isWire(b) {
 			return v, b, nil, fmt.Errorf("%w: %s", errNotWire, begin(b))
 		}
-		if in, err = d.wires.of(part, b); err != nil {
+		at := 0
+		if in, at, err = d.wires.of(part, form, b); err != nil {
 			return v, b, nil, err
 		}
 		v.Schema = in.shape.s
-		if v.Value, err = in.read.Read(b[wireLead:], &d.memory.values); err != nil {
+		if v.Value, err = in.read.Read(b[at:], &d.memory.values); err != nil {
 			return v, b, nil, fmt.Errorf("schema %d: %w", binary.BigEndian.Uint32(b[1:]), err)
 		}
 		switch v.Value.Kind {
@@ -275,6 +323,6 @@ func (l *layout) change(m *memory, v connectors.Datum) (*connectors.Change, erro
 
 // forms that a key or a value may have in a source, and in a sink.
 var (
-	SourceForms = []string{string(JSON), string(Avro)}
-	SinkForms   = []string{string(Auto), string(JSON), string(Avro), string(Text), string(Raw)}
+	SourceForms = []string{string(JSON), string(Avro), string(Protobuf)}
+	SinkForms   = []string{string(Auto), string(JSON), string(Avro), string(Protobuf), string(Text), string(Raw)}
 )

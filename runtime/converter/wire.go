@@ -8,6 +8,8 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/runtime/converter/avro"
+	"github.com/forebayhub/forebay/runtime/converter/protobuf"
+	schemas "github.com/forebayhub/forebay/runtime/registry/protobuf"
 )
 
 // Form is how the bytes of keys or of values are laid out.
@@ -16,16 +18,19 @@ type Form string
 // The forms. Those with a registry are in Confluent's wire format:
 //
 //	0 | the schema's id, 4 bytes, big-endian | the value as the schema has it
+//
+// In Protobuf's a schema has several messages, and behind the id stands which one it is.
 const (
-	Auto Form = "auto"   // of a sink: what the schema header, or the bytes themselves, say
-	JSON Form = "json"   //
-	Avro Form = "avro"   // with a registry
-	Text Form = "string" // of a sink: UTF-8
-	Raw  Form = "raw"    // of a sink: bytes
+	Auto     Form = "auto"     // of a sink: what the schema header, or the bytes themselves, say
+	JSON     Form = "json"     //
+	Avro     Form = "avro"     // with a registry
+	Protobuf Form = "protobuf" // with a registry
+	Text     Form = "string"   // of a sink: UTF-8
+	Raw      Form = "raw"      // of a sink: bytes
 )
 
 // Registered says whether the form's schemas are in a registry.
-func (f Form) Registered() bool { return f == Avro }
+func (f Form) Registered() bool { return f == Avro || f == Protobuf }
 
 const (
 	wireMagic = 0
@@ -34,11 +39,14 @@ const (
 
 // SchemaText is a schema as a registry keeps it.
 type SchemaText struct {
-	Type string // AVRO
+	Type string // AVRO, PROTOBUF
 	Text string
-	// References are the texts of what it names, each behind those that it names itself.
-	References []string
+	// References are what it names, each behind those that it names itself.
+	References []Reference
 }
+
+// Reference is a schema that another one names.
+type Reference struct{ Name, Text string }
 
 // ErrRegistry marks an error that came from asking the registry, and says nothing about the record.
 var ErrRegistry = errors.New("the schema registry")
@@ -47,8 +55,10 @@ func (f Format) wired() bool { return f.Key.Registered() || f.Value.Registered()
 
 // wire is how values of one registered schema are written. It belongs to one goroutine.
 type wire struct {
-	lead  [wireLead]byte
-	write avro.Writer
+	lead  []byte
+	write interface {
+		Append(dst []byte, v *schema.Value) ([]byte, error)
+	}
 	// An envelope is put together here.
 	fields []schema.Value
 	whole  schema.Value
@@ -56,7 +66,7 @@ type wire struct {
 }
 
 func (w *wire) append(dst []byte, v *schema.Value) ([]byte, error) {
-	return w.write.Append(append(dst, w.lead[:]...), v)
+	return w.write.Append(append(dst, w.lead...), v)
 }
 
 // envelope is a change as a Struct of envelopeSchema; it lives until the next one.
@@ -95,13 +105,13 @@ func (e *Encoder) typed(r *connectors.Record) *connectors.Record {
 // register makes the plan's schemas known, and takes out of its entry what needs none there.
 func (p *plan) register(f Format, topic string, key, value *schema.Schema) (err error) {
 	if f.Key.Registered() && key != nil {
-		if p.keyWire, err = newWire(f, topic+"-key", key); err != nil {
+		if p.keyWire, err = newWire(f, f.Key, topic+"-key", key); err != nil {
 			return err
 		}
 		p.entry.Key = nil
 	}
 	if f.Value.Registered() && value != nil {
-		if p.valueWire, err = newWire(f, topic+"-value", value); err != nil {
+		if p.valueWire, err = newWire(f, f.Value, topic+"-value", value); err != nil {
 			return err
 		}
 		p.entry = Entry{Envelope: Value, Key: p.entry.Key}
@@ -109,16 +119,72 @@ func (p *plan) register(f Format, topic string, key, value *schema.Schema) (err 
 	return nil
 }
 
-func newWire(f Format, subject string, s *schema.Schema) (*wire, error) {
+func newWire(f Format, form Form, subject string, s *schema.Schema) (*wire, error) {
 	if f.Register == nil {
 		return nil, errors.New("there is no schema registry")
 	}
-	id, err := f.Register(subject, SchemaText{Type: "AVRO", Text: avro.SchemaOf(s).Canonical(nil)})
+	w := &wire{lead: make([]byte, wireLead)}
+	var text SchemaText
+	switch form {
+	case Protobuf:
+		latest, err := f.latest(subject)
+		if err != nil {
+			return nil, err
+		}
+		writer := protobuf.NewWriter(s, latest)
+		w.write, w.lead = writer, append(w.lead, writer.Index()...)
+		text = SchemaText{Type: protobufType, Text: writer.Text()}
+	default:
+		w.write = avro.NewWriter(s)
+		text = SchemaText{Type: avroType, Text: avro.SchemaOf(s).Canonical(nil)}
+	}
+	id, err := f.Register(subject, text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRegistry, err)
 	}
-	w := &wire{write: avro.NewWriter(s)}
 	w.lead[0] = wireMagic
 	binary.BigEndian.PutUint32(w.lead[1:], uint32(id))
 	return w, nil
+}
+
+// The types of schemas, as registries call them.
+const (
+	avroType     = "AVRO"
+	protobufType = "PROTOBUF"
+)
+
+// latest is a subject's newest schema, whose numbers the next one keeps; nil: there is none in Protobuf.
+func (f Format) latest(subject string) (*schemas.Schema, error) {
+	if f.Latest == nil {
+		return nil, nil
+	}
+	text, err := f.Latest(subject)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRegistry, err)
+	}
+	if text.Type != protobufType {
+		return nil, nil
+	}
+	s, err := schemas.Parse(text.Text, text.named())
+	if err != nil {
+		return nil, fmt.Errorf("the newest schema of subject %s, whose numbers the next one keeps, cannot be read: %w", subject, err)
+	}
+	return s, nil
+}
+
+// texts are those of the references.
+func (s SchemaText) texts() (out []string) {
+	for _, r := range s.References {
+		out = append(out, r.Text)
+	}
+	return out
+}
+
+// named are the references by their names.
+func (s SchemaText) named() map[string]string {
+	out := make(map[string]string, len(s.References))
+	for _, r := range s.References {
+		out[r.Name] = r.Text
+	}
+	return out
 }

@@ -19,13 +19,25 @@ import (
 
 // shelf is a registry in a map.
 type shelf struct {
+	form  Form
 	texts map[int32]SchemaText
 	ids   map[string]int32
 	asked int
 	err   error
 }
 
-func newShelf() *shelf { return &shelf{texts: map[int32]SchemaText{}, ids: map[string]int32{}} }
+func newShelf() *shelf { return shelfOf(Avro) }
+
+func shelfOf(f Form) *shelf {
+	return &shelf{form: f, texts: map[int32]SchemaText{}, ids: map[string]int32{}}
+}
+
+// inEach runs a test with each form that has a registry.
+func inEach(t *testing.T, fn func(t *testing.T, newShelf func() *shelf)) {
+	for _, f := range []Form{Avro, Protobuf} {
+		t.Run(string(f), func(t *testing.T) { fn(t, func() *shelf { return shelfOf(f) }) })
+	}
+}
 
 func (s *shelf) register(subject string, text SchemaText) (int32, error) {
 	if s.asked++; s.err != nil {
@@ -47,6 +59,13 @@ func (s *shelf) put(text SchemaText) int32 {
 	return id
 }
 
+func (s *shelf) latest(subject string) (SchemaText, error) {
+	if s.err != nil {
+		return SchemaText{}, s.err
+	}
+	return s.texts[s.ids[subject]], nil
+}
+
 func (s *shelf) schema(id int32) (SchemaText, error) {
 	if s.asked++; s.err != nil {
 		return SchemaText{}, s.err
@@ -59,12 +78,12 @@ func (s *shelf) schema(id int32) (SchemaText, error) {
 }
 
 func (s *shelf) format(e Envelope) Format {
-	return Format{Envelope: e, Key: Avro, Value: Avro, Register: s.register}
+	return Format{Envelope: e, Key: s.form, Value: s.form, Register: s.register, Latest: s.latest}
 }
 
 func (s *shelf) decoder() *Decoder {
 	d := NewDecoder(func(id string) (Entry, error) { return Entry{}, fmt.Errorf("unknown %s", id) })
-	d.Read(Reading{Key: Avro, Value: Avro, Schema: s.schema})
+	d.Read(Reading{Key: s.form, Value: s.form, Schema: s.schema})
 	return d
 }
 
@@ -86,38 +105,40 @@ func (s *shelf) through(t testing.TB, e Envelope, r connectors.Record) connector
 }
 
 // A change comes back as it was, types and all; its bytes are what they are in JSON.
-func TestAvroRoundTrip(t *testing.T) {
-	s := newShelf()
-	want := change(42)
-	want.Change.Op, want.Change.Before = connectors.OpUpdate, row(41)
-	r := s.through(t, Debezium, want)
-	c := r.Change
-	if c == nil || c.Op != connectors.OpUpdate || !c.At.Equal(want.Change.At) || !schema.Same(c.Before, want.Change.Before) ||
-		!schema.Same(c.After, want.Change.After) || !schema.Same(c.Source.Value, want.Change.Source.Value) || !schema.Same(r.Key.Value, want.Key.Value) {
-		t.Fatalf("%+v %+v", r, c)
-	}
-	like := *rowS
-	like.Name, like.Optional = "shop.public.orders.Value", true
-	if !schema.Equal(c.Row, &like) || !schema.Equal(c.Source.Schema, sourceS) {
-		t.Errorf("row %s\nsource %s", c.Row.AppendJSON(nil), c.Source.Schema.AppendJSON(nil))
-	}
-	_, plain, err := NewEncoder(Format{}).Encode(nil, &want)
-	if err != nil || !bytes.Equal(r.RawValue, plain.Value) || !bytes.Equal(r.RawKey, plain.Key) {
-		t.Errorf("%v\n got %s %s\nwant %s %s", err, r.RawKey, r.RawValue, plain.Key, plain.Value)
-	}
-	if len(s.ids) != 2 || s.ids["shop.public.orders-key"] == 0 || s.ids["shop.public.orders-value"] == 0 {
-		t.Errorf("subjects %v", s.ids)
-	}
-	// A row alone.
-	r = s.through(t, Plain, want)
-	if !schema.Same(r.Value.Value, want.Change.After) || r.Value.Schema.Optional {
-		t.Errorf("%+v", r.Value)
-	}
-	// A tombstone.
-	_, out, err := NewEncoder(s.format(Debezium)).Encode(nil, &connectors.Record{Topic: "t", Key: want.Key})
-	if err != nil || out.Value != nil || out.Key == nil {
-		t.Errorf("%+v %v", out, err)
-	}
+func TestWireRoundTrip(t *testing.T) {
+	inEach(t, func(t *testing.T, newShelf func() *shelf) {
+		s := newShelf()
+		want := change(42)
+		want.Change.Op, want.Change.Before = connectors.OpUpdate, row(41)
+		r := s.through(t, Debezium, want)
+		c := r.Change
+		if c == nil || c.Op != connectors.OpUpdate || !c.At.Equal(want.Change.At) || !schema.Same(c.Before, want.Change.Before) ||
+			!schema.Same(c.After, want.Change.After) || !schema.Same(c.Source.Value, want.Change.Source.Value) || !schema.Same(r.Key.Value, want.Key.Value) {
+			t.Fatalf("%+v %+v", r, c)
+		}
+		like := *rowS
+		like.Name, like.Optional = "shop.public.orders.Value", true
+		if !schema.Equal(c.Row, &like) || !schema.Equal(c.Source.Schema, sourceS) {
+			t.Errorf("row %s\nsource %s", c.Row.AppendJSON(nil), c.Source.Schema.AppendJSON(nil))
+		}
+		_, plain, err := NewEncoder(Format{}).Encode(nil, &want)
+		if err != nil || !bytes.Equal(r.RawValue, plain.Value) || !bytes.Equal(r.RawKey, plain.Key) {
+			t.Errorf("%v\n got %s %s\nwant %s %s", err, r.RawKey, r.RawValue, plain.Key, plain.Value)
+		}
+		if len(s.ids) != 2 || s.ids["shop.public.orders-key"] == 0 || s.ids["shop.public.orders-value"] == 0 {
+			t.Errorf("subjects %v", s.ids)
+		}
+		// A row alone.
+		r = s.through(t, Plain, want)
+		if !schema.Same(r.Value.Value, want.Change.After) || r.Value.Schema.Optional {
+			t.Errorf("%+v", r.Value)
+		}
+		// A tombstone.
+		_, out, err := NewEncoder(s.format(Debezium)).Encode(nil, &connectors.Record{Topic: "t", Key: want.Key})
+		if err != nil || out.Value != nil || out.Key == nil {
+			t.Errorf("%+v %v", out, err)
+		}
+	})
 }
 
 var update = flag.Bool("update", false, "write what is expected anew")
@@ -162,106 +183,112 @@ func TestAvroSchemas(t *testing.T) {
 }
 
 // What was not sent is told from null in each type that can lie out of line.
-func TestAvroValuesThatWereNotSent(t *testing.T) {
-	list := func(k schema.Kind) schema.Field {
-		return schema.Field{Name: "list-" + k.String(), Schema: &schema.Schema{Kind: schema.Array, Optional: true, Elem: &schema.Schema{Kind: k, Optional: true}}}
-	}
-	r := change(1)
-	r.Change.Op = connectors.OpUpdate
-	r.Change.Row = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{
-		field("id", schema.Int64), field("text", schema.String, optional), field("bytes", schema.Bytes), list(schema.String), list(schema.Bytes), list(schema.Int32), list(schema.Int64),
-		{Name: "map", Schema: &schema.Schema{Kind: schema.Map, Key: &schema.Schema{Kind: schema.String}, Elem: &schema.Schema{Kind: schema.String, Optional: true}}},
-		{Name: "number", Schema: &schema.Schema{Kind: schema.Struct, Name: "io.debezium.data.VariableScaleDecimal", Version: 1, Optional: true,
-			Fields: []schema.Field{field("scale", schema.Int32), field("value", schema.Bytes)}}},
-	}}
-	n := len(r.Change.Row.Fields)
-	after := []schema.Value{schema.Int64Of(7)}
-	for range n - 1 {
-		after = append(after, schema.Missing)
-	}
-	r.Change.After = schema.StructOf(after...)
-	got := newShelf().through(t, Debezium, r)
-	if !schema.Same(got.Change.After, r.Change.After) {
-		t.Errorf("%+v", got.Change.After)
-	}
-	if name := got.Change.Row.Fields[3].Name; name != "list-string" {
-		t.Errorf("the name of a column came back as %s", name)
-	}
-	// What no type can say is an error, and names the column.
-	r.Change.Row = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{field("id", schema.Int64), list(schema.Bool)}}
-	r.Change.After, r.Change.Before = schema.StructOf(schema.Int64Of(1), schema.Missing), schema.Value{}
-	if _, _, err := NewEncoder(newShelf().format(Debezium)).Encode(nil, &r); err == nil || !strings.Contains(err.Error(), "list-boolean") || !strings.Contains(err.Error(), "REPLICA IDENTITY FULL") {
-		t.Error(err)
-	}
-	r.Change.After = schema.StructOf(schema.Value{}, schema.Value{})
-	if _, _, err := NewEncoder(newShelf().format(Debezium)).Encode(nil, &r); err == nil || !strings.Contains(err.Error(), "field 'after': field 'id'") {
-		t.Errorf("null in a column that has none: %v", err)
-	}
+func TestWireValuesThatWereNotSent(t *testing.T) {
+	inEach(t, func(t *testing.T, newShelf func() *shelf) {
+		list := func(k schema.Kind) schema.Field {
+			return schema.Field{Name: "list-" + k.String(), Schema: &schema.Schema{Kind: schema.Array, Optional: true, Elem: &schema.Schema{Kind: k, Optional: true}}}
+		}
+		r := change(1)
+		r.Change.Op = connectors.OpUpdate
+		r.Change.Row = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{
+			field("id", schema.Int64), field("text", schema.String, optional), field("bytes", schema.Bytes), list(schema.String), list(schema.Bytes), list(schema.Int32), list(schema.Int64),
+			{Name: "map", Schema: &schema.Schema{Kind: schema.Map, Key: &schema.Schema{Kind: schema.String}, Elem: &schema.Schema{Kind: schema.String, Optional: true}}},
+			{Name: "number", Schema: &schema.Schema{Kind: schema.Struct, Name: "io.debezium.data.VariableScaleDecimal", Version: 1, Optional: true,
+				Fields: []schema.Field{field("scale", schema.Int32), field("value", schema.Bytes)}}},
+		}}
+		n := len(r.Change.Row.Fields)
+		after := []schema.Value{schema.Int64Of(7)}
+		for range n - 1 {
+			after = append(after, schema.Missing)
+		}
+		r.Change.After = schema.StructOf(after...)
+		got := newShelf().through(t, Debezium, r)
+		if !schema.Same(got.Change.After, r.Change.After) {
+			t.Errorf("%+v", got.Change.After)
+		}
+		if name := got.Change.Row.Fields[3].Name; name != "list-string" {
+			t.Errorf("the name of a column came back as %s", name)
+		}
+		// What no type can say is an error, and names the column.
+		r.Change.Row = &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{field("id", schema.Int64), list(schema.Bool)}}
+		r.Change.After, r.Change.Before = schema.StructOf(schema.Int64Of(1), schema.Missing), schema.Value{}
+		if _, _, err := NewEncoder(newShelf().format(Debezium)).Encode(nil, &r); err == nil || !strings.Contains(err.Error(), "list-boolean") || !strings.Contains(err.Error(), "REPLICA IDENTITY FULL") {
+			t.Error(err)
+		}
+		r.Change.After = schema.StructOf(schema.Value{}, schema.Value{})
+		if _, _, err := NewEncoder(newShelf().format(Debezium)).Encode(nil, &r); err == nil || !strings.Contains(err.Error(), "field 'after': field 'id'") {
+			t.Errorf("null in a column that has none: %v", err)
+		}
+	})
 }
 
 // Documents and bytes without a type.
-func TestAvroOfOtherThings(t *testing.T) {
-	s := newShelf()
-	content := schema.TextOf([]byte(`{"_id": 1, "n": "x"}`))
-	doc := connectors.Record{Topic: "activity.site.events", Key: connectors.Datum{Schema: docKeyS, Value: schema.StructOf(schema.TextOf([]byte("1")))},
-		Change: &connectors.Change{Op: connectors.OpUpdate, Row: docS, After: schema.StructOf(schema.TextOf([]byte("1")), content), Source: change(1).Change.Source}}
-	for _, e := range []Envelope{Debezium, Plain} {
-		r := s.through(t, e, doc)
-		at, what := r.Value.Value, r.Value.Schema
-		if e == Debezium {
-			at, what = r.Change.After, r.Change.Row
-		} else if string(r.RawValue) != string(content.Data) {
-			t.Errorf("value %s", r.RawValue)
+func TestWireOfOtherThings(t *testing.T) {
+	inEach(t, func(t *testing.T, newShelf func() *shelf) {
+		s := newShelf()
+		content := schema.TextOf([]byte(`{"_id": 1, "n": "x"}`))
+		doc := connectors.Record{Topic: "activity.site.events", Key: connectors.Datum{Schema: docKeyS, Value: schema.StructOf(schema.TextOf([]byte("1")))},
+			Change: &connectors.Change{Op: connectors.OpUpdate, Row: docS, After: schema.StructOf(schema.TextOf([]byte("1")), content), Source: change(1).Change.Source}}
+		for _, e := range []Envelope{Debezium, Plain} {
+			r := s.through(t, e, doc)
+			at, what := r.Value.Value, r.Value.Schema
+			if e == Debezium {
+				at, what = r.Change.After, r.Change.Row
+			} else if string(r.RawValue) != string(content.Data) {
+				t.Errorf("value %s", r.RawValue)
+			}
+			if !what.IsDocument() || !schema.Same(at, doc.Change.After) {
+				t.Errorf("%s: %+v", e, at)
+			}
 		}
-		if !what.IsDocument() || !schema.Same(at, doc.Change.After) {
-			t.Errorf("%s: %+v", e, at)
+		for _, line := range []string{"a line", "\x00\x01\xff", ""} {
+			r := s.through(t, Debezium, connectors.Record{Topic: "weblogs", RawKey: []byte("k"), RawValue: []byte(line)})
+			if string(r.RawValue) != line || string(r.Value.Value.Data) != line || string(r.RawKey) != "k" {
+				t.Errorf("%q: %q %+v", line, r.RawValue, r.Value)
+			}
 		}
-	}
-	for _, line := range []string{"a line", "\x00\x01\xff", ""} {
-		r := s.through(t, Debezium, connectors.Record{Topic: "weblogs", RawKey: []byte("k"), RawValue: []byte(line)})
-		if string(r.RawValue) != line || string(r.Value.Value.Data) != line || string(r.RawKey) != "k" {
-			t.Errorf("%q: %q %+v", line, r.RawValue, r.Value)
-		}
-	}
+	})
 }
 
 // The registry is asked once for each schema, and not at all for records; what it refuses is not kept.
-func TestAvroAsksOnce(t *testing.T) {
-	s := newShelf()
-	s.err = errors.New("down")
-	e, d := NewEncoder(s.format(Debezium)), s.decoder()
-	r := change(1)
-	if _, _, err := e.Encode(nil, &r); !errors.Is(err, ErrRegistry) || !errors.Is(err, s.err) {
-		t.Fatal(err)
-	}
-	s.err = nil
-	var key, value []byte
-	for i := range 100 {
-		r := change(int64(i))
-		_, out, err := e.Encode(nil, &r)
-		if err != nil {
+func TestWireAsksOnce(t *testing.T) {
+	inEach(t, func(t *testing.T, newShelf func() *shelf) {
+		s := newShelf()
+		s.err = errors.New("down")
+		e, d := NewEncoder(s.format(Debezium)), s.decoder()
+		r := change(1)
+		if _, _, err := e.Encode(nil, &r); !errors.Is(err, ErrRegistry) || !errors.Is(err, s.err) {
 			t.Fatal(err)
 		}
-		key, value = out.Key, out.Value
-	}
-	if s.asked != 3 {
-		t.Errorf("asked %d times", s.asked)
-	}
-	s.err = errors.New("down again")
-	records := []connectors.Record{{Topic: "t", RawKey: key, RawValue: value}, {Topic: "t", RawValue: []byte("no")}}
-	if err := d.Prepare(records, func(error) bool { return false }); !errors.Is(err, s.err) {
-		t.Errorf("a schema that cannot be looked up: %v", err)
-	}
-	s.err = nil
-	if err := d.Prepare(records, func(error) bool { return false }); err != nil {
-		t.Error(err)
-	}
-	asked := s.asked
-	for range 3 {
-		if err := d.Decode(&connectors.Record{Topic: "t", RawKey: key, RawValue: value}); err != nil || s.asked != asked {
-			t.Error(err, s.asked)
+		s.err, s.asked = nil, 0
+		var key, value []byte
+		for i := range 100 {
+			r := change(int64(i))
+			_, out, err := e.Encode(nil, &r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, value = out.Key, out.Value
 		}
-	}
+		if s.asked != 2 {
+			t.Errorf("asked %d times", s.asked)
+		}
+		s.err = errors.New("down again")
+		records := []connectors.Record{{Topic: "t", RawKey: key, RawValue: value}, {Topic: "t", RawValue: []byte("no")}}
+		if err := d.Prepare(records, func(error) bool { return false }); !errors.Is(err, s.err) {
+			t.Errorf("a schema that cannot be looked up: %v", err)
+		}
+		s.err = nil
+		if err := d.Prepare(records, func(error) bool { return false }); err != nil {
+			t.Error(err)
+		}
+		asked := s.asked
+		for range 3 {
+			if err := d.Decode(&connectors.Record{Topic: "t", RawKey: key, RawValue: value}); err != nil || s.asked != asked {
+				t.Error(err, s.asked)
+			}
+		}
+	})
 }
 
 // Bad bytes are an error that says what is wrong, whatever they are.
@@ -366,11 +393,11 @@ func FuzzAvroSchema(f *testing.F) {
 	})
 }
 
-func BenchmarkAvroEncode(b *testing.B) {
+func BenchmarkWireEncode(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		f    Format
-	}{{"json", Format{}}, {"avro", newShelf().format(Debezium)}} {
+	}{{"json", Format{}}, {"avro", newShelf().format(Debezium)}, {"protobuf", shelfOf(Protobuf).format(Debezium)}} {
 		b.Run(c.name, func(b *testing.B) {
 			e, r, dst := NewEncoder(c.f), change(1), make([]byte, 0, 4096)
 			b.ReportAllocs()
@@ -388,10 +415,15 @@ func BenchmarkAvroEncode(b *testing.B) {
 	}
 }
 
-func BenchmarkAvroDecode(b *testing.B) {
+func BenchmarkWireDecode(b *testing.B) {
 	s := newShelf()
 	r := change(1)
 	_, avro, err := NewEncoder(s.format(Debezium)).Encode(nil, &r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	proto := shelfOf(Protobuf)
+	_, buf, err := NewEncoder(proto.format(Debezium)).Encode(nil, &r)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -400,7 +432,8 @@ func BenchmarkAvroDecode(b *testing.B) {
 		name string
 		d    *Decoder
 		r    connectors.Record
-	}{{"json", plain, typed}, {"avro", s.decoder(), connectors.Record{Topic: "t", RawKey: avro.Key, RawValue: avro.Value}}} {
+	}{{"json", plain, typed}, {"avro", s.decoder(), connectors.Record{Topic: "t", RawKey: avro.Key, RawValue: avro.Value}},
+		{"protobuf", proto.decoder(), connectors.Record{Topic: "t", RawKey: buf.Key, RawValue: buf.Value}}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -74,6 +74,7 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	o.Format.Register = func(subject string, s converter.SchemaText) (int32, error) {
 		return o.Registry.Register(hard, subject, s)
 	}
+	o.Format.Latest = func(subject string) (converter.SchemaText, error) { return o.Registry.Latest(hard, subject) }
 	t := &sourceTask{o: o, topics: map[string]sourceTopic{}, dirty: map[connectors.PositionKey]connectors.Position{},
 		encoder: converter.NewEncoder(o.Format), chain: chain, limit: leastTxnBytes}
 	if err := t.ensureTopics(ctx); err != nil {

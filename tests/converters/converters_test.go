@@ -145,10 +145,10 @@ func (p *pipeline) lines(topic string) (out []string) {
 	return out
 }
 
-// python runs avro.py.
-func (p *pipeline) python(args ...string) string {
+// python runs a script: what it does, and with what.
+func (p *pipeline) python(script string, args ...string) string {
 	p.Helper()
-	args = append([]string{"avro.py", args[0], p.Kafka, "http://" + p.HTTP}, args[1:]...)
+	args = append([]string{script, args[0], p.Kafka, "http://" + p.HTTP}, args[1:]...)
 	var stderr bytes.Buffer
 	c := exec.CommandContext(p.Context(), testenv.Python(p.T), args...)
 	c.Stderr = &stderr
@@ -159,7 +159,7 @@ func (p *pipeline) python(args ...string) string {
 	return string(out)
 }
 
-const avroConfig = `
+const pipelineConfig = `
 sources:
   shop:
     type: postgres
@@ -169,6 +169,14 @@ sources:
     publication: ${SLOT}
     key.converter: avro
     value: {converter: avro}
+  proto:
+    type: postgres
+    url: ${SOURCE}
+    tables: [public.*]
+    slot: ${SLOT}_p
+    publication: ${SLOT}_p
+    key.converter: protobuf
+    value.converter: protobuf
 sinks:
   copy:
     type: postgres
@@ -185,13 +193,21 @@ sinks:
     rotate: {interval: 200ms}
     key.converter: avro
     value.converter: avro
+  protofiles:
+    type: file
+    url: ${FILES}
+    topics: ["proto.public.*"]
+    format: json
+    rotate: {interval: 200ms}
+    key.converter: protobuf
+    value.converter: protobuf
 `
 
-// TestAvroPipeline: a table goes through a topic in Avro into another database and into files, while a column is added, one is dropped and one changes its
-// type; confluent-kafka reads the topic. A column that earlier readers cannot do without is refused by the registry: the source says so, and
+// TestPipeline: a table goes through topics in Avro and in Protobuf into another database and into files, while a column is added, one is dropped and one changes its
+// type; confluent-kafka reads the topics. A column that earlier readers cannot do without is refused by the registry: the source says so, and
 // nothing is lost.
-func TestAvroPipeline(t *testing.T) {
-	p := newPipeline(t, avroConfig,
+func TestPipeline(t *testing.T) {
+	p := newPipeline(t, pipelineConfig,
 		`CREATE TABLE orders (id bigint PRIMARY KEY, customer text NOT NULL, price numeric(10,2), at timestamptz, tags text[], old int)`,
 		`INSERT INTO orders SELECT i, 'c' || i, i + 0.25, '2026-11-30T01:02:03Z', ARRAY['a', NULL], NULL FROM generate_series(1, 3) i`)
 	const topic = "shop.public.orders"
@@ -203,7 +219,7 @@ func TestAvroPipeline(t *testing.T) {
 	const query = `SELECT concat_ws(' ', id, customer, coalesce(price::text, '-'), coalesce(note, '-')) FROM orders ORDER BY id`
 	p.within(30*time.Second, "the changes are copied", func() bool { return slices.Equal(p.rows(query), want) })
 
-	got := strings.Split(strings.TrimSpace(p.python("check", topic, "7")), "\n")
+	got := strings.Split(strings.TrimSpace(p.python("avro.py", "check", topic, "7")), "\n")
 	for i, want := range []string{
 		`{"key": {"id": 1}, "value": {"after": {"at": "2026-11-30T01:02:03.000000Z", "customer": "c1", "id": 1, "old": null, "price": "1.25", "tags": ["a", null]}, "before": null, "op": "r"}}`,
 		"", "",
@@ -220,6 +236,7 @@ func TestAvroPipeline(t *testing.T) {
 	if line := p.lines(topic)[3]; !strings.Contains(line, `"note":"n"`) || !strings.Contains(line, `"op":"u"`) || !json.Valid([]byte(line)) {
 		t.Errorf("a line of the file: %s", line)
 	}
+	p.protobuf()
 	var versions []int
 	if p.ask("GET", "/subjects/"+topic+"-value/versions", "", &versions); len(versions) != 4 {
 		for _, v := range versions {
@@ -257,8 +274,55 @@ func (p *pipeline) env() []string {
 	return []string{"SOURCE=" + p.source.Config().ConnString(), "TARGET=" + p.target.Config().ConnString(), "SLOT=conv_" + p.source.Config().Database, "FILES=" + p.dir + "/files"}
 }
 
-// TestAvroOfClients: sinks read what confluent-kafka writes, and say where the first record is that is not Avro; with dead letters they go on behind it.
-func TestAvroOfClients(t *testing.T) {
+// protobuf: the topic in Protobuf says the same, by the newest of its schemas, in which columns have kept their numbers.
+func (p *pipeline) protobuf() {
+	p.Helper()
+	const topic = "proto.public.orders"
+	p.within(30*time.Second, "the changes are in files, from Protobuf", func() bool { return len(p.lines(topic)) == 6 })
+	avro, proto := p.lines("shop.public.orders"), p.lines(topic)
+	for i := range avro {
+		if a, b := rows(p.T, avro[i]), rows(p.T, proto[i]); a != b {
+			p.Errorf("line %d\n got %s\nwant %s", i, b, a)
+		}
+	}
+	got := strings.Split(strings.TrimSpace(p.python("proto.py", "check", topic, "7")), "\n")
+	for i, want := range []string{
+		`{"key": {"id": "1"}, "value": {"after": {"at": "2026-11-30T01:02:03.000000Z", "customer": "c1", "id": "1", "price": {"precision": 10, "scale": 2, "value": "fQ=="}, "tags": {"value": [{"value": "a"}, {}]}}, "op": "r"}}`,
+		"", "",
+		`{"key": {"id": "1"}, "value": {"after": {"at": "2026-11-30T01:02:03.000000Z", "customer": "c1", "id": "1", "note": "n", "price": {"precision": 10, "scale": 2, "value": "fQ=="}, "tags": {"value": [{"value": "a"}, {}]}}, "op": "u"}}`,
+		`{"key": {"id": "4"}, "value": {"after": {"customer": "c4", "id": "4", "note": "n4"}, "op": "c"}}`,
+		`{"key": {"id": "2"}, "value": {"before": {"id": "2"}, "op": "d"}}`,
+		`{"key": {"id": "2"}, "value": null}`,
+	} {
+		if want != "" && (i >= len(got) || got[i] != want) {
+			p.Errorf("record %d\n got %s\nwant %s", i, got[min(i, len(got)-1)], want)
+		}
+	}
+	var latest struct{ Schema string }
+	if p.ask("GET", "/subjects/"+topic+"-value/versions/latest", "", &latest); !strings.Contains(latest.Schema, "optional string note = 7") || !strings.Contains(latest.Schema, "reserved 6") {
+		p.Errorf("the newest schema: %s", latest.Schema)
+	}
+}
+
+// rows are the rows of an envelope, without what tells one source from the other.
+func rows(t *testing.T, line string) string {
+	t.Helper()
+	var e struct {
+		Op            string
+		Before, After any
+	}
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestClients: sinks read what confluent-kafka writes, and say where the first record is that is not Avro; with dead letters they go on behind it.
+func TestClients(t *testing.T) {
 	p := newPipeline(t, `
 sinks:
   files:
@@ -278,6 +342,14 @@ sinks:
     flush: {records: 1}
     key.converter: string
     value.converter: avro
+  places:
+    type: file
+    url: ${FILES}
+    topics: [places]
+    format: json
+    rotate: {records: 1}
+    key.converter: string
+    value.converter: protobuf
   patient:
     type: file
     url: ${FILES}/patient
@@ -288,7 +360,7 @@ sinks:
     key.converter: string
     value.converter: avro
 `)
-	p.python("write", "readings")
+	p.python("avro.py", "write", "readings")
 	p.within(30*time.Second, "both have the rows", func() bool {
 		return len(p.lines("readings")) == 2 && len(p.rows(`SELECT readings::text FROM readings`)) == 2
 	})
@@ -300,7 +372,15 @@ sinks:
 	if !strings.HasPrefix(got[0], want[0]) || !strings.HasPrefix(got[1], want[1]) || !strings.HasSuffix(got[1], `,"_key":"k1"}`) {
 		t.Errorf("files: %s", got)
 	}
-	p.python("spoil", "readings")
+	p.python("proto.py", "write", "places")
+	p.within(30*time.Second, "the messages are in files", func() bool { return len(p.lines("places")) == 2 })
+	if got, want := p.lines("places"), []string{
+		`{"sensor":"s0","at":1796000523456789,"price":{"scale":2,"value":"+y4="},"state":"OFF","tags":{"a":1},"place":{"x":1.5},"word":null,"note":"x","counts":[-1,300]}`,
+		`{"sensor":"s1","at":null,"price":null,"state":"ON","tags":{},"place":null,"word":"","note":null,"counts":[]}`,
+	}; !slices.Equal(got, want) {
+		t.Errorf("places: %s", got)
+	}
+	p.python("avro.py", "spoil", "readings")
 	for _, sink := range []string{"files", "copy"} {
 		p.within(30*time.Second, sink+" stops at what is not Avro", func() bool { s, _ := p.state(sink); return s == "FAILED" })
 		_, trace := p.state(sink)
@@ -311,6 +391,6 @@ sinks:
 		}
 	}
 	// With dead letters it is set aside, and what comes behind it goes on.
-	p.python("write", "readings")
+	p.python("avro.py", "write", "readings")
 	p.within(30*time.Second, "the patient sink goes on", func() bool { return len(p.lines("patient/readings")) == 4 })
 }

@@ -16,8 +16,18 @@ import (
 // Reader reads values that were written with one schema. It holds nothing of them and may be used concurrently.
 type Reader struct{ root *form }
 
-// NewReader makes a Reader of what an Avro schema describes.
-func NewReader(a *avro.Schema) (Reader, error) {
+// NewReader makes a Reader of what an Avro schema describes. references are the texts of those that it names, each behind those that it names itself.
+func NewReader(text string, references []string) (Reader, error) {
+	known := map[string]*avro.Schema{}
+	for _, ref := range references {
+		if _, err := avro.Parse(ref, avro.Options{Known: known}); err != nil {
+			return Reader{}, fmt.Errorf("what it references: %w", err)
+		}
+	}
+	a, err := avro.Parse(text, avro.Options{Known: known})
+	if err != nil {
+		return Reader{}, err
+	}
 	f, err := compile(a)
 	return Reader{f}, err
 }

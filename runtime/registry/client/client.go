@@ -165,18 +165,8 @@ func (c *Client) Schema(ctx context.Context, id int32) (converter.SchemaText, er
 	if ok {
 		return s, nil
 	}
-	var out stored
-	err := c.ask(ctx, http.MethodGet, fmt.Sprintf("/schemas/ids/%d", id), nil, &out)
-	var f *failure
-	switch {
-	case errors.As(err, &f) && f.status == http.StatusNotFound:
-		return s, fmt.Errorf("%w: %w", ErrUnknown, err)
-	case f != nil:
-		return s, lasting(err, f)
-	case err != nil:
-		return s, err
-	}
-	if s, err = c.whole(ctx, out); err != nil {
+	s, err := c.stored(ctx, fmt.Sprintf("/schemas/ids/%d", id))
+	if err != nil {
 		return s, err
 	}
 	c.mu.Lock()
@@ -188,6 +178,31 @@ func (c *Client) Schema(ctx context.Context, id int32) (converter.SchemaText, er
 	return s, nil
 }
 
+// Latest is the newest schema of a subject, the zero SchemaText where it has none.
+func (c *Client) Latest(ctx context.Context, subject string) (converter.SchemaText, error) {
+	s, err := c.stored(ctx, "/subjects/"+url.PathEscape(subject)+"/versions/latest")
+	if errors.Is(err, ErrUnknown) {
+		return converter.SchemaText{}, nil
+	}
+	return s, err
+}
+
+// stored asks for a schema and for what it references; ErrUnknown when the registry has none.
+func (c *Client) stored(ctx context.Context, path string) (converter.SchemaText, error) {
+	var out stored
+	err := c.ask(ctx, http.MethodGet, path, nil, &out)
+	var f *failure
+	switch {
+	case errors.As(err, &f) && f.status == http.StatusNotFound:
+		return converter.SchemaText{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	case f != nil:
+		return converter.SchemaText{}, lasting(err, f)
+	case err != nil:
+		return converter.SchemaText{}, err
+	}
+	return c.whole(ctx, out)
+}
+
 // stored is a schema as a registry answers it.
 type stored struct {
 	Schema     string      `json:"schema"`
@@ -196,6 +211,7 @@ type stored struct {
 }
 
 type reference struct {
+	Name    string `json:"name"`
 	Subject string `json:"subject"`
 	Version int    `json:"version"`
 }
@@ -223,7 +239,7 @@ func (c *Client) whole(ctx context.Context, s stored) (converter.SchemaText, err
 			if err := follow(inner.References); err != nil {
 				return err
 			}
-			out.References = append(out.References, inner.Schema)
+			out.References = append(out.References, converter.Reference{Name: r.Name, Text: inner.Schema})
 		}
 		return nil
 	}

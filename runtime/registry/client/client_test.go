@@ -70,6 +70,8 @@ func TestSchema(t *testing.T) {
 		switch r.URL.Path {
 		case "/schemas/ids/3":
 			return 200, `{"schema":"s","references":[{"name":"A","subject":"a","version":1},{"name":"B","subject":"b","version":2}]}`
+		case "/subjects/p/versions/latest":
+			return 200, `{"schema":"P","schemaType":"PROTOBUF","references":[{"name":"b.proto","subject":"b","version":2}]}`
 		case "/subjects/a/versions/1":
 			return 200, `{"schema":"A","references":[{"name":"B","subject":"b","version":2}]}`
 		case "/subjects/b/versions/2":
@@ -81,7 +83,14 @@ func TestSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := c.Schema(t.Context(), 3)
-	if want := (converter.SchemaText{Type: "AVRO", Text: "s", References: []string{"B", "A"}}); err != nil || !reflect.DeepEqual(got, want) {
+	if want := (converter.SchemaText{Type: "AVRO", Text: "s", References: []converter.Reference{{Name: "B", Text: "B"}, {Name: "A", Text: "A"}}}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v", got, err)
+	}
+	got, err = c.Latest(t.Context(), "p")
+	if want := (converter.SchemaText{Type: "PROTOBUF", Text: "P", References: []converter.Reference{{Name: "b.proto", Text: "B"}}}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v", got, err)
+	}
+	if got, err = c.Latest(t.Context(), "none"); err != nil || got.Type != "" {
 		t.Errorf("%+v %v", got, err)
 	}
 	if _, err := c.Schema(t.Context(), 4); !errors.Is(err, ErrUnknown) || connectors.IsFatal(err) {

@@ -35,7 +35,7 @@ type Schema struct {
 	text string
 }
 
-// known are the files of Confluent that a schema may import without a reference; those of google/protobuf come with the compiler.
+// known are the files that a schema may import without a reference, as with Confluent; those of google/protobuf come with the compiler.
 var known = map[string]string{
 	"confluent/meta.proto": `syntax = "proto3";
 package confluent;
@@ -51,6 +51,14 @@ extend google.protobuf.EnumValueOptions { Meta enum_value_meta = 1088; }
 	"confluent/type/decimal.proto": `syntax = "proto3";
 package confluent.type;
 message Decimal { bytes value = 1; int32 precision = 2; int32 scale = 3; }
+`,
+	"google/type/date.proto": `syntax = "proto3";
+package google.type;
+message Date { int32 year = 1; int32 month = 2; int32 day = 3; }
+`,
+	"google/type/timeofday.proto": `syntax = "proto3";
+package google.type;
+message TimeOfDay { int32 hours = 1; int32 minutes = 2; int32 seconds = 3; int32 nanos = 4; }
 `,
 	"confluent/types/decimal.proto": `syntax = "proto3";
 import public "confluent/type/decimal.proto";
@@ -221,6 +229,9 @@ func after(text string, i int, quote byte) int {
 	}
 	return i
 }
+
+// File is what was compiled.
+func (s *Schema) File() protoreflect.FileDescriptor { return s.file }
 
 // Canonical is the schema's text, in the order it was written in, with its comments.
 func (s *Schema) Canonical() string { return s.text }
