@@ -10,7 +10,7 @@ import (
 
 // FuzzType: whatever a schema in the log calls a type, only a type's name gets into a statement.
 func FuzzType(f *testing.F) {
-	for _, s := range []string{"integer", "numeric(10,-2)", "timestamp(3) with time zone", `"char"`, "bit varying(20)[]", "x); DROP TABLE t; --", "public.citext", "a.b.c", "text/**/"} {
+	for _, s := range []string{"integer", "numeric(10,-2)", "timestamp(3) with time zone", `"char"`, "bit varying(20)[]", "x); DROP TABLE t; --", "public.citext", "a.b.c", "text/**/", "a(0) with time zone"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

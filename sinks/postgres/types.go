@@ -70,7 +70,7 @@ var typePattern = regexp.MustCompile(`^((?:[a-z_][a-z0-9_]*\.)?(?:[a-z_][a-z0-9_
 // parseType reads what format_type writes; ok is false for what could not be put into a statement.
 func parseType(s string) (t pgType, ok bool) {
 	m := typePattern.FindStringSubmatch(s)
-	if m == nil {
+	if m == nil || m[3] != "" && m[1] != "time" && m[1] != "timestamp" {
 		return pgType{base: s}, false
 	}
 	t = pgType{base: m[1] + m[3], array: m[4] != ""}
