@@ -312,6 +312,12 @@ func Spark(tb testing.TB) Tools {
 	return javaTools(tb, "spark")
 }
 
+// MirrorMaker installs MirrorMaker 2 4.3.1.
+func MirrorMaker(tb testing.TB) Tools {
+	tb.Helper()
+	return javaTools(tb, "mirror")
+}
+
 func javaTools(tb testing.TB, recipeName string) Tools {
 	tb.Helper()
 	e, ctx := forTest(tb)
@@ -325,6 +331,7 @@ func javaTools(tb testing.TB, recipeName string) Tools {
 
 // toolClasses are the classes behind the scripts of Kafka's bin folder.
 var toolClasses = map[string]string{
+	"connect-mirror-maker":      "org.apache.kafka.connect.mirror.MirrorMaker",
 	"kafka-topics":              "org.apache.kafka.tools.TopicCommand",
 	"kafka-console-producer":    "org.apache.kafka.tools.ConsoleProducer",
 	"kafka-console-consumer":    "org.apache.kafka.tools.consumer.ConsoleConsumer",
