@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,7 +31,21 @@ const (
 
 // AlterTopicConfigs changes a topic's configs, all or none.
 func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
-	return c.surely(ctx, 1, func([]int) []error { return []error{c.alterTopicConfigs(ctx, topic, ops, validateOnly)} })[0]
+	return c.surely(ctx, 1, func([]int) []error {
+		return []error{untilFresh(func() error { return c.alterTopicConfigs(ctx, topic, ops, validateOnly) })}
+	})[0]
+}
+
+// untilFresh asks again while what was planned is of configs that another node has changed meanwhile: by then this node knows them. Each time somebody has got
+// ahead, so all get there.
+func untilFresh(ask func() error) error {
+	for {
+		err := ask()
+		var e *Error
+		if !errors.As(err, &e) || e.Code != kerr.InvalidUpdateVersion.Code {
+			return err
+		}
+	}
 }
 
 func (c *Controller) alterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
@@ -70,6 +85,10 @@ func (c *Controller) alterTopicConfigs(ctx context.Context, topic string, ops []
 // AlterBrokerConfigs changes the configs of one node, or of all (""). A value that cannot be is INVALID_REQUEST, where
 // a topic's is INVALID_CONFIG: Kafka's clients know it so (KAFKA-13609).
 func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []ConfigOp, validateOnly bool) error {
+	return untilFresh(func() error { return c.alterBrokerConfigs(ctx, node, ops, validateOnly) })
+}
+
+func (c *Controller) alterBrokerConfigs(ctx context.Context, node string, ops []ConfigOp, validateOnly bool) error {
 	c.plan.Lock()
 	defer c.plan.Unlock()
 	image := c.Image()
@@ -113,6 +132,9 @@ func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []
 func (c *Controller) alter(ctx context.Context, cmd *metadata.AlterConfigs, validateOnly bool) error {
 	if validateOnly || len(cmd.Set) == 0 && len(cmd.Delete) == 0 {
 		return nil
+	}
+	if c.Image().Level() < 1 {
+		cmd.From = nil // not every node knows it
 	}
 	_, err := c.propose(ctx, cmd)
 	return err
@@ -191,6 +213,7 @@ func plan(cmd *metadata.AlterConfigs, ops []ConfigOp, known map[string]*def, kin
 		case o.Op == opSet:
 			cmd.Set[o.Name] = *o.Value
 		default:
+			was, wasSet := own[o.Name]
 			items := splitList(current(o.Name))
 			for _, v := range strings.Split(*o.Value, ",") {
 				switch at := slices.Index(items, v); {
@@ -201,6 +224,12 @@ func plan(cmd *metadata.AlterConfigs, ops []ConfigOp, known map[string]*def, kin
 				}
 			}
 			cmd.Set[o.Name] = strings.Join(items, ",")
+			if cmd.From == nil {
+				cmd.From = map[string]*string{}
+			}
+			if cmd.From[o.Name] = nil; wasSet {
+				cmd.From[o.Name] = &was
+			}
 		}
 	}
 	return nil

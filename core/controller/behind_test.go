@@ -85,3 +85,42 @@ func TestWhoIsBehindRefusesNothing(t *testing.T) {
 		t.Errorf("what cannot be known is told: %v", err)
 	}
 }
+
+// TestListsAreChangedByWhoIsBehind: what is appended to a list, or taken from it, is so by the list as it is, whatever this node has heard of it.
+func TestListsAreChangedByWhoIsBehind(t *testing.T) {
+	there := newController(t, 1, nil)
+	q := there.quorum.(*quorum)
+	if _, err := q.Propose(t.Context(), &metadata.RegisterNode{ID: 1, Level: metadata.Level}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := create(t, there, NewTopic{Name: "t", Partitions: 1, Replication: 1}); err != nil {
+		t.Fatal(err)
+	}
+	late := func() *Controller { return New(Options{Quorum: &behind{quorum: q, seen: q.Image()}, NodeID: 1}) }
+	at, here := [2]*Controller{there, there}, [2]*Controller{late(), late()} // for the topic, and for the brokers
+	const list, policy = "leader.replication.throttled.replicas", "log.cleanup.policy"
+	for n, step := range []struct {
+		c             [2]*Controller
+		op            int8
+		value, policy string
+		want, wanted  string
+	}{
+		{at, opAppend, "0:1", "compact", "0:1", "delete,compact"},
+		{at, opSubtract, "0:9", "delete", "0:1", "compact"},
+		{here, opAppend, "0:2", "delete", "0:1,0:2", "compact,delete"}, // it has heard of nothing yet
+		{here, opAppend, "0:2", "delete", "0:1,0:2", "compact,delete"}, // it is there already
+		{at, opSubtract, "0:1", "compact", "0:2", "delete"},
+		{at, opAppend, "0:3", "compact", "0:2,0:3", "delete,compact"},
+		{here, opSubtract, "0:2", "compact", "0:3", "delete"},
+	} {
+		if err := step.c[0].AlterTopicConfigs(t.Context(), "t", []ConfigOp{{Name: list, Op: step.op, Value: &step.value}}, false); err != nil {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		if err := step.c[1].AlterBrokerConfigs(t.Context(), "", []ConfigOp{{Name: policy, Op: step.op, Value: &step.policy}}, false); err != nil {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		if got, policy := q.Image().TopicConfigs["t"][list], q.Image().BrokerConfigs[""][policy]; got != step.want || policy != step.wanted {
+			t.Errorf("step %d: topic %q, brokers %q; want %q and %q", n, got, policy, step.want, step.wanted)
+		}
+	}
+}

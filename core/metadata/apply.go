@@ -333,6 +333,11 @@ func (i *Image) alterConfigs(c *AlterConfigs) error {
 	} else if i.Topics[c.Name] == nil {
 		return fmt.Errorf("%w: %s", ErrUnknownTopic, c.Name)
 	}
+	for k, was := range c.From {
+		if v, set := (*all)[c.Name][k]; set != (was != nil) || set && v != *was {
+			return fmt.Errorf("%w: %s", ErrStale, k)
+		}
+	}
 	*all = altered(*all, c.Name, c.Set, c.Delete)
 	if _, set := c.Set[minISRConfig]; set || slices.Contains(c.Delete, minISRConfig) {
 		i.eachPartition(func(p *Partition) *Partition {

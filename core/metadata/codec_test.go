@@ -78,6 +78,7 @@ func FuzzDecode(f *testing.F) {
 		&CreatePartitions{Topic: testID("t"), From: 3, Assignment: [][]NodeID{{1}}},
 		&ChangePartition{Topic: testID("t"), Leader: -1, ISR: []NodeID{1}, NewEpoch: true},
 		&AlterConfigs{Broker: true, Name: "1", Set: map[string]string{"a": "b"}, Delete: []string{"c"}},
+		&AlterConfigs{Name: "t", Set: map[string]string{"a": "b"}, From: map[string]*string{"a": new(string), "b": nil}},
 		&AlterGroupConfigs{Group: "g", Set: map[string]string{"a": "b"}, Delete: []string{"c"}},
 		&ReassignPartitions{Changes: []Reassignment{{Topic: testID("t"), Number: 1, Replicas: []NodeID{2, 1}, KeepFactor: true}, {Topic: testID("t"), Cancel: true}}},
 		&AllocateProducerIDs{Node: 1, Count: 1000},

@@ -1,6 +1,10 @@
 package metadata
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // Command is one wish that changes an Image. What it may not know by itself
 // (time, chance, addresses) the proposer has put into it.
@@ -101,6 +105,9 @@ type AlterConfigs struct {
 	Name   string
 	Set    map[string]string
 	Delete []string
+	// From is what the change was made of: own configs of the topic or broker, nil where one was not set. Where it is otherwise by now nothing is
+	// changed (ErrStale). Level 1.
+	From map[string]*string
 }
 
 // AlterGroupConfigs sets and deletes configs of a group, which need not be there.
@@ -297,11 +304,32 @@ func (c *AlterConfigs) encode(e *encoder) {
 	e.string(c.Name)
 	e.table(c.Set)
 	e.strings(c.Delete)
+	if len(c.From) > 0 {
+		encodeList(e, slices.Sorted(maps.Keys(c.From)), func(k string) {
+			e.string(k)
+			v := c.From[k]
+			if e.bool(v != nil); v != nil {
+				e.string(*v)
+			}
+		})
+	}
 }
 
 func (c *AlterConfigs) decode(d *decoder) {
 	c.Broker, c.Name, c.Set, c.Delete = d.bool(), d.string(), d.table(), d.strings()
+	if len(d.b) > 0 { // else it is made of nothing, as all were at level 0
+		c.From = map[string]*string{}
+		for n := d.count(); n > 0 && d.err == nil; n-- {
+			k := d.string()
+			if c.From[k] = nil; d.bool() {
+				v := d.string()
+				c.From[k] = &v
+			}
+		}
+	}
 }
+
+func (c *AlterConfigs) level() int16 { return int16(min(len(c.From), 1)) }
 
 func (c *AlterGroupConfigs) encode(e *encoder) {
 	e.string(c.Group)
