@@ -1,12 +1,15 @@
-// Package dlq keeps which records a sink could not take, in one compacted topic for each sink,
-// _forebay.dlq.<group>.<sink>.
+// Package dlq keeps which records a sink could not take, or a source could not append, in one compacted topic for each connector,
+// _forebay.dlq.<group>.<connector>.
 //
 // A record's key is JSON, {"v":1,"topic":…,"partition":…,"offset":…}: where the record lies in the log. Its value is the
 // Entry, which says why, at which stage, and what became of it; null forgets it. The record itself is
 // not copied: it stays where it is. With "ask":true in its key it says what somebody wants to be done with the entry of that place. Besides, each
 // start of the sink's task leaves a record with "open":true, whose offset ends the loading.
 //
-// Only the sink's task writes entries, under its lease; everybody else asks. So no two ever decide about the same record.
+// Only the connector's task writes entries, under its lease; everybody else asks. So no two ever decide about the same record.
+//
+// A source's record is not in the log yet. So its letter keeps it (Payload), in records beside the entry's, whose keys have a "piece". Its place is a
+// number among those of its split: Topic is SPLIT/TOPIC, which no topic of a log can be, and Partition is -1.
 package dlq
 
 import (
@@ -21,44 +24,62 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/runtime/hublog"
 )
 
-// Topic is where the dead letters of a sink are.
-func Topic(group, sink string) string { return "_forebay.dlq." + group + "." + sink }
+// Topic is where the dead letters of a connector are.
+func Topic(group, connector string) string { return "_forebay.dlq." + group + "." + connector }
 
 // TopicSpec is how it is made.
-func TopicSpec(group, sink string) connectors.TopicSpec {
-	return connectors.TopicSpec{Name: Topic(group, sink), Partitions: 1, Configs: map[string]string{
-		"cleanup.policy": "compact", "segment.bytes": "8388608", "min.cleanable.dirty.ratio": "0.2", "segment.ms": "3600000",
+func TopicSpec(group, connector string) connectors.TopicSpec {
+	return connectors.TopicSpec{Name: Topic(group, connector), Partitions: 1, Configs: map[string]string{
+		"max.message.bytes": strconv.Itoa(hublog.MaxRecordBytes), // of a batch, whose pieces a source's appender puts together
+		"cleanup.policy":    "compact", "segment.bytes": "8388608", "min.cleanable.dirty.ratio": "0.2", "segment.ms": "3600000",
 	}}
 }
 
-// Place is where a record lies in the log.
+// Place is where a record lies in the log, or which letter of a source it is.
 type Place struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 }
 
-// String is the place as ParsePlace reads it: orders-0@17.
-func (p Place) String() string { return fmt.Sprintf("%s-%d@%d", p.Topic, p.Partition, p.Offset) }
+// SourcePlace is the place of a source's letter.
+func SourcePlace(split, topic string, number int64) Place {
+	return Place{Topic: split + "/" + topic, Partition: -1, Offset: number}
+}
+
+// OfSource says whether it is one.
+func (p Place) OfSource() bool { return p.Partition < 0 }
+
+// String is the place as ParsePlace reads it: orders-0@17, or stream/shop.public.orders@17.
+func (p Place) String() string {
+	if p.OfSource() {
+		return fmt.Sprintf("%s@%d", p.Topic, p.Offset)
+	}
+	return fmt.Sprintf("%s-%d@%d", p.Topic, p.Partition, p.Offset)
+}
 
 // ParsePlace reads what String writes.
 func ParsePlace(text string) (Place, error) {
-	bad := fmt.Errorf("%q is no place of a record: write TOPIC-PARTITION@OFFSET, like orders-0@17", text)
+	bad := fmt.Errorf("%q is no place of a record: write TOPIC-PARTITION@OFFSET, like orders-0@17, or SPLIT/TOPIC@NUMBER, like stream/orders@17", text)
 	at := strings.LastIndexByte(text, '@')
 	if at < 0 {
 		return Place{}, bad
+	}
+	offset, err := strconv.ParseUint(text[at+1:], 10, 63)
+	if err != nil {
+		return Place{}, bad
+	}
+	if split, topic, ok := strings.Cut(text[:at], "/"); ok {
+		return SourcePlace(split, topic, int64(offset)), nil
 	}
 	dash := strings.LastIndexByte(text[:at], '-')
 	if dash < 1 {
 		return Place{}, bad
 	}
 	partition, err := strconv.ParseUint(text[dash+1:at], 10, 31)
-	if err != nil {
-		return Place{}, bad
-	}
-	offset, err := strconv.ParseUint(text[at+1:], 10, 63)
 	if err != nil {
 		return Place{}, bad
 	}
@@ -76,6 +97,7 @@ const (
 	Transform Stage = "transform"
 	Converter Stage = "converter" // its bytes cannot be read
 	Target    Stage = "sink"
+	Size      Stage = "size"   // it is larger than its topic takes
 	Parked    Stage = "parked" // nothing is wrong with it: an earlier record of its key is in the dead letters
 	Gone      Stage = "log"    // it was to be played again, and cannot be read any more
 )
@@ -121,6 +143,10 @@ type Entry struct {
 	KeySHA256 string `json:"key_sha256,omitempty"`
 	Across    Across `json:"across,omitempty"`
 	State     State  `json:"state,omitempty"`
+	// Pieces and Bytes are of a source's payload. Cut says that it is not the whole one: the record is larger than what a letter keeps.
+	Pieces int   `json:"pieces,omitempty"`
+	Bytes  int64 `json:"bytes,omitempty"`
+	Cut    bool  `json:"cut,omitempty"`
 	// Number is its offset in the partition of replays (connectors.ReplayPartition) from Replaying on. It rises in the order of the log.
 	Number int64 `json:"number,omitempty"`
 }
@@ -164,8 +190,9 @@ func Hash(key []byte) string {
 type recordKey struct {
 	V int `json:"v"`
 	Place
-	Open bool `json:"open,omitempty"`
-	Ask  bool `json:"ask,omitempty"`
+	Open  bool `json:"open,omitempty"`
+	Ask   bool `json:"ask,omitempty"`
+	Piece int  `json:"piece,omitempty"` // from 1 on: of the payload
 }
 
 func (k recordKey) bytes() []byte {
@@ -201,7 +228,7 @@ type request struct {
 // parse reads a record of the topic; false for one of another format.
 func parse(key, value []byte) (c change, ok bool) {
 	var k recordKey
-	if json.Unmarshal(key, &k) != nil || k.V != 1 || k.Open {
+	if json.Unmarshal(key, &k) != nil || k.V != 1 || k.Open || k.Piece != 0 {
 		return change{}, false
 	}
 	c = change{place: k.Place, ask: k.Ask}

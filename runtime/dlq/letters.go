@@ -6,13 +6,14 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/runtime/hublog"
 )
 
-// Letters are the dead letters of one sink as far as they were read. They belong to one goroutine.
+// Letters are the dead letters of one connector as far as they were read. They belong to one goroutine.
 type Letters struct {
 	log   *hublog.Log
 	topic string
@@ -20,7 +21,9 @@ type Letters struct {
 	all   map[Place]Entry
 	asks  map[Place]Do
 	txns  *hublog.Transactions[change]
-	owned bool // by the sink's task: nobody else writes entries, and it knows its own before they can be read
+	owned bool   // by the connector's task: nobody else writes entries, and it knows its own before they can be read
+	split string // of a source, with owned: whose task it is
+	most  int    // bytes of a piece; 0: as many as there may be
 
 	waiting int
 	keys    map[blocked]int                   // how many each key has that wait
@@ -135,12 +138,15 @@ func (d *Letters) entry(e hublog.Entry) error {
 		return nil
 	}
 	c, ok := parse(e.Key, e.Value)
-	if !ok || d.owned && (!c.ask || c.do == "") {
+	if !ok || !d.mine(c.place) || d.owned && (!c.ask || c.do == "") {
 		return nil // an own one that is read late would bring back what it was before
 	}
 	d.txns.Add(e, c)
 	return nil
 }
+
+// mine says whether a place is one that these letters are about.
+func (d *Letters) mine(p Place) bool { return d.split == "" || strings.HasPrefix(p.Topic, d.split+"/") }
 
 func (d *Letters) apply(c change) {
 	switch {
