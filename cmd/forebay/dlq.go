@@ -18,15 +18,15 @@ import (
 )
 
 func dlqCommand(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "dlq", Short: "List, show, replay and drop the dead letters of a sink: the records that it could not take",
-		Long: "A sink with on_error: dlq notes which records could not be handled, and goes on. The records stay where they are in the log; what is noted\n" +
-			"is their place, at which stage it was and why. Later records of the same key wait behind them (stage parked), and follow once those are\n" +
-			"replayed or dropped. See docs/dlq.md."}
+	c := &cobra.Command{Use: "dlq", Short: "List, show, replay and drop the dead letters of a connector: the records that it could not handle",
+		Long: "A connector with on_error: dlq notes which records could not be handled, and goes on. A sink's records stay where they are in the log; what is noted\n" +
+			"is their place, at which stage it was and why. A source's are not in the log yet, so they are kept. Later records of the same key wait behind them\n" +
+			"(stage parked), and follow once those are replayed or dropped. See docs/dlq.md."}
 	c.AddCommand(dlqList(s), dlqShow(s), dlqReplay(s), dlqDrop(s))
 	return c
 }
 
-// lettersOf reads the dead letters of a sink from the log at --bootstrap. The caller closes the log.
+// lettersOf reads the dead letters of a connector from the log at --bootstrap. The caller closes the log.
 func lettersOf(c *cobra.Command, sink string) (l *hublog.Log, group string, d *dlq.Letters, err error) {
 	client, err := dial(c) // says at once when nobody answers
 	if err != nil {
@@ -55,13 +55,13 @@ func lettersOf(c *cobra.Command, sink string) (l *hublog.Log, group string, d *d
 }
 
 func addDLQ(c *cobra.Command) {
-	c.Flags().String("group", defaultGroup, "the `GROUP` of the sink's workers")
+	c.Flags().String("group", defaultGroup, "the `GROUP` of the connector's workers")
 	addJSON(c)
 	addBootstrap(c)
 }
 
 func dlqList(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "list SINK", Short: "List a sink's dead letters in the order of the log", Args: cobra.ExactArgs(1)}
+	c := &cobra.Command{Use: "list CONNECTOR", Short: "List a connector's dead letters, those of a key in their order", Args: cobra.ExactArgs(1)}
 	all := c.Flags().Bool("all", false, "also what was replayed or dropped, as long as the log has the records")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		l, _, d, err := lettersOf(c, args[0])
@@ -97,7 +97,7 @@ type listed struct {
 	Asked dlq.Do `json:"asked,omitempty"`
 }
 
-// shown is a dead letter with its record; Record is nil when the log has it no more, which Gone says.
+// shown is a dead letter with its record; Record is nil when the log has it no more, which Gone says. Gone beside a record says why it is not whole.
 type shown struct {
 	dlq.Entry
 	Record *task.RecordText `json:"record"`
@@ -105,7 +105,7 @@ type shown struct {
 }
 
 func dlqShow(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "show SINK TOPIC-PARTITION@OFFSET", Short: "Show a dead letter with all of its causes, and its record as the log has it", Args: cobra.ExactArgs(2)}
+	c := &cobra.Command{Use: "show CONNECTOR PLACE", Short: "Show a dead letter with all of its causes, and its record as the log has it or, of a source, as it was before the transforms", Args: cobra.ExactArgs(2)}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		place, err := dlq.ParsePlace(args[1])
 		if err != nil {
@@ -121,7 +121,12 @@ func dlqShow(s streams) *cobra.Command {
 			return notThere(args[0], place)
 		}
 		out := shown{Entry: e}
-		if out.Record, out.Gone, err = recordAt(c.Context(), l, place); err != nil {
+		if place.OfSource() {
+			out.Record, out.Gone, err = kept(c.Context(), d, e)
+		} else {
+			out.Record, out.Gone, err = recordAt(c.Context(), l, place)
+		}
+		if err != nil {
 			return refused(args[1], err)
 		}
 		if wantsJSON(c) {
@@ -131,11 +136,12 @@ func dlqShow(s streams) *cobra.Command {
 		for _, cause := range e.Causes {
 			fmt.Fprintf(s.out, "  because: %s\n", cause)
 		}
-		if out.Record == nil {
+		if out.Gone != "" {
 			fmt.Fprintln(s.out, out.Gone)
-			return nil
 		}
-		fmt.Fprintln(s.out, out.Record)
+		if out.Record != nil {
+			fmt.Fprintln(s.out, out.Record)
+		}
 		return nil
 	}
 	addDLQ(c)
@@ -144,6 +150,26 @@ func dlqShow(s streams) *cobra.Command {
 
 func notThere(sink string, p dlq.Place) error {
 	return badInput(p.String(), "it is not among the dead letters of "+sink, "see `forebay dlq list "+sink+"`")
+}
+
+// kept is the record that a source's letter keeps; gone says so when it is not the whole one.
+func kept(ctx context.Context, d *dlq.Letters, e dlq.Entry) (r *task.RecordText, gone string, err error) {
+	payloads, err := d.Payloads(ctx, []dlq.Entry{e})
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := dlq.ParsePayload(payloads[e.Place])
+	if err != nil {
+		return nil, "", err
+	}
+	if e.Cut {
+		gone = "only the beginning of the record was kept, for it is very large"
+	}
+	record := connectors.Record{Topic: p.Topic, Timestamp: p.Timestamp}
+	for _, h := range p.Headers {
+		record.Headers = append(record.Headers, connectors.Header{Key: h.Key, Value: h.Value})
+	}
+	return task.TextOf(&record, p.Key, p.Value), gone, nil
 }
 
 // recordAt reads one record; gone says why the log does not have it.
@@ -187,19 +213,19 @@ func recordAt(ctx context.Context, l *hublog.Log, p dlq.Place) (r *task.RecordTe
 }
 
 func dlqReplay(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "replay SINK (TOPIC-PARTITION@OFFSET… | --all)", Short: "Play dead letters again: the sink writes their records as they are in the log, and then what is parked behind them", Args: cobra.MinimumNArgs(1)}
+	c := &cobra.Command{Use: "replay CONNECTOR (PLACE… | --all)", Short: "Play dead letters again: the sink writes their records as they are in the log, the source appends those that it kept, and then what is parked behind them", Args: cobra.MinimumNArgs(1)}
 	return dlqAsk(s, c, dlq.Replay)
 }
 
 func dlqDrop(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "drop SINK (TOPIC-PARTITION@OFFSET… | --all)", Short: "Give dead letters up: the sink never writes their records, and goes on with what is parked behind them", Args: cobra.MinimumNArgs(1)}
+	c := &cobra.Command{Use: "drop CONNECTOR (PLACE… | --all)", Short: "Give dead letters up: the sink never writes their records, the source never appends them, and what is parked behind them follows", Args: cobra.MinimumNArgs(1)}
 	return dlqAsk(s, c, dlq.Drop)
 }
 
-// dlqAsk makes a command that asks a sink's task for something, and waits until it is done.
+// dlqAsk makes a command that asks a connector's task for something, and waits until it is done.
 func dlqAsk(s streams, c *cobra.Command, do dlq.Do) *cobra.Command {
 	every := c.Flags().Bool("all", false, "all that there are now")
-	wait := c.Flags().Duration("wait", 30*time.Second, "how long to wait until the sink has done it; 0: not at all. A sink that does not run does it when it starts")
+	wait := c.Flags().Duration("wait", 30*time.Second, "how long to wait until the connector has done it; 0: not at all. One that does not run does it when it starts")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *every == (len(args) > 1) {
 			return badInput("", "nothing says which dead letters to "+string(do)+", or too much", "give places as `forebay dlq list` shows them, or --all")
@@ -239,7 +265,7 @@ func dlqAsk(s streams, c *cobra.Command, do dlq.Do) *cobra.Command {
 		if err := d.Ask(c.Context(), group, sink, do, places); err != nil {
 			return refused(sink, err)
 		}
-		out, err := outcome(c.Context(), l, group, sink, places, *wait)
+		out, err := outcome(c.Context(), l, group, sink, do, places, *wait)
 		if err != nil {
 			return refused(sink, err)
 		}
@@ -254,7 +280,7 @@ func dlqAsk(s streams, c *cobra.Command, do dlq.Do) *cobra.Command {
 		case out.Dead > 0:
 			return &problem.Error{Code: "dead-again", What: fmt.Sprintf("%d records could not be handled this time either", out.Dead), Hint: "see `forebay dlq list " + sink + "`"}
 		}
-		return &problem.Error{Code: "not-yet", What: fmt.Sprintf("%s has not done it within %s", sink, *wait), Hint: "it is noted, and done as soon as the sink runs: see `forebay connectors list`"}
+		return &problem.Error{Code: "not-yet", What: fmt.Sprintf("%s has not done it within %s", sink, *wait), Hint: "it is noted, and done as soon as it runs: see `forebay connectors list`"}
 	}
 	addDLQ(c)
 	return c
@@ -269,8 +295,8 @@ type outcomes struct {
 	Left     int `json:"left"` // of all
 }
 
-// outcome waits until a sink has done what it was asked for.
-func outcome(ctx context.Context, l *hublog.Log, group, sink string, places []dlq.Place, wait time.Duration) (out outcomes, err error) {
+// outcome waits until a connector has done what it was asked for.
+func outcome(ctx context.Context, l *hublog.Log, group, sink string, do dlq.Do, places []dlq.Place, wait time.Duration) (out outcomes, err error) {
 	for deadline := time.Now().Add(wait); ; {
 		d, err := dlq.List(ctx, l, group, sink)
 		if err != nil {
@@ -282,6 +308,8 @@ func outcome(ctx context.Context, l *hublog.Log, group, sink string, places []dl
 			switch {
 			case d.Asked(p) != "" || ok && e.State == dlq.Replaying:
 				out.Open++
+			case !ok && p.OfSource() && do == dlq.Drop: // it forgets what it has settled
+				out.Dropped++
 			case !ok || e.State == dlq.Replayed: // the target asked for it anew, or the log has it no more
 				out.Replayed++
 			case e.State == dlq.Dropped:

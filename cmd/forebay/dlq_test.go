@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -53,20 +55,9 @@ func TestDLQ(t *testing.T) {
 			config = worker.Config{Name: "wh", Type: "postgres", Sink: true, Values: v}
 		}
 	}
-	work := func() (w *worker.Worker, stop func()) {
-		w, err := worker.New(worker.Options{Log: hublog.Options{Bootstrap: []string{kafka}}, Group: defaultGroup, Host: "h", Registry: builtin.Registry(), Connectors: []worker.Config{config}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- w.Run(ctx) }()
-		return w, func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
-		}
+	work := func() (*worker.Worker, func()) {
+		t.Helper()
+		return startWorker(t, kafka, config)
 	}
 	w, stop := work()
 	tick, late := time.NewTicker(20*time.Millisecond), time.After(30*time.Second)
@@ -95,19 +86,11 @@ func TestDLQ(t *testing.T) {
 	rows("n0 n1 n2 n4 n5 n6 n7 n8 n9 n10 n11 n12 n14 n16 n17 n18 n19 n20 n21 n22 n24 n26 n27 n28 n29")
 	cli := func(code int, args ...string) string {
 		t.Helper()
-		var out, errw bytes.Buffer
-		if got := run(t.Context(), append(append([]string{"dlq"}, args...), "--bootstrap", kafka), nil, &out, &errw); got != code {
-			t.Errorf("%v: exit code %d\n%s%s", args, got, out.String(), errw.String())
-		}
-		return out.String() + errw.String()
+		return dlqAt(t, kafka, code, args...)
 	}
 	has := func(text string, words ...string) {
 		t.Helper()
-		for _, w := range words {
-			if !strings.Contains(text, w) {
-				t.Errorf("no %q in\n%s", w, text)
-			}
-		}
+		hasAll(t, text, words...)
 	}
 	list := cli(0, "list", "wh")
 	if strings.Count(list, "\n") != 6 {
@@ -122,7 +105,7 @@ func TestDLQ(t *testing.T) {
 	has(cli(2, "replay", "wh", "t-0@13"), "would overtake t-0@3")
 	has(cli(0, "replay", "wh", "t-0@3", "--wait", "0s"), "1 not done yet")
 	has(cli(0, "list", "wh"), "to replay")
-	has(cli(1, "replay", "wh", "t-0@3", "--wait", "1ms"), "as soon as the sink runs")
+	has(cli(1, "replay", "wh", "t-0@3", "--wait", "1ms"), "as soon as it runs")
 	_, stop = work()
 	has(cli(1, "replay", "wh", "t-0@3"), "1 dead again", "not be handled this time either")
 	if _, err := conn.Exec(t.Context(), `ALTER TABLE t ALTER name TYPE text`); err != nil {
@@ -142,4 +125,103 @@ func TestDLQ(t *testing.T) {
 	rows("n0 n1 n2 much too long n4 n5 n6 n7 n8 n9 n10 n11 n12 n13 n14 n16 n17 n18 n19 n20 n21 n22 n23 n24 n25 n26 n27 n28 n29")
 	has(cli(0, "list", "wh", "--all"), "t-0@3 ", "replayed", "t-0@15 ", "dropped")
 	has(cli(0, "list", "never"), "RECORD")
+}
+
+// dlqAt runs forebay dlq.
+func dlqAt(t *testing.T, kafka string, code int, args ...string) string {
+	t.Helper()
+	var out, errw bytes.Buffer
+	if got := run(t.Context(), append(append([]string{"dlq"}, args...), "--bootstrap", kafka), nil, &out, &errw); got != code {
+		t.Errorf("%v: exit code %d\n%s%s", args, got, out.String(), errw.String())
+	}
+	return out.String() + errw.String()
+}
+
+func hasAll(t *testing.T, text string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			t.Errorf("no %q in\n%s", w, text)
+		}
+	}
+}
+
+// TestDLQOfASource: lines that a transform refuses are kept, listed, shown as they were, refused once more, dropped, and played again once the
+// transform is another one.
+func TestDLQOfASource(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("{\"n\":1}\n{\"n\":\"two\"}\n{\"n\":3}\n{\"n\":\"four\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kafka, _ := startUp(t)
+	work := func(transform string) (w *worker.Worker, stop func()) {
+		t.Helper()
+		fields := map[string]string{"paths": dir + "/*.log", "on_error": "dlq", "transforms.0.type": transform, "transforms.0.fields": "n:int64"}
+		if transform == "drop" {
+			fields["transforms.0.fields"] = "other"
+		}
+		for _, s := range builtin.Registry().Sources {
+			if s.Name != "tail" {
+				continue
+			}
+			v, findings := s.Spec.Join(worker.SourceFields).Parse(spec.FlatNode(fields))
+			if len(findings) > 0 {
+				t.Fatal(findings)
+			}
+			w, stop = startWorker(t, kafka, worker.Config{Name: "app", Type: "tail", Values: v})
+		}
+		return w, stop
+	}
+	w, stop := work("cast")
+	tick, late := time.NewTicker(20*time.Millisecond), time.After(30*time.Second)
+	defer tick.Stop()
+	for s := w.Status()[0]; s.Dead != 2 || s.Records != 2; s = w.Status()[0] {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%+v", s)
+		}
+	}
+	list := dlqAt(t, kafka, 0, "list", "app")
+	hasAll(t, list, "host-h/app@", " transform ", "waiting", "n")
+	lines := strings.Fields(list)
+	places := []string{}
+	for _, f := range lines {
+		if strings.HasPrefix(f, "host-h/app@") {
+			places = append(places, f)
+		}
+	}
+	if len(places) != 2 {
+		t.Fatalf("%v of\n%s", places, list)
+	}
+	hasAll(t, dlqAt(t, kafka, 0, "show", "app", places[0]), "because: ", `"value":{"n":"two"}`, `"topic":"app"`, "path")
+	hasAll(t, dlqAt(t, kafka, 2, "show", "app", "host-h/app@9999"), "not among the dead letters")
+	hasAll(t, dlqAt(t, kafka, 1, "replay", "app", places[0]), "1 dead again")
+	hasAll(t, dlqAt(t, kafka, 0, "drop", "app", places[1]), "1 dropped", "app has 1 dead letters")
+	stop()
+	_, stop = work("drop")
+	hasAll(t, dlqAt(t, kafka, 0, "replay", "app", "--all"), "1 replayed", "app has 0 dead letters")
+	stop()
+	var out, errw bytes.Buffer
+	if code := run(t.Context(), []string{"consume", "app", "--bootstrap", kafka}, nil, &out, &errw); code != 0 || !strings.Contains(out.String(), `{"n":"two"}`) {
+		t.Errorf("exit code %d\n%s%s", code, out.String(), errw.String())
+	}
+}
+
+// startWorker runs a worker of one connector until stop.
+func startWorker(t *testing.T, kafka string, c worker.Config) (w *worker.Worker, stop func()) {
+	t.Helper()
+	w, err := worker.New(worker.Options{Log: hublog.Options{Bootstrap: []string{kafka}}, Group: defaultGroup, Host: "h", Registry: builtin.Registry(), Connectors: []worker.Config{c}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	return w, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
 }

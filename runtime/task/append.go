@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 )
@@ -20,28 +22,21 @@ func (t *sourceTask) append(ctx context.Context, b *connectors.Batch) error {
 	if b.Empty() {
 		return nil
 	}
-	if !t.open {
-		if err := t.out.Begin(); err != nil {
-			return err
-		}
-		t.open, t.since = true, time.Now()
+	if err := t.begin(); err != nil {
+		return err
 	}
 	now := time.Now()
-	for i := range b.Records {
-		r := &b.Records[i]
-		if t.chain != nil {
-			topic := r.Topic
-			keep, err := t.chain.Apply(b, r)
-			if err != nil {
-				return unhandled("source", t.o.Scope.Source, t.place(b, topic, i), err)
+	for i := 0; i < len(b.Records); {
+		n := 1
+		if t.dead != nil {
+			n = together(b.Records[i:])
+			if err := t.offer(ctx, b, b.Records[i:i+n], now); err != nil {
+				return err
 			}
-			if !keep {
-				continue // a mark behind it covers it all the same
-			}
-		}
-		if err := t.appendRecord(ctx, r, now); err != nil {
+		} else if err := t.appendOrFail(ctx, b, i, now); err != nil {
 			return err
 		}
+		i += n
 	}
 	covered := 0
 	for i := range b.Marks {
@@ -68,30 +63,88 @@ func (t *sourceTask) append(ctx context.Context, b *connectors.Batch) error {
 	return nil
 }
 
-func (t *sourceTask) appendRecord(ctx context.Context, r *connectors.Record, now time.Time) error {
+// begin opens a transaction unless one is open.
+func (t *sourceTask) begin() error {
+	if t.open {
+		return nil
+	}
+	if err := t.out.Begin(); err != nil {
+		return err
+	}
+	t.open, t.since = true, time.Now()
+	return nil
+}
+
+// appendOrFail appends a record of a batch; one that cannot be appended ends the task.
+func (t *sourceTask) appendOrFail(ctx context.Context, b *connectors.Batch, i int, now time.Time) error {
+	topic := b.Records[i].Topic
+	out, keep, err := t.prepare(ctx, b, &b.Records[i], now)
+	var no *refusal
+	switch {
+	case errors.As(err, &no) && no.stage == dlq.Transform:
+		return unhandled("source", t.o.Scope.Source, t.place(b, topic, i), no.error)
+	case no != nil:
+		return connectors.Fatal(no.error, no.hint)
+	case err == nil && keep: // else a mark behind it covers it all the same
+		t.send(&out)
+	}
+	return err
+}
+
+// refusal is an error of a record itself: no retry mends it.
+type refusal struct {
+	stage dlq.Stage
+	error
+	hint string
+}
+
+func (e *refusal) Unwrap() error { return e.error }
+
+// outgoing is a record as it is appended.
+type outgoing struct {
+	topic      string
+	active     *atomic.Bool
+	partition  int32
+	key, value []byte
+	headers    []kgo.RecordHeader
+	at         time.Time
+}
+
+// prepare transforms a record and makes its bytes, in memory that lives until the transaction has ended; keep: it is to be appended. What
+// transforms make lies in b. A refusal says that it is this record that cannot be appended.
+func (t *sourceTask) prepare(ctx context.Context, b *connectors.Batch, r *connectors.Record, now time.Time) (out outgoing, keep bool, err error) {
+	if t.chain != nil {
+		keep, err := t.chain.Apply(b, r)
+		if err != nil {
+			return out, false, &refusal{dlq.Transform, err, ""}
+		}
+		if !keep {
+			return out, false, nil
+		}
+	}
 	topic, ok := t.topics[r.Topic]
 	if !ok {
 		if err := t.newTopic(ctx, r.Topic); err != nil {
-			return err
+			return out, false, err
 		}
 		topic = t.topics[r.Topic]
 	}
 	tail := t.arena.tail()
 	grown, e, err := t.encoder.Encode(tail, r)
 	if errors.Is(err, converter.ErrRegistry) {
-		return fmt.Errorf("topic %s: %w", r.Topic, err)
+		return out, false, fmt.Errorf("topic %s: %w", r.Topic, err)
 	}
 	if err != nil {
-		return connectors.Fatal(fmt.Errorf("write a record of topic %s: %w", r.Topic, err), "")
+		return out, false, &refusal{dlq.Converter, fmt.Errorf("write a record of topic %s: %w", r.Topic, err), ""}
 	}
 	t.arena.keep(tail, grown)
 	if e.New != nil {
 		if err := t.o.Schemas.Register(ctx, *e.New); err != nil {
-			return err
+			return out, false, err
 		}
 	}
 	if e.Unwritten {
-		return nil
+		return out, false, nil
 	}
 	// Typed bytes lie in the arena by now, raw ones still in the batch.
 	if r.Key.Schema == nil {
@@ -100,20 +153,32 @@ func (t *sourceTask) appendRecord(ctx context.Context, r *connectors.Record, now
 	if r.Change == nil && r.Value.Schema == nil {
 		e.Value = t.arena.copy(e.Value)
 	}
-	if n := len(e.Key) + len(e.Value); n > hublog.MaxRecordBytes-1024 {
-		return connectors.Fatal(fmt.Errorf("a record of topic %s has %d bytes; the log takes %d", r.Topic, n, hublog.MaxRecordBytes-1024), "leave the large column out, or split the line")
+	out = outgoing{topic: r.Topic, active: topic.active, partition: t.partition(r, e.Key, topic.partitions), key: e.Key, value: e.Value, headers: t.headers(r, e.SchemaID), at: r.Timestamp}
+	if out.at.IsZero() {
+		out.at = now
 	}
-	at := r.Timestamp
-	if at.IsZero() {
-		at = now
+	if n := out.size(); n > t.largest {
+		return out, false, &refusal{dlq.Size, fmt.Errorf("a record of topic %s has %d bytes; the log takes %d", r.Topic, n, t.largest),
+			"leave the large column out, split the line, raise the topic's max.message.bytes, or set on_error: dlq"}
 	}
-	t.out.Append(r.Topic, t.partition(r, e.Key, topic.partitions), e.Key, e.Value, t.headers(r, e.SchemaID), at)
-	if !topic.active.Load() {
-		topic.active.Store(true)
+	return out, true, nil
+}
+
+func (o *outgoing) size() int {
+	n := len(o.key) + len(o.value)
+	for i := range o.headers {
+		n += len(o.headers[i].Key) + len(o.headers[i].Value) + 10 // and their lengths
+	}
+	return n
+}
+
+func (t *sourceTask) send(o *outgoing) {
+	t.out.Append(o.topic, o.partition, o.key, o.value, o.headers, o.at)
+	if !o.active.Load() {
+		o.active.Store(true)
 	}
 	t.o.Stats.Records.Add(1)
-	t.o.Stats.Bytes.Add(int64(len(e.Key) + len(e.Value)))
-	return nil
+	t.o.Stats.Bytes.Add(int64(len(o.key) + len(o.value)))
 }
 
 func (t *sourceTask) headers(r *connectors.Record, schemaID []byte) []kgo.RecordHeader {

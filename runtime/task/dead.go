@@ -175,12 +175,17 @@ func (d *dead) behind(r *connectors.Record, o origin) string {
 		key = key || d.letters.Blocks(tp, o.hash)
 		any = any || o.across != "" && d.letters.Any(tp)
 	}
+	return waitsFor(key || whole, any, o.across)
+}
+
+// waitsFor says what a record has to wait for, when one of its key, or a truncate, or any record of its partition, is in the dead letters; "": nothing.
+func waitsFor(key, any bool, across dlq.Across) string {
 	switch {
-	case key || whole:
+	case key:
 		return "an earlier record of its key, or a truncate, is in the dead letters"
-	case any && o.across == dlq.Move:
+	case any && across == dlq.Move:
 		return "it moves a row to another key, and there are dead letters of its partition"
-	case any && o.across == dlq.Truncate:
+	case any && across == dlq.Truncate:
 		return "it truncates, and there are dead letters of its partition"
 	}
 	return ""

@@ -14,6 +14,7 @@ import (
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 	"github.com/forebayhub/forebay/runtime/registry/client"
@@ -33,8 +34,10 @@ type SourceOptions struct {
 	Registry   *client.Client // of the format's converters; nil: they need none
 	Transforms spec.Node      // as transform.Field reads them; Absent: none
 	Partitions int32          // of topics that the source creates and says nothing about
-	Logger     *slog.Logger
-	Stats      *Stats
+	// DeadLetters is how many records that cannot be appended may be in the split's dead letters before the task fails all the same. 0: the first fails it.
+	DeadLetters int
+	Logger      *slog.Logger
+	Stats       *Stats
 	// Drain is how long the task may take to commit what it has read once ctx has ended.
 	Drain time.Duration
 }
@@ -51,6 +54,8 @@ const (
 	mostTxnAge = 250 * time.Millisecond
 	// A source must mark a position before so much is open.
 	mostUnmarked = 64 << 20
+	// What a batch of one record takes beside its key, value and headers, and more than that.
+	batchOverhead = 1 << 10
 )
 
 // RunSource runs one split until ctx ends (nil), the split ends for good (nil)
@@ -80,10 +85,19 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	if err := t.ensureTopics(ctx); err != nil {
 		return false, err
 	}
-	most, err := o.Log.MaxMessageBytes(ctx, t.names()...)
+	names := t.names()
+	if o.DeadLetters > 0 {
+		letters := dlq.TopicSpec(o.Scope.Group, o.Scope.Source)
+		if _, err := o.Log.EnsureTopic(ctx, letters); err != nil {
+			return false, err
+		}
+		names = append(names, letters.Name)
+	}
+	most, err := o.Log.MaxMessageBytes(ctx, names...)
 	if err != nil {
 		return false, err
 	}
+	t.largest = int(most) - batchOverhead
 	// Invariant 7: from here on every earlier task of this split is fenced.
 	if t.out, err = o.Log.NewAppender(ctx, o.Scope.TransactionalID(), most); err != nil {
 		return false, t.fencing(err)
@@ -93,6 +107,12 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	loaded, err := position.Load(ctx, o.Log, t.out, o.Scope, o.Host)
 	if err != nil {
 		return false, t.fencing(err)
+	}
+	if o.DeadLetters > 0 {
+		if t.dead, err = newUnappended(ctx, hard, o, t.out, int(most)); err != nil {
+			return false, t.fencing(err)
+		}
+		t.dead.tell(o.Stats)
 	}
 	t.contact = time.Now()
 	return true, t.run(ctx, hard, loaded.Positions)
@@ -116,6 +136,8 @@ type sourceTask struct {
 	out     *hublog.Appender
 	encoder *converter.Encoder
 	chain   *transform.Chain // nil: none
+	dead    *unappended      // nil: what cannot be appended fails the task
+	largest int              // bytes of a record's key, value and headers
 	topics  map[string]sourceTopic
 	arena   arena
 
@@ -292,7 +314,18 @@ func read(ctx context.Context, st connectors.SourceTask, free <-chan *connectors
 func (t *sourceTask) write(ctx context.Context, st connectors.SourceTask, free chan<- *connectors.Batch, full <-chan handoff) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var tend <-chan time.Time
+	if t.dead != nil {
+		ticker := time.NewTicker(tendEvery)
+		defer ticker.Stop()
+		tend = ticker.C
+	}
 	for {
+		if t.dead != nil && t.dead.due && !t.open {
+			if err := t.tend(ctx, st); err != nil {
+				return err
+			}
+		}
 		var due <-chan time.Time
 		if t.open && !t.unmarked {
 			timer.Reset(t.wait())
@@ -301,6 +334,8 @@ func (t *sourceTask) write(ctx context.Context, st connectors.SourceTask, free c
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-tend:
+			t.dead.due = true
 		case <-due:
 			if err := t.commit(ctx, st); err != nil {
 				return err

@@ -16,7 +16,7 @@ type Stats struct {
 	Records atomic.Int64 // appended, or written
 	Bytes   atomic.Int64 // of their keys and values
 	Lag     atomic.Int64 // sink: records in the log that are not committed to the target
-	Dead    atomic.Int64 // sink: records in its dead letters; -1: it keeps none
+	Dead    atomic.Int64 // records in its dead letters; -1: it keeps none
 	Ready   atomic.Bool  // open and at work
 	oldest  atomic.Int64 // sink: time of the oldest record that it holds uncommitted, in milliseconds; 0: none
 

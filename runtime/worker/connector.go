@@ -336,6 +336,10 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 	format := Format(c.cfg.Values)
 	f := forms(c.cfg.Values)
 	format.Key, format.Value = f.key, f.value
+	letters := deadLetters(c.cfg.Values)
+	if letters > 0 {
+		c.stats.Dead.Store(0) // each task adds its own
+	}
 	errs := make(chan error, len(splits))
 	for _, split := range splits {
 		go func() {
@@ -351,10 +355,10 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 				Format:     format,
 				Registry:   reg,
 				Transforms: Transforms(c.cfg.Values),
-				Partitions: partitions(c.cfg.Values),
-				Logger:     c.logger.With("split", split.ID),
-				Stats:      &c.stats,
-				Drain:      c.w.o.DrainTimeout,
+				Partitions: partitions(c.cfg.Values), DeadLetters: letters,
+				Logger: c.logger.With("split", split.ID),
+				Stats:  &c.stats,
+				Drain:  c.w.o.DrainTimeout,
 			})
 		}()
 	}
@@ -405,7 +409,7 @@ func startOf(text string) (time.Time, error) {
 	return time.Parse(time.RFC3339, text)
 }
 
-// deadLetters is how many a sink may have; 0: what cannot be handled fails it.
+// deadLetters is how many a connector may have; 0: what cannot be handled fails it.
 func deadLetters(v spec.Values) int {
 	if !v.Has("on_error") || v.String("on_error") != "dlq" {
 		return 0

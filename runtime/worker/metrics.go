@@ -8,7 +8,7 @@ var (
 	pipelineBytes   = metrics.Counter("forebay_connector_bytes_total", "Bytes of their keys and values.", "connector")
 	pipelineLag     = metrics.Gauge("forebay_connector_lag_records", "Sinks: records of the log that are not committed to the target. Missing while it is not known.", "connector")
 	pipelineRetries = metrics.Counter("forebay_connector_restarts_total", "How often a connector began anew after an error that may pass.", "connector")
-	deadRecords     = metrics.Gauge("forebay_dlq_records", "Records in a sink's dead letters, those that wait behind one of their key included. Missing for a sink that keeps none.", "connector")
+	deadRecords     = metrics.Gauge("forebay_dlq_records", "Records in a connector's dead letters, those that wait behind one of their key included. Missing for one that keeps none.", "connector")
 	pipelineTasks   = metrics.Gauge("forebay_connector_tasks", "Tasks of a connector on this node.", "connector")
 )
 

@@ -53,6 +53,8 @@ var SourceFields = spec.Spec{Fields: []spec.Field{
 	converterOf("value", "values are written", converter.SourceForms),
 	schemaRegistry,
 	transform.Field(transform.Source),
+	onError("What becomes of a record that a transform or the converter refuses, or that is larger than its topic takes: the source fails, or the record becomes a dead letter, which keeps it (`forebay dlq`), and later records of its key wait behind it."),
+	lettersOf("source"),
 }}
 
 // SinkFields are the fields that the runtime takes from every sink.
@@ -65,12 +67,8 @@ var SinkFields = spec.Spec{Fields: []spec.Field{
 	{Name: "start", Type: spec.String, Default: "beginning", Check: start,
 		Doc: "What a target gets first of a partition of which it holds nothing: `beginning`, or a time as in 2026-11-30T08:00:00Z: the first record of that time or later. " +
 			"A target that holds something goes on behind it. With another name and url beside the first sink this writes a stretch of the log again."},
-	{Name: "on_error", Type: spec.Enum, Enum: []string{"fail", "dlq"}, Default: "fail",
-		Doc: "What becomes of a record that a transform, the converter or the target cannot handle: the sink fails, or the record becomes a dead letter (`forebay dlq`) and later records of its key wait behind it."},
-	{Name: "dlq", Type: spec.Group, Doc: "With on_error: dlq.", Fields: []spec.Field{
-		{Name: "limit", Type: spec.Int, Default: "1000", Check: letters,
-			Doc: "The sink fails all the same when it would have more dead letters than this: a whole topic of bad records is a wrong config."},
-	}},
+	onError("What becomes of a record that a transform, the converter or the target cannot handle: the sink fails, or the record becomes a dead letter (`forebay dlq`) and later records of its key wait behind it."),
+	lettersOf("sink"),
 }}
 
 func start(v any) error {
@@ -84,6 +82,17 @@ func start(v any) error {
 
 var delivery = spec.Field{Name: "delivery", Type: spec.Enum, Enum: []string{"exactly_once", "at_least_once"}, Default: "exactly_once",
 	Doc: "What is promised about each record. A connector that cannot keep exactly_once runs only when at_least_once is asked for."}
+
+func onError(doc string) spec.Field {
+	return spec.Field{Name: "on_error", Type: spec.Enum, Enum: []string{"fail", "dlq"}, Default: "fail", Doc: doc}
+}
+
+func lettersOf(kind string) spec.Field {
+	return spec.Field{Name: "dlq", Type: spec.Group, Doc: "With on_error: dlq.", Fields: []spec.Field{
+		{Name: "limit", Type: spec.Int, Default: "1000", Check: letters,
+			Doc: "The " + kind + " fails all the same when it would have more dead letters than this: a whole topic of bad records is a wrong config."},
+	}}
+}
 
 func letters(v any) error {
 	if n, ok := v.(int64); ok && (n < 1 || n > 100_000) {

@@ -25,7 +25,7 @@ type Status struct {
 	Rate    float64       // records per second, over the last seconds
 	Lag     int64         // sink: records of the log that are not committed to the target; -1: unknown
 	Behind  time.Duration // sink: the age of the oldest record that it has read and not committed to the target; 0: there is none
-	Dead    int64         // sink: records in its dead letters; -1: it keeps none
+	Dead    int64         // records in its dead letters; -1: it keeps none
 	Error   string        // the last error; "" since a task runs well again
 	Since   time.Time
 	// Restarts counts the errors after which it began anew, since the worker started.

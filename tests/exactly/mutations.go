@@ -32,7 +32,7 @@ var Mutations = []mutation.Mutation{
 	{Name: "abandoned-transaction-committed", Seed: 2, File: appenderFile, Swap: []string{
 		"		if err := a.cl.AbortBufferedRecords(ctx); err == nil {\n			_ = a.cl.EndTransaction(ctx, kgo.TryAbort)", "		if err := a.cl.Flush(ctx); err == nil {\n			_ = a.cl.EndTransaction(ctx, kgo.TryCommit)"}},
 	{Name: "epoch-never-rises", Seed: 1, File: sinkFile, Swap: []string{"Epoch: epoch, Decode", "Epoch: epoch * 0, Decode"}},
-	{Name: "key-goes-on-behind-a-letter", Seed: 1, File: deadFile, Swap: []string{"case key || whole:", "case d.limit < 0:"}},
+	{Name: "key-goes-on-behind-a-letter", Seed: 1, File: deadFile, Swap: []string{"waitsFor(key || whole,", "waitsFor(d.limit < 0,"}},
 	{Name: "letters-unwritten", Seed: 1, File: deadFile, Swap: []string{"t.record(t.dead.fresh, nil); werr != nil", "t.record(t.dead.fresh[:0], nil); werr != nil"}},
 	{Name: "letters-up-to-last-stable", Seed: 12, File: lettersFile, Swap: []string{"d.scan(ctx, at.Start, barrier+1); err", "d.scan(ctx, at.Start, min(at.LSO, barrier+1)); err"}},
 }

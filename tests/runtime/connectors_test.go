@@ -22,7 +22,8 @@ type numbers struct {
 	topic string
 	n     int64
 	typed bool
-	full  bool // every Read fills the batch
+	full  bool  // every Read fills the batch
+	keys  int64 // of typed records; 0: each has its own
 
 	mu        sync.Mutex
 	grown     chan struct{}
@@ -134,8 +135,11 @@ func (t *numbersTask) Read(ctx context.Context, b *connectors.Batch) error {
 		}
 		r := connectors.Record{Topic: t.s.topic, Partition: -1}
 		if t.s.typed {
-			id := schema.StructOf(schema.Int64Of(t.next))
-			r.Key = connectors.Datum{Schema: numberKey, Value: id}
+			key := t.next
+			if t.s.keys > 0 {
+				key %= t.s.keys
+			}
+			r.Key = connectors.Datum{Schema: numberKey, Value: schema.StructOf(schema.Int64Of(key))}
 			r.Change = &connectors.Change{Op: connectors.OpCreate, Row: numberRow, After: schema.StructOf(schema.Int64Of(t.next), schema.StringOf("n")), At: time.Now()}
 		} else {
 			r.RawValue = b.Copy(strconv.AppendInt(nil, t.next, 10))

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 	"github.com/forebayhub/forebay/runtime/schemas"
 	"github.com/forebayhub/forebay/runtime/task"
+	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 // bench is a log with a source and a sink on it.
@@ -23,7 +25,8 @@ type bench struct {
 	schemas *schemas.Store
 	group   string
 	stats   task.Stats
-	letters int // SinkOptions.DeadLetters
+	letters int               // DeadLetters of both
+	refuse  map[string]string // transforms of the source, as in a flat config
 }
 
 func newBench(t testing.TB) *bench {
@@ -53,8 +56,16 @@ func (b *bench) source(ctx context.Context, s *numbers, drain time.Duration) err
 }
 
 func (b *bench) run(ctx context.Context, s connectors.Source, drain time.Duration) error {
+	var transforms spec.Node
+	if b.refuse != nil {
+		v, findings := worker.SourceFields.Parse(spec.FlatNode(b.refuse))
+		if len(findings) > 0 {
+			b.t.Error(findings)
+		}
+		transforms = worker.Transforms(v)
+	}
 	return task.RunSource(ctx, task.SourceOptions{Log: b.log, Schemas: b.schemas, Source: s, Split: connectors.Split{ID: "0"},
-		Scope: position.Scope{Group: b.group, Source: "src", Split: "0"}, Host: "h", Format: converter.Format{},
+		Scope: position.Scope{Group: b.group, Source: "src", Split: "0"}, Host: "h", Format: converter.Format{}, Transforms: transforms, DeadLetters: b.letters,
 		Logger: slog.New(slog.DiscardHandler), Stats: &b.stats, Drain: drain})
 }
 
