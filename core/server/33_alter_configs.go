@@ -18,13 +18,15 @@ import (
 func (s *Server) alterConfigs(r *request) kmsg.Response {
 	req := r.body.(*kmsg.AlterConfigsRequest)
 	resp := kmsg.NewPtrAlterConfigsResponse()
+	ctx, cancel := adminContext(r.ctx, alterMillis)
+	defer cancel()
 	repeated := newRepeated(len(req.Resources), func(i int) resource { return resource{req.Resources[i].ResourceType, req.Resources[i].ResourceName} })
 	for _, res := range req.Resources {
 		out := kmsg.NewAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
 		err := repeated.check(resource{res.ResourceType, res.ResourceName})
 		if err == nil {
-			err = s.alterResource(r.ctx, res.ResourceType, res.ResourceName, s.replaceOps(res), req.ValidateOnly)
+			err = s.alterResource(ctx, res.ResourceType, res.ResourceName, s.replaceOps(res), req.ValidateOnly)
 		}
 		s.unexpected("alter configs failed", err, "resource", res.ResourceName)
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
@@ -32,6 +34,9 @@ func (s *Server) alterConfigs(r *request) kmsg.Response {
 	}
 	return resp
 }
+
+// alterMillis is what a change of configs, which says no timeout, may take, whatever it names: as long as Kafka's clients wait for an answer.
+const alterMillis = 30_000
 
 // replaceOps sets what is given and deletes what else is set on the resource itself.
 func (s *Server) replaceOps(res kmsg.AlterConfigsRequestResource) []controller.ConfigOp {
@@ -84,8 +89,6 @@ func (t repeated) check(r resource) error {
 
 // alterResource applies ops to a topic, a broker or a group.
 func (s *Server) alterResource(ctx context.Context, kind kmsg.ConfigResourceType, name string, ops []controller.ConfigOp, validateOnly bool) error {
-	ctx, cancel := adminContext(ctx, 30_000)
-	defer cancel()
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
 		return s.d.Controller.AlterTopicConfigs(ctx, name, ops, validateOnly)

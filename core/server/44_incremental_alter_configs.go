@@ -16,6 +16,8 @@ import (
 func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 	req := r.body.(*kmsg.IncrementalAlterConfigsRequest)
 	resp := kmsg.NewPtrIncrementalAlterConfigsResponse()
+	ctx, cancel := adminContext(r.ctx, alterMillis)
+	defer cancel()
 	repeated := newRepeated(len(req.Resources), func(i int) resource { return resource{req.Resources[i].ResourceType, req.Resources[i].ResourceName} })
 	for _, res := range req.Resources {
 		out := kmsg.NewIncrementalAlterConfigsResponseResource()
@@ -30,7 +32,7 @@ func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 		case res.ResourceType == kmsg.ConfigResourceTypeBrokerLogger:
 			err = s.alterLoggers(res.ResourceName, ops, req.ValidateOnly)
 		default:
-			err = s.alterResource(r.ctx, res.ResourceType, res.ResourceName, ops, req.ValidateOnly)
+			err = s.alterResource(ctx, res.ResourceType, res.ResourceName, ops, req.ValidateOnly)
 		}
 		s.unexpected("alter configs failed", err, "resource", res.ResourceName)
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)

@@ -237,6 +237,37 @@ func TestWhatConsolesAsk(t *testing.T) {
 	}
 }
 
+// TestOneTimeForAllConfigs: a request that names many topics, of which a node without a quorum cannot say whether they are there, takes as long as one that names one.
+func TestOneTimeForAllConfigs(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	ends := map[time.Time]int{}
+	n.quorum.lost = func(ctx context.Context) {
+		end, _ := ctx.Deadline()
+		ends[end]++
+	}
+	c := n.dial()
+	some, all := kmsg.NewPtrIncrementalAlterConfigsRequest(), kmsg.NewPtrAlterConfigsRequest()
+	some.Version, all.Version = 1, 2
+	for _, name := range []string{"a", "b", "c"} {
+		x, y := kmsg.NewIncrementalAlterConfigsRequestResource(), kmsg.NewAlterConfigsRequestResource()
+		x.ResourceType, x.ResourceName, y.ResourceType, y.ResourceName = kmsg.ConfigResourceTypeTopic, name, kmsg.ConfigResourceTypeTopic, name
+		some.Resources, all.Resources = append(some.Resources, x), append(all.Resources, y)
+	}
+	for _, r := range call[*kmsg.IncrementalAlterConfigsResponse](c, some).Resources {
+		if r.ErrorCode != kerr.RequestTimedOut.Code {
+			t.Errorf("%s: %d", r.ResourceName, r.ErrorCode)
+		}
+	}
+	for _, r := range call[*kmsg.AlterConfigsResponse](c, all).Resources {
+		if r.ErrorCode != kerr.RequestTimedOut.Code {
+			t.Errorf("%s: %d", r.ResourceName, r.ErrorCode)
+		}
+	}
+	if len(ends) != 2 {
+		t.Errorf("two requests had %d times to end at", len(ends))
+	}
+}
+
 // What a client may not ask for.
 func TestUnknownTypes(t *testing.T) {
 	n := newNode(t, nodeOptions{})

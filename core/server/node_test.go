@@ -30,11 +30,18 @@ type quorum struct {
 	mu     sync.Mutex
 	image  atomic.Pointer[metadata.Image]
 	follow func(*metadata.Image)
+	lost   func(context.Context) // nil: what was agreed on can be asked for; else it is told each question
 }
 
 func (q *quorum) Image() *metadata.Image { return q.image.Load() }
 
-func (q *quorum) Current(context.Context) error { return nil }
+func (q *quorum) Current(ctx context.Context) error {
+	if q.lost == nil {
+		return nil
+	}
+	q.lost(ctx)
+	return context.DeadlineExceeded
+}
 
 func (q *quorum) Propose(_ context.Context, c metadata.Command) (metadata.Result, error) {
 	q.mu.Lock()
