@@ -1,0 +1,206 @@
+package frame
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
+)
+
+var le = binary.LittleEndian
+
+// Encoder makes the frames of one stream.
+type Encoder struct {
+	// Raw: a key and a value are their bytes, whatever types are beside them.
+	Raw bool
+
+	out       []byte
+	topic     string
+	partition int32
+	begun     bool // topic and partition are those of the frame
+	schemas   map[*schema.Schema]uint32
+	held      int // bytes of their texts, as the decoder counts them
+	sizes     map[uint32]int
+	next      uint32
+}
+
+// NewEncoder makes the encoder of a new stream.
+func NewEncoder() *Encoder {
+	return &Encoder{schemas: map[*schema.Schema]uint32{}, sizes: map[uint32]int{}}
+}
+
+// Begin drops what was encoded and begins a frame. The schemas that the stream has seen stay.
+func (e *Encoder) Begin() { e.out, e.begun = e.out[:0], false }
+
+// Bytes are the frame so far, valid until Begin.
+func (e *Encoder) Bytes() []byte { return e.out }
+
+// Len is how many bytes the frame has so far.
+func (e *Encoder) Len() int { return len(e.out) }
+
+// Mark adds a mark behind the records so far.
+func (e *Encoder) Mark(key connectors.PositionKey, p connectors.Position, boundary bool) {
+	flags := byte(0)
+	if boundary {
+		flags |= boundaryFlag
+	}
+	if p == nil {
+		flags |= forgetFlag
+	}
+	e.out = append(e.out, markEntry, flags)
+	e.out = appendBytes(appendText(e.out, string(key)), p)
+}
+
+// Record adds a record. What has both types and bytes is sent with its types.
+func (e *Encoder) Record(r *connectors.Record) error {
+	if e.Raw && (r.Key.Schema != nil || r.Value.Schema != nil || r.Change != nil) {
+		bytes := *r
+		bytes.Key, bytes.Value, bytes.Change = connectors.Datum{}, connectors.Datum{}, nil
+		r = &bytes
+	}
+	if !e.begun || r.Topic != e.topic || r.Partition != e.partition {
+		e.topic, e.partition, e.begun = r.Topic, r.Partition, true
+		e.out = appendText(append(e.out, topicEntry), r.Topic)
+		e.out = le.AppendUint32(e.out, uint32(r.Partition))
+	}
+	if len(r.Headers) > math.MaxUint16 {
+		return fmt.Errorf("a record has %d headers; %d can be sent", len(r.Headers), math.MaxUint16)
+	}
+	// Schemas stand before the record that needs them.
+	var ids [4]uint32
+	for i, s := range e.needs(r) {
+		id, err := e.schema(s)
+		if err != nil {
+			return err
+		}
+		ids[i] = id
+	}
+	key, value := byte(none), byte(none)
+	switch {
+	case r.Key.Schema != nil:
+		key = typed
+	case r.RawKey != nil:
+		key = raw
+	}
+	switch {
+	case r.Change != nil:
+		value = change
+	case r.Value.Schema != nil:
+		value = typed
+	case r.RawValue != nil:
+		value = raw
+	}
+	e.out = append(e.out, recordEntry, key, value)
+	e.out = le.AppendUint16(e.out, uint16(len(r.Headers)))
+	at := int64(0)
+	if !r.Timestamp.IsZero() {
+		at = r.Timestamp.UnixMilli()
+	}
+	e.out = le.AppendUint64(e.out, uint64(at))
+	e.out = le.AppendUint64(e.out, uint64(r.Offset))
+	for _, h := range r.Headers {
+		e.out = appendText(e.out, h.Key)
+		if h.Value == nil {
+			e.out = le.AppendUint32(e.out, 0)
+			continue
+		}
+		e.out = append(le.AppendUint32(e.out, uint32(len(h.Value))+1), h.Value...)
+	}
+	switch key {
+	case raw:
+		e.out = appendBytes(e.out, r.RawKey)
+	case typed:
+		e.out = appendDatum(le.AppendUint32(e.out, ids[0]), r.Key.Value)
+	}
+	switch value {
+	case raw:
+		e.out = appendBytes(e.out, r.RawValue)
+	case typed:
+		e.out = appendDatum(le.AppendUint32(e.out, ids[1]), r.Value.Value)
+	case change:
+		c := r.Change
+		ns := int64(0)
+		if !c.At.IsZero() {
+			ns = c.At.UnixNano()
+		}
+		e.out = le.AppendUint64(append(e.out, byte(c.Op)), uint64(ns))
+		for _, id := range ids[1:] {
+			e.out = le.AppendUint32(e.out, id)
+		}
+		for _, v := range []schema.Value{c.Before, c.After, c.Source.Value, c.Update.Value} {
+			e.out = appendDatum(e.out, v)
+		}
+	}
+	return nil
+}
+
+// needs are the schemas of the record's key, and of its value or of the row, the source and the update of its change.
+func (e *Encoder) needs(r *connectors.Record) [4]*schema.Schema {
+	if c := r.Change; c != nil {
+		return [4]*schema.Schema{r.Key.Schema, c.Row, c.Source.Schema, c.Update.Schema}
+	}
+	return [4]*schema.Schema{r.Key.Schema, r.Value.Schema}
+}
+
+// schema is the number of s in this stream. Schemas are told apart by identity, as converters do: a source keeps one as long as it holds.
+func (e *Encoder) schema(s *schema.Schema) (uint32, error) {
+	if s == nil {
+		return 0, nil
+	}
+	if id := e.schemas[s]; id != 0 {
+		return id, nil
+	}
+	text := s.AppendJSON(nil)
+	if len(e.schemas) == MaxSchemas { // they are sent anew, under the numbers that come round again
+		clear(e.schemas)
+	}
+	e.next = e.next%MaxSchemas + 1
+	if e.held += len(text) - e.sizes[e.next]; e.held > MaxSchemaBytes {
+		return 0, fmt.Errorf("the schemas of a stream have %d bytes; %d can be sent", e.held, MaxSchemaBytes)
+	}
+	e.schemas[s], e.sizes[e.next] = e.next, len(text)
+	e.out = le.AppendUint32(append(e.out, schemaEntry), e.next)
+	e.out = appendBytes(e.out, text)
+	return e.next, nil
+}
+
+func appendDatum(out []byte, v schema.Value) []byte {
+	out = append(out, byte(v.Kind))
+	switch v.Kind {
+	case schema.Bool:
+		b := byte(0)
+		if v.Bool() {
+			b = 1
+		}
+		return append(out, b)
+	case schema.Int16, schema.Int32, schema.Int64:
+		return le.AppendUint64(out, uint64(v.Int()))
+	case schema.Float32, schema.Float64:
+		return le.AppendUint64(out, math.Float64bits(v.Float()))
+	case schema.String, schema.Bytes:
+		return appendBytes(out, v.Data)
+	case schema.Struct, schema.Array, schema.Map:
+		out = le.AppendUint32(out, uint32(len(v.List)))
+		for _, item := range v.List {
+			out = appendDatum(out, item)
+		}
+	}
+	return out
+}
+
+func appendBytes(out, p []byte) []byte { return append(le.AppendUint32(out, uint32(len(p))), p...) }
+
+func appendText(out []byte, s string) []byte {
+	return append(le.AppendUint32(out, uint32(len(s))), s...)
+}
+
+// millis is a time of a frame.
+func millis(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(at).UTC()
+}

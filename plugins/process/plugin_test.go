@@ -1,0 +1,395 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/forebayhub/forebay/connectors"
+	pb "github.com/forebayhub/forebay/plugins/process/proto"
+)
+
+// asPlugin makes this program a plugin when it is started as one: its last argument says how it behaves.
+func asPlugin() bool {
+	if os.Getenv(CookieKey) == "" {
+		return false
+	}
+	how := os.Args[len(os.Args)-1]
+	switch how {
+	case "bench":
+		serveBench()
+	case "silent":
+		fmt.Fprintln(os.Stderr, "cannot find my glasses")
+		os.Exit(3)
+	case "deaf": // it does not look at its standard input
+		fmt.Println("no handshake")
+		select {}
+	case "from the future":
+		fmt.Println("1|2|unix|/nowhere|grpc")
+		select {}
+	case "over tcp":
+		fmt.Println("1|1|tcp|127.0.0.1:1|grpc")
+		select {}
+	case "with a certificate": // by which go-plugin would be brought down
+		fmt.Println("1|1|tcp|127.0.0.1:1|grpc|" + strings.Repeat("MIIB", 100))
+		select {}
+	}
+	dir := os.Getenv("PLUGIN_UNIX_SOCKET_DIR")
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		panic(err)
+	}
+	g := grpc.NewServer()
+	pb.RegisterPluginServer(g, &naughty{how: how})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		g.Stop()
+	}()
+	fmt.Printf("1|1|unix|%s|grpc\n", l.Addr())
+	_ = g.Serve(l)
+	return true
+}
+
+// naughty is a plugin that does what it should not.
+type naughty struct {
+	pb.UnimplementedPluginServer
+	how string
+}
+
+func (n *naughty) Describe(context.Context, *pb.DescribeRequest) (*pb.Description, error) {
+	k := &pb.Kind{Doc: "naughty", Delivery: pb.Delivery_EXACTLY_ONCE, Fields: []*pb.Field{{Name: "password", Type: pb.Field_SECRET, Doc: "a secret"}}}
+	switch n.how {
+	case "nothing":
+		return &pb.Description{}, nil
+	case "a field without a name":
+		k.Fields = []*pb.Field{{Doc: "x"}}
+	case "a field of no type":
+		k.Fields = []*pb.Field{{Name: "x", Type: 99, Doc: "x"}}
+	case "an enum of nothing":
+		k.Fields = []*pb.Field{{Name: "x", Type: pb.Field_ENUM, Doc: "x"}}
+	}
+	return &pb.Description{Source: k, Sink: k}, nil
+}
+
+func (n *naughty) Check(_ context.Context, c *pb.Config) (*pb.Findings, error) {
+	if n.how == "refuses" {
+		return &pb.Findings{Failure: &pb.Failure{Message: "nothing suits me"}}, nil
+	}
+	return &pb.Findings{}, nil
+}
+
+// Validate tells what it got.
+func (n *naughty) Validate(_ context.Context, c *pb.Config) (*pb.Findings, error) {
+	return &pb.Findings{Findings: []*pb.Finding{{Message: c.GetValues()[0].GetText(), Hint: strings.Join(append(os.Environ(), os.Args...), "\n"), Path: strconv.Itoa(os.Getpid())}}}, nil
+}
+
+func (n *naughty) Source(stream grpc.BidiStreamingServer[pb.ToSource, pb.FromSource]) error {
+	if n.how == "ends without a word" {
+		return nil
+	}
+	send := func(p []byte) {
+		_ = stream.Send(&pb.FromSource{Message: &pb.FromSource_Frame{Frame: p}})
+	}
+	if n.how == "frames first" {
+		send([]byte("x"))
+	}
+	_ = stream.Send(&pb.FromSource{Message: &pb.FromSource_Opened{Opened: &pb.Done{}}})
+	switch n.how {
+	case "garbage":
+		send([]byte("garbage"))
+	case "a huge message":
+		send(make([]byte, maxMessage+1))
+	case "fatal":
+		_ = stream.Send(&pb.FromSource{Message: &pb.FromSource_Failure{Failure: &pb.Failure{Message: "the slot is gone", Fatal: true, Hint: "make another"}}})
+	case "may pass":
+		_ = stream.Send(&pb.FromSource{Message: &pb.FromSource_Failure{Failure: &pb.Failure{Message: "try again"}}})
+	case "dies":
+		fmt.Fprintln(os.Stderr, "out of luck")
+		os.Exit(7)
+	}
+	for {
+		if _, err := stream.Recv(); err != nil {
+			return nil //nolint:nilerr // the host has closed its side
+		}
+	}
+}
+
+func (n *naughty) Sink(stream grpc.BidiStreamingServer[pb.ToSink, pb.FromSink]) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil //nolint:nilerr // the host has closed its side
+		}
+		answer := &pb.FromSink{Message: &pb.FromSink_Done{Done: &pb.Done{}}}
+		if m.GetWrite() != nil && n.how == "rejects what is not there" {
+			answer = &pb.FromSink{Message: &pb.FromSink_Written{Written: &pb.Written{Rejects: []*pb.Reject{{Index: 9}}}}}
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+}
+
+// self is this program as a plugin that behaves so.
+func self(t testing.TB, how string) Options {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{Name: "naughty", Command: []string{path, how}}
+}
+
+// open starts a task of a source that behaves so.
+func open(t *testing.T, how string) (connectors.SourceTask, error) {
+	t.Helper()
+	source, _, _ := describe(t, self(t, how))
+	s, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	task := s.Task(connectors.Split{ID: "x"})
+	t.Cleanup(func() { _ = task.Close() })
+	return task, task.Open(t.Context(), nil)
+}
+
+func TestWhatIsNoPlugin(t *testing.T) {
+	sum := strings.Repeat("0", 64)
+	pinned := self(t, "garbage")
+	pinned.SHA256 = []string{sum}
+	missing := Options{Name: "naughty", Command: []string{"/no/such/program"}}
+	for how, c := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"silent":                  {want: "exit status 3; its last words: cannot find my glasses"},
+		"deaf":                    {want: `says "no handshake" where a plugin says how it is reached`},
+		"from the future":         {want: "speaks version 2 of the plugin protocol, and this forebay version 1"},
+		"over tcp":                {want: "serves grpc over tcp; only grpc over a unix socket is taken"},
+		"with a certificate":      {want: "serves grpc over tcp"},
+		"nothing":                 {want: "is neither a source nor a sink"},
+		"a field without a name":  {want: `"" cannot be a field's name`},
+		"a field of no type":      {want: "is of an unknown type, 99"},
+		"an enum of nothing":      {want: "is an enum of nothing"},
+		"another than was pinned": {o: pinned, want: "no file of its command has the checksum " + sum},
+		"not there":               {o: missing, want: "cannot be started"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			if c.o.Name == "" {
+				c.o = self(t, how)
+			}
+			p := New(c.o)
+			defer p.Close()
+			if _, _, err := p.Describe(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v; want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestPinned(t *testing.T) {
+	o := self(t, "garbage")
+	sum, err := sumOf(o.Command[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.SHA256 = []string{strings.ToUpper(sum)}
+	describe(t, o)
+}
+
+func TestSourceThatMisbehaves(t *testing.T) {
+	for how, c := range map[string]struct {
+		want  string
+		fatal bool
+	}{
+		"ends without a word": {"has ended a task without a word", true},
+		"frames first":        {"sends records before it has opened", true},
+		"garbage":             {"a damaged frame", true},
+		"a huge message":      {"larger than max", true},
+		"fatal":               {"the slot is gone", true},
+		"may pass":            {"try again", false},
+		"dies":                {"plugin naughty has ended: exit status 7; its last words: out of luck", false},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			task, err := open(t, how)
+			for b := connectors.NewBatch(1 << 20); err == nil; b.Reset() {
+				err = task.Read(t.Context(), b)
+			}
+			if !strings.Contains(err.Error(), c.want) || connectors.IsFatal(err) != c.fatal {
+				t.Errorf("%v (fatal %v); want %q (%v)", err, connectors.IsFatal(err), c.want, c.fatal)
+			}
+			if f := (*connectors.FatalError)(nil); how == "fatal" && (!errors.As(err, &f) || f.Hint != "make another") {
+				t.Errorf("the hint of %+v is lost", err)
+			}
+		})
+	}
+}
+
+func TestSinkThatMisbehaves(t *testing.T) {
+	for how, want := range map[string]string{"answers wrong": "it answers", "rejects what is not there": "it rejects record 9 of 1"} {
+		_, sink, _ := describe(t, self(t, how))
+		s, err := sink.New(valuesOf(t, sink.Spec, map[string]string{"topics": "t"}), envOf(t, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := s.Task(connectors.SinkEnv{Env: envOf(t, "x"), Alive: func() error { return nil }})
+		if err := task.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := task.Write(t.Context(), []connectors.Record{{Topic: "t", RawValue: []byte("v")}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", how, err)
+		}
+		_ = task.Close()
+	}
+}
+
+// TestFailuresArriveWhole: what is fatal, the hint, and the record that is to blame.
+func TestFailuresArriveWhole(t *testing.T) {
+	blamed := &pb.Failure{Message: "no", Fatal: true, Hint: "mend it", Record: &pb.Blame{Partition: &pb.Partition{Topic: "t", Partition: 2}, Offset: 7}}
+	err := (&child{}).failure(blamed)
+	var f *connectors.FatalError
+	var r *connectors.RecordError
+	if !errors.As(err, &f) || f.Hint != "mend it" || !errors.As(err, &r) || r.Offset != 7 || r.Topic != "t" || r.Partition != 2 || err.Error() != "no" {
+		t.Errorf("%#v", err)
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	source, _, _ := describe(t, self(t, "refuses"))
+	if _, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x")); err == nil || err.Error() != "nothing suits me" {
+		t.Error(err)
+	}
+}
+
+// TestSecretsTravelInMessages: not in arguments, and not in variables.
+func TestSecretsTravelInMessages(t *testing.T) {
+	t.Setenv("SOME_PASSWORD", "hunter2")
+	t.Setenv("WANTED", "seen")
+	o := self(t, "garbage")
+	o.Env = []string{"WANTED"}
+	source, _, _ := describe(t, o)
+	s, err := source.New(valuesOf(t, source.Spec, map[string]string{"password": "hunter2"}), envOf(t, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := s.Validate(t.Context())
+	if len(got) != 1 || got[0].Message != "hunter2" {
+		t.Fatalf("the secret does not arrive: %+v", got)
+	}
+	if strings.Contains(got[0].Hint, "hunter2") || !strings.Contains(got[0].Hint, "WANTED=seen") {
+		t.Errorf("the plugin was started with\n%s", got[0].Hint)
+	}
+}
+
+// TestKilled: the task fails with an error that may pass, and the next one has a process of its own.
+func TestKilled(t *testing.T) {
+	source, _, _ := describe(t, example(t))
+	folder := t.TempDir()
+	s, err := source.New(valuesOf(t, source.Spec, map[string]string{"folder": folder, "poll": "1ms"}), envOf(t, "rows"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := connectors.NewBatch(1 << 20)
+	for i := range 2 {
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%d.csv", i)), []byte("id\n1\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		task := s.Task(connectors.Split{ID: "files"})
+		if err := task.Open(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+		if err := task.Read(t.Context(), b); err != nil || len(b.Records) != i+1 {
+			t.Fatalf("%d records, %v", len(b.Records), err)
+		}
+		run := task.(*sourceTask).child.run
+		if err := run.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+		if err := task.Read(t.Context(), b); err == nil || connectors.IsFatal(err) || !strings.Contains(err.Error(), "has ended: signal: killed") {
+			t.Errorf("after the kill: %v", err)
+		}
+		_ = task.Close()
+	}
+}
+
+// TestEndsWithUs kills a process that has started a plugin, one that does not even look at its standard input.
+func TestEndsWithUs(t *testing.T) {
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []string{"well behaved", "stubborn"} {
+		host := exec.Command(path, "-test.run", "TestHostOf$")
+		host.Env = append(os.Environ(), "HOST_OF="+how)
+		out, err := host.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := host.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var pid int
+		if _, err := fmt.Fscanf(out, "plugin %d\n", &pid); err != nil || pid == 0 {
+			t.Fatal(err)
+		}
+		_ = host.Process.Kill()
+		_ = host.Wait()
+		deadline := time.Now().Add(20 * time.Second)
+		for syscall.Kill(pid, 0) == nil && !zombie(pid) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: process %d outlives its host", how, pid)
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+}
+
+// zombie says that a process has ended, and nobody has asked for its code.
+func zombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(stat), ") Z ")
+}
+
+// TestHostOf is the process that TestEndsWithUs kills.
+func TestHostOf(t *testing.T) {
+	how := os.Getenv("HOST_OF")
+	if how == "" {
+		return
+	}
+	o := self(t, how)
+	c, err := o.start(t.Context(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("plugin %s\n", c.run.ID())
+	select {}
+}
+
+// FuzzHandshake: any first line is a socket or an error.
+func FuzzHandshake(f *testing.F) {
+	f.Add("1|1|unix|/tmp/s|grpc")
+	f.Add("1|1|unix|/tmp/s|grpc|cert|true")
+	f.Add("||||")
+	f.Fuzz(func(t *testing.T, line string) {
+		if socket, err := handshakeLine(line); err == nil && !filepath.IsAbs(socket) {
+			t.Fatal(socket)
+		}
+	})
+}

@@ -1,0 +1,188 @@
+// Package process runs connectors that live in another process and another language. A plugin is a program that serves
+// proto.Plugin; Forebay starts it, asks it what it can be, and drives its tasks as it drives those that are compiled in:
+// the same positions and acknowledgements, the same two-phase commit. DESIGN.md has the protocol.
+//
+// Each connector has a process of its own, so that a crash is the restart of one task. serve makes a plugin of a Go connector.
+package process
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+	pb "github.com/forebayhub/forebay/plugins/process/proto"
+)
+
+// linger is how long a process stays after the last use: what follows (Plan after Validate, a task after Plan) finds it running.
+const linger = 2 * time.Second
+
+// askTimeout is how long a plugin may take to answer what needs no I/O.
+const askTimeout = 10 * time.Second
+
+// Options say which program a plugin is.
+type Options struct {
+	Name    string       // of the plugin, and the type of its connectors
+	Command []string     // the program and its arguments
+	SHA256  []string     // in hex: each must be that of a file which Command names; none: not checked
+	Env     []string     // names of variables that it inherits beside the common ones
+	Version string       // of Forebay
+	Logger  *slog.Logger // nil: silent
+}
+
+// Plugin is a plugin as it is configured. It can be used by many connectors at once.
+type Plugin struct {
+	o  Options
+	mu struct {
+		sync.Mutex
+		running map[string]*lease // by connector
+	}
+}
+
+// New makes a plugin; nothing is started yet.
+func New(o Options) *Plugin {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Plugin{o: o}
+	p.mu.running = map[string]*lease{}
+	return p
+}
+
+// lease is the process of one connector while somebody needs it.
+type lease struct {
+	ready chan struct{} // closed once child or err is set
+	child *child
+	err   error
+	users int
+	last  *time.Timer // ends it
+}
+
+// acquire gives the connector's process, which it starts when there is none that lives; release says that it is not needed any more.
+func (p *Plugin) acquire(ctx context.Context, connector string, log *slog.Logger) (c *child, release func(), err error) {
+	p.mu.Lock()
+	l := p.mu.running[connector]
+	if l == nil || l.over() {
+		l = &lease{ready: make(chan struct{})}
+		p.mu.running[connector] = l
+		go func() {
+			// Not of this caller's context: others may wait for the same process.
+			l.child, l.err = p.o.start(context.WithoutCancel(ctx), log.With("plugin", p.o.Name))
+			close(l.ready)
+		}()
+	}
+	l.users++
+	if l.last != nil {
+		l.last.Stop()
+	}
+	p.mu.Unlock()
+	release = func() { p.release(connector, l) }
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		release()
+		return nil, nil, ctx.Err()
+	}
+	if l.err != nil {
+		release()
+		return nil, nil, l.err
+	}
+	return l.child, release, nil
+}
+
+// over says that the process has ended, or never began.
+func (l *lease) over() bool {
+	select {
+	case <-l.ready:
+		return l.err != nil || l.child.dead()
+	default:
+		return false
+	}
+}
+
+func (p *Plugin) release(connector string, l *lease) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.users--; l.users > 0 {
+		return
+	}
+	end := linger
+	if p.mu.running[connector] != l {
+		end = 0 // another one has taken its place
+	}
+	l.last = time.AfterFunc(end, func() {
+		p.mu.Lock()
+		if l.users > 0 {
+			p.mu.Unlock()
+			return
+		}
+		if p.mu.running[connector] == l {
+			delete(p.mu.running, connector)
+		}
+		p.mu.Unlock()
+		<-l.ready
+		if l.err == nil {
+			l.child.stop()
+		}
+	})
+}
+
+// call asks the plugin one thing.
+func (p *Plugin) call(ctx context.Context, env connectors.Env, fn func(context.Context, *child) error) error {
+	c, release, err := p.acquire(ctx, env.Name, env.Logger)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return fn(ctx, c)
+}
+
+// Describe starts the plugin and asks what it can be. Both are nil when there is an error; one of them may be.
+func (p *Plugin) Describe(ctx context.Context) (*connectors.SourceType, *connectors.SinkType, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var d *pb.Description
+	err := p.call(ctx, connectors.Env{Logger: p.o.Logger}, func(ctx context.Context, c *child) (err error) {
+		d, err = c.api.Describe(ctx, &pb.DescribeRequest{Version: p.o.Version})
+		return c.failed(err)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	var source *connectors.SourceType
+	var sink *connectors.SinkType
+	if d.Source != nil {
+		if source, err = p.sourceType(d.Source); err != nil {
+			return nil, nil, err
+		}
+	}
+	if d.Sink != nil {
+		if sink, err = p.sinkType(d.Sink); err != nil {
+			return nil, nil, err
+		}
+	}
+	if source == nil && sink == nil {
+		return nil, nil, connectors.Fatal(errors.New("plugin "+p.o.Name+" is neither a source nor a sink"), "a mistake in the plugin")
+	}
+	return source, sink, nil
+}
+
+// Close ends the plugin's processes. Tasks that run in them fail.
+func (p *Plugin) Close() {
+	p.mu.Lock()
+	var all []*lease
+	for _, l := range p.mu.running {
+		all = append(all, l)
+	}
+	clear(p.mu.running)
+	p.mu.Unlock()
+	for _, l := range slices.Clip(all) {
+		<-l.ready
+		if l.err == nil {
+			l.child.stop()
+		}
+	}
+}
