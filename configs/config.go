@@ -23,6 +23,7 @@ type Config struct {
 	Core       spec.Values // of CoreSpec
 	Connectors []Connector // sources first, each in the order of the text
 	Tests      []Test
+	Registry   connectors.Registry // that of the Options, and what plugins add
 	Warnings   Problems
 }
 
@@ -52,7 +53,9 @@ type Options struct {
 	Registry     connectors.Registry
 	SourceCommon spec.Spec // fields that the runtime takes from every source
 	SinkCommon   spec.Spec
-	Getenv       func(string) (string, bool) // nil: os.LookupEnv
+	// Plugin starts a plugin, to ask which types it has: as PluginSpec reads it. nil: there can be none.
+	Plugin func(name string, v spec.Values) (*connectors.SourceType, *connectors.SinkType, error)
+	Getenv func(string) (string, bool) // nil: os.LookupEnv
 	// Remote: the connectors run on other machines, which resolve the references. One that cannot be
 	// resolved here is a warning, and what depends on its value is not checked.
 	Remote bool
@@ -90,9 +93,23 @@ func load(paths []string, o Options) (*loader, error) {
 		return nil, err
 	}
 	l := &loader{o: o, seen: map[string]Connector{}}
+	var roots []root
 	for _, f := range files {
-		l.file(f)
+		if r, ok := l.file(f); ok {
+			roots = append(roots, r)
+		}
 	}
+	for _, r := range roots {
+		for _, e := range r.node.Map {
+			if e.Key == "plugins" {
+				l.pluginSection(r.file, e)
+			}
+		}
+	}
+	for _, r := range roots {
+		l.sections(r)
+	}
+	l.out.Registry = l.o.Registry
 	l.finish()
 	l.problems = l.problems.sorted()
 	return l, nil
@@ -136,7 +153,13 @@ type loader struct {
 	core       string // where the core section stood: file:line; "" for none yet
 }
 
-func (l *loader) file(path string) {
+// root is what stands in a file.
+type root struct {
+	file string
+	node spec.Node
+}
+
+func (l *loader) file(path string) (root, bool) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxFileBytes {
 		err = fmt.Errorf("%d bytes are too many for a config file", info.Size())
@@ -147,33 +170,37 @@ func (l *loader) file(path string) {
 	}
 	if err != nil {
 		l.problems.add(path, 1, 1, cause(err).Error(), "")
-		return
+		return root{}, false
 	}
 	r := reader{file: path, getenv: l.o.Getenv, remote: l.o.Remote, problems: &l.problems}
-	root, ok := r.read(text)
-	if !ok {
-		return
-	}
-	if root.Shape == spec.Absent {
+	n, ok := r.read(text)
+	switch {
+	case !ok:
+		return root{}, false
+	case n.Shape == spec.Absent:
 		l.problems.add(path, 1, 1, "the file is empty", "declare sources and sinks: see configs/quickstart.yaml")
-		return
+		return root{}, false
+	case n.Shape != spec.Mapping:
+		l.problems.add(path, n.Line, n.Col, "a config is a mapping with the keys core, plugins, sources, sinks", "")
+		return root{}, false
 	}
-	if root.Shape != spec.Mapping {
-		l.problems.add(path, root.Line, root.Col, "a config is a mapping with the keys core, sources, sinks", "")
-		return
-	}
-	for _, e := range root.Map {
+	return root{path, n}, true
+}
+
+func (l *loader) sections(r root) {
+	for _, e := range r.node.Map {
 		switch e.Key {
+		case "plugins": // read before the others
 		case "core":
-			l.coreSection(path, e)
+			l.coreSection(r.file, e)
 		case "sources":
-			l.section(path, e, false)
+			l.section(r.file, e, false)
 		case "sinks":
-			l.section(path, e, true)
+			l.section(r.file, e, true)
 		case "tests":
-			l.testSection(path, e)
+			l.testSection(r.file, e)
 		default:
-			l.problems.add(path, e.Line, e.Col, fmt.Sprintf("no key '%s' here", e.Key), nearestHint(e.Key, []string{"core", "sources", "sinks", "tests"}))
+			l.problems.add(r.file, e.Line, e.Col, fmt.Sprintf("no key '%s' here", e.Key), nearestHint(e.Key, []string{"core", "plugins", "sources", "sinks", "tests"}))
 		}
 	}
 }

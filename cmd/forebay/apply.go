@@ -10,16 +10,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebayhub/forebay/configs"
+	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
-	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/api"
 	"github.com/forebayhub/forebay/runtime/declared"
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 // declarable is what a cluster's connectors may be.
-func declarable() declared.Types {
-	return declared.Types{Registry: builtin.Registry(), SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields}
+func declarable(registry connectors.Registry) declared.Types {
+	return declared.Types{Registry: registry, SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields}
 }
 
 // applied is what `apply --json` prints.
@@ -87,7 +87,7 @@ func applyCommand(s streams) *cobra.Command {
 
 // declaredConnectors are a config's connectors as they were written.
 func declaredConnectors(config *configs.Config) []declared.Connector {
-	types := declarable()
+	types := declarable(config.Registry)
 	out := []declared.Connector{}
 	for _, c := range config.Connectors {
 		kind := declared.Source

@@ -12,7 +12,6 @@ import (
 
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/internal/problem"
-	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/audit"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/registry"
@@ -53,7 +52,7 @@ func auditCommand(s streams) *cobra.Command {
 		own := registry.New(registry.Options{Log: where}) // the cluster's, read from its topic; it opens nothing unless it is asked
 		defer own.Close()
 		o := audit.Options{
-			Log: where, SchemaRegistry: own, Group: defaultGroup, Registry: builtin.Registry(),
+			Log: where, SchemaRegistry: own, Group: defaultGroup, Registry: config.Registry,
 			Connectors: workerConfigs(config), Name: args[len(args)-1], Wait: *wait, List: *limit,
 			Flush: func(_ context.Context, sink string) error {
 				return call(c, http.MethodPost, "/connectors/"+url.PathEscape(sink)+"/flush", nil)

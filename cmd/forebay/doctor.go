@@ -16,7 +16,6 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/vfs"
-	"github.com/forebayhub/forebay/plugins/builtin"
 )
 
 // verdict is one thing that doctor looked at.
@@ -182,9 +181,8 @@ func connectorVerdicts(ctx context.Context, files []string) ([]verdict, error) {
 		return nil, err
 	}
 	var out []verdict
-	registry := builtin.Registry()
 	for _, c := range config.Connectors {
-		findings, err := validate(ctx, registry, c)
+		findings, err := validate(ctx, config.Registry, c)
 		if err != nil {
 			return nil, err
 		}

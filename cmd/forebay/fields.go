@@ -11,7 +11,6 @@ import (
 
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/connectors/spec"
-	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/transform"
 	"github.com/forebayhub/forebay/runtime/worker"
 )
@@ -19,6 +18,7 @@ import (
 func fieldsCommand(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "fields TYPE", Short: "Show the config fields of a connector type or a transform; `transforms` lists those", Args: cobra.MaximumNArgs(1)}
 	schema := c.Flags().Bool("json-schema", false, "print the JSON Schema of config files, for editors, instead")
+	plugins := addPlugins(c.Flags())
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *schema {
 			if len(args) > 0 {
@@ -29,7 +29,10 @@ func fieldsCommand(s streams) *cobra.Command {
 			e.SetIndent("", " ")
 			return e.Encode(configSchema())
 		}
-		registry := builtin.Registry()
+		registry, err := registryOf(*plugins)
+		if err != nil {
+			return err
+		}
 		var known []string
 		for _, t := range registry.Sources {
 			if known = append(known, t.Name); len(args) == 1 && t.Name == args[0] {
@@ -107,7 +110,8 @@ func configSchema() map[string]any {
 		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Forebay", "type": "object", "additionalProperties": false,
 		"$defs": map[string]any{"transform": byType(steps, nil)},
 		"properties": map[string]any{
-			"core": configs.CoreSpec.JSONSchema(nil), "sources": named(sources), "sinks": named(sinks),
+			"core": configs.CoreSpec.JSONSchema(nil), "plugins": map[string]any{"type": []string{"object", "null"}, "additionalProperties": configs.PluginSpec.JSONSchema(nil)},
+			"sources": named(sources), "sinks": named(sinks),
 			"tests": map[string]any{"type": []string{"array", "null"}, "items": configs.TestSpec.JSONSchema(nil)},
 		},
 	}

@@ -12,7 +12,7 @@ import (
 
 // configOptions say which connectors and fields a config may use.
 func configOptions() configs.Options {
-	return configs.Options{Registry: builtin.Registry(), SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields}
+	return configs.Options{Registry: builtin.Registry(), SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields, Plugin: describePlugin}
 }
 
 func lintCommand(s streams) *cobra.Command {

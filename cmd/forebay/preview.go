@@ -13,7 +13,6 @@ import (
 
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/connectors"
-	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/registry"
@@ -46,7 +45,7 @@ func previewCommand(s streams) *cobra.Command {
 		if found == nil {
 			return badInput(name, "no source or sink of that name in the config", "")
 		}
-		p := &previewer{out: bufio.NewWriter(s.out), limit: *n, count: map[string]int{}}
+		p := &previewer{registry: config.Registry, out: bufio.NewWriter(s.out), limit: *n, count: map[string]int{}}
 		if found.Sink {
 			err = p.sink(c, *found)
 		} else {
@@ -58,9 +57,10 @@ func previewCommand(s streams) *cobra.Command {
 }
 
 type previewer struct {
-	out   *bufio.Writer
-	limit int            // records of each topic
-	count map[string]int // of a sink: printed so far
+	registry connectors.Registry
+	out      *bufio.Writer
+	limit    int            // records of each topic
+	count    map[string]int // of a sink: printed so far
 }
 
 // print writes a record without its time: before the append a source's means nothing.
@@ -72,7 +72,7 @@ func (p *previewer) print(r *task.RecordText) error {
 
 func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 	var src connectors.Source
-	for _, t := range builtin.Registry().Sources {
+	for _, t := range p.registry.Sources {
 		if t.Name == c.Type {
 			var err error
 			if src, err = t.New(c.Values, connectorEnv(c.Name)); err != nil {

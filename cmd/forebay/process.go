@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/forebayhub/forebay/configs"
+	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/loglevel"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/tlsdir"
-	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/api"
 	"github.com/forebayhub/forebay/runtime/crew"
 	"github.com/forebayhub/forebay/runtime/declared"
@@ -40,7 +40,8 @@ type process struct {
 	token     string               // that the REST API asks for; "": none
 	group     string               // of workers
 	config    *configs.Config      // nil: the connectors are those that the group declares
-	idle      bool                 // runs no connectors, though it takes declarations
+	registry  connectors.Registry
+	idle      bool // runs no connectors, though it takes declarations
 }
 
 // nodeDialTimeout is how long a worker waits for a node of its cluster: the next one may answer.
@@ -190,7 +191,7 @@ type connectorWing struct {
 
 // runtime makes a worker of what the files declare or, without files, a crew that follows what the group declares. It does no I/O yet.
 func (p process) runtime(where hublog.Options, schemas *registry.Handler, http string, ask func(context.Context, string) (string, error), log *slog.Logger) (*connectorWing, error) {
-	o := worker.Options{Log: where, Group: p.group, Registry: builtin.Registry(), Logger: log}
+	o := worker.Options{Log: where, Group: p.group, Registry: p.registry, Logger: log}
 	if schemas != nil {
 		o.SchemaRegistry = schemas
 	}
@@ -202,11 +203,11 @@ func (p process) runtime(where hublog.Options, schemas *registry.Handler, http s
 		}
 		return &connectorWing{workers: w, run: w.Run}, nil
 	}
-	c, err := crew.New(crew.Options{Worker: o, Types: declarable(), HTTP: http, Idle: p.idle, Ask: ask, Alone: p.node != nil && p.node.Cluster == nil})
+	c, err := crew.New(crew.Options{Worker: o, Types: declarable(p.registry), HTTP: http, Idle: p.idle, Ask: ask, Alone: p.node != nil && p.node.Cluster == nil})
 	if err != nil {
 		return nil, err
 	}
-	store, err := declared.Open(declared.Options{Log: where, Group: p.group, Host: http, Types: declarable(), Logger: log})
+	store, err := declared.Open(declared.Options{Log: where, Group: p.group, Host: http, Types: declarable(p.registry), Logger: log})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/forebayhub/forebay/configs"
+	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/core/commitlog"
@@ -32,6 +33,7 @@ const defaultKafka = "127.0.0.1:9092"
 type upOptions struct {
 	data, kafka, http, durability string
 	tlsDir, httpToken             string
+	plugins                       *string
 	set                           []string
 	insecure                      bool
 }
@@ -58,16 +60,21 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.set, "set", nil, "a Kafka broker property, `key=value`; repeatable")
 	f.StringVar(&o.httpToken, "http-token", "", "`FILE` with the token that the REST API asks for")
 	f.StringVar(&o.tlsDir, "tls-dir", "", "the `FOLDER` that `forebay tls init` made for this node: every port speaks TLS, and knows nodes and clients by their certificates")
+	o.plugins = addPlugins(f)
 	f.BoolVar(&o.insecure, "insecure", false, "allow listeners that are not on loopback, although anybody who reaches them may do anything")
 }
 
 func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 	var config *configs.Config
+	registry, err := registryOf(*o.plugins)
+	if err != nil {
+		return err
+	}
 	if len(files) > 0 {
-		var err error
-		if config, err = loadConfig(s, files); err != nil {
+		if config, err = loadConfig(s, files, registry); err != nil {
 			return err
 		}
+		registry = config.Registry
 		if err := coreFlags(c, config, "bootstrap", "tls", "sasl"); err != nil {
 			return err
 		}
@@ -78,7 +85,7 @@ func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 	}
 	ctx, stop := untilSignal(c.Context(), s)
 	defer stop()
-	r := process{http: o.http, tlsDir: o.tlsDir, group: defaultGroup, config: config}
+	r := process{http: o.http, tlsDir: o.tlsDir, group: defaultGroup, config: config, registry: registry}
 	if r.token, err = httpToken(o.httpToken); err != nil {
 		return err
 	}
@@ -98,8 +105,10 @@ func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 }
 
 // loadConfig is configs.Load with the warnings printed.
-func loadConfig(s streams, files []string) (*configs.Config, error) {
-	config, err := configs.Load(files, configOptions())
+func loadConfig(s streams, files []string, registry connectors.Registry) (*configs.Config, error) {
+	o := configOptions()
+	o.Registry = registry
+	config, err := configs.Load(files, o)
 	if err != nil {
 		return nil, err
 	}

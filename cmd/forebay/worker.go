@@ -20,6 +20,7 @@ func workerCommand(s streams) *cobra.Command {
 			"  forebay worker --bootstrap hub1.example.org:9092 --tls-dir /etc/forebay/w1",
 	}
 	addBootstrap(c)
+	plugins := addPlugins(c.Flags())
 	group := c.Flags().String("group", defaultGroup, "the workers' group: part of every transactional id")
 	http := c.Flags().String("http", "127.0.0.1:8080", "`HOST:PORT` for the REST API; port 0 picks one")
 	tlsDir := c.Flags().String("tls-dir", "", "the `FOLDER` that `forebay tls init` made for this worker, as for a node")
@@ -27,11 +28,15 @@ func workerCommand(s streams) *cobra.Command {
 	insecure := c.Flags().Bool("insecure", false, "allow a listener that is not on loopback, although anybody who reaches it may do anything")
 	c.RunE = func(c *cobra.Command, files []string) error {
 		p := process{}
+		var err error
+		if p.registry, err = registryOf(*plugins); err != nil {
+			return err
+		}
 		if len(files) > 0 {
-			var err error
-			if p.config, err = loadConfig(s, files); err != nil {
+			if p.config, err = loadConfig(s, files, p.registry); err != nil {
 				return err
 			}
+			p.registry = p.config.Registry
 			if err := coreFlags(c, p.config, "tls", "sasl"); err != nil {
 				return err
 			}
@@ -39,7 +44,6 @@ func workerCommand(s streams) *cobra.Command {
 				return err
 			}
 		}
-		var err error
 		if c.Flags().Changed("command-config") {
 			if p.security, err = security(c); err != nil {
 				return err

@@ -1,0 +1,55 @@
+package configs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
+)
+
+// TestPlugins: a plugin's type has its fields, in whichever file it stands, and what is wrong with it has a place.
+func TestPlugins(t *testing.T) {
+	o := Options{Plugin: func(name string, v spec.Values) (*connectors.SourceType, *connectors.SinkType, error) {
+		if v.Strings("command")[0] == "broken" {
+			return nil, nil, connectors.Fatal(errors.New("plugin "+name+" does not answer"), "mend it")
+		}
+		return &connectors.SourceType{Name: name, Spec: spec.Spec{Fields: []spec.Field{{Name: "folder", Required: true, Doc: "x"}}},
+			New: func(spec.Values, connectors.Env) (connectors.Source, error) { return nil, nil }}, nil, nil
+	}}
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a.yaml", "sources:\n  x: {type: csv, folder: f}\n")
+	write("b.yaml", "plugins:\n  csv: {command: [prog, arg]}\n")
+	c, err := Load([]string{dir}, o)
+	if err != nil || len(c.Connectors) != 1 || c.Connectors[0].Values.String("folder") != "f" || len(c.Registry.Sources) != 1 || len(o.Registry.Sources) != 0 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	for text, want := range map[string]string{
+		"plugins: {csv: {command: [prog]}}\nsources:\n  x: {type: csv, folde: f}\n": "3:18: source 'x' (csv): unknown field 'folde' (did you mean 'folder'?)",
+		"plugins:\n  csv: {command: [broken]}\n":                                    "2:3: plugin csv does not answer (mend it)",
+		"plugins:\n  csv: {}\n":                                                     "field 'command' is required",
+		"plugins:\n  csv: {command: prog, sha256: [12]}\n":                          "is not a SHA-256 checksum",
+		"plugins:\n  1x: {command: prog}\n":                                         "cannot be a plugin's name",
+		"plugins: [a]\n":                                                            "is a mapping from types to programs",
+		"plugins:\n  csv: {command: [prog]}\n  CSV: {command: [prog], env: {}}\n":   "'env' is a list of strings",
+	} {
+		write("a.yaml", text)
+		if _, err := Load([]string{filepath.Join(dir, "a.yaml")}, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", text, err, want)
+		}
+	}
+	write("a.yaml", "plugins:\n  csv: {command: [prog]}\n")
+	o.Registry.Sinks = []connectors.SinkType{{Name: "csv"}}
+	if _, err := Load([]string{filepath.Join(dir, "a.yaml")}, o); err == nil || !strings.Contains(err.Error(), "there is a type 'csv' already") {
+		t.Error(err)
+	}
+}
