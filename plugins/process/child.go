@@ -183,7 +183,7 @@ func (c *child) failure(f *pb.Failure) error {
 	if f == nil {
 		return nil
 	}
-	err := error(errors.New(strings.ToValidUTF8(f.GetMessage(), "�")))
+	err := errors.New(strings.ToValidUTF8(f.GetMessage(), "�"))
 	if r := f.GetRecord(); r != nil {
 		err = &connectors.RecordError{TopicPartition: convert.PartitionFrom(r.GetPartition()), Offset: r.GetOffset(), Err: err}
 	}
