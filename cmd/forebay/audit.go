@@ -77,7 +77,7 @@ func auditCommand(s streams) *cobra.Command {
 		}
 		if len(result.Incomplete) > 0 {
 			return &problem.Error{Code: "audit-incomplete", Class: problem.Input, Where: o.Name, What: strings.Join(result.Incomplete, "; "),
-				Hint: "what was compared agrees; the source's transforms decide the rest"}
+				Hint: "what was compared agrees"}
 		}
 		return nil
 	}
