@@ -156,6 +156,20 @@ type Source interface {
 	Task(split Split) SourceTask
 }
 
+// Checker is a Source or a Sink whose config somebody else has to read, a plugin's process: New, which does no I/O, cannot ask.
+type Checker interface {
+	// Check does no I/O but to ask. An error says that the config is wrong, and is Fatal.
+	Check(ctx context.Context) error
+}
+
+// Check asks a connector that is a Checker.
+func Check(ctx context.Context, connector any) error {
+	if c, ok := connector.(Checker); ok {
+		return c.Check(ctx)
+	}
+	return nil
+}
+
 // SourceTask reads one split. The runtime calls Open, then Read in a loop, then
 // Close, from one goroutine; Committed may be called while a Read runs.
 type SourceTask interface {

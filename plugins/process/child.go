@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -54,13 +53,13 @@ type child struct {
 }
 
 // start runs the plugin and connects to it.
-func (o *Options) start(ctx context.Context, log *slog.Logger) (*child, error) {
+func (o *Options) start(ctx context.Context, logs *logLines) (*child, error) {
 	path, err := o.program()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(path, o.Command[1:]...)
-	c := &child{name: o.Name, run: newRunner(cmd, &logLines{log: log})}
+	c := &child{name: o.Name, run: newRunner(cmd, logs)}
 	socketDir := ""
 	c.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{ProtocolVersion: Version, MagicCookieKey: CookieKey, MagicCookieValue: CookieValue},
@@ -183,12 +182,12 @@ func (c *child) failure(f *pb.Failure) error {
 	if f == nil {
 		return nil
 	}
-	err := errors.New(strings.ToValidUTF8(f.GetMessage(), "�"))
+	err := errors.New(text(f.GetMessage()))
 	if r := f.GetRecord(); r != nil {
 		err = &connectors.RecordError{TopicPartition: convert.PartitionFrom(r.GetPartition()), Offset: r.GetOffset(), Err: err}
 	}
 	if f.GetFatal() {
-		return connectors.Fatal(err, f.GetHint())
+		return connectors.Fatal(err, text(f.GetHint()))
 	}
 	return err
 }

@@ -24,11 +24,7 @@ func (p *Plugin) sourceType(k *pb.Kind) (*connectors.SourceType, error) {
 		return nil, err
 	}
 	return &connectors.SourceType{Name: p.o.Name, Spec: s, New: func(cfg spec.Values, env connectors.Env) (connectors.Source, error) {
-		src := &source{p: p, env: env, kind: k, config: configOf(s, cfg, env, false)}
-		if err := p.check(env, src.config); err != nil {
-			return nil, err
-		}
-		return src, nil
+		return &source{p: p, env: env, kind: k, config: configOf(s, cfg, env, false)}, nil
 	}}, nil
 }
 
@@ -44,37 +40,33 @@ func (p *Plugin) sinkType(k *pb.Kind) (*connectors.SinkType, error) {
 		}
 	}
 	return &connectors.SinkType{Name: p.o.Name, Spec: s, New: func(cfg spec.Values, env connectors.Env) (connectors.Sink, error) {
-		sk := &sink{p: p, env: env, kind: k, config: configOf(s, cfg, env, true), topics: cfg.Strings("topics")}
-		if err := p.check(env, sk.config); err != nil {
-			return nil, err
-		}
-		return sk, nil
+		return &sink{p: p, env: env, kind: k, config: configOf(s, cfg, env, true), topics: cfg.Strings("topics")}, nil
 	}}, nil
 }
 
-// check lets the plugin read a config. When it cannot be asked the connector says so once it runs: a crash is no mistake in a config.
-func (p *Plugin) check(env connectors.Env, config *pb.Config) error {
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+// check is connectors.Checker. When the plugin cannot be asked the connector says so once it runs: a crash is no mistake in a config.
+func (p *Plugin) check(ctx context.Context, env connectors.Env, config *pb.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	var findings *pb.Findings
-	err := p.call(ctx, env, func(ctx context.Context, c *child) (err error) {
-		findings, err = c.api.Check(ctx, config)
+	var found []spec.Finding
+	err := p.call(ctx, env, func(ctx context.Context, c *child) error {
+		f, err := c.api.Check(ctx, config)
+		if err == nil {
+			found = c.findings(f, nil)
+		}
 		return err
 	})
 	if err != nil {
 		return nil //nolint:nilerr // see above
 	}
 	var all []string
-	for _, f := range findings.GetFindings() {
-		if !f.GetWarning() {
-			all = append(all, f.GetMessage())
+	for _, f := range found {
+		if !f.Warning {
+			all = append(all, f.Message)
 		}
 	}
-	if f := findings.GetFailure(); f != nil {
-		all = append(all, f.GetMessage())
-	}
 	if all != nil {
-		return errors.New(clip(strings.Join(all, "; ")))
+		return connectors.Fatal(errors.New(text(strings.Join(all, "; "))), "")
 	}
 	return nil
 }

@@ -17,13 +17,25 @@ const (
 
 // logLines hands what a plugin writes to the log, line by line. A line of slog's JSON keeps its level and its attributes.
 type logLines struct {
-	log *slog.Logger
-
 	mu struct {
 		sync.Mutex
+		log  *slog.Logger
 		line []byte
 		last []string
 	}
+}
+
+func newLogLines(log *slog.Logger) *logLines {
+	l := &logLines{}
+	l.mu.log = log
+	return l
+}
+
+// use has the lines that follow go to another log.
+func (l *logLines) use(log *slog.Logger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.log = log
 }
 
 func (l *logLines) Write(p []byte) (int, error) {
@@ -67,7 +79,7 @@ func (l *logLines) lineLocked() {
 	}
 	var entry map[string]any
 	if line[0] != '{' || json.Unmarshal([]byte(line), &entry) != nil {
-		l.log.Info(line)
+		l.mu.log.Info(line)
 		return
 	}
 	level, text := slog.LevelInfo, line
@@ -85,5 +97,5 @@ func (l *logLines) lineLocked() {
 	for k, v := range entry {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	l.log.Log(context.Background(), level, text, attrs...)
+	l.mu.log.Log(context.Background(), level, text, attrs...)
 }

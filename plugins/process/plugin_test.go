@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/plugins/process/frame"
 	pb "github.com/forebayhub/forebay/plugins/process/proto"
 )
 
@@ -52,7 +54,7 @@ func asPlugin() bool {
 	if err != nil {
 		panic(err)
 	}
-	g := grpc.NewServer()
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage))
 	pb.RegisterPluginServer(g, &naughty{how: how})
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -93,6 +95,7 @@ func (n *naughty) Check(_ context.Context, c *pb.Config) (*pb.Findings, error) {
 
 // Validate tells what it got.
 func (n *naughty) Validate(_ context.Context, c *pb.Config) (*pb.Findings, error) {
+	fmt.Fprintln(os.Stderr, "asked to validate")
 	return &pb.Findings{Findings: []*pb.Finding{{Message: c.GetValues()[0].GetText(), Hint: strings.Join(append(os.Environ(), os.Args...), "\n"), Path: strconv.Itoa(os.Getpid())}}}, nil
 }
 
@@ -122,8 +125,16 @@ func (n *naughty) Source(stream grpc.BidiStreamingServer[pb.ToSource, pb.FromSou
 	}
 	for {
 		if _, err := stream.Recv(); err != nil {
+			n.cling()
 			return nil //nolint:nilerr // the host has closed its side
 		}
+	}
+}
+
+// cling goes on with a task that was told to end.
+func (n *naughty) cling() {
+	if n.how == "clings" {
+		select {}
 	}
 }
 
@@ -131,16 +142,41 @@ func (n *naughty) Sink(stream grpc.BidiStreamingServer[pb.ToSink, pb.FromSink]) 
 	for {
 		m, err := stream.Recv()
 		if err != nil {
+			n.cling()
 			return nil //nolint:nilerr // the host has closed its side
 		}
 		answer := &pb.FromSink{Message: &pb.FromSink_Done{Done: &pb.Done{}}}
-		if m.GetWrite() != nil && n.how == "rejects what is not there" {
-			answer = &pb.FromSink{Message: &pb.FromSink_Written{Written: &pb.Written{Rejects: []*pb.Reject{{Index: 9}}}}}
+		switch {
+		case m.GetCommit() != nil && n.how == "hangs in a commit":
+			fmt.Fprintln(os.Stderr, "committing")
+			select {}
+		case m.GetWrite() != nil && n.how != "answers wrong":
+			answer = &pb.FromSink{Message: &pb.FromSink_Written{Written: &pb.Written{Rejects: n.rejects(m.GetWrite().GetFrame())}}}
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
 		}
 	}
+}
+
+// rejects tells where the records of a frame lie, as reasons.
+func (n *naughty) rejects(p []byte) (out []*pb.Reject) {
+	switch n.how {
+	case "rejects what is not there":
+		return []*pb.Reject{{Index: 9}}
+	case "rejects twice":
+		return []*pb.Reject{{}, {}}
+	}
+	b, d := connectors.NewBatch(1<<20), frame.NewDecoder()
+	d.Feed(p)
+	if err := d.Fill(b); err != nil {
+		panic(err)
+	}
+	for i := range b.Records {
+		r := &b.Records[i]
+		out = append(out, &pb.Reject{Index: uint32(i), Reason: fmt.Sprint(r.Partition, r.Offset, r.Place(), len(r.RawValue))})
+	}
+	return out
 }
 
 // self is this program as a plugin that behaves so.
@@ -150,7 +186,7 @@ func self(t testing.TB, how string) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Name: "naughty", Command: []string{path, how}}
+	return Options{Name: "naughty", Command: []string{path, how}, Env: []string{"GORACE"}}
 }
 
 // open starts a task of a source that behaves so.
@@ -241,20 +277,211 @@ func TestSourceThatMisbehaves(t *testing.T) {
 }
 
 func TestSinkThatMisbehaves(t *testing.T) {
-	for how, want := range map[string]string{"answers wrong": "it answers", "rejects what is not there": "it rejects record 9 of 1"} {
+	for how, want := range map[string]string{"answers wrong": "it answers", "rejects what is not there": "it rejects record 9 of 1", "rejects twice": "it rejects 2 of 1 records"} {
 		_, sink, _ := describe(t, self(t, how))
-		s, err := sink.New(valuesOf(t, sink.Spec, map[string]string{"topics": "t"}), envOf(t, "x"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		task := s.Task(connectors.SinkEnv{Env: envOf(t, "x"), Alive: func() error { return nil }})
-		if err := task.Open(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		task := openSink(t, sink, envOf(t, "x"))
 		if _, err := task.Write(t.Context(), []connectors.Record{{Topic: "t", RawValue: []byte("v")}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", how, err)
 		}
 		_ = task.Close()
+	}
+}
+
+// openSink starts a task of a sink.
+func openSink(t *testing.T, sink *connectors.SinkType, env connectors.Env) *sinkTask {
+	t.Helper()
+	s, err := sink.New(valuesOf(t, sink.Spec, map[string]string{"topics": "t"}), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task := s.Task(connectors.SinkEnv{Env: env, Alive: func() error { return nil }}).(*sinkTask)
+	if err := task.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return task
+}
+
+// TestReplaysSayWhereTheyLie: a dead letter that is played again has coordinates of its own, as for sinks that are compiled in.
+func TestReplaysSayWhereTheyLie(t *testing.T) {
+	_, sink, _ := describe(t, self(t, "tells places"))
+	task := openSink(t, sink, envOf(t, "x"))
+	rejects, err := task.Write(t.Context(), []connectors.Record{
+		{Topic: "t", Partition: connectors.ReplayPartition + 3, Offset: 5, RawValue: []byte("v"), From: &connectors.Place{Partition: 3, Offset: 42}},
+		{Topic: "t", Partition: connectors.ReplayPartition + 3, Offset: 6, RawValue: []byte("v")},
+	})
+	if err != nil || len(rejects) != 2 || rejects[0].Reason.Error() != "1073741827 5 {3 42} 1" || rejects[1].Reason.Error() != "1073741827 6 {1073741827 6} 1" {
+		t.Errorf("%v, %v", rejects, err)
+	}
+	if err := task.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWriteOfMoreThanAMessage: it goes in several, and what is larger than a message alone is a record that cannot be written.
+func TestWriteOfMoreThanAMessage(t *testing.T) {
+	_, sink, _ := describe(t, self(t, "tells places"))
+	task := openSink(t, sink, envOf(t, "x"))
+	var records []connectors.Record
+	for i, size := range []int{1 << 20, 23 << 20, 1 << 10, frame.MaxBytes + 1, 1} {
+		records = append(records, connectors.Record{Topic: "t", Offset: int64(i), RawValue: make([]byte, size)})
+	}
+	rejects, err := task.Write(t.Context(), records)
+	if err != nil || len(rejects) != 5 {
+		t.Fatalf("%v, %v", rejects, err)
+	}
+	slices.SortFunc(rejects, func(a, b connectors.Reject) int { return a.Index - b.Index })
+	for i, r := range rejects {
+		want := fmt.Sprint(0, i, connectors.Place{Offset: int64(i)}, len(records[i].RawValue))
+		if i == 3 {
+			want = "a record of topic t has "
+		}
+		if r.Index != i || !strings.HasPrefix(r.Reason.Error(), want) {
+			t.Errorf("record %d: %+v; want %q", i, r, want)
+		}
+	}
+	_ = task.Close()
+}
+
+// TestMakingOneStartsNothing: it happens under locks, a crew's, which a plugin that hangs must not hold.
+func TestMakingOneStartsNothing(t *testing.T) {
+	source, sink, p := describe(t, self(t, "garbage"))
+	src, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
+	if err != nil || src.Capabilities().Delivery != connectors.ExactlyOnce {
+		t.Fatal(err)
+	}
+	snk, err := sink.New(valuesOf(t, sink.Spec, map[string]string{"topics": "t"}), envOf(t, "x"))
+	if err != nil || len(snk.Topics()) != 1 || snk.Capabilities().Delivery != connectors.ExactlyOnce {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.running["x"] != nil {
+		t.Error("a process was started")
+	}
+}
+
+// heard is a log that can be waited for.
+type heard chan string
+
+func (h heard) Write(p []byte) (int, error) {
+	h <- string(p)
+	return len(p), nil
+}
+
+// wait waits for a line with that text.
+func (h heard) wait(t *testing.T, text string) {
+	t.Helper()
+	for {
+		select {
+		case line := <-h:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-t.Context().Done():
+			t.Fatal("nobody hears " + text)
+		case <-time.After(time.Minute):
+			t.Fatal("nobody hears " + text)
+		}
+	}
+}
+
+// TestLogOfWhoHearsIt: who asks in silence, before the task and while it runs, does not silence it.
+func TestLogOfWhoHearsIt(t *testing.T) {
+	source, _, _ := describe(t, self(t, "garbage"))
+	log := make(heard, 100)
+	loud, silent := envOf(t, "x"), envOf(t, "x")
+	silent.Logger, loud.Logger = slog.New(slog.DiscardHandler), slog.New(slog.NewTextHandler(log, nil))
+	for _, env := range []connectors.Env{silent, loud, silent} {
+		s, err := source.New(valuesOf(t, source.Spec, nil), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := connectors.Check(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		if s.Validate(t.Context()); env == loud {
+			log.wait(t, "asked to validate")
+		}
+	}
+	log.wait(t, "asked to validate")
+}
+
+// TestNobodyBesideTheNextTask: a task that was cut off, in the middle of something or because it does not end, has no process any more once it is closed (invariant 7).
+func TestNobodyBesideTheNextTask(t *testing.T) {
+	gone := func(t *testing.T, run *runner) {
+		t.Helper()
+		if pid := run.cmd.Process.Pid; syscall.Kill(pid, 0) == nil {
+			t.Errorf("process %d is there", pid)
+		}
+	}
+	t.Run("in a commit", func(t *testing.T) {
+		_, sink, _ := describe(t, self(t, "hangs in a commit"))
+		log, env := make(heard, 100), envOf(t, "x")
+		env.Logger = slog.New(slog.NewTextHandler(log, nil))
+		task := openSink(t, sink, env)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			log.wait(t, "committing")
+			cancel()
+		}()
+		if err := task.Commit(ctx, connectors.Token{}); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err := task.Close(); err != nil {
+			t.Error(err)
+		}
+		gone(t, task.child.run)
+		heir := openSink(t, sink, env)
+		if heir.child == task.child {
+			t.Error("the next task has the same process")
+		}
+		_ = heir.Close()
+	})
+	t.Run("a sink that clings", func(t *testing.T) {
+		_, sink, p := describe(t, self(t, "clings"))
+		p.patience = time.Millisecond
+		task := openSink(t, sink, envOf(t, "x"))
+		if err := task.Close(); err == nil || !strings.Contains(err.Error(), "its process was killed") {
+			t.Error(err)
+		}
+		gone(t, task.child.run)
+	})
+	t.Run("a source that clings", func(t *testing.T) {
+		source, _, p := describe(t, self(t, "clings"))
+		p.patience = time.Millisecond
+		s, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := s.Task(connectors.Split{ID: "x"}).(*sourceTask)
+		if err := task.Open(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := task.Close(); err == nil || !strings.Contains(err.Error(), "its process was killed") {
+			t.Error(err)
+		}
+		gone(t, task.child.run)
+	})
+	t.Run("one that ends in good order", func(t *testing.T) {
+		_, sink, _ := describe(t, self(t, "tells places"))
+		task := openSink(t, sink, envOf(t, "x"))
+		if err := task.Close(); err != nil {
+			t.Error(err)
+		}
+		heir := openSink(t, sink, envOf(t, "x"))
+		if heir.child != task.child {
+			t.Error("the next task does not find the process")
+		}
+		_ = heir.Close()
+	})
+}
+
+// TestFailuresAreNotLongerThanAnybodyReads: they go into states and dead letters.
+func TestFailuresAreNotLongerThanAnybodyReads(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	err := (&child{}).failure(&pb.Failure{Message: long, Hint: long, Fatal: true})
+	if f := (*connectors.FatalError)(nil); !errors.As(err, &f) || len(err.Error()) > 2*maxText || len(f.Hint) > maxText {
+		t.Errorf("a text of %d bytes", len(err.Error()))
 	}
 }
 
@@ -271,7 +498,11 @@ func TestFailuresArriveWhole(t *testing.T) {
 
 func TestCheckRefuses(t *testing.T) {
 	source, _, _ := describe(t, self(t, "refuses"))
-	if _, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x")); err == nil || err.Error() != "nothing suits me" {
+	s, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := connectors.Check(t.Context(), s); err == nil || err.Error() != "nothing suits me" || !connectors.IsFatal(err) {
 		t.Error(err)
 	}
 }
@@ -281,7 +512,7 @@ func TestSecretsTravelInMessages(t *testing.T) {
 	t.Setenv("SOME_PASSWORD", "hunter2")
 	t.Setenv("WANTED", "seen")
 	o := self(t, "garbage")
-	o.Env = []string{"WANTED"}
+	o.Env = append(o.Env, "WANTED")
 	source, _, _ := describe(t, o)
 	s, err := source.New(valuesOf(t, source.Spec, map[string]string{"password": "hunter2"}), envOf(t, "x"))
 	if err != nil {
@@ -374,7 +605,7 @@ func TestHostOf(t *testing.T) {
 		return
 	}
 	o := self(t, how)
-	c, err := o.start(t.Context(), slog.New(slog.DiscardHandler))
+	c, err := o.start(t.Context(), newLogLines(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}

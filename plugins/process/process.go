@@ -8,6 +8,8 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -35,8 +37,9 @@ type Options struct {
 
 // Plugin is a plugin as it is configured. It can be used by many connectors at once.
 type Plugin struct {
-	o  Options
-	mu struct {
+	o        Options
+	patience time.Duration // endTimeout
+	mu       struct {
 		sync.Mutex
 		running map[string]*lease // by connector
 	}
@@ -47,13 +50,20 @@ func New(o Options) *Plugin {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Plugin{o: o}
+	p := &Plugin{o: o, patience: endTimeout}
 	p.mu.running = map[string]*lease{}
 	return p
 }
 
+// Look says whether the program is there and has its checksums, and starts nothing.
+func (p *Plugin) Look() error {
+	_, err := p.o.program()
+	return err
+}
+
 // lease is the process of one connector while somebody needs it.
 type lease struct {
+	logs  *logLines
 	ready chan struct{} // closed once child or err is set
 	child *child
 	err   error
@@ -62,35 +72,38 @@ type lease struct {
 }
 
 // acquire gives the connector's process, which it starts when there is none that lives; release says that it is not needed any more.
-func (p *Plugin) acquire(ctx context.Context, connector string, log *slog.Logger) (c *child, release func(), err error) {
+func (p *Plugin) acquire(ctx context.Context, env connectors.Env) (*lease, error) {
 	p.mu.Lock()
-	l := p.mu.running[connector]
+	l := p.mu.running[env.Name]
 	if l == nil || l.over() {
-		l = &lease{ready: make(chan struct{})}
-		p.mu.running[connector] = l
+		l = &lease{logs: newLogLines(p.o.Logger.With("plugin", p.o.Name)), ready: make(chan struct{})}
+		p.mu.running[env.Name] = l
 		go func() {
 			// Not of this caller's context: others may wait for the same process.
-			l.child, l.err = p.o.start(context.WithoutCancel(ctx), log.With("plugin", p.o.Name))
+			l.child, l.err = p.o.start(context.WithoutCancel(ctx), l.logs)
 			close(l.ready)
 		}()
+	}
+	// Who only asks something may be silent, and must not silence the task that the process is for.
+	if env.Logger != nil && env.Logger.Enabled(ctx, slog.LevelError) {
+		l.logs.use(env.Logger.With("plugin", p.o.Name))
 	}
 	l.users++
 	if l.last != nil {
 		l.last.Stop()
 	}
 	p.mu.Unlock()
-	release = func() { p.release(connector, l) }
 	select {
 	case <-l.ready:
 	case <-ctx.Done():
-		release()
-		return nil, nil, ctx.Err()
+		p.release(env.Name, l)
+		return nil, ctx.Err()
 	}
 	if l.err != nil {
-		release()
-		return nil, nil, l.err
+		p.release(env.Name, l)
+		return nil, l.err
 	}
-	return l.child, release, nil
+	return l, nil
 }
 
 // over says that the process has ended, or never began.
@@ -130,14 +143,37 @@ func (p *Plugin) release(connector string, l *lease) {
 	})
 }
 
+// retire kills the process of a task that was not heard to end, and returns when it has ended: whatever it was doing, it is not beside the
+// task that comes next (invariant 7).
+func (p *Plugin) retire(connector string, l *lease) {
+	p.mu.Lock()
+	if p.mu.running[connector] == l {
+		delete(p.mu.running, connector)
+	}
+	p.mu.Unlock()
+	l.child.run.cut()
+}
+
+// closed ends the use of a process by a task whose stream has ended so: a stream that the plugin did not end itself may have a task at work behind it.
+func (p *Plugin) closed(connector string, l *lease, ended error, late bool, failure error) error {
+	if errors.Is(ended, io.EOF) {
+		return failure
+	}
+	p.retire(connector, l)
+	if late {
+		return errors.Join(failure, fmt.Errorf("plugin %s does not end a task: its process was killed", p.o.Name))
+	}
+	return failure
+}
+
 // call asks the plugin one thing.
 func (p *Plugin) call(ctx context.Context, env connectors.Env, fn func(context.Context, *child) error) error {
-	c, release, err := p.acquire(ctx, env.Name, env.Logger)
+	l, err := p.acquire(ctx, env)
 	if err != nil {
 		return err
 	}
-	defer release()
-	return fn(ctx, c)
+	defer p.release(env.Name, l)
+	return fn(ctx, l.child)
 }
 
 // Describe starts the plugin and asks what it can be. Both are nil when there is an error; one of them may be.
@@ -145,7 +181,7 @@ func (p *Plugin) Describe(ctx context.Context) (*connectors.SourceType, *connect
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var d *pb.Description
-	err := p.call(ctx, connectors.Env{Logger: p.o.Logger}, func(ctx context.Context, c *child) (err error) {
+	err := p.call(ctx, connectors.Env{}, func(ctx context.Context, c *child) (err error) {
 		d, err = c.api.Describe(ctx, &pb.DescribeRequest{Version: p.o.Version})
 		return c.failed(err)
 	})

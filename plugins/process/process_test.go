@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 	if asPlugin() {
 		return
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // of the plugins: each would take a second to end
 	code := m.Run()
 	if path, err := goExample(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))

@@ -79,8 +79,12 @@ func (r *runner) Wait(context.Context) error {
 }
 
 func (r *runner) Kill(context.Context) error {
-	if r.runs() {
-		kill(r.cmd)
+	select {
+	case <-r.done: // its number may be another one's by now
+	default:
+		if r.runs() {
+			kill(r.cmd)
+		}
 	}
 	return nil
 }
@@ -102,7 +106,14 @@ func (r *runner) end() {
 	}
 	_ = r.stdin.Close() // it may be gone
 	if !r.ended(endTimeout) {
-		kill(r.cmd)
+		r.cut()
+	}
+}
+
+// cut ends the process at once. A process that the system cannot end is waited for.
+func (r *runner) cut() {
+	if r.runs() {
+		_ = r.Kill(context.Background())
 		<-r.done
 	}
 }

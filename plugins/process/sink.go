@@ -28,6 +28,9 @@ type sink struct {
 func (s *sink) Capabilities() connectors.Capabilities { return capabilities(s.kind) }
 func (s *sink) Topics() []string                      { return s.topics }
 
+// Check is connectors.Checker.
+func (s *sink) Check(ctx context.Context) error { return s.p.check(ctx, s.env, s.config) }
+
 func (s *sink) Validate(ctx context.Context) []spec.Finding {
 	return s.p.validate(ctx, s.env, s.config)
 }
@@ -42,20 +45,23 @@ func (s *sink) Task(env connectors.SinkEnv) connectors.SinkTask {
 type sinkTask struct {
 	s       *sink
 	env     connectors.SinkEnv
-	child   *child
-	release func()
+	lease   *lease // nil: not open
+	child   *child // its process
 	stream  grpc.BidiStreamingClient[pb.ToSink, pb.FromSink]
 	cancel  context.CancelFunc
 	encoder *frame.Encoder
+	places  []int          // of the frame's records in a Write
 	due     *pb.Partitions // as the last Write told; nil: ask
-	broken  error          // why a Tick could not be answered
+	broken  error          // why nothing can be asked any more
+	ended   error          // of the stream; nil: not yet
 }
 
 func (t *sinkTask) Open(ctx context.Context) error {
 	var err error
-	if t.child, t.release, err = t.s.p.acquire(ctx, t.s.env.Name, t.s.env.Logger); err != nil {
+	if t.lease, err = t.s.p.acquire(ctx, t.s.env); err != nil {
 		return err
 	}
+	t.child = t.lease.child
 	var sctx context.Context
 	sctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if t.stream, err = t.child.api.Sink(sctx); err != nil {
@@ -70,10 +76,14 @@ func (t *sinkTask) ask(ctx context.Context, m *pb.ToSink, want any) (*pb.FromSin
 	if t.broken != nil {
 		return nil, t.broken
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // nothing was cut off
+	}
 	stop := context.AfterFunc(ctx, t.cancel)
 	defer stop()
 	_ = t.stream.Send(m) // that it fails shows in what is received
 	answer, err := t.stream.Recv()
+	t.ended = err
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = ctx.Err()
@@ -110,9 +120,8 @@ func (t *sinkTask) Recover(ctx context.Context, as []connectors.Assignment) (map
 
 func (t *sinkTask) Write(ctx context.Context, records []connectors.Record) ([]connectors.Reject, error) {
 	var rejects []connectors.Reject
-	var places []int // in records, of those in the frame; nil: all of them
 	t.encoder.Begin()
-	sent := 0
+	t.places = t.places[:0]
 	for i := range records {
 		r := &records[i]
 		var err error
@@ -122,21 +131,26 @@ func (t *sinkTask) Write(ctx context.Context, records []connectors.Record) ([]co
 		if err == nil {
 			err = t.encoder.Record(r)
 		}
-		if err != nil {
-			if places == nil {
-				places = make([]int, i, len(records))
-				for j := range places {
-					places[j] = j
-				}
+		if errors.Is(err, frame.ErrFull) {
+			refused, serr := t.send(ctx)
+			if serr != nil {
+				return nil, serr
 			}
+			rejects = append(rejects, refused...)
+			err = t.encoder.Record(r)
+		}
+		if err != nil {
 			rejects = append(rejects, connectors.Reject{Index: i, Reason: err})
 			continue
 		}
-		if places != nil {
-			places = append(places, i)
-		}
-		sent++
+		t.places = append(t.places, i)
 	}
+	refused, err := t.send(ctx)
+	return append(rejects, refused...), err
+}
+
+// send writes the records of the frame, and begins another one.
+func (t *sinkTask) send(ctx context.Context) (rejects []connectors.Reject, err error) {
 	now := time.Now().UnixNano()
 	answer, err := t.ask(ctx, &pb.ToSink{Message: &pb.ToSink_Write{Write: &pb.Write{Frame: t.encoder.Bytes(), Now: now}}}, (*pb.FromSink_Written)(nil))
 	if err != nil {
@@ -147,16 +161,18 @@ func (t *sinkTask) Write(ctx context.Context, records []connectors.Record) ([]co
 	if t.due == nil {
 		t.due = &pb.Partitions{}
 	}
+	if n := len(w.GetRejects()); n > len(t.places) {
+		return nil, t.s.p.bad(fmt.Sprintf("it rejects %d of %d records", n, len(t.places)))
+	}
 	for _, r := range w.GetRejects() {
 		at := int(r.GetIndex())
-		if at >= sent {
-			return nil, t.s.p.bad(fmt.Sprintf("it rejects record %d of %d", at, sent))
+		if at >= len(t.places) {
+			return nil, t.s.p.bad(fmt.Sprintf("it rejects record %d of %d", at, len(t.places)))
 		}
-		if places != nil {
-			at = places[at]
-		}
-		rejects = append(rejects, connectors.Reject{Index: at, Reason: errors.New(text(r.GetReason()))})
+		rejects = append(rejects, connectors.Reject{Index: t.places[at], Reason: errors.New(text(r.GetReason()))})
 	}
+	t.encoder.Begin()
+	t.places = t.places[:0]
 	return rejects, nil
 }
 
@@ -169,7 +185,7 @@ func (t *sinkTask) Tick(now time.Time) []connectors.TopicPartition {
 		defer cancel()
 		answer, err := t.ask(ctx, &pb.ToSink{Message: &pb.ToSink_Tick{Tick: now.UnixNano()}}, (*pb.FromSink_Due)(nil))
 		if err != nil {
-			t.broken = err
+			t.broken = err // so that Prepare tells it
 			return []connectors.TopicPartition{{}}
 		}
 		due = answer.GetDue()
@@ -212,31 +228,23 @@ func (t *sinkTask) Advance(tp connectors.TopicPartition, next int64) {
 	_ = t.stream.Send(&pb.ToSink{Message: &pb.ToSink_Advance{Advance: &pb.Offset{Partition: convert.Partition(tp), Next: next}}})
 }
 
-// Close ends the plugin's side in good order, for as long as a process may take to end.
+// Close ends the plugin's side in good order, for as long as a process may take to end; what does not end so is killed.
 func (t *sinkTask) Close() error {
-	if t.release == nil {
+	if t.lease == nil {
 		return nil
 	}
-	defer t.release()
-	if t.cancel != nil {
-		defer t.cancel()
-	}
-	if t.stream == nil || t.broken != nil {
+	defer t.s.p.release(t.s.env.Name, t.lease)
+	if t.stream == nil {
 		return nil
 	}
-	if err := t.stream.CloseSend(); err != nil {
-		return t.child.failed(err)
+	defer t.cancel()
+	_ = t.stream.CloseSend() // that it fails shows in what is received
+	late := time.AfterFunc(t.s.p.patience, t.cancel)
+	var failure error
+	for t.ended == nil {
+		var m *pb.FromSink
+		m, t.ended = t.stream.Recv()
+		failure = errors.Join(failure, t.child.failure(m.GetFailure()))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	stop := context.AfterFunc(ctx, t.cancel)
-	defer stop()
-	m, err := t.stream.Recv()
-	if ctx.Err() != nil {
-		return fmt.Errorf("plugin %s does not end a task; it was cut off", t.child.name)
-	}
-	if err != nil {
-		return nil //nolint:nilerr // io.EOF is how a stream ends, and what else it is was asked for before
-	}
-	return t.child.failure(m.GetFailure())
+	return t.s.p.closed(t.s.env.Name, t.lease, t.ended, !late.Stop(), failure)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -32,6 +33,9 @@ type source struct {
 
 func (s *source) Capabilities() connectors.Capabilities { return capabilities(s.kind) }
 
+// Check is connectors.Checker.
+func (s *source) Check(ctx context.Context) error { return s.p.check(ctx, s.env, s.config) }
+
 func (s *source) Validate(ctx context.Context) []spec.Finding {
 	return s.p.validate(ctx, s.env, s.config)
 }
@@ -46,6 +50,9 @@ func (s *source) Plan(ctx context.Context, most int) (out []connectors.Split, er
 			return s.p.bad(fmt.Sprintf("it plans %d splits; %d were asked for", n, most))
 		}
 		for _, split := range splits.GetSplits() {
+			if len(split.GetId())+len(split.GetHost()) > maxText {
+				return s.p.bad(fmt.Sprintf("a split has a name of %d bytes", len(split.GetId())+len(split.GetHost())))
+			}
 			out = append(out, connectors.Split{ID: split.GetId(), Host: split.GetHost()})
 		}
 		return nil
@@ -93,9 +100,9 @@ func (s *source) Task(split connectors.Split) connectors.SourceTask {
 type sourceTask struct {
 	s     *source
 	split connectors.Split
-	child *child
+	lease *lease // nil: not open
+	child *child // its process
 
-	release func()
 	stream  grpc.BidiStreamingClient[pb.ToSource, pb.FromSource]
 	cancel  context.CancelFunc // of the stream
 	sending sync.Mutex
@@ -109,9 +116,10 @@ type sourceTask struct {
 
 func (t *sourceTask) Open(ctx context.Context, positions map[connectors.PositionKey]connectors.Position) error {
 	var err error
-	if t.child, t.release, err = t.s.p.acquire(ctx, t.s.env.Name, t.s.env.Logger); err != nil {
+	if t.lease, err = t.s.p.acquire(ctx, t.s.env); err != nil {
 		return err
 	}
+	t.child = t.lease.child
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t.cancel, t.in, t.ended = cancel, make(chan *pb.FromSource), make(chan struct{})
 	if t.stream, err = t.child.api.Source(sctx); err != nil {
@@ -180,6 +188,9 @@ func (t *sourceTask) broken() error {
 func (t *sourceTask) send(ctx context.Context, m *pb.ToSource) error {
 	t.sending.Lock()
 	defer t.sending.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err // nothing was cut off
+	}
 	stop := context.AfterFunc(ctx, t.cancel)
 	defer stop()
 	return t.stream.Send(m)
@@ -228,29 +239,22 @@ func (t *sourceTask) Committed(ctx context.Context, positions map[connectors.Pos
 	return nil
 }
 
-// Close ends the plugin's side in good order, for as long as a process may take to end.
+// Close ends the plugin's side in good order, for as long as a process may take to end; what does not end so is killed.
 func (t *sourceTask) Close() error {
-	if t.release == nil {
+	if t.lease == nil {
 		return nil
 	}
-	defer t.release()
+	defer t.s.p.release(t.s.env.Name, t.lease)
 	if t.stream == nil {
 		return nil
 	}
 	defer t.cancel()
-	if err := t.stream.CloseSend(); err != nil {
-		return t.child.failed(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	stop := context.AfterFunc(ctx, t.cancel)
-	defer stop()
+	_ = t.stream.CloseSend() // that it fails shows in what is received
+	late := time.AfterFunc(t.s.p.patience, t.cancel)
 	var failure error
 	for m := range t.in { // what was on its way is read again after the next Open
 		failure = errors.Join(failure, t.child.failure(m.GetFailure()))
 	}
-	if <-t.ended; ctx.Err() != nil {
-		return fmt.Errorf("plugin %s does not end a task; it was cut off", t.child.name)
-	}
-	return failure
+	<-t.ended
+	return t.s.p.closed(t.s.env.Name, t.lease, t.err, !late.Stop(), failure)
 }

@@ -275,6 +275,9 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 	if err != nil {
 		return connectors.Fatal(err, "")
 	}
+	if err := connectors.Check(ctx, sink); err != nil {
+		return err
+	}
 	if err := c.validate(ctx, sink.Validate(ctx)); err != nil {
 		return err
 	}
@@ -294,6 +297,9 @@ func (c *connector) sourceOnce(ctx context.Context) error {
 	src, err := c.source()
 	if err != nil {
 		return connectors.Fatal(err, "")
+	}
+	if err := connectors.Check(ctx, src); err != nil {
+		return err
 	}
 	if err := c.validate(ctx, src.Validate(ctx)); err != nil {
 		return err

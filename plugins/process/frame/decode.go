@@ -15,12 +15,16 @@ const (
 	maxRecords = 1 << 17
 )
 
+// valueBytes is what a value counts at least in a batch: a null is one byte in a frame, and many in memory.
+const valueBytes = 8
+
 // Decoder reads the frames of one stream, bit by bit: as much as a batch has room for.
 type Decoder struct {
 	rest      []byte // of the frame; records borrow from it
 	topic     string
 	partition int32
 	begun     bool
+	from      *connectors.Place // of the record that follows
 	schemas   map[uint32]known
 	held      int // bytes of the texts in schemas
 	values    int // left for this record
@@ -38,15 +42,15 @@ func NewDecoder() *Decoder {
 }
 
 // Feed begins a frame. Records that are decoded of it borrow its bytes.
-func (d *Decoder) Feed(frame []byte) { d.rest, d.begun = frame, false }
+func (d *Decoder) Feed(frame []byte) { d.rest, d.begun, d.from = frame, false, nil }
 
 // Done says that the frame is used up.
 func (d *Decoder) Done() bool { return len(d.rest) == 0 }
 
-// Fill moves records and marks into b until the frame is used up, or b is full and a position covers what is in it. What was
-// decoded before an error is in b.
+// Fill moves records and marks into b until the frame is used up, or b is full and a position covers what is in it, or until it has moved
+// so much that a batch is to end. What was decoded before an error is in b.
 func (d *Decoder) Fill(b *connectors.Batch) error {
-	for len(d.rest) > 0 && len(b.Marks) < maxMarks && len(b.Records) < maxRecords {
+	for values := 0; len(d.rest) > 0 && len(b.Marks) < maxMarks && len(b.Records) < maxRecords && values < batchValues; {
 		if n := len(b.Marks); b.Full() && n > 0 && b.Marks[n-1].Upto == len(b.Records) {
 			return nil
 		}
@@ -60,12 +64,19 @@ func (d *Decoder) Fill(b *connectors.Batch) error {
 			err = d.topicOf()
 		case schemaEntry:
 			err = d.schemaOf()
+		case forgetEntry:
+			clear(d.schemas)
+			d.held = 0
+		case placeEntry:
+			err = d.place()
 		case markEntry:
 			err = d.mark(b)
 		case recordEntry:
 			var r connectors.Record
 			if err = d.record(b, &r); err == nil {
-				b.Add(r, before-len(d.rest))
+				n := MaxValues - d.values
+				values += n
+				b.Add(r, max(before-len(d.rest), n*valueBytes))
 			}
 		default:
 			err = fmt.Errorf("%w: an entry %q", ErrBad, tag)
@@ -90,6 +101,15 @@ func (d *Decoder) topicOf() error {
 		d.topic = string(topic)
 	}
 	d.partition, d.begun = int32(partition), true
+	return nil
+}
+
+func (d *Decoder) place() error {
+	p, err := d.take(12)
+	if err != nil {
+		return err
+	}
+	d.from = &connectors.Place{Partition: int32(le.Uint32(p)), Offset: int64(le.Uint64(p[4:]))}
 	return nil
 }
 
@@ -151,7 +171,7 @@ func (d *Decoder) record(b *connectors.Batch, r *connectors.Record) error {
 		return err
 	}
 	key, value, headers := head[0], head[1], int(le.Uint16(head[2:]))
-	r.Topic, r.Partition = d.topic, d.partition
+	r.Topic, r.Partition, r.From, d.from = d.topic, d.partition, d.from, nil
 	r.Timestamp, r.Offset = millis(int64(le.Uint64(head[4:]))), int64(le.Uint64(head[12:]))
 	if headers > 0 {
 		if headers*8 > len(d.rest) {
@@ -164,7 +184,7 @@ func (d *Decoder) record(b *connectors.Batch, r *connectors.Record) error {
 			}
 		}
 	}
-	d.values = MaxValues
+	d.values = MaxValues - headers
 	switch key {
 	case none:
 	case raw:

@@ -22,14 +22,13 @@ type Encoder struct {
 	partition int32
 	begun     bool // topic and partition are those of the frame
 	schemas   map[*schema.Schema]uint32
-	held      int // bytes of their texts, as the decoder counts them
-	sizes     map[uint32]int
-	next      uint32
+	held      int  // bytes of their texts, as the decoder counts them
+	stale     bool // the decoder has others, which it is to forget
 }
 
 // NewEncoder makes the encoder of a new stream.
 func NewEncoder() *Encoder {
-	return &Encoder{schemas: map[*schema.Schema]uint32{}, sizes: map[uint32]int{}}
+	return &Encoder{schemas: map[*schema.Schema]uint32{}}
 }
 
 // Begin drops what was encoded and begins a frame. The schemas that the stream has seen stay.
@@ -54,8 +53,29 @@ func (e *Encoder) Mark(key connectors.PositionKey, p connectors.Position, bounda
 	e.out = appendBytes(appendText(e.out, string(key)), p)
 }
 
-// Record adds a record. What has both types and bytes is sent with its types.
+// Record adds a record. What has both types and bytes is sent with its types. After an error, one of which is ErrFull, the frame is as it was.
 func (e *Encoder) Record(r *connectors.Record) error {
+	before, topic, partition, begun := len(e.out), e.topic, e.partition, e.begun
+	err := e.record(r)
+	if n := len(e.out) - before; err == nil && len(e.out) > MaxBytes {
+		if err = ErrFull; before == 0 {
+			err = fmt.Errorf("a record of topic %s has %d bytes; %d can be sent", r.Topic, n, MaxBytes)
+		}
+	}
+	if err != nil {
+		e.out, e.topic, e.partition, e.begun = e.out[:before], topic, partition, begun
+		e.forget() // some may have been in what is cut off
+	}
+	return err
+}
+
+// forget has all schemas sent anew.
+func (e *Encoder) forget() {
+	clear(e.schemas)
+	e.held, e.stale = 0, true
+}
+
+func (e *Encoder) record(r *connectors.Record) error {
 	if e.Raw && (r.Key.Schema != nil || r.Value.Schema != nil || r.Change != nil) {
 		bytes := *r
 		bytes.Key, bytes.Value, bytes.Change = connectors.Datum{}, connectors.Datum{}, nil
@@ -70,13 +90,12 @@ func (e *Encoder) Record(r *connectors.Record) error {
 		return fmt.Errorf("a record has %d headers; %d can be sent", len(r.Headers), math.MaxUint16)
 	}
 	// Schemas stand before the record that needs them.
-	var ids [4]uint32
-	for i, s := range e.needs(r) {
-		id, err := e.schema(s)
-		if err != nil {
-			return err
+	ids, ok := e.ids(r)
+	if !ok { // there is no room beside those that the decoder holds
+		e.forget()
+		if ids, ok = e.ids(r); !ok {
+			return fmt.Errorf("the schemas of a record of topic %s have more than %d bytes", r.Topic, MaxSchemaBytes)
 		}
-		ids[i] = id
 	}
 	key, value := byte(none), byte(none)
 	switch {
@@ -92,6 +111,9 @@ func (e *Encoder) Record(r *connectors.Record) error {
 		value = typed
 	case r.RawValue != nil:
 		value = raw
+	}
+	if p := r.From; p != nil {
+		e.out = le.AppendUint64(le.AppendUint32(append(e.out, placeEntry), uint32(p.Partition)), uint64(p.Offset))
 	}
 	e.out = append(e.out, recordEntry, key, value)
 	e.out = le.AppendUint16(e.out, uint16(len(r.Headers)))
@@ -145,26 +167,36 @@ func (e *Encoder) needs(r *connectors.Record) [4]*schema.Schema {
 	return [4]*schema.Schema{r.Key.Schema, r.Value.Schema}
 }
 
+// ids are the numbers of what r needs; false: one of them had no room.
+func (e *Encoder) ids(r *connectors.Record) (ids [4]uint32, ok bool) {
+	for i, s := range e.needs(r) {
+		if ids[i], ok = e.schema(s); !ok {
+			return ids, false
+		}
+	}
+	return ids, true
+}
+
 // schema is the number of s in this stream. Schemas are told apart by identity, as converters do: a source keeps one as long as it holds.
-func (e *Encoder) schema(s *schema.Schema) (uint32, error) {
+func (e *Encoder) schema(s *schema.Schema) (id uint32, ok bool) {
 	if s == nil {
-		return 0, nil
+		return 0, true
 	}
 	if id := e.schemas[s]; id != 0 {
-		return id, nil
+		return id, true
 	}
 	text := s.AppendJSON(nil)
-	if len(e.schemas) == MaxSchemas { // they are sent anew, under the numbers that come round again
-		clear(e.schemas)
+	if len(e.schemas) == MaxSchemas || e.held+len(text) > MaxSchemaBytes {
+		return 0, false
 	}
-	e.next = e.next%MaxSchemas + 1
-	if e.held += len(text) - e.sizes[e.next]; e.held > MaxSchemaBytes {
-		return 0, fmt.Errorf("the schemas of a stream have %d bytes; %d can be sent", e.held, MaxSchemaBytes)
+	if e.stale {
+		e.out, e.stale = append(e.out, forgetEntry), false
 	}
-	e.schemas[s], e.sizes[e.next] = e.next, len(text)
-	e.out = le.AppendUint32(append(e.out, schemaEntry), e.next)
-	e.out = appendBytes(e.out, text)
-	return e.next, nil
+	id = uint32(len(e.schemas)) + 1
+	e.schemas[s] = id
+	e.held += len(text)
+	e.out = appendBytes(le.AppendUint32(append(e.out, schemaEntry), id), text)
+	return id, true
 }
 
 func appendDatum(out []byte, v schema.Value) []byte {

@@ -5,7 +5,9 @@
 //	frame:  entry …
 //	entry:  'T' topic i32-partition                   the records that follow are of it
 //	        'S' u32-id text                           a schema, as Kafka Connect's JSON has it; it holds for the rest of the stream
+//	        'F'                                       forget the schemas so far: their ids are free
 //	        'M' u8-flags text-key bytes-position      the position behind the records so far; flags: 1 boundary, 2 forget the key
+//	        'P' i32-partition i64-offset              the record that follows is a dead letter that is played again, and lies there in its topic
 //	        'R' u8-key u8-value u16-headers i64-time i64-offset header … key value
 //	text, bytes, topic:  u32-length, bytes
 //	header: text-key u32-length+1 bytes               length+1 of 0: null
@@ -28,12 +30,16 @@ const MaxBytes = 24 << 20
 const (
 	MaxSchemas     = 10_000   // of one stream
 	MaxSchemaBytes = 16 << 20 // of their texts together
-	MaxValues      = 1 << 20  // of one record: members of structs, arrays and maps
+	MaxValues      = 1 << 20  // of one record: members of structs, arrays and maps, and headers
+	batchValues    = 1 << 18  // after so many a batch ends
 	maxDepth       = 64       // of a value
 )
 
 // ErrBad marks what no frame looks like.
 var ErrBad = errors.New("a damaged frame")
+
+// ErrFull says that a frame has no room for a record: it is to be sent, and the record is the next one's.
+var ErrFull = errors.New("the frame is full")
 
 // The kinds of a key and a value.
 const (
@@ -47,6 +53,8 @@ const (
 const (
 	topicEntry  = 'T'
 	schemaEntry = 'S'
+	forgetEntry = 'F'
+	placeEntry  = 'P'
 	markEntry   = 'M'
 	recordEntry = 'R'
 )

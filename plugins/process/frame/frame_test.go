@@ -31,7 +31,7 @@ func records() []connectors.Record {
 	return []connectors.Record{
 		{Topic: "a", Partition: -1, RawKey: []byte("k"), RawValue: []byte("v")},
 		{Topic: "a", Partition: -1, Timestamp: at, Headers: []connectors.Header{{Key: "h", Value: []byte("x")}, {Key: "none"}, {Key: "empty", Value: []byte{}}}, RawValue: []byte{}},
-		{Topic: "b", Partition: 3, Offset: 42},
+		{Topic: "b", Partition: 3, Offset: 42, From: &connectors.Place{Partition: 1, Offset: 1 << 40}},
 		{Topic: "b", Partition: 3, Key: key, Value: connectors.Datum{Schema: row, Value: rowOf(1)}},
 		{Topic: "a", Partition: 0, Key: key, Change: &connectors.Change{Op: connectors.OpUpdate, Row: row, Before: schema.Value{}, After: rowOf(2), At: at,
 			Source: connectors.Datum{Schema: row, Value: rowOf(3)}}},
@@ -54,7 +54,7 @@ func encode(t testing.TB, e *Encoder, rs []connectors.Record) []byte {
 
 // text of a record leaves out what a decoder makes anew: the schemas' identity.
 func text(r connectors.Record) string {
-	out := fmt.Sprintf("%s %d %d %v %q key %q %v", r.Topic, r.Partition, r.Offset, r.Timestamp.UnixNano(), r.Headers, r.RawKey, r.RawKey == nil)
+	out := fmt.Sprintf("%s %d %d %v %v %q key %q %v", r.Topic, r.Partition, r.Offset, r.Place(), r.Timestamp.UnixNano(), r.Headers, r.RawKey, r.RawKey == nil)
 	out += fmt.Sprintf(" value %q %v", r.RawValue, r.RawValue == nil)
 	for _, d := range []connectors.Datum{r.Key, r.Value} {
 		out += " " + string(d.Schema.AppendJSON(nil)) + fmt.Sprint(d.Value)
@@ -133,13 +133,22 @@ func TestFillEndsAtAPosition(t *testing.T) {
 	}
 }
 
-func TestManySchemasComeRound(t *testing.T) {
+// TestSchemasWithoutEnd: a stream goes on when there are more of them, or larger ones, than a stream holds.
+func TestSchemasWithoutEnd(t *testing.T) {
+	t.Run("many", func(t *testing.T) { schemasWithoutEnd(t, MaxSchemas+5, "") })
+	t.Run("large", func(t *testing.T) { schemasWithoutEnd(t, 18, strings.Repeat("x", 1<<20)) })
+}
+
+func schemasWithoutEnd(t *testing.T, n int, doc string) {
 	e, d := NewEncoder(), NewDecoder()
-	for i := range 2*MaxSchemas + 5 {
-		s := &schema.Schema{Kind: schema.Int64, Doc: fmt.Sprint(i)}
+	for i := range n {
+		s := &schema.Schema{Kind: schema.Int64, Doc: fmt.Sprint(i) + doc}
 		e.Begin()
 		if err := e.Record(&connectors.Record{Topic: "t", Value: connectors.Datum{Schema: s, Value: schema.Int64Of(int64(i))}}); err != nil {
 			t.Fatal(err)
+		}
+		if e.Len() > MaxSchemaBytes/20 && i > 0 && i < n-3 {
+			continue // it takes long to read
 		}
 		b := connectors.NewBatch(1 << 20)
 		d.Feed(e.Bytes())
@@ -147,8 +156,83 @@ func TestManySchemasComeRound(t *testing.T) {
 			t.Fatalf("schema %d: %v", i, err)
 		}
 	}
-	if len(d.schemas) > MaxSchemas || d.held > MaxSchemaBytes {
+	if len(d.schemas) > MaxSchemas || d.held > MaxSchemaBytes || len(e.schemas) > MaxSchemas {
 		t.Errorf("%d schemas of %d bytes are held", len(d.schemas), d.held)
+	}
+}
+
+func TestSchemaThatCannotBeSent(t *testing.T) {
+	e, d := NewEncoder(), NewDecoder()
+	e.Begin()
+	small := connectors.Record{Topic: "t", Key: connectors.Datum{Schema: row, Value: rowOf(1)}}
+	large := small
+	large.Value = connectors.Datum{Schema: &schema.Schema{Kind: schema.Int64, Doc: strings.Repeat("x", MaxSchemaBytes)}, Value: schema.Int64Of(1)}
+	if err := e.Record(&small); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Record(&large); err == nil || !strings.Contains(err.Error(), "the schemas of a record") {
+		t.Fatal(err)
+	}
+	if err := e.Record(&small); err != nil {
+		t.Fatal(err)
+	}
+	b := connectors.NewBatch(1 << 20)
+	d.Feed(e.Bytes())
+	if err := d.Fill(b); err != nil || len(b.Records) != 2 || text(b.Records[1]) != text(small) {
+		t.Errorf("%d records, %v", len(b.Records), err)
+	}
+}
+
+// TestFullFrame: the record that had no room is whole in the next one, its schema with it.
+func TestFullFrame(t *testing.T) {
+	e, d := NewEncoder(), NewDecoder()
+	e.Begin()
+	big := connectors.Record{Topic: "t", RawValue: make([]byte, MaxBytes-1000)}
+	next := connectors.Record{Topic: "u", Key: connectors.Datum{Schema: row, Value: rowOf(1)}, RawValue: make([]byte, 1000)}
+	if err := e.Record(&big); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Record(&next); !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
+	for _, want := range []*connectors.Record{&big, &next} {
+		b := connectors.NewBatch(1 << 20)
+		d.Feed(e.Bytes())
+		if err := d.Fill(b); err != nil || len(b.Records) != 1 || b.Records[0].Topic != want.Topic || len(b.Records[0].RawValue) != len(want.RawValue) ||
+			fmt.Sprint(b.Records[0].Key.Value) != fmt.Sprint(want.Key.Value) {
+			t.Fatalf("%d records, %v", len(b.Records), err)
+		}
+		e.Begin()
+		if err := e.Record(&next); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestValuesOfABatch: a null is one byte, and many in memory. A frame of them is shared out among batches.
+func TestValuesOfABatch(t *testing.T) {
+	nulls := &schema.Schema{Kind: schema.Array, Elem: &schema.Schema{Kind: schema.Int64, Optional: true}}
+	const each, n = 1 << 16, 12
+	e, d := NewEncoder(), NewDecoder()
+	e.Begin()
+	for range n {
+		if err := e.Record(&connectors.Record{Topic: "t", Value: connectors.Datum{Schema: nulls, Value: schema.ArrayOf(make([]schema.Value, each)...)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Feed(e.Bytes())
+	records := 0
+	for b := connectors.NewBatch(1 << 30); !d.Done(); b.Reset() {
+		if err := d.Fill(b); err != nil {
+			t.Fatal(err)
+		}
+		if values := len(b.Records) * each; values > batchValues+each || b.Size() < values*valueBytes {
+			t.Fatalf("a batch of %d bytes has %d values", b.Size(), values)
+		}
+		records += len(b.Records)
+	}
+	if records != n {
+		t.Errorf("%d records", records)
 	}
 }
 

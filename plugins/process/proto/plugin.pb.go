@@ -2096,9 +2096,10 @@ func (x *Assignments) GetAssignments() []*Assignment {
 }
 
 type Write struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Frame         []byte                 `protobuf:"bytes,1,opt,name=frame,proto3" json:"frame,omitempty"` // records of one partition, in offset order
-	Now           int64                  `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`    // Unix time in nanoseconds: what is due is answered with it
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records of one partition, in offset order. From partition 1<<30 on they are dead letters of partition - (1<<30) that are played again.
+	Frame         []byte `protobuf:"bytes,1,opt,name=frame,proto3" json:"frame,omitempty"`
+	Now           int64  `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"` // Unix time in nanoseconds: what is due is answered with it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -149,21 +149,17 @@ func (t *sourceTask) send(e *frame.Encoder, b *connectors.Batch) error {
 		if i == len(b.Records) {
 			break
 		}
-		before := e.Len()
-		if err := e.Record(&b.Records[i]); err != nil {
+		err := e.Record(&b.Records[i])
+		if errors.Is(err, frame.ErrFull) {
+			if err := t.flush(e.Bytes()); err != nil {
+				return err
+			}
+			e.Begin()
+			err = e.Record(&b.Records[i])
+		}
+		if err != nil {
 			return connectors.Fatal(err, "")
 		}
-		if e.Len() <= frame.MaxBytes {
-			continue
-		}
-		if before == 0 {
-			return connectors.Fatal(fmt.Errorf("a record of topic %s has %d bytes; %d can be sent", b.Records[i].Topic, e.Len(), frame.MaxBytes), "")
-		}
-		if err := t.flush(e.Bytes()[:before]); err != nil {
-			return err
-		}
-		e.Begin()
-		i--
 	}
 	if e.Len() == 0 {
 		return nil
