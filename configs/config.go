@@ -6,6 +6,7 @@
 package configs
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -53,7 +54,8 @@ type Options struct {
 	Registry     connectors.Registry
 	SourceCommon spec.Spec // fields that the runtime takes from every source
 	SinkCommon   spec.Spec
-	// Plugin starts a plugin, to ask which types it has: as PluginSpec reads it. nil: there can be none.
+	// Plugin asks a plugin which types it has: as PluginSpec reads it. Where that is nil, or answers with neither, the fields of the plugin's
+	// connectors are not checked, but for the common ones.
 	Plugin func(name string, v spec.Values) (*connectors.SourceType, *connectors.SinkType, error)
 	Getenv func(string) (string, bool) // nil: os.LookupEnv
 	// Remote: the connectors run on other machines, which resolve the references. One that cannot be
@@ -92,7 +94,7 @@ func load(paths []string, o Options) (*loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{o: o, seen: map[string]Connector{}}
+	l := &loader{o: o, seen: map[string]Connector{}, unasked: map[string]bool{}}
 	var roots []root
 	for _, f := range files {
 		if r, ok := l.file(f); ok {
@@ -150,7 +152,8 @@ type loader struct {
 	seen       map[string]Connector
 	coreParsed bool
 	tests      []spec.Node
-	core       string // where the core section stood: file:line; "" for none yet
+	unasked    map[string]bool // plugins whose fields are not known
+	core       string          // where the core section stood: file:line; "" for none yet
 }
 
 // root is what stands in a file.
@@ -273,7 +276,11 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 		l.problems.add(path, typ.Value.Line, typ.Value.Col, fmt.Sprintf("no %s type '%s'", kind, c.Type), hint)
 		return
 	}
-	values, findings := fields.Parse(e.Value, "type")
+	ignore := []string{"type"}
+	if l.unasked[c.Type] {
+		ignore = append(ignore, foreign(e.Value, fields)...)
+	}
+	values, findings := fields.Parse(e.Value, ignore...)
 	bad := l.report(path, fmt.Sprintf("%s '%s' (%s)", kind, c.Name, c.Type), e.Value, findings)
 	c.Values = values
 	l.seen[e.Key] = c
@@ -291,24 +298,24 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	l.out.Connectors = append(l.out.Connectors, c)
 }
 
-// make tries the connector's constructor, which does no I/O: it sees what one field alone does not show.
-func (l *loader) make(c Connector) error {
+// make tries the connector's constructor, which does no I/O: it sees what one field alone does not show. A plugin that was started is asked.
+func (l *loader) make(c Connector) (err error) {
 	env := connectors.Env{Name: c.Name, Group: "lint", Logger: slog.New(slog.DiscardHandler)}
-	if c.Sink {
-		for _, t := range l.o.Registry.Sinks {
-			if t.Name == c.Type {
-				_, err := t.New(c.Values, env)
-				return err
-			}
+	var made any
+	for _, t := range l.o.Registry.Sinks {
+		if c.Sink && t.Name == c.Type {
+			made, err = t.New(c.Values, env)
 		}
 	}
 	for _, t := range l.o.Registry.Sources {
-		if t.Name == c.Type {
-			_, err := t.New(c.Values, env)
-			return err
+		if !c.Sink && t.Name == c.Type {
+			made, err = t.New(c.Values, env)
 		}
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	return connectors.Check(context.Background(), made)
 }
 
 // report turns findings into problems; it says whether one of them forbids to go on.
@@ -325,6 +332,11 @@ func (l *loader) report(path, who string, n spec.Node, findings []spec.Finding) 
 }
 
 func (l *loader) spec(typ string, sink bool) (spec.Spec, bool) {
+	if l.unasked[typ] && sink {
+		return l.o.SinkCommon, true
+	} else if l.unasked[typ] {
+		return l.o.SourceCommon, true
+	}
 	if sink {
 		for _, t := range l.o.Registry.Sinks {
 			if t.Name == typ {

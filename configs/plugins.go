@@ -57,11 +57,12 @@ func (l *loader) pluginSection(path string, section spec.Entry) {
 		if l.report(path, who, e.Value, findings) || e.Value.AnyUnresolved() {
 			continue
 		}
-		if l.o.Plugin == nil {
-			l.problems.add(path, e.Line, e.Col, who+": plugins cannot be used here", "")
-			continue
+		var src *connectors.SourceType
+		var snk *connectors.SinkType
+		var err error
+		if l.o.Plugin != nil {
+			src, snk, err = l.o.Plugin(e.Key, values)
 		}
-		src, snk, err := l.o.Plugin(e.Key, values)
 		if err != nil {
 			hint := ""
 			if f := (*connectors.FatalError)(nil); errors.As(err, &f) {
@@ -70,6 +71,9 @@ func (l *loader) pluginSection(path string, section spec.Entry) {
 			l.problems.add(path, e.Line, e.Col, strings.ReplaceAll(err.Error(), "\n", "; "), hint)
 			continue
 		}
+		if src == nil && snk == nil {
+			l.unasked[e.Key] = true
+		}
 		if src != nil {
 			l.o.Registry.Sources = append(slices.Clip(l.o.Registry.Sources), *src)
 		}
@@ -77,4 +81,15 @@ func (l *loader) pluginSection(path string, section spec.Entry) {
 			l.o.Registry.Sinks = append(slices.Clip(l.o.Registry.Sinks), *snk)
 		}
 	}
+}
+
+// foreign are the keys of a connector whose plugin was not asked for its fields, but for those of the runtime.
+func foreign(n spec.Node, common spec.Spec) (out []string) {
+	for _, e := range n.Map {
+		first, _, _ := strings.Cut(e.Key, ".")
+		if !slices.ContainsFunc(common.Fields, func(f spec.Field) bool { return f.Name == first }) {
+			out = append(out, e.Key)
+		}
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -50,6 +51,52 @@ func TestPlugins(t *testing.T) {
 	write("a.yaml", "plugins:\n  csv: {command: [prog]}\n")
 	o.Registry.Sinks = []connectors.SinkType{{Name: "csv"}}
 	if _, err := Load([]string{filepath.Join(dir, "a.yaml")}, o); err == nil || !strings.Contains(err.Error(), "there is a type 'csv' already") {
+		t.Error(err)
+	}
+}
+
+// TestPluginsThatAreNotAsked: what is only read starts nothing. Their connectors may have any fields, but for those of the runtime.
+func TestPluginsThatAreNotAsked(t *testing.T) {
+	common := spec.Spec{Fields: []spec.Field{{Name: "delivery", Type: spec.Enum, Enum: []string{"exactly_once"}, Doc: "x"}, {Name: "registry", Type: spec.Group, Fields: []spec.Field{{Name: "url", Doc: "x"}}}}}
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	for _, o := range []Options{
+		{SourceCommon: common, SinkCommon: common},
+		{SourceCommon: common, SinkCommon: common, Plugin: func(string, spec.Values) (*connectors.SourceType, *connectors.SinkType, error) { return nil, nil, nil }},
+	} {
+		for text, want := range map[string]string{
+			"sources:\n  x: {type: csv, folder: f, rotate: {size: 1}, some.thing: [a], registry.url: u}\nsinks:\n  y: {type: csv, a: {b: {c: d}}}\n": "",
+			"sources:\n  x: {type: csv, delivery: perhaps}\n":  "is not one of exactly_once",
+			"sources:\n  x: {type: csv, registry: {ulr: x}}\n": "unknown field 'registry.ulr'",
+			"sources:\n  x: {type: cvs}\n":                     "no source type 'cvs'",
+		} {
+			if err := os.WriteFile(file, []byte("plugins:\n  csv: {command: [prog]}\n"+text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			c, err := Load([]string{file}, o)
+			switch {
+			case want == "" && (err != nil || len(c.Connectors) != 2 || c.Connectors[0].Values.Has("folder") || c.Connectors[0].Values.String("registry.url") != "u"):
+				t.Errorf("%s: %+v, %v", text, c, err)
+			case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+				t.Errorf("%s: %v; want %q", text, err, want)
+			}
+		}
+	}
+}
+
+type checked struct{ connectors.Source }
+
+func (checked) Check(context.Context) error { return errors.New("folder and files exclude each other") }
+
+// TestPluginsAreAskedAboutFields: what one field alone does not show, a plugin that was started says.
+func TestPluginsAreAskedAboutFields(t *testing.T) {
+	o := Options{Plugin: func(name string, _ spec.Values) (*connectors.SourceType, *connectors.SinkType, error) {
+		return &connectors.SourceType{Name: name, New: func(spec.Values, connectors.Env) (connectors.Source, error) { return checked{}, nil }}, nil, nil
+	}}
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(file, []byte("plugins:\n  csv: {command: [prog]}\nsources:\n  x: {type: csv}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load([]string{file}, o); err == nil || !strings.Contains(err.Error(), "4:3: source 'x' (csv): folder and files exclude each other") {
 		t.Error(err)
 	}
 }

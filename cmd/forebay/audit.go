@@ -31,7 +31,7 @@ func auditCommand(s streams) *cobra.Command {
 	addBootstrap(c)
 	addHTTP(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		config, err := configs.Load(args[:len(args)-1], configOptions())
+		config, err := configs.Load(args[:len(args)-1], startingOptions(s))
 		if err != nil {
 			return err
 		}

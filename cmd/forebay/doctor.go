@@ -34,7 +34,7 @@ func doctorCommand(s streams) *cobra.Command {
 	c.RunE = func(c *cobra.Command, files []string) error {
 		verdicts := machineVerdicts(*data, *kafka, *http)
 		if len(files) > 0 {
-			more, err := connectorVerdicts(c.Context(), files)
+			more, err := connectorVerdicts(c.Context(), s, files)
 			if err != nil {
 				return err
 			}
@@ -175,8 +175,8 @@ func portVerdict(flag, addr string) verdict {
 }
 
 // connectorVerdicts asks every connector of the files to check what it reaches.
-func connectorVerdicts(ctx context.Context, files []string) ([]verdict, error) {
-	config, err := configs.Load(files, configOptions())
+func connectorVerdicts(ctx context.Context, s streams, files []string) ([]verdict, error) {
+	config, err := configs.Load(files, startingOptions(s))
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func fieldsCommand(s streams) *cobra.Command {
 			e.SetIndent("", " ")
 			return e.Encode(configSchema())
 		}
-		registry, err := registryOf(*plugins)
+		registry, err := registryOf(s, *plugins)
 		if err != nil {
 			return err
 		}

@@ -12,10 +12,18 @@ import (
 	plugin "github.com/forebayhub/forebay/plugins/process"
 )
 
-// describePlugin asks a plugin what it can be. Its process ends soon, if no connector uses it.
-func describePlugin(name string, v spec.Values) (*connectors.SourceType, *connectors.SinkType, error) {
-	p := plugin.New(plugin.Options{Name: name, Command: v.Strings("command"), SHA256: v.Strings("sha256"), Env: v.Strings("env"), Version: version})
-	return p.Describe(context.Background())
+// pluginOf is a plugin as YAML names it.
+func pluginOf(s streams, name string, v spec.Values) *plugin.Plugin {
+	return plugin.New(plugin.Options{Name: name, Command: v.Strings("command"), SHA256: v.Strings("sha256"), Env: v.Strings("env"), Version: version, Logger: logger(s)})
+}
+
+// startingOptions are configOptions of commands that run connectors: they start the plugins that the files name, and ask them for their fields.
+func startingOptions(s streams) configs.Options {
+	o := configOptions()
+	o.Plugin = func(name string, v spec.Values) (*connectors.SourceType, *connectors.SinkType, error) {
+		return pluginOf(s, name, v).Describe(context.Background())
+	}
+	return o
 }
 
 // addPlugins is the flag of commands that know connectors by their types and not from files.
@@ -24,11 +32,11 @@ func addPlugins(f *pflag.FlagSet) *string {
 }
 
 // registryOf is our own connectors and the plugins of a file; of "" none.
-func registryOf(file string) (connectors.Registry, error) {
+func registryOf(s streams, file string) (connectors.Registry, error) {
 	if file == "" {
 		return builtin.Registry(), nil
 	}
-	config, err := configs.Load([]string{file}, configOptions())
+	config, err := configs.Load([]string{file}, startingOptions(s))
 	if err != nil {
 		return connectors.Registry{}, err
 	}

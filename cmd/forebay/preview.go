@@ -37,7 +37,7 @@ func previewCommand(s streams) *cobra.Command {
 			return badInput("--records", "at least one", "")
 		}
 		name := args[len(args)-1]
-		config, err := configs.Load(args[:len(args)-1], configOptions())
+		config, err := configs.Load(args[:len(args)-1], startingOptions(s))
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func serverCommand(s streams) *cobra.Command {
 }
 
 func runServer(c *cobra.Command, s streams, o *serverOptions) error {
-	registry, err := registryOf(*o.plugins)
+	registry, err := registryOf(s, *o.plugins)
 	if err != nil {
 		return err
 	}

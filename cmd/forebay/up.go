@@ -66,7 +66,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 
 func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 	var config *configs.Config
-	registry, err := registryOf(*o.plugins)
+	registry, err := registryOf(s, *o.plugins)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 
 // loadConfig is configs.Load with the warnings printed.
 func loadConfig(s streams, files []string, registry connectors.Registry) (*configs.Config, error) {
-	o := configOptions()
+	o := startingOptions(s)
 	o.Registry = registry
 	config, err := configs.Load(files, o)
 	if err != nil {

@@ -29,7 +29,7 @@ func workerCommand(s streams) *cobra.Command {
 	c.RunE = func(c *cobra.Command, files []string) error {
 		p := process{}
 		var err error
-		if p.registry, err = registryOf(*plugins); err != nil {
+		if p.registry, err = registryOf(s, *plugins); err != nil {
 			return err
 		}
 		if len(files) > 0 {
