@@ -77,7 +77,9 @@ func (m Mutation) Hunt(t *testing.T, tags string, seeds int) {
 		out, err := exec.Command("go", append(build, "-run", m.Test[1], filepath.Join(root, m.Test[0]))...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "--- FAIL: "+m.Test[1]) {
 			t.Errorf("%s is not found by %s: %v: %.2000s", m.Name, m.Test[1], err, out)
+			return
 		}
+		t.Logf("soak: found by %s of %s", m.Test[1], strings.TrimPrefix(m.Test[0], "./"))
 		return
 	}
 	binary := filepath.Join(t.TempDir(), "mutant.test")
@@ -96,7 +98,7 @@ func (m Mutation) Hunt(t *testing.T, tags string, seeds int) {
 	case seed == nil:
 		t.Errorf("%s: %v: %.2000s", m.Name, err, out)
 	default:
-		t.Logf("%s: seed %s: %.200s", m.Name, seed[1], seed[2])
+		t.Logf("soak: found by seed %s: %.200s", seed[1], seed[2])
 	}
 }
 

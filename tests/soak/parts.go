@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/forebayhub/forebay/tests/sim"
 )
 
 type options struct {
@@ -73,6 +75,18 @@ var parts = map[string]part{
 				name: fmt.Sprintf("%d seeds of all kinds", o.seeds), watches: []string{"core", "internal/vfs", "tests/sim", "go.mod"}, figure: logged,
 				args: []string{"test", "./tests/sim", "-run", "TestSeeds$", "-count=1", "-v", "-timeout", "24h", "-args", "-seeds=" + strconv.Itoa(o.seeds), "-onward", "-progress=" + progress},
 			}}, nil
+		},
+	},
+	"mutations": {
+		about: "The simulator's mutations (tests/sim/MUTATIONS.md): guards that are taken out, one at a time. Each is to be found by the first two thousand seeds, and the first that finds it is told; or by the test that the list names.",
+		runs: func(o options) (runs []run, err error) {
+			for _, m := range sim.Mutations {
+				runs = append(runs, run{
+					name: m.Name, watches: []string{"core", "internal/vfs", "tests/sim", "tests/mutation", "go.mod"}, figure: logged,
+					args: []string{"test", "./tests/sim", "-run", "TestMutations/^" + m.Name + "$", "-count=1", "-v", "-timeout", "24h", "-args", "-search=2000"},
+				})
+			}
+			return runs, nil
 		},
 	},
 	"disk": {
@@ -147,7 +161,7 @@ var parts = map[string]part{
 
 // partNames in the order in which they run: the short ones first.
 func partNames() []string {
-	return []string{"disk", "rates", "uses", "histories", "once", "kills", "cuts", "seeds", "chaos", "load", "fuzz"}
+	return []string{"disk", "rates", "uses", "histories", "once", "kills", "cuts", "seeds", "mutations", "chaos", "load", "fuzz"}
 }
 
 // goFiles is what a test of the whole node depends on.
