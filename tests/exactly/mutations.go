@@ -34,19 +34,25 @@ var Mutations = []mutation.Mutation{
 	{Name: "epoch-never-rises", Seed: 1, File: sinkFile, Swap: []string{"Epoch: epoch, Decode", "Epoch: epoch * 0, Decode"}},
 	{Name: "key-goes-on-behind-a-letter", Seed: 1, File: deadFile, Swap: []string{"waitsFor(key || whole,", "waitsFor(d.limit < 0,"}},
 	{Name: "letters-unwritten", Seed: 1, File: deadFile, Swap: []string{"t.record(t.dead.fresh, nil); werr != nil", "t.record(t.dead.fresh[:0], nil); werr != nil"}},
+	{Name: "source-goes-on-behind-a-letter", Seed: 18, File: unappendedFile, Swap: []string{"waitsFor(d.letters.Blocks(lane, o.hash),", "waitsFor(d.limit < 0,"}},
+	{Name: "kept-records-unwritten", Seed: 7, File: sourceLettersFile, Swap: []string{
+		"	d.put(a, change{place: e.Place, entry: &e})\n}\n\nfunc (d *Letters) piece", "	d.apply(change{place: e.Place, entry: &e})\n}\n\nfunc (d *Letters) piece"}},
+	{Name: "played-again-and-kept", Seed: 7, File: unappendedFile, Swap: []string{"				d.letters.Settle(t.out, e.Place)\n				continue", "				continue"}},
 	{Name: "letters-up-to-last-stable", Seed: 12, File: lettersFile, Swap: []string{"d.scan(ctx, at.Start, barrier+1); err", "d.scan(ctx, at.Start, min(at.LSO, barrier+1)); err"}},
 }
 
 // The files that are patched.
 const (
-	appendFile   = "runtime/task/append.go"
-	sourceFile   = "runtime/task/source.go"
-	deadFile     = "runtime/task/dead.go"
-	lettersFile  = "runtime/dlq/letters.go"
-	sinkFile     = "runtime/task/sink.go"
-	assignFile   = "runtime/task/assign.go"
-	positionFile = "runtime/position/position.go"
-	txnsFile     = "runtime/hublog/transactions.go"
-	pollerFile   = "runtime/hublog/poller.go"
-	appenderFile = "runtime/hublog/appender.go"
+	appendFile        = "runtime/task/append.go"
+	sourceFile        = "runtime/task/source.go"
+	deadFile          = "runtime/task/dead.go"
+	lettersFile       = "runtime/dlq/letters.go"
+	unappendedFile    = "runtime/task/unappended.go"
+	sourceLettersFile = "runtime/dlq/source.go"
+	sinkFile          = "runtime/task/sink.go"
+	assignFile        = "runtime/task/assign.go"
+	positionFile      = "runtime/position/position.go"
+	txnsFile          = "runtime/hublog/transactions.go"
+	pollerFile        = "runtime/hublog/poller.go"
+	appenderFile      = "runtime/hublog/appender.go"
 )

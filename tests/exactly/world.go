@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/forebayhub/forebay/runtime/declared"
 	"github.com/forebayhub/forebay/runtime/dlq"
+	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 )
 
@@ -56,6 +58,7 @@ type knobs struct {
 	rows        int           // of a stream
 	pace        time.Duration // mean time between two rows
 	letters     bool          // targets do not take every row: sinks keep dead letters
+	refuses     bool          // sources keep dead letters: at times a transform refuses all that comes to a topic
 	keeps       bool          // a database keeps rows that are durable elsewhere, as a file does
 	sourceFails int           // of a thousand Reads
 	sinkFails   int           // of a thousand calls
@@ -76,6 +79,7 @@ func newWorld(seed uint64) *World {
 	if r.IntN(2) == 0 {
 		k.sinkFails = r.IntN(30)
 	}
+	k.refuses = seed%11 == 7                                                        // drawn it would change all other seeds
 	k.pace = time.Duration(10+r.IntN(20)) * time.Second * 2 / time.Duration(k.rows) // two rows at a time, on the average, so that rows come for as long as faults do
 	w := &World{seed: seed, knobs: k, targets: map[string]*target{}, processes: map[string]*process{}, began: time.Now(), count: map[string]int{}}
 	w.log = newLog(w)
@@ -160,9 +164,19 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 // declare makes a set of the same connectors, configured another way each time, and tells every worker, each a moment later than another.
 func (w *World) declare(r *rand.Rand, state declared.State) {
 	set := declared.Set{}
+	w.mu.Lock()
+	refused := w.knobs.refuses && !w.healed && (w.set.Version == 0 || w.draw("refused", w.set.Version)%2 == 0)
+	w.mu.Unlock()
 	for i := range w.knobs.sources {
-		set.Connectors = append(set.Connectors, declared.Connector{Name: fmt.Sprintf("src%d", i+1), Kind: declared.Source, Type: "rows", State: state,
-			Fields: map[string]declared.Value{"batch": {Text: fmt.Sprint(1 + r.IntN(40))}}})
+		fields := map[string]declared.Value{"batch": {Text: fmt.Sprint(1 + r.IntN(40))}}
+		if w.knobs.refuses {
+			fields["on_error"], fields["dlq.limit"] = declared.Value{Text: "dlq"}, declared.Value{Text: "100000"}
+		}
+		if refused {
+			fields["transforms.0.type"], fields["transforms.0.field"] = declared.Value{Text: "extract"}, declared.Value{Text: "none"}
+			fields["transforms.0.when.topic"] = declared.Value{Text: `src1\.a`}
+		}
+		set.Connectors = append(set.Connectors, declared.Connector{Name: fmt.Sprintf("src%d", i+1), Kind: declared.Source, Type: "rows", State: state, Fields: fields})
 	}
 	for i := range w.knobs.sinks {
 		topics := []string{"src*"}
@@ -244,6 +258,9 @@ func (w *World) run() []string {
 	w.healed = true
 	w.mu.Unlock()
 	w.note("all is healed")
+	if w.knobs.refuses {
+		w.declare(r, declared.Running) // and nothing is refused any more
+	}
 	for i := range w.knobs.workers {
 		w.back(workerName(i))
 	}
@@ -257,12 +274,42 @@ func workerName(i int) string { return fmt.Sprintf("w%d", i+1) }
 // awaitAll waits until every target has every row.
 func (w *World) awaitAll() {
 	deadline := time.Now().Add(5 * time.Minute) // some transactions are given up after one minute, and backoff goes up to half a minute
-	for time.Now().Before(deadline) && len(w.missing()) > 0 {
+	for n := 0; time.Now().Before(deadline) && len(w.missing()) > 0; n++ {
 		time.Sleep(100 * time.Millisecond)
+		if w.knobs.refuses && n%50 == 0 {
+			w.replay()
+		}
 	}
 	w.over = true
 	for _, m := range w.missing() {
 		w.violated("%s", m)
+	}
+}
+
+// replay asks for all that sources keep and nobody has asked for, as somebody does who has mended its cause.
+func (w *World) replay() {
+	p := &process{w: w, name: "somebody", died: make(chan struct{}), done: make(chan struct{})}
+	l, err := hublog.Open(hublog.Options{Dial: func(ctx context.Context) (net.Conn, error) { return w.log.dial(ctx, p) }})
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	for i := range w.knobs.sources {
+		name := fmt.Sprintf("src%d", i+1)
+		d, err := dlq.List(context.Background(), l, group1, name)
+		if err != nil {
+			w.note("list the dead letters of %s: %v", name, err)
+			continue
+		}
+		var places []dlq.Place
+		for _, e := range d.Waiting() {
+			if e.Stage != dlq.Parked && d.Asked(e.Place) == "" {
+				places = append(places, e.Place)
+			}
+		}
+		if len(places) > 0 {
+			w.note("%d dead letters of %s, %d are asked for: %v", d.Count(), name, len(places), d.Ask(context.Background(), group1, name, dlq.Replay, places))
+		}
 	}
 }
 
