@@ -334,6 +334,24 @@ func TestPartitionFor(t *testing.T) {
 	}
 }
 
+// TestDecodeBelievesNoCount: kmsg would count to four billion, for eight seconds.
+func TestDecodeBelievesNoCount(t *testing.T) {
+	many := []byte{255, 255, 255, 255, 15}
+	o := offsetRecord("g", "t", 1, &offset{offset: 3, metadata: "m"})
+	empty := append([]byte{0, 4, 1, 0, 0, 0, 1, 0, 0}, make([]byte, 8)...) // a group's value up to its members
+	for _, r := range []statelog.Record{
+		{Key: o.Key, Value: append(o.Value[:2+8+4+2+8:2+8+4+2+8], many...)},
+		{Key: []byte{0, 2, 0, 1, 'g'}, Value: append(append(empty[:len(empty):len(empty)], 1), many...)},
+		{Key: []byte{0, 2, 0, 1, 'g'}, Value: append(append(append(empty[:len(empty):len(empty)], 2), make([]byte, 4+8+2)...), many...)},
+	} {
+		began := time.Now()
+		_, err := decode(r)
+		if took := time.Since(began); err == nil || took > 2*time.Second {
+			t.Errorf("%x: %v after %v", r.Value, err, took)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(offsetRecord("g", "t", 1, &offset{offset: 3, metadata: "m"}).Key, offsetRecord("g", "t", 1, &offset{offset: 3, metadata: "m"}).Value)
 	f.Add([]byte{0, 2, 0, 1, 'g'}, []byte{0, 3})

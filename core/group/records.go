@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/statelog"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // Key versions of __consumer_offsets: 0 and 1 are offsets, 2 is a classic group, those of consumer groups are in
@@ -79,6 +80,30 @@ type decoded struct {
 	change    *change // of a consumer group
 }
 
+// The flexible version of both values is 4.
+var (
+	// offsetShape: version, offset, leader epoch; metadata; time of the commit.
+	offsetShape = &wire.Shape{Tags: true, Fields: []wire.Field{{Size: 2 + 8 + 4}, {Kind: wire.Bytes}, {Size: 8}}}
+	// groupShape: version; protocol type; generation; protocol, leader; time; members.
+	groupShape = &wire.Shape{Tags: true, Fields: []wire.Field{
+		{Size: 2}, {Kind: wire.Bytes}, {Size: 4}, {Kind: wire.Bytes}, {Kind: wire.Bytes}, {Size: 8}, {Kind: wire.Structs, Elem: memberShape},
+	}}
+	// memberShape: id, instance, client's id, host; timeouts of a rebalance and a session; subscription, assignment.
+	memberShape = &wire.Shape{Tags: true, Fields: []wire.Field{
+		{Kind: wire.Bytes}, {Kind: wire.Bytes}, {Kind: wire.Bytes}, {Kind: wire.Bytes}, {Size: 4 + 4}, {Kind: wire.Bytes}, {Kind: wire.Bytes},
+	}}
+)
+
+// read decodes a value, whose version is known.
+func read(b []byte, flexible *wire.Shape, v interface{ ReadFrom([]byte) error }) error {
+	if binary.BigEndian.Uint16(b) == 4 {
+		if err := flexible.Check(b); err != nil {
+			return err
+		}
+	}
+	return v.ReadFrom(b)
+}
+
 // decode reads a record; a kind that is not ours gives a zero decoded.
 func decode(r statelog.Record) (decoded, error) {
 	var d decoded
@@ -99,7 +124,7 @@ func decode(r statelog.Record) (decoded, error) {
 		}
 		v := kmsg.NewOffsetCommitValue()
 		d.offset = &v
-		if err := v.ReadFrom(r.Value); err != nil {
+		if err := read(r.Value, offsetShape, &v); err != nil {
 			return decoded{}, fmt.Errorf("%w: offset value: %w", errRecord, err)
 		}
 	case keyGroup:
@@ -115,7 +140,7 @@ func decode(r statelog.Record) (decoded, error) {
 		}
 		v := kmsg.NewGroupMetadataValue()
 		d.group = &v
-		if err := v.ReadFrom(r.Value); err != nil {
+		if err := read(r.Value, groupShape, &v); err != nil {
 			return decoded{}, fmt.Errorf("%w: group value: %w", errRecord, err)
 		}
 	case keyEpoch, keyTopics, keyMember, keyTargetEpoch, keyTarget, keyCurrent, keyRegex:

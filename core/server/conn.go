@@ -306,12 +306,7 @@ func (c *conn) guarded(a *api, h wire.Header, do func() error) (err error) {
 // handle decodes a kmsg body, asks the handler and replies.
 func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 	req := a.key.Request()
-	req.SetVersion(h.Version)
-	err := a.checkShape(h.Version, body)
-	if err == nil {
-		err = req.ReadFrom(body)
-	}
-	if err != nil {
+	if err := a.decode(h.Version, body, req); err != nil {
 		return fmt.Errorf("%w: %s version %d from client %q: %w", wire.ErrFrame, a.key.Name(), h.Version, h.ClientID, err)
 	}
 	if len(f.B) <= patientFrame {

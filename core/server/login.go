@@ -123,8 +123,7 @@ func (c *conn) answer(h wire.Header, a *api, body []byte) error {
 // choose answers SaslHandshake.
 func (c *conn) choose(h wire.Header, a *api, body []byte) error {
 	req := kmsg.NewPtrSASLHandshakeRequest()
-	req.SetVersion(h.Version)
-	if err := req.ReadFrom(body); err != nil {
+	if err := a.decode(h.Version, body, req); err != nil {
 		return fmt.Errorf("%w: SaslHandshake from client %q: %w", wire.ErrFrame, h.ClientID, err)
 	}
 	l := &c.login
@@ -145,8 +144,7 @@ func (c *conn) choose(h wire.Header, a *api, body []byte) error {
 // token answers SaslAuthenticate.
 func (c *conn) token(h wire.Header, a *api, body []byte) error {
 	req := kmsg.NewPtrSASLAuthenticateRequest()
-	req.SetVersion(h.Version)
-	if err := req.ReadFrom(body); err != nil {
+	if err := a.decode(h.Version, body, req); err != nil {
 		return fmt.Errorf("%w: SaslAuthenticate from client %q: %w", wire.ErrFrame, h.ClientID, err)
 	}
 	resp := kmsg.NewPtrSASLAuthenticateResponse()

@@ -173,6 +173,22 @@ func TestSASLBareTokens(t *testing.T) {
 	}
 }
 
+// A stranger's token whose section of tags says that it has four billion of them ends the connection, and keeps no processor busy.
+func TestSASLBelievesNoCount(t *testing.T) {
+	n := saslNode(t, nil, nil)
+	c := n.dial()
+	h := handshake(1, auth.Plain)
+	c.receive(h, c.send(h))
+	body := "\x00\x24\x00\x02\x00\x00\x00\x01\xff\xff\x00\x02a\xff\xff\xff\xff\x0f" // SaslAuthenticate version 2, token "a"
+	began := time.Now()
+	if _, err := c.c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)); err != nil {
+		t.Fatal(err)
+	}
+	if !c.ended() || time.Since(began) > 2*time.Second {
+		t.Errorf("after %v", time.Since(began))
+	}
+}
+
 // There is nothing to shake hands about on a listener without SASL.
 func TestSASLOnAPlainListener(t *testing.T) {
 	c := newNode(t, nodeOptions{}).dial()

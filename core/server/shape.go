@@ -5,108 +5,35 @@ import (
 	"fmt"
 	"reflect"
 
-	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/wire"
 )
 
-// shape is how a request of one API and version lies on the wire: enough to walk
-// over it without decoding.
-//
-// It is walked before kmsg decodes a flexible version, because kmsg believes the
-// count that a section of tags begins with: twenty bytes of garbage with a count of
-// four billion would keep a processor busy for minutes.
-//
-// Nobody writes shapes down: learnShape finds them out from kmsg's own encoder,
-// by changing one field at a time. The order of fields on the wire is that of the struct.
-type shape struct {
-	fields []shapeField
-	tags   bool // ends with a section of tags
-}
-
-type shapeField struct {
-	kind shapeKind
-	size int    // of a fixed field, or of a fixed element
-	elem *shape // of an array or an optional struct
-}
-
-type shapeKind uint8
-
-const (
-	shapeFixed    shapeKind = iota
-	shapeBytes              // compact string or bytes
-	shapeOptional           // a struct behind an int8 that is negative for null
-	shapeFixeds             // compact array of fixed elements
-	shapeStrings            // compact array of compact strings
-	shapeStructs            // compact array of structs
-)
-
-// walk moves r over one struct; r is not Ok if it does not fit.
-func (s *shape) walk(r *kbin.Reader) {
-	for i := range s.fields {
-		f := &s.fields[i]
-		switch f.kind {
-		case shapeFixed:
-			r.Span(f.size)
-		case shapeBytes:
-			walkBytes(r)
-		case shapeOptional:
-			if r.Int8() >= 0 {
-				f.elem.walk(r)
-			}
-		default:
-			n := int64(r.Uvarint()) - 1
-			switch {
-			case n > int64(len(r.Src)): // each element takes a byte at least
-				r.Span(-1)
-			case f.kind == shapeFixeds && n > 0:
-				r.Span(int(n) * f.size)
-			case f.kind == shapeStrings:
-				for ; n > 0 && r.Ok(); n-- {
-					walkBytes(r)
-				}
-			default:
-				for ; n > 0 && r.Ok(); n-- {
-					f.elem.walk(r)
-				}
-			}
-		}
-		if !r.Ok() {
-			return
+// decode reads a request of this version. No request is decoded without it: see wire.Shape.
+func (a *api) decode(version int16, body []byte, req kmsg.Request) error {
+	req.SetVersion(version)
+	if version >= a.flexibleFrom {
+		if err := a.shape(version).Check(body); err != nil {
+			return err
 		}
 	}
-	if s.tags {
-		wire.SkipTags(r)
-	}
+	return req.ReadFrom(body)
 }
 
-func walkBytes(r *kbin.Reader) {
-	if n := int64(r.Uvarint()) - 1; n > int64(len(r.Src)) {
-		r.Span(-1)
-	} else if n > 0 {
-		r.Span(int(n))
-	}
-}
-
-// checkShape says whether body can be a request of this version.
-func (a *api) checkShape(version int16, body []byte) error {
-	if version < a.flexibleFrom {
-		return nil // no tags
-	}
+func (a *api) shape(version int16) *wire.Shape {
 	at := &a.shapes[version]
 	s := at.Load()
 	if s == nil {
 		s = learnShape(a.key, version)
 		at.Store(s)
 	}
-	r := kbin.Reader{Src: body}
-	s.walk(&r)
-	return r.Complete()
+	return s
 }
 
-// learnShape probes kmsg.
-func learnShape(key kmsg.Key, version int16) *shape {
+// learnShape finds a shape out from kmsg's own encoder, by changing one field at a time; so nobody writes it down. The order of fields on the
+// wire is that of the struct.
+func learnShape(key kmsg.Key, version int16) *wire.Shape {
 	p := &prober{key: key, version: version}
 	return p.learn(nil, reflect.TypeOf(key.Request()).Elem())
 }
@@ -144,17 +71,17 @@ func setDefault(v reflect.Value) {
 	}
 }
 
-func (p *prober) learn(path []int, t reflect.Type) *shape {
-	s := &shape{}
+func (p *prober) learn(path []int, t reflect.Type) *wire.Shape {
+	s := &wire.Shape{}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		switch {
 		case f.Name == "Version" && len(path) == 0:
 		case f.Type == reflect.TypeFor[kmsg.Tags]():
-			s.tags = true
+			s.Tags = true
 		default:
 			if sf, ok := p.field(path, i, f.Type); ok {
-				s.fields = append(s.fields, sf)
+				s.Fields = append(s.Fields, sf)
 			}
 		}
 	}
@@ -162,7 +89,7 @@ func (p *prober) learn(path []int, t reflect.Type) *shape {
 }
 
 // field tells a field's shape; false when this version does not have it, or has it as a tag.
-func (p *prober) field(path []int, i int, t reflect.Type) (f shapeField, ok bool) {
+func (p *prober) field(path []int, i int, t reflect.Type) (f wire.Field, ok bool) {
 	with := func(v reflect.Value) []byte {
 		return p.encode(path, func(s reflect.Value) { s.Field(i).Set(v) })
 	}
@@ -176,17 +103,17 @@ func (p *prober) field(path []int, i int, t reflect.Type) (f shapeField, ok bool
 	none := with(reflect.Zero(t))
 	switch {
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
-		return shapeField{kind: shapeBytes}, len(with(reflect.ValueOf([]byte("x")).Convert(t)))-len(none) == 1
+		return wire.Field{Kind: wire.Bytes}, len(with(reflect.ValueOf([]byte("x")).Convert(t)))-len(none) == 1
 	case t.Kind() == reflect.String:
-		return shapeField{kind: shapeBytes}, len(with(reflect.ValueOf("x").Convert(t)))-len(none) == 1
+		return wire.Field{Kind: wire.Bytes}, len(with(reflect.ValueOf("x").Convert(t)))-len(none) == 1
 	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.String:
 		x := "x"
-		return shapeField{kind: shapeBytes}, len(with(reflect.ValueOf(&x)))-len(none) == 1
+		return wire.Field{Kind: wire.Bytes}, len(with(reflect.ValueOf(&x)))-len(none) == 1
 	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct:
 		if bytes.Equal(with(reflect.New(t.Elem())), none) {
 			return f, false
 		}
-		return shapeField{kind: shapeOptional, elem: p.learn(append(path[:len(path):len(path)], i), t.Elem())}, true
+		return wire.Field{Kind: wire.Optional, Elem: p.learn(append(path[:len(path):len(path)], i), t.Elem())}, true
 	case t.Kind() == reflect.Slice:
 		one, two := some(1), some(2)
 		size := len(two) - len(one)
@@ -195,18 +122,18 @@ func (p *prober) field(path []int, i int, t reflect.Type) (f shapeField, ok bool
 		}
 		switch t.Elem().Kind() {
 		case reflect.Struct:
-			return shapeField{kind: shapeStructs, elem: p.learn(append(path[:len(path):len(path)], i), t.Elem())}, true
+			return wire.Field{Kind: wire.Structs, Elem: p.learn(append(path[:len(path):len(path)], i), t.Elem())}, true
 		case reflect.String:
-			return shapeField{kind: shapeStrings}, true
+			return wire.Field{Kind: wire.Strings}, true
 		default:
-			return shapeField{kind: shapeFixeds, size: size}, true
+			return wire.Field{Kind: wire.Fixeds, Size: size}, true
 		}
 	default:
 		other := with(changed(t))
 		if len(other) != len(none) || bytes.Equal(other, none) {
 			return f, false
 		}
-		return shapeField{kind: shapeFixed, size: fixedSize(t)}, true
+		return wire.Field{Kind: wire.Fixed, Size: fixedSize(t)}, true
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -26,13 +25,10 @@ func TestShapesFitWhatKmsgEncodes(t *testing.T) {
 				fill(rnd, reflect.ValueOf(req).Elem(), 3)
 				req.SetVersion(v)
 				b := req.AppendTo(nil)
-				r := kbin.Reader{Src: b}
-				sh.walk(&r)
-				if err := r.Complete(); err != nil || len(r.Src) != 0 {
-					t.Fatalf("%s version %d: %v, %d bytes left of %x (%+v)", a.key.Name(), v, err, len(r.Src), b, req)
+				if err := sh.Check(b); err != nil {
+					t.Fatalf("%s version %d: %v: %x (%+v)", a.key.Name(), v, err, b, req)
 				}
-				r = kbin.Reader{Src: b[:len(b)-1]}
-				if sh.walk(&r); r.Ok() {
+				if sh.Check(b[:len(b)-1]) == nil {
 					t.Fatalf("%s version %d: fits although it is cut", a.key.Name(), v)
 				}
 			}

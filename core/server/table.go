@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // api is one row of the dispatch table: what a client is told by ApiVersions,
@@ -23,7 +25,7 @@ type api struct {
 	// Learnt from kmsg: the first flexible version of the request, and of the
 	// response header (never for ApiVersions: KIP-511).
 	flexibleFrom, flexibleReplyFrom int16
-	shapes                          []atomic.Pointer[shape] // by version, once needed
+	shapes                          []atomic.Pointer[wire.Shape] // by version, once needed
 
 	stats *apiStats
 }
@@ -35,7 +37,7 @@ const never = 1<<15 - 1
 func (a *api) learn() {
 	a.flexibleFrom, a.flexibleReplyFrom = never, never
 	a.stats = &apiStats{}
-	a.shapes = make([]atomic.Pointer[shape], a.max+1)
+	a.shapes = make([]atomic.Pointer[wire.Shape], a.max+1)
 	req := a.key.Request()
 	for v := range req.MaxVersion() + 1 {
 		if req.SetVersion(v); req.IsFlexible() {

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/statelog"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // phase is the state of a transactional id, by Kafka's numbers.
@@ -121,6 +122,13 @@ func (m *meta) sorted() []TopicPartition {
 	})
 }
 
+// valueShape: version, producer's id, its epoch, timeout, state; topics with their partitions; updated, started.
+var valueShape = &wire.Shape{Tags: true, Fields: []wire.Field{
+	{Size: 2 + 8 + 2 + 4 + 1},
+	{Kind: wire.Structs, Elem: &wire.Shape{Tags: true, Fields: []wire.Field{{Kind: wire.Bytes}, {Kind: wire.Fixeds, Size: 4}}}},
+	{Size: 8 + 8},
+}}
+
 // decode reads a record; a nil meta is a tombstone. A key of a later version gives ok false.
 func decode(r statelog.Record) (id string, m *meta, ok bool, err error) {
 	if len(r.Key) < 2 {
@@ -138,6 +146,11 @@ func decode(r statelog.Record) (id string, m *meta, ok bool, err error) {
 	}
 	if len(r.Value) < 2 || binary.BigEndian.Uint16(r.Value) > valueVersion {
 		return "", nil, false, fmt.Errorf("%w: value of an unknown version", errRecord)
+	}
+	if binary.BigEndian.Uint16(r.Value) == valueVersion {
+		if err := valueShape.Check(r.Value); err != nil {
+			return "", nil, false, fmt.Errorf("%w: value: %w", errRecord, err)
+		}
 	}
 	v := kmsg.NewTxnMetadataValue()
 	if err := v.ReadFrom(r.Value); err != nil {

@@ -413,6 +413,18 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 }
 
+// TestDecodeBelievesNoCount: kmsg would count to four billion, for eight seconds.
+func TestDecodeBelievesNoCount(t *testing.T) {
+	r := (&meta{producer: 7, phase: ongoing}).record("tx")
+	value := append(r.Value[:2+8+2+4+1:2+8+2+4+1], 1)                           // no topics
+	value = append(append(value, make([]byte, 8+8)...), 255, 255, 255, 255, 15) // and very many tags
+	began := time.Now()
+	_, _, _, err := decode(statelog.Record{Key: r.Key, Value: value})
+	if took := time.Since(began); err == nil || took > 2*time.Second {
+		t.Errorf("%v after %v", err, took)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	m := meta{producer: 7, parts: map[TopicPartition]struct{}{{"a", 1}: {}}, phase: ongoing}
 	r := m.record("tx")
