@@ -15,13 +15,17 @@ services:
 services-down:
 	$(GO) run ./internal/testenv/services down
 
-# First the packages, two at a time; then what runs whole nodes and measures them, one by one.
+# What measures whole nodes, or bounds their times, runs alone.
+ALONE := /tests/(chaos|cluster|faults|hub|kill|load|operations|rates|scale|startup|uses|workers)$$
+
+# First the packages, two at a time; then whole nodes and clients, two at a time; then what runs alone, one by one.
 test: services
 	$(GO) vet ./...
 	$(GO) vet -tags long ./tests/interop
 	$(GO) vet -tags synctests ./tests/exactly
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /tests/)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 $$($(GO) list ./tests/... | grep -v /tests/sim)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 2 $$($(GO) list ./tests/... | grep -vE '/tests/sim$$|$(ALONE)')
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 $$($(GO) list ./tests/... | grep -E '$(ALONE)')
 	$(GO) test -tags synctests -timeout 20m ./tests/sim ./tests/exactly # time is theirs: -race would only slow them down
 
 lint:
