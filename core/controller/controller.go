@@ -41,7 +41,7 @@ type Controller struct {
 	logger *slog.Logger
 
 	// plan is held from reading the Image to the end of a proposal whose content
-	// depends on more than Apply checks: appending to a config, spreading replicas.
+	// depends on more than Apply checks: configs that must fit together, spreading replicas.
 	plan sync.Mutex
 }
 
