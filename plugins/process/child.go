@@ -49,6 +49,7 @@ type child struct {
 	name   string
 	run    *runner
 	client *goplugin.Client
+	conn   *grpc.ClientConn // nil: not connected
 	api    pb.PluginClient
 }
 
@@ -136,8 +137,11 @@ func (c *child) why(ctx context.Context, err error) error {
 	return fmt.Errorf("plugin %s: %w: %s", c.name, err, c.run.epitaph())
 }
 
-// stop ends the process.
+// stop ends the process. Tasks that nobody has closed end with the connection: the plugin would wait for them.
 func (c *child) stop() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+	}
 	c.run.end()
 	c.client.Kill()
 }
@@ -203,7 +207,7 @@ func (*dispenser) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
 }
 
 func (d *dispenser) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
-	d.c.api = pb.NewPluginClient(conn)
+	d.c.conn, d.c.api = conn, pb.NewPluginClient(conn)
 	return d.c.api, nil
 }
 

@@ -286,6 +286,7 @@ func concat(parts ...[]byte) (out []byte) {
 // FuzzDecoder: any bytes give records or an error, what they give can be sent on, and it is the same there.
 func FuzzDecoder(f *testing.F) {
 	f.Add(encode(f, NewEncoder(), records()))
+	f.Add(append([]byte("F"), encode(f, NewEncoder(), records())...))
 	f.Add([]byte("T\x00\x00\x00\x00\x00\x00\x00\x00R"))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		b, d := connectors.NewBatch(1<<16), NewDecoder()
