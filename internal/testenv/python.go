@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// python is the interpreter of a virtual environment with pyarrow, duckdb, fsspec and confluent-kafka.
+// python is the interpreter of a virtual environment with pyarrow, duckdb, fsspec, confluent-kafka and grpcio.
 func (e *Env) python(ctx context.Context) (string, error) {
 	req := recipe("requirements.txt")
 	dir, err := e.installed("python", req, func(dir string) error {
@@ -28,7 +28,7 @@ func (e *Env) python(ctx context.Context) (string, error) {
 		if err := writeFile(file, req); err != nil {
 			return err
 		}
-		e.logf("python: installing pyarrow, duckdb, fsspec, confluent-kafka")
+		e.logf("python: installing pyarrow, duckdb, fsspec, confluent-kafka, grpcio")
 		err = run(ctx, dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "-q", "--only-binary=:all:", "-r", file)
 		if err != nil {
 			return missing("the Python packages could not be installed", "pip needs its index, or a mirror", err)
@@ -38,7 +38,7 @@ func (e *Env) python(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "bin", "python"), err
 }
 
-// Python is an interpreter that can import pyarrow, duckdb, fsspec and confluent_kafka.
+// Python is an interpreter that can import pyarrow, duckdb, fsspec, confluent_kafka and grpc.
 func Python(tb testing.TB) string {
 	tb.Helper()
 	e, ctx := forTest(tb)
