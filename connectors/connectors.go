@@ -60,6 +60,9 @@ type Record struct {
 	RawKey, RawValue []byte
 	Key, Value       Datum
 	Change           *Change
+	// Declared says, in a sink, that a schema registry has the types of Value and Change. Types that the record's own header names are
+	// declared, too; others were guessed from the text, and may change with every record.
+	Declared bool
 
 	// From is where a dead letter that is played again lies in the log; nil: where Partition and Offset say. See ReplayPartition.
 	From *Place

@@ -270,7 +270,7 @@ func (d *Decoder) formed(r *connectors.Record) error {
 	if err != nil {
 		return err
 	}
-	r.Value, r.RawValue = v, b
+	r.Value, r.RawValue, r.Declared = v, b, in != nil
 	switch {
 	case in == nil:
 		if c := d.changeOf(v); c != nil {

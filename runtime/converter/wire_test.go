@@ -101,6 +101,9 @@ func (s *shelf) through(t testing.TB, e Envelope, r connectors.Record) connector
 	if err := s.decoder().Decode(&back); err != nil {
 		t.Fatal(err)
 	}
+	if back.Declared != (out.Value != nil) {
+		t.Errorf("declared: %v", back.Declared)
+	}
 	return back
 }
 

@@ -83,6 +83,9 @@ func (o Options) kindOf(r *connectors.Record) kind {
 }
 
 func declared(r *connectors.Record) bool {
+	if r.Declared {
+		return true
+	}
 	for i := range r.Headers {
 		if r.Headers[i].Key == schemaHeader {
 			return true
