@@ -210,19 +210,19 @@ func converter(d *draft, f field) {
 		withRegistry(d, f, name)
 	case d.class.sink:
 		if !slices.Contains([]string{"JsonConverter", "StringConverter", "ByteArrayConverter"}, name) {
-			d.left(f, "", fmt.Sprintf("sinks read JSON, with or without a schema, Avro and Protobuf with a registry, and text; %s is another format", shown(name)), "")
+			d.left(f, "", fmt.Sprintf("sinks read JSON, with or without a schema, Avro, Protobuf and JSON Schema with a registry, and text; %s is another format", shown(name)), "")
 		}
 	case d.class.typ == "tail":
 		if name != "StringConverter" && name != "ByteArrayConverter" {
 			d.left(f, "", "a line is the record's value, as it is", "")
 		}
 	case name != "JsonConverter":
-		d.left(f, "schemas", fmt.Sprintf("change events are JSON, Avro or Protobuf here, not what %s writes", shown(name)), "schemas: true writes {schema, payload}, value.converter: avro with a registry")
+		d.left(f, "schemas", fmt.Sprintf("change events are JSON, with or without a schema, Avro or Protobuf here, not what %s writes", shown(name)), "schemas: true writes {schema, payload}, value.converter: avro with a registry")
 	}
 }
 
 // registered are the converters whose schemas are in a registry, and what they are called here.
-var registered = map[string]string{"AvroConverter": "avro", "ProtobufConverter": "protobuf"}
+var registered = map[string]string{"AvroConverter": "avro", "ProtobufConverter": "protobuf", "JsonSchemaConverter": "jsonschema"}
 
 func className(full string) string {
 	full = strings.TrimSpace(full)

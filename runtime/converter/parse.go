@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/runtime/converter/connect"
 )
 
 // maxDepth bounds the nesting of JSON that is read.
@@ -24,6 +25,8 @@ type parser struct {
 	i     int
 	depth int
 	m     *schema.Slab // of the members of objects
+	// skipped says that something was passed over without a look at what is in it.
+	skipped bool
 }
 
 func (p *parser) bad(what string) error {
@@ -217,6 +220,7 @@ func (p *parser) integer() (int64, error) {
 
 // skip passes over one value of any kind.
 func (p *parser) skip() error {
+	p.skipped = true
 	depth := 0
 	for {
 		switch c := p.peek(); c {
@@ -275,6 +279,11 @@ func (p *parser) value(n *shape) (schema.Value, error) {
 	c := p.peek()
 	if c == 'n' {
 		return schema.Value{}, p.literal("null")
+	}
+	if n.strict {
+		if v, ok, err := p.loose(n); ok {
+			return v, err
+		}
 	}
 	switch n.s.Kind {
 	case schema.Int16, schema.Int32, schema.Int64:
@@ -469,7 +478,7 @@ func (p *parser) array(n *shape) (schema.Value, error) {
 			p.i++
 		case ']':
 			p.i++
-			if len(list) == 1 && list[0].Kind == schema.Unavailable {
+			if len(list) == 1 && (list[0].Kind == schema.Unavailable || n.strict && connect.Absent(list[0])) {
 				return schema.Missing, nil
 			}
 			return schema.ArrayOf(list...), nil
@@ -516,6 +525,8 @@ func (p *parser) pairs(n *shape) (schema.Value, error) {
 			if err == nil {
 				v, err = p.value(n.elem)
 			}
+		} else if n.strict {
+			k, v, err = p.entry(n)
 		} else if err = p.take('['); err == nil {
 			if k, err = p.value(n.key); err == nil {
 				err = p.take(',')
@@ -536,6 +547,9 @@ func (p *parser) pairs(n *shape) (schema.Value, error) {
 			p.i++
 		case closing:
 			p.i++
+			if n.strict && len(list) == 2 && (list[0].Kind == schema.Unavailable || string(list[0].Data) == unavailable) {
+				return schema.Missing, nil
+			}
 			return schema.MapOf(list...), nil
 		default:
 			return schema.Value{}, p.bad("expected the map's next pair or its end")

@@ -120,7 +120,7 @@ func describe(form Form, text SchemaText) *described {
 	fail := func(err error) *described {
 		return &described{only: &incoming{err: fmt.Errorf("%w: %w", ErrSchema, err)}}
 	}
-	want := map[Form]string{Avro: avroType, Protobuf: protobufType}[form]
+	want := map[Form]string{Avro: avroType, Protobuf: protobufType, JSONSchema: jsonType}[form]
 	if text.Type != want && (text.Type != "" || want != avroType) {
 		return fail(fmt.Errorf("is of type %s, not %s", text.Type, want))
 	}
@@ -131,7 +131,13 @@ func describe(form Form, text SchemaText) *described {
 		}
 		return &described{file: s, messages: map[string]*incoming{}}
 	}
-	r, err := avro.NewReader(text.Text, text.texts())
+	var r reader
+	var err error
+	if form == JSONSchema {
+		r, err = newJSONReader(text)
+	} else {
+		r, err = avro.NewReader(text.Text, text.texts())
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -220,6 +226,9 @@ func (d *Decoder) part(part int, b []byte) (v connectors.Datum, bytes []byte, in
 				v = d.types.raw(v.Value.Data)
 			}
 			return v, v.Value.Data, in, nil
+		}
+		if form == JSONSchema {
+			return v, b[at:], in, nil
 		}
 		return v, d.wires.json(in.shape, &v.Value), in, nil
 	case form == JSON:
@@ -323,6 +332,6 @@ func (l *layout) change(m *memory, v connectors.Datum) (*connectors.Change, erro
 
 // forms that a key or a value may have in a source, and in a sink.
 var (
-	SourceForms = []string{string(JSON), string(Avro), string(Protobuf)}
-	SinkForms   = []string{string(Auto), string(JSON), string(Avro), string(Protobuf), string(Text), string(Raw)}
+	SourceForms = []string{string(JSON), string(Avro), string(Protobuf), string(JSONSchema)}
+	SinkForms   = []string{string(Auto), string(JSON), string(Avro), string(Protobuf), string(JSONSchema), string(Text), string(Raw)}
 )

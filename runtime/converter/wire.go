@@ -21,16 +21,17 @@ type Form string
 //
 // In Protobuf's a schema has several messages, and behind the id stands which one it is.
 const (
-	Auto     Form = "auto"     // of a sink: what the schema header, or the bytes themselves, say
-	JSON     Form = "json"     //
-	Avro     Form = "avro"     // with a registry
-	Protobuf Form = "protobuf" // with a registry
-	Text     Form = "string"   // of a sink: UTF-8
-	Raw      Form = "raw"      // of a sink: bytes
+	Auto       Form = "auto"       // of a sink: what the schema header, or the bytes themselves, say
+	JSON       Form = "json"       //
+	Avro       Form = "avro"       // with a registry
+	Protobuf   Form = "protobuf"   // with a registry
+	JSONSchema Form = "jsonschema" // JSON, with a registry
+	Text       Form = "string"     // of a sink: UTF-8
+	Raw        Form = "raw"        // of a sink: bytes
 )
 
 // Registered says whether the form's schemas are in a registry.
-func (f Form) Registered() bool { return f == Avro || f == Protobuf }
+func (f Form) Registered() bool { return f == Avro || f == Protobuf || f == JSONSchema }
 
 const (
 	wireMagic = 0
@@ -39,7 +40,7 @@ const (
 
 // SchemaText is a schema as a registry keeps it.
 type SchemaText struct {
-	Type string // AVRO, PROTOBUF
+	Type string // AVRO, JSON, PROTOBUF
 	Text string
 	// References are what it names, each behind those that it names itself.
 	References []Reference
@@ -125,15 +126,21 @@ func newWire(f Format, form Form, subject string, s *schema.Schema) (*wire, erro
 	}
 	w := &wire{lead: make([]byte, wireLead)}
 	var text SchemaText
+	var err error
 	switch form {
 	case Protobuf:
-		latest, err := f.latest(subject)
-		if err != nil {
+		var latest *schemas.Schema
+		if latest, err = f.latest(subject); err != nil {
 			return nil, err
 		}
 		writer := protobuf.NewWriter(s, latest)
 		w.write, w.lead = writer, append(w.lead, writer.Index()...)
 		text = SchemaText{Type: protobufType, Text: writer.Text()}
+	case JSONSchema:
+		w.write = jsonWriter{newShape(s, true)}
+		if text, err = f.schemaFor(subject, s); err != nil {
+			return nil, err
+		}
 	default:
 		w.write = avro.NewWriter(s)
 		text = SchemaText{Type: avroType, Text: avro.SchemaOf(s).Canonical(nil)}
@@ -151,25 +158,35 @@ func newWire(f Format, form Form, subject string, s *schema.Schema) (*wire, erro
 const (
 	avroType     = "AVRO"
 	protobufType = "PROTOBUF"
+	jsonType     = "JSON"
 )
 
 // latest is a subject's newest schema, whose numbers the next one keeps; nil: there is none in Protobuf.
 func (f Format) latest(subject string) (*schemas.Schema, error) {
-	if f.Latest == nil {
-		return nil, nil
-	}
-	text, err := f.Latest(subject)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRegistry, err)
-	}
-	if text.Type != protobufType {
-		return nil, nil
+	text, err := f.newest(subject, protobufType)
+	if err != nil || text.Text == "" {
+		return nil, err
 	}
 	s, err := schemas.Parse(text.Text, text.named())
 	if err != nil {
 		return nil, fmt.Errorf("the newest schema of subject %s, whose numbers the next one keeps, cannot be read: %w", subject, err)
 	}
 	return s, nil
+}
+
+// newest is a subject's newest schema, if it is of a type.
+func (f Format) newest(subject, kind string) (SchemaText, error) {
+	if f.Latest == nil {
+		return SchemaText{}, nil
+	}
+	text, err := f.Latest(subject)
+	if err != nil {
+		return SchemaText{}, fmt.Errorf("%w: %w", ErrRegistry, err)
+	}
+	if text.Type != kind {
+		return SchemaText{}, nil
+	}
+	return text, nil
 }
 
 // texts are those of the references.

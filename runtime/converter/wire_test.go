@@ -34,7 +34,7 @@ func shelfOf(f Form) *shelf {
 
 // inEach runs a test with each form that has a registry.
 func inEach(t *testing.T, fn func(t *testing.T, newShelf func() *shelf)) {
-	for _, f := range []Form{Avro, Protobuf} {
+	for _, f := range []Form{Avro, Protobuf, JSONSchema} {
 		t.Run(string(f), func(t *testing.T) { fn(t, func() *shelf { return shelfOf(f) }) })
 	}
 }
@@ -400,7 +400,7 @@ func BenchmarkWireEncode(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		f    Format
-	}{{"json", Format{}}, {"avro", newShelf().format(Debezium)}, {"protobuf", shelfOf(Protobuf).format(Debezium)}} {
+	}{{"json", Format{}}, {"avro", newShelf().format(Debezium)}, {"protobuf", shelfOf(Protobuf).format(Debezium)}, {"jsonschema", shelfOf(JSONSchema).format(Debezium)}} {
 		b.Run(c.name, func(b *testing.B) {
 			e, r, dst := NewEncoder(c.f), change(1), make([]byte, 0, 4096)
 			b.ReportAllocs()
@@ -425,8 +425,12 @@ func BenchmarkWireDecode(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	proto := shelfOf(Protobuf)
+	proto, js := shelfOf(Protobuf), shelfOf(JSONSchema)
 	_, buf, err := NewEncoder(proto.format(Debezium)).Encode(nil, &r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, text, err := NewEncoder(js.format(Debezium)).Encode(nil, &r)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -436,7 +440,8 @@ func BenchmarkWireDecode(b *testing.B) {
 		d    *Decoder
 		r    connectors.Record
 	}{{"json", plain, typed}, {"avro", s.decoder(), connectors.Record{Topic: "t", RawKey: avro.Key, RawValue: avro.Value}},
-		{"protobuf", proto.decoder(), connectors.Record{Topic: "t", RawKey: buf.Key, RawValue: buf.Value}}} {
+		{"protobuf", proto.decoder(), connectors.Record{Topic: "t", RawKey: buf.Key, RawValue: buf.Value}},
+		{"jsonschema", js.decoder(), connectors.Record{Topic: "t", RawKey: text.Key, RawValue: text.Value}}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -21,20 +21,24 @@ type shape struct {
 	fields []*shape
 	elem   *shape
 	key    *shape
+	// strict is for values that a JSON Schema describes: it has a type for what was not sent, and for maps whose keys are no strings.
+	strict bool
 }
 
-func shapeOf(s *schema.Schema) *shape {
+func shapeOf(s *schema.Schema) *shape { return newShape(s, false) }
+
+func newShape(s *schema.Schema, strict bool) *shape {
 	if s == nil {
 		return nil
 	}
-	n := &shape{s: s, elem: shapeOf(s.Elem), key: shapeOf(s.Key)}
+	n := &shape{s: s, elem: newShape(s.Elem, strict), key: newShape(s.Key, strict), strict: strict}
 	for i, f := range s.Fields {
 		lead := byte(',')
 		if i == 0 {
 			lead = '{'
 		}
 		n.names = append(n.names, append(schema.AppendQuoted([]byte{lead}, []byte(f.Name)), ':'))
-		n.fields = append(n.fields, shapeOf(f.Schema))
+		n.fields = append(n.fields, newShape(f.Schema, strict))
 	}
 	return n
 }
@@ -97,7 +101,7 @@ func (n *shape) appendStruct(dst []byte, v *schema.Value) []byte {
 
 // appendMap writes an object when the keys are strings, pairs otherwise.
 func (n *shape) appendMap(dst []byte, v *schema.Value) []byte {
-	object := n == nil || n.key == nil || n.key.s.Kind == schema.String
+	object := n == nil || n.key == nil || n.key.s.Kind == schema.String && !(n.strict && n.key.s.Optional)
 	start, end := byte('['), byte(']')
 	if object {
 		start, end = '{', '}'
@@ -112,6 +116,11 @@ func (n *shape) appendMap(dst []byte, v *schema.Value) []byte {
 			dst = n.child().append(dst, &v.List[i+1])
 			continue
 		}
+		if n.strict {
+			dst = append(n.key.append(append(dst, `{"key":`...), &v.List[i]), `,"value":`...)
+			dst = append(n.child().append(dst, &v.List[i+1]), '}')
+			continue
+		}
 		dst = append(n.key.append(append(dst, '['), &v.List[i]), ',')
 		dst = append(n.child().append(dst, &v.List[i+1]), ']')
 	}
@@ -119,6 +128,9 @@ func (n *shape) appendMap(dst []byte, v *schema.Value) []byte {
 }
 
 func (n *shape) appendUnavailable(dst []byte) []byte {
+	if n != nil && n.strict {
+		return n.appendMissing(dst, false)
+	}
 	if n != nil {
 		switch n.s.Kind {
 		case schema.Bytes:

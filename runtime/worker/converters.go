@@ -16,7 +16,7 @@ import (
 
 func converterOf(part, what string, forms []string) spec.Field {
 	return spec.Field{Name: part, Type: spec.Group, Doc: "What a record's " + part + " is.", Fields: []spec.Field{{Name: "converter", Type: spec.Enum, Enum: forms, Default: forms[0],
-		Doc: "How " + what + ": see docs/converters.md. avro and protobuf are Confluent's wire format, their schemas in a registry."}}}
+		Doc: "How " + what + ": see docs/converters.md. avro, protobuf and jsonschema are Confluent's wire format, their schemas in a registry."}}}
 }
 
 var schemaRegistry = spec.Field{Name: "registry", Type: spec.Group, Doc: "The schema registry of converters that need one.", Fields: []spec.Field{

@@ -177,6 +177,14 @@ sources:
     publication: ${SLOT}_p
     key.converter: protobuf
     value.converter: protobuf
+  json:
+    type: postgres
+    url: ${SOURCE}
+    tables: [public.*]
+    slot: ${SLOT}_j
+    publication: ${SLOT}_j
+    key.converter: jsonschema
+    value.converter: jsonschema
 sinks:
   copy:
     type: postgres
@@ -201,9 +209,17 @@ sinks:
     rotate: {interval: 200ms}
     key.converter: protobuf
     value.converter: protobuf
+  jsonfiles:
+    type: file
+    url: ${FILES}
+    topics: ["json.public.*"]
+    format: json
+    rotate: {interval: 200ms}
+    key.converter: jsonschema
+    value.converter: jsonschema
 `
 
-// TestPipeline: a table goes through topics in Avro and in Protobuf into another database and into files, while a column is added, one is dropped and one changes its
+// TestPipeline: a table goes through topics in Avro, Protobuf and JSON with a schema into another database and into files, while a column is added, one is dropped and one changes its
 // type; confluent-kafka reads the topics. A column that earlier readers cannot do without is refused by the registry: the source says so, and
 // nothing is lost.
 func TestPipeline(t *testing.T) {
@@ -237,6 +253,7 @@ func TestPipeline(t *testing.T) {
 		t.Errorf("a line of the file: %s", line)
 	}
 	p.protobuf()
+	p.jsonSchema()
 	var versions []int
 	if p.ask("GET", "/subjects/"+topic+"-value/versions", "", &versions); len(versions) != 4 {
 		for _, v := range versions {
@@ -278,13 +295,7 @@ func (p *pipeline) env() []string {
 func (p *pipeline) protobuf() {
 	p.Helper()
 	const topic = "proto.public.orders"
-	p.within(30*time.Second, "the changes are in files, from Protobuf", func() bool { return len(p.lines(topic)) == 6 })
-	avro, proto := p.lines("shop.public.orders"), p.lines(topic)
-	for i := range avro {
-		if a, b := rows(p.T, avro[i]), rows(p.T, proto[i]); a != b {
-			p.Errorf("line %d\n got %s\nwant %s", i, b, a)
-		}
-	}
+	p.likeAvro(topic)
 	got := strings.Split(strings.TrimSpace(p.python("proto.py", "check", topic, "7")), "\n")
 	for i, want := range []string{
 		`{"key": {"id": "1"}, "value": {"after": {"at": "2026-11-30T01:02:03.000000Z", "customer": "c1", "id": "1", "price": {"precision": 10, "scale": 2, "value": "fQ=="}, "tags": {"value": [{"value": "a"}, {}]}}, "op": "r"}}`,
@@ -301,6 +312,36 @@ func (p *pipeline) protobuf() {
 	var latest struct{ Schema string }
 	if p.ask("GET", "/subjects/"+topic+"-value/versions/latest", "", &latest); !strings.Contains(latest.Schema, "optional string note = 7") || !strings.Contains(latest.Schema, "reserved 6") {
 		p.Errorf("the newest schema: %s", latest.Schema)
+	}
+}
+
+// jsonSchema: so does the topic in JSON, whose values confluent-kafka holds against their schemas.
+func (p *pipeline) jsonSchema() {
+	p.Helper()
+	const topic = "json.public.orders"
+	p.likeAvro(topic)
+	got := strings.Split(strings.TrimSpace(p.python("json_schema.py", "check", topic, "7")), "\n")
+	for i, want := range []string{
+		`{"key": {"id": 1}, "value": {"after": {"at": "2026-11-30T01:02:03.000000Z", "customer": "c1", "id": 1, "old": null, "price": "fQ==", "tags": ["a", null]}, "before": null, "op": "r"}}`,
+		"", "", "",
+		`{"key": {"id": 4}, "value": {"after": {"at": null, "customer": "c4", "id": 4, "note": "n4", "price": null, "tags": null}, "before": null, "op": "c"}}`,
+		"", `{"key": {"id": 2}, "value": null}`,
+	} {
+		if want != "" && (i >= len(got) || got[i] != want) {
+			p.Errorf("record %d\n got %s\nwant %s", i, got[min(i, len(got)-1)], want)
+		}
+	}
+}
+
+// likeAvro waits for the files of a topic, whose rows are those of the topic in Avro.
+func (p *pipeline) likeAvro(topic string) {
+	p.Helper()
+	p.within(30*time.Second, "the changes are in files", func() bool { return len(p.lines(topic)) == 6 })
+	want, got := p.lines("shop.public.orders"), p.lines(topic)
+	for i := range want {
+		if a, b := rows(p.T, want[i]), rows(p.T, got[i]); a != b {
+			p.Errorf("line %d of %s\n got %s\nwant %s", i, topic, b, a)
+		}
 	}
 }
 
@@ -350,6 +391,14 @@ sinks:
     rotate: {records: 1}
     key.converter: string
     value.converter: protobuf
+  visits:
+    type: file
+    url: ${FILES}
+    topics: [visits]
+    format: parquet
+    rotate: {records: 2}
+    key.converter: string
+    value.converter: jsonschema
   patient:
     type: file
     url: ${FILES}/patient
@@ -379,6 +428,14 @@ sinks:
 		`{"sensor":"s1","at":null,"price":null,"state":"ON","tags":{},"place":null,"word":"","note":null,"counts":[]}`,
 	}; !slices.Equal(got, want) {
 		t.Errorf("places: %s", got)
+	}
+	p.python("json_schema.py", "write", "visits")
+	p.within(30*time.Second, "the values are in columns", func() bool {
+		files, err := filepath.Glob(filepath.Join(p.dir, "files", "visits", "*.parquet"))
+		return err == nil && len(files) == 1
+	})
+	if got, want := p.python("json_schema.py", "parquet", p.dir+"/files/visits"), `[{"user": "Ada", "pages": ["/", "/é"], "at": {"x": 1.5}, "load": 0.25, "kind": "new", "more": "{\"a\":[1]}"}, {"user": "Bob", "pages": null, "at": null, "load": null, "kind": null, "more": null}]`; strings.TrimSpace(got) != want {
+		t.Errorf("visits: %s", got)
 	}
 	p.python("avro.py", "spoil", "readings")
 	for _, sink := range []string{"files", "copy"} {

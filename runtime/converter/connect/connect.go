@@ -59,12 +59,6 @@ func KindError(s *schema.Schema, v *schema.Value) error {
 	return fmt.Errorf("a value of kind %s where the type is %s", v.Kind, s.Kind)
 }
 
-// ScaleOf is how many digits of a decimal are behind the point.
-func ScaleOf(s *schema.Schema) int {
-	scale, _ := strconv.Atoi(s.Params[ParamScale]) // without one they are whole numbers
-	return scale
-}
-
 // Free is a name as LegalName has it, with a number behind it if taken says that another one has it.
 func Free(name string, taken func(string) bool) string {
 	legal := LegalName(name)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -320,41 +319,9 @@ func (in *input) decimal(f *form, b []byte) (schema.Value, error) {
 	}
 	var err error
 	if scale != int64(f.scale) {
-		value, err = rescaled(value, scale, int64(f.scale))
+		value, err = connect.Rescaled(value, scale, int64(f.scale))
 	}
 	return schema.BytesOf(value), err
-}
-
-// rescaled is a number's digits at another scale, which must not lose any.
-func rescaled(b []byte, from, to int64) ([]byte, error) {
-	const most = 1000 // digits, as many as PostgreSQL's numeric can be told to have
-	wrong := fmt.Errorf("a decimal of scale %d where the schema says %d", from, to)
-	if to-from > most || from-to > most {
-		return nil, wrong
-	}
-	n := new(big.Int).SetBytes(b)
-	if len(b) > 0 && b[0] >= 0x80 {
-		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
-	}
-	ten := new(big.Int).Exp(big.NewInt(10), big.NewInt(max(to-from, from-to)), nil)
-	if to > from {
-		n.Mul(n, ten)
-	} else if _, rest := n.QuoRem(n, ten, new(big.Int)); rest.Sign() != 0 {
-		return nil, wrong
-	}
-	return twosComplement(n), nil
-}
-
-func twosComplement(n *big.Int) []byte {
-	if n.Sign() >= 0 {
-		b := n.Bytes()
-		if len(b) == 0 || b[0] >= 0x80 {
-			b = append([]byte{0}, b...)
-		}
-		return b
-	}
-	size := new(big.Int).Not(n).BitLen()/8 + 1
-	return new(big.Int).Add(n, new(big.Int).Lsh(big.NewInt(1), uint(8*size))).FillBytes(make([]byte, size))
 }
 
 // members reads the numbers of a message's first fields, and its first field's bytes.

@@ -88,7 +88,7 @@ func (s *Schema) node(v, doc *tree.Value) (*node, error) {
 		return nil, fmt.Errorf("a schema is an object or a boolean, and not %s", v.Kind)
 	}
 	if ref := v.Get("$ref"); ref != nil {
-		to, in, err := s.follow(ref, doc)
+		to, in, err := s.Follow(ref, doc)
 		if err != nil {
 			return nil, err
 		}
@@ -114,8 +114,11 @@ func (s *Schema) node(v, doc *tree.Value) (*node, error) {
 	return n, nil
 }
 
-// follow finds what a $ref points at.
-func (s *Schema) follow(ref, doc *tree.Value) (to, in *tree.Value, err error) {
+// Root is the document.
+func (s *Schema) Root() *tree.Value { return s.root }
+
+// Follow finds what a $ref in a document points at, and the document that it stands in.
+func (s *Schema) Follow(ref, doc *tree.Value) (to, in *tree.Value, err error) {
 	name, at, _ := strings.Cut(ref.Str(), "#")
 	in = doc
 	if name != "" && name != doc.Get("$id").Str() {
