@@ -2,6 +2,7 @@ package protobuf
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -218,4 +219,25 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("its text is no schema: %v\n%s", err, s.Canonical())
 		}
 	})
+}
+
+// A schema on one line takes time by its length, not by the square of that; and so where it is imported.
+func TestOneLine(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`syntax = "proto3"; /* lost */ message M {`)
+	for i := 1; i <= 8000; i++ {
+		fmt.Fprintf(&b, " int32 f%d = %d;", i, i)
+	}
+	b.WriteString("}")
+	s, err := Parse(b.String(), nil)
+	if err != nil || s.File().Messages().Get(0).Fields().Len() != 8000 {
+		t.Fatal(err)
+	}
+	if _, err := Parse(`syntax = "proto3"; import "m.proto"; message N { M m = 1; }`, map[string]string{"m.proto": b.String()}); err != nil {
+		t.Error(err)
+	}
+	short, err := Parse("syntax = \"proto3\";\n// kept\nmessage M {}", nil)
+	if err != nil || !strings.Contains(short.Canonical(), "// kept") {
+		t.Errorf("%v %s", err, short.Canonical())
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +27,9 @@ const (
 	maxText = 1 << 20
 	// maxDepth bounds messages within messages, and braces and brackets within each other.
 	maxDepth = 64
+	// maxLine is how long the lines of files may be whose comments are kept: for these the compiler counts, for each thing that it
+	// finds, from where its line begins.
+	maxLine = 2 << 10
 	// compileTime bounds the work on one schema and its references.
 	compileTime = 10 * time.Second
 )
@@ -81,8 +86,14 @@ func Parse(text string, imports map[string]string) (*Schema, error) {
 		return protocompile.SearchResult{}, fmt.Errorf("no reference is called %q", name)
 	})
 	var first error
+	comments := protocompile.SourceInfoStandard
+	for _, text := range append(slices.Collect(maps.Values(imports)), text) {
+		if longestLine(text) > maxLine {
+			comments = protocompile.SourceInfoNone
+		}
+	}
 	compiler := protocompile.Compiler{
-		Resolver: protocompile.WithStandardImports(resolve), MaxParallelism: 1, SourceInfoMode: protocompile.SourceInfoStandard,
+		Resolver: protocompile.WithStandardImports(resolve), MaxParallelism: 1, SourceInfoMode: comments,
 		Reporter: reporter.NewReporter(func(err reporter.ErrorWithPos) error { first = err; return err }, nil),
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), compileTime)
@@ -105,6 +116,13 @@ func Parse(text string, imports map[string]string) (*Schema, error) {
 		return Parse(s.text, imports)
 	}
 	return s, nil
+}
+
+func longestLine(text string) (longest int) {
+	for line := range strings.Lines(text) {
+		longest = max(longest, len(line))
+	}
+	return longest
 }
 
 func printed(file protoreflect.FileDescriptor, sorted bool) (string, error) {
