@@ -79,16 +79,20 @@ func (t *sourceTask) begin() error {
 func (t *sourceTask) appendOrFail(ctx context.Context, b *connectors.Batch, i int, now time.Time) error {
 	topic := b.Records[i].Topic
 	out, keep, err := t.prepare(ctx, b, &b.Records[i], now)
-	var no *refusal
-	switch {
-	case errors.As(err, &no) && no.stage == dlq.Transform:
-		return unhandled("source", t.o.Scope.Source, t.place(b, topic, i), no.error)
-	case no != nil:
+	if err != nil {
+		no := refusalOf(err)
+		switch {
+		case no == nil:
+			return err
+		case no.stage == dlq.Transform:
+			return unhandled("source", t.o.Scope.Source, t.place(b, topic, i), no.error)
+		}
 		return connectors.Fatal(no.error, no.hint)
-	case err == nil && keep: // else a mark behind it covers it all the same
+	}
+	if keep { // else a mark behind it covers it all the same
 		t.send(&out)
 	}
-	return err
+	return nil
 }
 
 // refusal is an error of a record itself: no retry mends it.
@@ -99,6 +103,13 @@ type refusal struct {
 }
 
 func (e *refusal) Unwrap() error { return e.error }
+
+// refusalOf is the refusal among an error's causes; nil: there is none. A function of its own, for what errors.As fills in is on the heap.
+func refusalOf(err error) *refusal {
+	var no *refusal
+	errors.As(err, &no)
+	return no
+}
 
 // outgoing is a record as it is appended.
 type outgoing struct {
@@ -242,6 +253,9 @@ func (t *sourceTask) commit(ctx context.Context, st connectors.SourceTask) error
 	t.cost += (t.contact.Sub(start) - t.cost) / 8
 	t.open = false
 	t.arena.reset(t.limit)
+	if t.dead != nil {
+		t.dead.tell(t.o.Stats)
+	}
 	done := t.dirty                                                           // nil positions, too: the source may let go of what it kept until the key was forgotten
 	t.dirty = make(map[connectors.PositionKey]connectors.Position, len(done)) // a new one: the source may keep what it is told
 	if len(done) == 0 {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
@@ -118,4 +119,34 @@ func (p *nullPipeline) move(b *testing.B, like *connectors.Record, size int) int
 		}
 	}
 	return len(p.out)
+}
+
+// What a source's writer does with each record, on its way to the log or to a filter, takes nothing from the heap.
+func TestAppendTakesNothingFromTheHeap(t *testing.T) {
+	n, findings := steps(t, transform.Source, "filter when.topic=t")
+	chain, err := SourceChain(n)
+	if err != nil || len(findings) > 0 {
+		t.Fatal(err, findings)
+	}
+	task := &sourceTask{encoder: converter.NewEncoder(converter.Format{}), topics: map[string]sourceTopic{"t": {partitions: 3}}, largest: 1 << 20}
+	b, line := connectors.NewBatch(batchBytes), bytes.Repeat([]byte("x"), 100)
+	now := time.Now()
+	move := func() {
+		b.Reset()
+		task.arena.reset(batchBytes)
+		for i := range 100 {
+			b.Add(connectors.Record{Topic: "t", Partition: -1, RawKey: line[:8], RawValue: line}, len(line))
+			task.chain = nil
+			if out, keep, err := task.prepare(t.Context(), b, &b.Records[i], now); err != nil || !keep || len(out.value) != len(line) {
+				t.Fatal(err, keep)
+			}
+			task.chain = chain
+			if err := task.appendOrFail(t.Context(), b, i, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := testing.AllocsPerRun(100, move); got > 1 {
+		t.Errorf("%v allocations for 100 records", got)
+	}
 }

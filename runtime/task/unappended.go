@@ -51,7 +51,7 @@ func newUnappended(ctx, hard context.Context, o SourceOptions, out *hublog.Appen
 	return d, err
 }
 
-// tell keeps the count of all of a source's splits.
+// tell keeps the count of all of a source's splits; what it counts is committed.
 func (d *unappended) tell(s *Stats) {
 	n := int64(d.letters.Count())
 	s.Dead.Add(n - d.told)
@@ -105,14 +105,14 @@ func (t *sourceTask) attempt(ctx context.Context, b *connectors.Batch, records [
 	d.outs = d.outs[:0]
 	for i := range records {
 		out, keep, err := t.prepare(ctx, b, &records[i], now)
-		if errors.As(err, &bad) {
+		if err != nil {
+			if bad = refusalOf(err); bad == nil {
+				return nil, err
+			}
 			if i > 0 {
 				bad.error = fmt.Errorf("the other half of its move: %w", bad.error)
 			}
 			return bad, nil
-		}
-		if err != nil {
-			return nil, err
 		}
 		if keep {
 			d.outs = append(d.outs, out)
@@ -190,7 +190,6 @@ func (t *sourceTask) bury(ctx context.Context, why *refusal, now time.Time) erro
 		d.letters.Bury(t.out, e, payload)
 		d.next++
 	}
-	d.tell(t.o.Stats)
 	return nil
 }
 
@@ -281,7 +280,6 @@ func (t *sourceTask) tend(ctx context.Context, st connectors.SourceTask) error {
 			return err
 		}
 	}
-	d.tell(t.o.Stats)
 	if !t.open {
 		return nil
 	}
