@@ -24,6 +24,7 @@ type bench struct {
 	log     *hublog.Log
 	schemas *schemas.Store
 	group   string
+	split   string
 	stats   task.Stats
 	letters int               // DeadLetters of both
 	refuse  map[string]string // transforms of the source, as in a flat config
@@ -48,7 +49,7 @@ func benchOn(t testing.TB, o hublog.Options) *bench {
 			t.Fatal(err)
 		}
 	}
-	return &bench{t: t, log: l, schemas: schemas.New(l), group: unique("g")}
+	return &bench{t: t, log: l, schemas: schemas.New(l), group: unique("g"), split: "0"}
 }
 
 func (b *bench) source(ctx context.Context, s *numbers, drain time.Duration) error {
@@ -64,8 +65,8 @@ func (b *bench) run(ctx context.Context, s connectors.Source, drain time.Duratio
 		}
 		transforms = worker.Transforms(v)
 	}
-	return task.RunSource(ctx, task.SourceOptions{Log: b.log, Schemas: b.schemas, Source: s, Split: connectors.Split{ID: "0"},
-		Scope: position.Scope{Group: b.group, Source: "src", Split: "0"}, Host: "h", Format: converter.Format{}, Transforms: transforms, DeadLetters: b.letters,
+	return task.RunSource(ctx, task.SourceOptions{Log: b.log, Schemas: b.schemas, Source: s, Split: connectors.Split{ID: b.split},
+		Scope: position.Scope{Group: b.group, Source: "src", Split: b.split}, Host: "h", Format: converter.Format{}, Transforms: transforms, DeadLetters: b.letters,
 		Logger: slog.New(slog.DiscardHandler), Stats: &b.stats, Drain: drain})
 }
 

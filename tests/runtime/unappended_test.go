@@ -403,6 +403,31 @@ func TestUnappendedAreAsLargeAsTheyAre(t *testing.T) {
 	}
 }
 
+// Splits of a source share a topic of letters, and none sees or settles another's; each one's limit is its own.
+func TestUnappendedOfTwoSplits(t *testing.T) {
+	b := newBench(t)
+	b.letters = 2
+	b.refuse = map[string]string{"transforms.0.type": "extract", "transforms.0.field": "zz"}
+	src := &listed{topic: unique("splits"), partitions: 1, records: []connectors.Record{change('c', 1, "x", ""), change('u', 1, "x", "")}}
+	for n, split := range []string{"0", "00"} {
+		b.split = split
+		b.until(src, "the letters are there", func() bool { return b.sourceLetters().Count() == 2*(n+1) })
+	}
+	b.split, b.refuse = "0", nil
+	b.askSource(dlq.Replay, all)
+	b.until(src, "its own are played again", func() bool { return b.sourceLetters().Count() == 2 && len(b.sourceLetters().Asks()) == 2 })
+	for _, e := range b.sourceLetters().Waiting() {
+		if !strings.HasPrefix(e.Topic, "00/") {
+			t.Errorf("%s is left", e.Place)
+		}
+	}
+	b.split = "00"
+	b.until(src, "the other's, too", func() bool { return b.sourceLetters().Count() == 0 && len(b.sourceLetters().Asks()) == 0 })
+	if got := len(b.committed(src.topic, 1)); got != 4 {
+		t.Errorf("%d records", got)
+	}
+}
+
 // At the limit the source fails, and what it says leads to the letters; nothing of that batch is in the log.
 func TestUnappendedHaveALimit(t *testing.T) {
 	b := newBench(t)
