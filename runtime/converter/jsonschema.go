@@ -254,7 +254,7 @@ func (f Format) schemaFor(subject string, s *schema.Schema) (SchemaText, error) 
 	}
 	was, err := texts.Parse(latest.Text, latest.named())
 	if err != nil {
-		return out, fmt.Errorf("the newest schema of subject %s, whose properties the next one keeps, cannot be read: %w", subject, err)
+		return out, unreadable(subject, err)
 	}
 	out.Text = jsonschema.SchemaOf(s, was.Root()).String()
 	return out, nil

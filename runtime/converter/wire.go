@@ -169,9 +169,15 @@ func (f Format) latest(subject string) (*schemas.Schema, error) {
 	}
 	s, err := schemas.Parse(text.Text, text.named())
 	if err != nil {
-		return nil, fmt.Errorf("the newest schema of subject %s, whose numbers the next one keeps, cannot be read: %w", subject, err)
+		return nil, unreadable(subject, err)
 	}
 	return s, nil
+}
+
+// unreadable says that a subject's newest schema is one that no other can follow on. It is about no record.
+func unreadable(subject string, err error) error {
+	err = fmt.Errorf("%w: the newest schema of subject %s, which the next one follows on, cannot be read: %w", ErrRegistry, subject, err)
+	return connectors.Fatal(err, "delete that version from the registry, or register one that can be read behind it; the source goes on from where it stands once it is restarted")
 }
 
 // newest is a subject's newest schema, if it is of a type.

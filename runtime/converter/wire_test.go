@@ -294,6 +294,18 @@ func TestWireAsksOnce(t *testing.T) {
 	})
 }
 
+// A subject whose newest schema cannot be read ends the source: it is no fault of a record.
+func TestNewestSchemaCannotBeRead(t *testing.T) {
+	for _, f := range []Form{Protobuf, JSONSchema} {
+		s := shelfOf(f)
+		s.ids["shop.public.orders-key"] = s.put(SchemaText{Type: map[Form]string{Protobuf: "PROTOBUF", JSONSchema: "JSON"}[f], Text: "{"})
+		r := change(1)
+		if _, _, err := NewEncoder(s.format(Debezium)).Encode(nil, &r); !errors.Is(err, ErrRegistry) || !connectors.IsFatal(err) || !strings.Contains(err.Error(), "shop.public.orders-key") {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+}
+
 // Bad bytes are an error that says what is wrong, whatever they are.
 func TestAvroBadBytes(t *testing.T) {
 	s := newShelf()
