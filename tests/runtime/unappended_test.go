@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/hublog"
+	"github.com/forebayhub/forebay/runtime/worker"
 )
 
 // listed is a source of these records, each with a position of its own.
@@ -400,6 +402,35 @@ func TestUnappendedAreAsLargeAsTheyAre(t *testing.T) {
 	b.until(src, "nothing is left", func() bool { return b.sourceLetters().Count() == 0 })
 	if got := values(); !slices.Equal(got, []int{8, 2 << 20, 7}) {
 		t.Errorf("%v", got)
+	}
+}
+
+// What Avro cannot say, a number that the database did not send, is kept, and played again by a source that writes JSON.
+func TestUnappendedOfTheConverter(t *testing.T) {
+	at := httptest.NewServer(&lameRegistry{})
+	defer at.Close()
+	bad := change('u', 1, "x", "")
+	bad.Change.After.List[0] = schema.Missing
+	src := &listed{topic: unique("avro"), partitions: 1, records: []connectors.Record{bad, change('c', 2, "x", "")}}
+	log := openLog(t)
+	o := options(log, src, nil)
+	o.Connectors[0].Values = parsed(t, worker.SourceFields, map[string]string{"on_error": "dlq", "value.converter": "avro", "registry.url": at.URL})
+	w, stop := start(t, o)
+	eventually(t, 30*time.Second, "one is kept", func() bool { s := w.Status()[0]; return s.Dead == 1 && s.Records == 1 })
+	stop()
+	b := benchOn(t, log)
+	b.group = o.Group
+	kept := b.sourceLetters().Waiting()
+	if kept[0].Stage != dlq.Converter || !strings.Contains(kept[0].Reason, "was not sent") {
+		t.Errorf("%+v", kept[0])
+	}
+	b.askSource(dlq.Replay, all)
+	o.Connectors[0].Values = parsed(t, worker.SourceFields, map[string]string{"on_error": "dlq"})
+	w, stop = start(t, o)
+	eventually(t, 30*time.Second, "it is played again", func() bool { s := w.Status()[0]; return s.Dead == 0 && s.Records == 1 })
+	stop()
+	if got := b.committed(src.topic, 1); len(got) != 2 || !bytes.Contains(got[1].RawValue, []byte(`"after":{"id":"__debezium_unavailable_value","name":"x"}`)) {
+		t.Errorf("%s", got[len(got)-1].RawValue)
 	}
 }
 
