@@ -37,7 +37,7 @@ func TestEmptyNode(t *testing.T) {
 	case err := <-last.Exited():
 		t.Fatalf("the node ended: %v", err)
 	}
-	if now, _ := figures.RSS(last.PID()); now*(1<<20) > 20e6 { // 30 MB is what was promised; what the start alone needs is given back after a second
+	if now, _ := figures.RSS(last.PID()); now*(1<<20) > 30e6 { // what the start alone needs is given back after a second; some 6 MB are private, the rest are the program's own pages
 		t.Errorf("an idle node has %.0f MiB resident", now)
 	} else {
 		t.Logf("%.0f MiB resident", now)
