@@ -73,8 +73,8 @@ func (s *Schema) appendJSON(dst []byte, field string) []byte {
 	return append(dst, '}')
 }
 
-// maxDepth bounds the nesting of a schema that is read.
-const maxDepth = 64
+// MaxDepth bounds the nesting of a schema that is read.
+const MaxDepth = 64
 
 type jsonSchema struct {
 	Type     string            `json:"type"`
@@ -97,8 +97,8 @@ func ParseJSON(text []byte) (*Schema, error) {
 }
 
 func parseJSON(text []byte, depth int) (*Schema, string, error) {
-	if depth > maxDepth {
-		return nil, "", fmt.Errorf("schema is nested deeper than %d", maxDepth)
+	if depth > MaxDepth {
+		return nil, "", fmt.Errorf("schema is nested deeper than %d", MaxDepth)
 	}
 	if len(text) == 0 || string(text) == "null" {
 		return nil, "", nil

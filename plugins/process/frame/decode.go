@@ -18,6 +18,9 @@ const (
 // valueBytes is what a value counts at least in a batch: a null is one byte in a frame, and many in memory.
 const valueBytes = 8
 
+// markBytes of marks end a batch: it counts what it has as records alone.
+const markBytes = 1 << 20
+
 // Decoder reads the frames of one stream, bit by bit: as much as a batch has room for.
 type Decoder struct {
 	rest      []byte // of the frame; records borrow from it
@@ -50,7 +53,8 @@ func (d *Decoder) Done() bool { return len(d.rest) == 0 }
 // Fill moves records and marks into b until the frame is used up, or b is full and a position covers what is in it, or until it has moved
 // so much that a batch is to end. What was decoded before an error is in b.
 func (d *Decoder) Fill(b *connectors.Batch) error {
-	for values := 0; len(d.rest) > 0 && len(b.Marks) < maxMarks && len(b.Records) < maxRecords && values < batchValues; {
+	marked := 0
+	for values := 0; len(d.rest) > 0 && marked < markBytes && len(b.Marks) < maxMarks && len(b.Records) < maxRecords && values < batchValues; {
 		if n := len(b.Marks); b.Full() && n > 0 && b.Marks[n-1].Upto == len(b.Records) {
 			return nil
 		}
@@ -71,6 +75,7 @@ func (d *Decoder) Fill(b *connectors.Batch) error {
 			err = d.place()
 		case markEntry:
 			err = d.mark(b)
+			marked += before - len(d.rest)
 		case recordEntry:
 			var r connectors.Record
 			if err = d.record(b, &r); err == nil {

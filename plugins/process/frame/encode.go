@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -23,6 +24,7 @@ type Encoder struct {
 	begun     bool // topic and partition are those of the frame
 	schemas   map[*schema.Schema]uint32
 	held      int  // bytes of their texts, as the decoder counts them
+	values    int  // that the record may still have
 	stale     bool // the decoder has others, which it is to forget
 }
 
@@ -89,6 +91,12 @@ func (e *Encoder) record(r *connectors.Record) error {
 	if len(r.Headers) > math.MaxUint16 {
 		return fmt.Errorf("a record has %d headers; %d can be sent", len(r.Headers), math.MaxUint16)
 	}
+	e.values = MaxValues - len(r.Headers)
+	for _, s := range e.needs(r) {
+		if e.schemas[s] == 0 && deeper(s, schema.MaxDepth) {
+			return fmt.Errorf("a record of topic %s is nested deeper than %d", r.Topic, schema.MaxDepth)
+		}
+	}
 	// Schemas stand before the record that needs them.
 	ids, ok := e.ids(r)
 	if !ok { // there is no room beside those that the decoder holds
@@ -135,13 +143,19 @@ func (e *Encoder) record(r *connectors.Record) error {
 	case raw:
 		e.out = appendBytes(e.out, r.RawKey)
 	case typed:
-		e.out = appendDatum(le.AppendUint32(e.out, ids[0]), r.Key.Value)
+		e.out = le.AppendUint32(e.out, ids[0])
+		if err := e.datum(r.Key.Value, 0); err != nil {
+			return fmt.Errorf("the key of a record of topic %s %w", r.Topic, err)
+		}
 	}
 	switch value {
 	case raw:
 		e.out = appendBytes(e.out, r.RawValue)
 	case typed:
-		e.out = appendDatum(le.AppendUint32(e.out, ids[1]), r.Value.Value)
+		e.out = le.AppendUint32(e.out, ids[1])
+		if err := e.datum(r.Value.Value, 0); err != nil {
+			return fmt.Errorf("a record of topic %s %w", r.Topic, err)
+		}
 	case change:
 		c := r.Change
 		ns := int64(0)
@@ -153,7 +167,9 @@ func (e *Encoder) record(r *connectors.Record) error {
 			e.out = le.AppendUint32(e.out, id)
 		}
 		for _, v := range []schema.Value{c.Before, c.After, c.Source.Value, c.Update.Value} {
-			e.out = appendDatum(e.out, v)
+			if err := e.datum(v, 0); err != nil {
+				return fmt.Errorf("a record of topic %s %w", r.Topic, err)
+			}
 		}
 	}
 	return nil
@@ -175,6 +191,14 @@ func (e *Encoder) ids(r *connectors.Record) (ids [4]uint32, ok bool) {
 		}
 	}
 	return ids, true
+}
+
+// deeper says that s is nested deeper than that.
+func deeper(s *schema.Schema, than int) bool {
+	if s == nil || than < 0 {
+		return s != nil
+	}
+	return deeper(s.Elem, than-1) || deeper(s.Key, than-1) || slices.ContainsFunc(s.Fields, func(f schema.Field) bool { return deeper(f.Schema, than-1) })
 }
 
 // schema is the number of s in this stream. Schemas are told apart by identity, as converters do: a source keeps one as long as it holds.
@@ -199,28 +223,37 @@ func (e *Encoder) schema(s *schema.Schema) (id uint32, ok bool) {
 	return id, true
 }
 
-func appendDatum(out []byte, v schema.Value) []byte {
-	out = append(out, byte(v.Kind))
+// datum adds a value. What a decoder would refuse is refused here, where the record can still be set aside.
+func (e *Encoder) datum(v schema.Value, depth int) error {
+	e.out = append(e.out, byte(v.Kind))
+	if depth > maxDepth && v.Kind != schema.Null && v.Kind != schema.Unavailable {
+		return fmt.Errorf("is nested deeper than %d", maxDepth)
+	}
 	switch v.Kind {
 	case schema.Bool:
 		b := byte(0)
 		if v.Bool() {
 			b = 1
 		}
-		return append(out, b)
+		e.out = append(e.out, b)
 	case schema.Int16, schema.Int32, schema.Int64:
-		return le.AppendUint64(out, uint64(v.Int()))
+		e.out = le.AppendUint64(e.out, uint64(v.Int()))
 	case schema.Float32, schema.Float64:
-		return le.AppendUint64(out, math.Float64bits(v.Float()))
+		e.out = le.AppendUint64(e.out, math.Float64bits(v.Float()))
 	case schema.String, schema.Bytes:
-		return appendBytes(out, v.Data)
+		e.out = appendBytes(e.out, v.Data)
 	case schema.Struct, schema.Array, schema.Map:
-		out = le.AppendUint32(out, uint32(len(v.List)))
+		if e.values -= len(v.List); e.values < 0 {
+			return fmt.Errorf("has more than %d values", MaxValues)
+		}
+		e.out = le.AppendUint32(e.out, uint32(len(v.List)))
 		for _, item := range v.List {
-			out = appendDatum(out, item)
+			if err := e.datum(item, depth+1); err != nil {
+				return err
+			}
 		}
 	}
-	return out
+	return nil
 }
 
 func appendBytes(out, p []byte) []byte { return append(le.AppendUint32(out, uint32(len(p))), p...) }

@@ -9,7 +9,7 @@
 //	        'M' u8-flags text-key bytes-position      the position behind the records so far; flags: 1 boundary, 2 forget the key
 //	        'P' i32-partition i64-offset              the record that follows is a dead letter that is played again, and lies there in its topic
 //	        'R' u8-key u8-value u16-headers i64-time i64-offset header … key value
-//	text, bytes, topic:  u32-length, bytes
+//	text, bytes, topic:  u32-length, bytes; a mark's key is any bytes
 //	header: text-key u32-length+1 bytes               length+1 of 0: null
 //	key, value, by its u8:  0 nothing · 1 bytes · 2 u32-schema datum · 3 (a value only) change
 //	change: u8-op i64-time-ns u32-row u32-source u32-update before after source update
@@ -21,18 +21,22 @@
 // A frame may come from anybody: Decoder checks everything against the bytes that are there and against the schema.
 package frame
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/forebayhub/forebay/connectors/schema"
+)
 
 // MaxBytes is the largest frame: enough for the largest record that the log takes, behind others.
 const MaxBytes = 24 << 20
 
 // What bounds the memory of who reads.
 const (
-	MaxSchemas     = 10_000   // of one stream
-	MaxSchemaBytes = 16 << 20 // of their texts together
-	MaxValues      = 1 << 20  // of one record: members of structs, arrays and maps, and headers
-	batchValues    = 1 << 18  // after so many a batch ends
-	maxDepth       = 64       // of a value
+	MaxSchemas     = 10_000          // of one stream
+	MaxSchemaBytes = 16 << 20        // of their texts together
+	MaxValues      = 1 << 20         // of one record: members of structs, arrays and maps, and headers
+	batchValues    = 1 << 18         // after so many a batch ends
+	maxDepth       = schema.MaxDepth // of a value
 )
 
 // ErrBad marks what no frame looks like.

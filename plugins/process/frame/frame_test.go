@@ -183,6 +183,45 @@ func TestSchemaThatCannotBeSent(t *testing.T) {
 	}
 }
 
+// TestWhatADecoderRefusesIsNotSent: the record can be set aside then; a damaged frame would end the task.
+func TestWhatADecoderRefusesIsNotSent(t *testing.T) {
+	nested := func(depth int) connectors.Datum {
+		d := connectors.Datum{Schema: &schema.Schema{Kind: schema.Int64}, Value: schema.Int64Of(1)}
+		for range depth {
+			d = connectors.Datum{Schema: &schema.Schema{Kind: schema.Array, Elem: d.Schema}, Value: schema.ArrayOf(d.Value)}
+		}
+		return d
+	}
+	wide := connectors.Datum{Schema: &schema.Schema{Kind: schema.Array, Elem: &schema.Schema{Kind: schema.Int64, Optional: true}}, Value: schema.ArrayOf(make([]schema.Value, MaxValues+1)...)}
+	for want, d := range map[string]connectors.Datum{"": nested(maxDepth), "nested deeper than 64": nested(maxDepth + 1), "more than 1048576 values": wide} {
+		e := NewEncoder()
+		err := e.Record(&connectors.Record{Topic: "t", Value: d})
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, ErrFull) || e.Len() > 0 {
+				t.Errorf("%v; want %q", err, want)
+			}
+			continue
+		}
+		b, dec := connectors.NewBatch(1<<20), NewDecoder()
+		dec.Feed(e.Bytes())
+		if ferr := dec.Fill(b); err != nil || ferr != nil {
+			t.Errorf("%v, %v", err, ferr)
+		}
+	}
+}
+
+// TestMarksEndABatch: they have memory, too.
+func TestMarksEndABatch(t *testing.T) {
+	e, d, b := NewEncoder(), NewDecoder(), connectors.NewBatch(1<<20)
+	for range 20 {
+		e.Mark("k", make([]byte, 100<<10), false)
+	}
+	d.Feed(e.Bytes())
+	if err := d.Fill(b); err != nil || len(b.Marks) != 11 {
+		t.Errorf("%d marks, %v", len(b.Marks), err)
+	}
+}
+
 // TestFullFrame: the record that had no room is whole in the next one, its schema with it.
 func TestFullFrame(t *testing.T) {
 	e, d := NewEncoder(), NewDecoder()
