@@ -156,8 +156,8 @@ func (c *child) dead() bool {
 	}
 }
 
-// failed makes an error of what a call gave back.
-func (c *child) failed(err error) error {
+// failed makes an error of what a call gave back that had this context.
+func (c *child) failed(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
@@ -168,10 +168,15 @@ func (c *child) failed(err error) error {
 	said := errors.New(clip(s.Message()))
 	switch s.Code() {
 	case codes.Canceled:
-		return context.Canceled
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return fmt.Errorf("plugin %s has cancelled a call: %w", c.name, said)
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("plugin %s does not answer: %w", c.name, context.DeadlineExceeded)
-	case codes.Unimplemented, codes.ResourceExhausted:
+	case codes.ResourceExhausted:
+		return connectors.Fatal(fmt.Errorf("plugin %s: a message is larger than %d bytes, or the plugin has run out of something: %w", c.name, maxMessage, said), "a mistake in the plugin, or a record that is too large")
+	case codes.Unimplemented:
 		return connectors.Fatal(fmt.Errorf("plugin %s: %w", c.name, said), "a mistake in the plugin, or it is of another version")
 	case codes.Unavailable:
 		if c.run.ended(pipeTimeout) { // the connection ends a moment before the process

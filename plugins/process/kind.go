@@ -52,7 +52,7 @@ func (p *Plugin) check(ctx context.Context, env connectors.Env, config *pb.Confi
 	err := p.call(ctx, env, func(ctx context.Context, c *child) error {
 		f, err := c.api.Check(ctx, config)
 		if err == nil {
-			found = c.findings(f, nil)
+			found = c.findings(ctx, f, nil)
 		}
 		return err
 	})
@@ -119,8 +119,10 @@ var fieldTypes = map[pb.Field_Type]spec.Type{
 	pb.Field_DURATION: spec.Duration, pb.Field_SIZE: spec.Size, pb.Field_ENUM: spec.Enum, pb.Field_STRINGS: spec.Strings,
 }
 
-// text is a text of a plugin, cut where nobody would read on.
-func text(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxText)], "�") }
+// text is a text of a plugin, cut where nobody would read on. It is a copy, for what it is cut from may be large.
+func text(s string) string {
+	return strings.Clone(strings.ToValidUTF8(s[:min(len(s), maxText)], "�"))
+}
 
 // configOf is a connector's config as it goes to the plugin.
 func configOf(s spec.Spec, cfg spec.Values, env connectors.Env, sink bool) *pb.Config {
@@ -160,8 +162,8 @@ func capabilities(k *pb.Kind) connectors.Capabilities {
 }
 
 // findings are what a plugin has found; err says why it could not look.
-func (c *child) findings(f *pb.Findings, err error) []spec.Finding {
-	if err = errors.Join(c.failed(err), c.failure(f.GetFailure())); err != nil {
+func (c *child) findings(ctx context.Context, f *pb.Findings, err error) []spec.Finding {
+	if err = errors.Join(c.failed(ctx, err), c.failure(f.GetFailure())); err != nil {
 		return []spec.Finding{{Message: err.Error()}}
 	}
 	var out []spec.Finding
@@ -175,7 +177,7 @@ func (c *child) findings(f *pb.Findings, err error) []spec.Finding {
 func (p *Plugin) validate(ctx context.Context, env connectors.Env, config *pb.Config) (out []spec.Finding) {
 	err := p.call(ctx, env, func(ctx context.Context, c *child) error {
 		f, err := c.api.Validate(ctx, config)
-		out = c.findings(f, err)
+		out = c.findings(ctx, f, err)
 		return nil
 	})
 	if err != nil {

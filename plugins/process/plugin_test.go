@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +19,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/plugins/process/frame"
+	"github.com/forebayhub/forebay/plugins/process/internal/convert"
 	pb "github.com/forebayhub/forebay/plugins/process/proto"
 )
 
@@ -145,13 +148,16 @@ func (n *naughty) Sink(stream grpc.BidiStreamingServer[pb.ToSink, pb.FromSink]) 
 			n.cling()
 			return nil //nolint:nilerr // the host has closed its side
 		}
-		answer := &pb.FromSink{Message: &pb.FromSink_Done{Done: &pb.Done{}}}
+		answer := &pb.FromSink{Ask: m.GetAsk(), Message: &pb.FromSink_Done{Done: &pb.Done{}}}
 		switch {
 		case m.GetCommit() != nil && n.how == "hangs in a commit":
 			fmt.Fprintln(os.Stderr, "committing")
 			select {}
 		case m.GetWrite() != nil && n.how != "answers wrong":
-			answer = &pb.FromSink{Message: &pb.FromSink_Written{Written: &pb.Written{Rejects: n.rejects(m.GetWrite().GetFrame())}}}
+			if n.how == "answers late" {
+				answer.Ask--
+			}
+			answer.Message = &pb.FromSink_Written{Written: &pb.Written{Rejects: n.rejects(m.GetWrite().GetFrame())}}
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
@@ -277,7 +283,7 @@ func TestSourceThatMisbehaves(t *testing.T) {
 }
 
 func TestSinkThatMisbehaves(t *testing.T) {
-	for how, want := range map[string]string{"answers wrong": "it answers", "rejects what is not there": "it rejects record 9 of 1", "rejects twice": "it rejects 2 of 1 records"} {
+	for how, want := range map[string]string{"answers wrong": "it answers", "answers late": "it answers question 2 with an answer to 1", "rejects what is not there": "it rejects record 9 of 1", "rejects twice": "it rejects 2 of 1 records"} {
 		_, sink, _ := describe(t, self(t, how))
 		task := openSink(t, sink, envOf(t, "x"))
 		if _, err := task.Write(t.Context(), []connectors.Record{{Topic: "t", RawValue: []byte("v")}}); err == nil || !strings.Contains(err.Error(), want) {
@@ -469,11 +475,36 @@ func TestNobodyBesideTheNextTask(t *testing.T) {
 			t.Error(err)
 		}
 		heir := openSink(t, sink, envOf(t, "x"))
-		if heir.child != task.child {
-			t.Error("the next task does not find the process")
+		if heir.child == task.child {
+			t.Error("a restart gets the process that it is to replace")
 		}
 		_ = heir.Close()
 	})
+}
+
+// TestKeysOfAnyBytes: a key may be a file's name, which need not be UTF-8.
+func TestKeysOfAnyBytes(t *testing.T) {
+	want := map[connectors.PositionKey]connectors.Position{"caf\xe9.log": []byte("p")}
+	text, err := proto.Marshal(convert.Positions(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got pb.Positions
+	if err := proto.Unmarshal(text, &got); err != nil || !reflect.DeepEqual(convert.PositionsFrom(&got), want) {
+		t.Errorf("%v, %v", &got, err)
+	}
+}
+
+// TestReadEndsWithItsTask, also while a plugin always has something to say.
+func TestReadEndsWithItsTask(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b := connectors.NewBatch(1 << 20)
+	b.Add(connectors.Record{}, 1)
+	task := &sourceTask{decoder: frame.NewDecoder()}
+	if err := task.Read(ctx, b); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
 
 // TestFailuresAreNotLongerThanAnybodyReads: they go into states and dead letters.

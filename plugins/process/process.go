@@ -38,7 +38,8 @@ type Options struct {
 // Plugin is a plugin as it is configured. It can be used by many connectors at once.
 type Plugin struct {
 	o        Options
-	patience time.Duration // endTimeout
+	patience time.Duration // closeTimeout
+	keeps    bool          // a task finds the process of the one before; where starting one takes long, tests have it so
 	mu       struct {
 		sync.Mutex
 		running map[string]*lease // by connector
@@ -50,7 +51,7 @@ func New(o Options) *Plugin {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Plugin{o: o, patience: endTimeout}
+	p := &Plugin{o: o, patience: closeTimeout}
 	p.mu.running = map[string]*lease{}
 	return p
 }
@@ -146,17 +147,26 @@ func (p *Plugin) release(connector string, l *lease) {
 // retire kills the process of a task that was not heard to end, and returns when it has ended: whatever it was doing, it is not beside the
 // task that comes next (invariant 7).
 func (p *Plugin) retire(connector string, l *lease) {
+	p.part(connector, l)
+	l.child.run.cut()
+}
+
+// part has the connector's next task start a process of its own: a restart is to mend what is wrong with one, or to find a new program. Tasks
+// that still run in this one keep it.
+func (p *Plugin) part(connector string, l *lease) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.mu.running[connector] == l {
 		delete(p.mu.running, connector)
 	}
-	p.mu.Unlock()
-	l.child.run.cut()
 }
 
 // closed ends the use of a process by a task whose stream has ended so: a stream that the plugin did not end itself may have a task at work behind it.
 func (p *Plugin) closed(connector string, l *lease, ended error, late bool, failure error) error {
 	if errors.Is(ended, io.EOF) {
+		if !p.keeps {
+			p.part(connector, l)
+		}
 		return failure
 	}
 	p.retire(connector, l)
@@ -183,7 +193,7 @@ func (p *Plugin) Describe(ctx context.Context) (*connectors.SourceType, *connect
 	var d *pb.Description
 	err := p.call(ctx, connectors.Env{}, func(ctx context.Context, c *child) (err error) {
 		d, err = c.api.Describe(ctx, &pb.DescribeRequest{Version: p.o.Version})
-		return c.failed(err)
+		return c.failed(ctx, err)
 	})
 	if err != nil {
 		return nil, nil, err

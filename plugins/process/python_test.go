@@ -86,9 +86,10 @@ func (s *sqlite) ask(t testing.TB, path, query string) []string {
 	return out
 }
 
-// TestPython is the kit on the plugin in Python: one process asks for its types, since it takes a moment to start one.
+// TestPython is the kit on the plugin in Python: one process asks for its types, and one has all lives of a connector, since it takes a moment to start one.
 func TestPython(t *testing.T) {
-	source, sink, _ := describe(t, pythonExample(t))
+	source, sink, p := describe(t, pythonExample(t))
+	p.keeps = true
 	db := openSQLite(t)
 	t.Run("Source", func(t *testing.T) { pythonSource(t, source, db) })
 	t.Run("Sink", func(t *testing.T) { pythonSink(t, sink, db) })

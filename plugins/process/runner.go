@@ -15,6 +15,8 @@ const (
 	startTimeout = 30 * time.Second
 	// endTimeout is how long it may take to end once its standard input has.
 	endTimeout = 5 * time.Second
+	// closeTimeout is how long a task may take to end: less than a worker waits for it when it drains (5 s).
+	closeTimeout = 3 * time.Second
 	// pipeTimeout is how long a process that it has left behind may hold its pipes.
 	pipeTimeout = time.Second
 )

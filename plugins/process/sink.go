@@ -52,6 +52,7 @@ type sinkTask struct {
 	encoder *frame.Encoder
 	places  []int          // of the frame's records in a Write
 	due     *pb.Partitions // as the last Write told; nil: ask
+	asked   uint64         // the number of the last question
 	broken  error          // why nothing can be asked any more
 	ended   error          // of the stream; nil: not yet
 }
@@ -64,8 +65,10 @@ func (t *sinkTask) Open(ctx context.Context) error {
 	t.child = t.lease.child
 	var sctx context.Context
 	sctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if t.stream, err = t.child.api.Sink(sctx); err != nil {
-		return t.child.failed(err)
+	stop := context.AfterFunc(ctx, t.cancel) // gRPC waits here while a plugin grants no streams
+	t.stream, err = t.child.api.Sink(sctx)
+	if stop(); err != nil {
+		return t.child.failed(ctx, err)
 	}
 	_, err = t.ask(ctx, &pb.ToSink{Message: &pb.ToSink_Open{Open: &pb.OpenSink{Config: t.s.config, TaskId: t.env.TaskID, Epoch: t.env.Epoch}}}, (*pb.FromSink_Done)(nil))
 	return err
@@ -81,6 +84,8 @@ func (t *sinkTask) ask(ctx context.Context, m *pb.ToSink, want any) (*pb.FromSin
 	}
 	stop := context.AfterFunc(ctx, t.cancel)
 	defer stop()
+	t.asked++
+	m.Ask = t.asked
 	_ = t.stream.Send(m) // that it fails shows in what is received
 	answer, err := t.stream.Recv()
 	t.ended = err
@@ -91,8 +96,10 @@ func (t *sinkTask) ask(ctx context.Context, m *pb.ToSink, want any) (*pb.FromSin
 		if errors.Is(err, io.EOF) {
 			err = t.s.p.bad("it has ended a task without a word")
 		} else {
-			err = t.child.failed(err)
+			err = t.child.failed(ctx, err)
 		}
+	case answer.GetAsk() != t.asked:
+		err = t.s.p.bad(fmt.Sprintf("it answers question %d with an answer to %d", t.asked, answer.GetAsk()))
 	case answer.GetFailure() != nil:
 		return nil, t.child.failure(answer.GetFailure())
 	case fmt.Sprintf("%T", answer.GetMessage()) != fmt.Sprintf("%T", want):
@@ -225,7 +232,14 @@ func (t *sinkTask) Revoke(ctx context.Context, tps []connectors.TopicPartition) 
 
 // Advance is connectors.Advancer. It has no answer: that the plugin is gone shows in the next question.
 func (t *sinkTask) Advance(tp connectors.TopicPartition, next int64) {
+	if t.broken != nil {
+		return
+	}
+	late := time.AfterFunc(askTimeout, t.cancel)
 	_ = t.stream.Send(&pb.ToSink{Message: &pb.ToSink_Advance{Advance: &pb.Offset{Partition: convert.Partition(tp), Next: next}}})
+	if !late.Stop() {
+		t.broken = fmt.Errorf("plugin %s does not take what it is sent", t.s.p.o.Name)
+	}
 }
 
 // Close ends the plugin's side in good order, for as long as a process may take to end; what does not end so is killed.
@@ -240,11 +254,13 @@ func (t *sinkTask) Close() error {
 	defer t.cancel()
 	_ = t.stream.CloseSend() // that it fails shows in what is received
 	late := time.AfterFunc(t.s.p.patience, t.cancel)
-	var failure error
+	var failure error // the first one: there may be any number
 	for t.ended == nil {
 		var m *pb.FromSink
 		m, t.ended = t.stream.Recv()
-		failure = errors.Join(failure, t.child.failure(m.GetFailure()))
+		if failure == nil {
+			failure = t.child.failure(m.GetFailure())
+		}
 	}
 	return t.s.p.closed(t.s.env.Name, t.lease, t.ended, !late.Stop(), failure)
 }

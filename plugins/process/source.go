@@ -43,7 +43,7 @@ func (s *source) Validate(ctx context.Context) []spec.Finding {
 func (s *source) Plan(ctx context.Context, most int) (out []connectors.Split, err error) {
 	err = s.p.call(ctx, s.env, func(ctx context.Context, c *child) error {
 		splits, err := c.api.Plan(ctx, &pb.PlanRequest{Config: s.config, Max: uint32(most)})
-		if err = errors.Join(c.failed(err), c.failure(splits.GetFailure())); err != nil {
+		if err = errors.Join(c.failed(ctx, err), c.failure(splits.GetFailure())); err != nil {
 			return err
 		}
 		if n := len(splits.GetSplits()); n > most {
@@ -63,7 +63,7 @@ func (s *source) Plan(ctx context.Context, most int) (out []connectors.Split, er
 func (s *source) Topics(ctx context.Context) (out []connectors.TopicSpec, err error) {
 	err = s.p.call(ctx, s.env, func(ctx context.Context, c *child) error {
 		topics, err := c.api.Topics(ctx, s.config)
-		if err = errors.Join(c.failed(err), c.failure(topics.GetFailure())); err != nil {
+		if err = errors.Join(c.failed(ctx, err), c.failure(topics.GetFailure())); err != nil {
 			return err
 		}
 		for _, t := range topics.GetTopics() {
@@ -80,8 +80,8 @@ func (s *source) Compare(key connectors.PositionKey, a, b connectors.Position) i
 	defer cancel()
 	order := -1
 	err := s.p.call(ctx, s.env, func(ctx context.Context, c *child) error {
-		o, err := c.api.Compare(ctx, &pb.CompareRequest{Config: s.config, Key: string(key), A: a, B: b})
-		if err = errors.Join(c.failed(err), c.failure(o.GetFailure())); err == nil {
+		o, err := c.api.Compare(ctx, &pb.CompareRequest{Config: s.config, Key: []byte(key), A: a, B: b})
+		if err = errors.Join(c.failed(ctx, err), c.failure(o.GetFailure())); err == nil {
 			order = int(o.GetOrder())
 		}
 		return err
@@ -122,11 +122,11 @@ func (t *sourceTask) Open(ctx context.Context, positions map[connectors.Position
 	t.child = t.lease.child
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t.cancel, t.in, t.ended = cancel, make(chan *pb.FromSource), make(chan struct{})
-	if t.stream, err = t.child.api.Source(sctx); err != nil {
+	stop := context.AfterFunc(ctx, cancel) // gRPC waits here while a plugin grants no streams
+	t.stream, err = t.child.api.Source(sctx)
+	if stop(); err != nil {
 		cancel()
-		close(t.in)
-		close(t.ended)
-		return t.child.failed(err)
+		return t.child.failed(ctx, err)
 	}
 	go t.receive(sctx)
 	open := &pb.OpenSource{Config: t.s.config, Split: &pb.Split{Id: t.split.ID, Host: t.split.Host}, Positions: convert.Positions(positions), FrameBytes: frameBytes}
@@ -150,7 +150,7 @@ func (t *sourceTask) receive(ctx context.Context) {
 	for {
 		m, err := t.stream.Recv()
 		if err != nil {
-			t.err = err
+			t.err = t.child.failed(ctx, err)
 			return
 		}
 		select {
@@ -181,7 +181,7 @@ func (t *sourceTask) broken() error {
 	if errors.Is(t.err, io.EOF) {
 		return t.s.p.bad("it has ended a task without a word")
 	}
-	return t.child.failed(t.err)
+	return t.err
 }
 
 // send gives up with ctx: a plugin that does not read must not hold up its task.
@@ -197,7 +197,11 @@ func (t *sourceTask) send(ctx context.Context, m *pb.ToSource) error {
 }
 
 func (t *sourceTask) Read(ctx context.Context, b *connectors.Batch) error {
+	taken := 0 // bytes of frames, which the records borrow
 	for {
+		if err := ctx.Err(); err != nil {
+			return err // a plugin that always has something to say must not outlast its task
+		}
 		if err := t.decoder.Fill(b); err != nil {
 			return t.s.p.bad(err.Error())
 		}
@@ -205,7 +209,7 @@ func (t *sourceTask) Read(ctx context.Context, b *connectors.Batch) error {
 			_ = t.send(ctx, &pb.ToSource{Message: &pb.ToSource_Credit{Credit: uint64(t.used)}})
 			t.used = 0
 		}
-		if !t.decoder.Done() || b.Full() { // what is left of a frame is for the next batch
+		if !t.decoder.Done() || b.Full() || taken >= frameBytes && !b.Empty() { // what is left of a frame is for the next batch
 			return nil
 		}
 		var m *pb.FromSource
@@ -230,6 +234,7 @@ func (t *sourceTask) Read(ctx context.Context, b *connectors.Batch) error {
 			return io.EOF
 		}
 		t.used = len(m.GetFrame())
+		taken += t.used
 		t.decoder.Feed(m.GetFrame())
 	}
 }
@@ -251,9 +256,11 @@ func (t *sourceTask) Close() error {
 	defer t.cancel()
 	_ = t.stream.CloseSend() // that it fails shows in what is received
 	late := time.AfterFunc(t.s.p.patience, t.cancel)
-	var failure error
+	var failure error     // the first one: there may be any number
 	for m := range t.in { // what was on its way is read again after the next Open
-		failure = errors.Join(failure, t.child.failure(m.GetFailure()))
+		if failure == nil {
+			failure = t.child.failure(m.GetFailure())
+		}
 	}
 	<-t.ended
 	return t.s.p.closed(t.s.env.Name, t.lease, t.err, !late.Stop(), failure)

@@ -83,7 +83,7 @@ class Frame:
 
     def mark(self, key, position, boundary=True):
         """mark says where the source stands behind the records so far: bytes, or None to forget the key."""
-        key = key.encode()
+        key = key.encode(errors="surrogateescape")
         self._add(b"M", bytes([boundary | (position is None) << 1]), _U32.pack(len(key)), key, _U32.pack(len(position or b"")), position or b"")
 
 
@@ -265,6 +265,15 @@ def _value(kind, v):
     return v.text
 
 
+def _key(key):
+    """_key is a position's key, which may be any bytes: as os.fsdecode has them."""
+    return key.decode(errors="surrogateescape")
+
+
+def _positions(positions):
+    return {_key(p.key): p.position for p in positions.positions if p.HasField("position")}
+
+
 class _Service:
     def __init__(self, source, sink):
         self.source, self.sink = source, sink
@@ -305,14 +314,14 @@ class _Service:
         return self._answer(lambda: pb.TopicSpecs(topics=[pb.TopicSpec(name=t) for t in self._make(config).topics()]), pb.TopicSpecs)
 
     def Compare(self, request, context):
-        return self._answer(lambda: pb.Order(order=self._make(request.config).compare(request.key, request.a, request.b)), pb.Order)
+        return self._answer(lambda: pb.Order(order=self._make(request.config).compare(_key(request.key), request.a, request.b)), pb.Order)
 
     def Source(self, requests, context):
         opened = next(requests).open
         stopped, credit = threading.Event(), queue.SimpleQueue()
         try:
             source = self._make(opened.config)
-            source.open(opened.split.id, {p.key: p.position for p in opened.positions.positions})
+            source.open(opened.split.id, _positions(opened.positions))
         except Exception as e:
             yield pb.FromSource(failure=_failure(e))
             return
@@ -325,7 +334,7 @@ class _Service:
                     if m.credit:
                         credit.put(m.credit)
                     if m.HasField("committed"):
-                        source.committed({p.key: p.position for p in m.committed.positions if p.HasField("position")})
+                        source.committed(_positions(m.committed))
             except grpc.RpcError:
                 pass  # the stream has ended
             except Exception as e:
@@ -358,14 +367,15 @@ class _Service:
         source.close()
 
     def Sink(self, requests, context):
+        first = next(requests)
+        opened = first.open
         try:
-            opened = next(requests).open
             task = self._make(opened.config)
             task.open(opened.task_id, opened.epoch)
         except Exception as e:
-            yield pb.FromSink(failure=_failure(e))
+            yield pb.FromSink(ask=first.ask, failure=_failure(e))
             return
-        yield pb.FromSink(done=pb.Done())
+        yield pb.FromSink(ask=first.ask, done=pb.Done())
         try:
             for m in requests:
                 try:
@@ -373,6 +383,7 @@ class _Service:
                 except Exception as e:
                     answer = pb.FromSink(failure=_failure(e))
                 if answer is not None:
+                    answer.ask = m.ask
                     yield answer
         finally:
             task.close()

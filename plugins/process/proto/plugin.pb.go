@@ -1110,7 +1110,7 @@ func (x *TopicSpec) GetConfigs() map[string]string {
 type CompareRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Config        *Config                `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	A             []byte                 `protobuf:"bytes,3,opt,name=a,proto3" json:"a,omitempty"`
 	B             []byte                 `protobuf:"bytes,4,opt,name=b,proto3" json:"b,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1154,11 +1154,11 @@ func (x *CompareRequest) GetConfig() *Config {
 	return nil
 }
 
-func (x *CompareRequest) GetKey() string {
+func (x *CompareRequest) GetKey() []byte {
 	if x != nil {
 		return x.Key
 	}
-	return ""
+	return nil
 }
 
 func (x *CompareRequest) GetA() []byte {
@@ -1229,7 +1229,7 @@ func (x *Order) GetFailure() *Failure {
 
 type Position struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`                 // any bytes, such as a file name of another age
 	Position      []byte                 `protobuf:"bytes,2,opt,name=position,proto3,oneof" json:"position,omitempty"` // not set: the log has forgotten the key
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1265,11 +1265,11 @@ func (*Position) Descriptor() ([]byte, []int) {
 	return file_plugin_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *Position) GetKey() string {
+func (x *Position) GetKey() []byte {
 	if x != nil {
 		return x.Key
 	}
-	return ""
+	return nil
 }
 
 func (x *Position) GetPosition() []byte {
@@ -1826,6 +1826,7 @@ type ToSink struct {
 	//	*ToSink_Revoke
 	//	*ToSink_Advance
 	Message       isToSink_Message `protobuf_oneof:"message"`
+	Ask           uint64           `protobuf:"varint,9,opt,name=ask,proto3" json:"ask,omitempty"` // a number that the answer repeats
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1937,6 +1938,13 @@ func (x *ToSink) GetAdvance() *Offset {
 		}
 	}
 	return nil
+}
+
+func (x *ToSink) GetAsk() uint64 {
+	if x != nil {
+		return x.Ask
+	}
+	return 0
 }
 
 type isToSink_Message interface {
@@ -2324,6 +2332,7 @@ type FromSink struct {
 	//	*FromSink_Tokens
 	//	*FromSink_Failure
 	Message       isFromSink_Message `protobuf_oneof:"message"`
+	Ask           uint64             `protobuf:"varint,7,opt,name=ask,proto3" json:"ask,omitempty"` // that of what it answers; 0: nothing was asked
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2417,6 +2426,13 @@ func (x *FromSink) GetFailure() *Failure {
 		}
 	}
 	return nil
+}
+
+func (x *FromSink) GetAsk() uint64 {
+	if x != nil {
+		return x.Ask
+	}
+	return 0
 }
 
 type isFromSink_Message interface {
@@ -2738,14 +2754,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"q\n" +
 	"\x0eCompareRequest\x121\n" +
 	"\x06config\x18\x01 \x01(\v2\x19.forebay.plugin.v1.ConfigR\x06config\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\x12\f\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\f\n" +
 	"\x01a\x18\x03 \x01(\fR\x01a\x12\f\n" +
 	"\x01b\x18\x04 \x01(\fR\x01b\"S\n" +
 	"\x05Order\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\x11R\x05order\x124\n" +
 	"\afailure\x18\x02 \x01(\v2\x1a.forebay.plugin.v1.FailureR\afailure\"J\n" +
 	"\bPosition\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1f\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1f\n" +
 	"\bposition\x18\x02 \x01(\fH\x00R\bposition\x88\x01\x01B\v\n" +
 	"\t_position\"F\n" +
 	"\tPositions\x129\n" +
@@ -2784,7 +2800,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\x03R\x05start\x12\x10\n" +
 	"\x03end\x18\x04 \x01(\x03R\x03end\x12\x14\n" +
-	"\x05first\x18\x05 \x01(\x03R\x05first\"\xa6\x03\n" +
+	"\x05first\x18\x05 \x01(\x03R\x05first\"\xb8\x03\n" +
 	"\x06ToSink\x121\n" +
 	"\x04open\x18\x01 \x01(\v2\x1b.forebay.plugin.v1.OpenSinkH\x00R\x04open\x12:\n" +
 	"\arecover\x18\x02 \x01(\v2\x1e.forebay.plugin.v1.AssignmentsH\x00R\arecover\x120\n" +
@@ -2793,7 +2809,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\aprepare\x18\x05 \x01(\v2\x1a.forebay.plugin.v1.PrepareH\x00R\aprepare\x122\n" +
 	"\x06commit\x18\x06 \x01(\v2\x18.forebay.plugin.v1.TokenH\x00R\x06commit\x127\n" +
 	"\x06revoke\x18\a \x01(\v2\x1d.forebay.plugin.v1.PartitionsH\x00R\x06revoke\x125\n" +
-	"\aadvance\x18\b \x01(\v2\x19.forebay.plugin.v1.OffsetH\x00R\aadvanceB\t\n" +
+	"\aadvance\x18\b \x01(\v2\x19.forebay.plugin.v1.OffsetH\x00R\aadvance\x12\x10\n" +
+	"\x03ask\x18\t \x01(\x04R\x03askB\t\n" +
 	"\amessage\"l\n" +
 	"\bOpenSink\x121\n" +
 	"\x06config\x18\x01 \x01(\v2\x19.forebay.plugin.v1.ConfigR\x06config\x12\x17\n" +
@@ -2819,14 +2836,15 @@ const file_plugin_proto_rawDesc = "" +
 	"\x05Token\x12:\n" +
 	"\tpartition\x18\x01 \x01(\v2\x1c.forebay.plugin.v1.PartitionR\tpartition\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\x03R\x04next\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"\xd2\x02\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xe4\x02\n" +
 	"\bFromSink\x12-\n" +
 	"\x04done\x18\x01 \x01(\v2\x17.forebay.plugin.v1.DoneH\x00R\x04done\x124\n" +
 	"\x06resume\x18\x02 \x01(\v2\x1a.forebay.plugin.v1.OffsetsH\x00R\x06resume\x126\n" +
 	"\awritten\x18\x03 \x01(\v2\x1a.forebay.plugin.v1.WrittenH\x00R\awritten\x121\n" +
 	"\x03due\x18\x04 \x01(\v2\x1d.forebay.plugin.v1.PartitionsH\x00R\x03due\x123\n" +
 	"\x06tokens\x18\x05 \x01(\v2\x19.forebay.plugin.v1.TokensH\x00R\x06tokens\x126\n" +
-	"\afailure\x18\x06 \x01(\v2\x1a.forebay.plugin.v1.FailureH\x00R\afailureB\t\n" +
+	"\afailure\x18\x06 \x01(\v2\x1a.forebay.plugin.v1.FailureH\x00R\afailure\x12\x10\n" +
+	"\x03ask\x18\a \x01(\x04R\x03askB\t\n" +
 	"\amessage\">\n" +
 	"\aOffsets\x123\n" +
 	"\aoffsets\x18\x01 \x03(\v2\x19.forebay.plugin.v1.OffsetR\aoffsets\"o\n" +

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -219,7 +220,7 @@ func (s *server) Validate(ctx context.Context, c *pb.Config) (*pb.Findings, erro
 	}
 	out := &pb.Findings{}
 	for _, f := range validate(ctx) {
-		out.Findings = append(out.Findings, &pb.Finding{Path: f.Path, Message: f.Message, Hint: f.Hint, Warning: f.Warning})
+		out.Findings = append(out.Findings, &pb.Finding{Path: f.Path, Message: valid(f.Message), Hint: valid(f.Hint), Warning: f.Warning})
 	}
 	return out, nil
 }
@@ -263,13 +264,16 @@ func failureOf(err error) *pb.Failure {
 	if err == nil {
 		return nil
 	}
-	f := &pb.Failure{Message: err.Error()}
+	f := &pb.Failure{Message: valid(err.Error())}
 	var fatal *connectors.FatalError
 	if errors.As(err, &fatal) {
-		f.Fatal, f.Hint = true, fatal.Hint
+		f.Fatal, f.Hint = true, valid(fatal.Hint)
 	}
 	if r := (*connectors.RecordError)(nil); errors.As(err, &r) {
 		f.Record = &pb.Blame{Partition: convert.Partition(r.TopicPartition), Offset: r.Offset}
 	}
 	return f
 }
+
+// valid makes a text what a message can hold: an error may quote a file's name, which is any bytes.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }

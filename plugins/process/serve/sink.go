@@ -23,7 +23,7 @@ func (s *server) Sink(stream grpc.BidiStreamingServer[pb.ToSink, pb.FromSink]) e
 	open := m.GetOpen()
 	sk, err := s.newSink(open.GetConfig())
 	if err != nil {
-		return stream.Send(refusal(err))
+		return stream.Send(answerTo(m, refusal(err)))
 	}
 	t := &sinkTask{stream: stream, decoder: frame.NewDecoder(), batch: connectors.NewBatch(frame.MaxBytes + 1)}
 	t.task = sk.Task(connectors.SinkEnv{
@@ -34,18 +34,18 @@ func (s *server) Sink(stream grpc.BidiStreamingServer[pb.ToSink, pb.FromSink]) e
 			}
 			return nil
 		},
-		Alive: func() error { return nil }, // asked for by the host, right before a commit
+		Alive: stream.Context().Err, // the host asks for the lease right before a commit, and ends the stream when it is lost
 	})
 	if err := t.task.Open(stream.Context()); err != nil {
-		return stream.Send(refusal(errors.Join(err, ignore(t.task.Close()))))
+		return stream.Send(answerTo(m, refusal(errors.Join(err, ignore(t.task.Close())))))
 	}
-	err = stream.Send(done())
+	err = stream.Send(answerTo(m, done()))
 	for err == nil {
 		if m, err = stream.Recv(); err != nil {
 			break
 		}
 		if answer := t.answer(m); answer != nil {
-			err = stream.Send(answer)
+			err = stream.Send(answerTo(m, answer))
 		}
 	}
 	cerr := t.task.Close()
@@ -123,7 +123,7 @@ func (t *sinkTask) write(w *pb.Write) *pb.FromSink {
 	}
 	out := &pb.Written{Due: convert.Partitions(t.task.Tick(time.Unix(0, w.GetNow())))}
 	for _, r := range rejects {
-		out.Rejects = append(out.Rejects, &pb.Reject{Index: uint32(r.Index), Reason: r.Reason.Error()})
+		out.Rejects = append(out.Rejects, &pb.Reject{Index: uint32(r.Index), Reason: valid(r.Reason.Error())})
 	}
 	return &pb.FromSink{Message: &pb.FromSink_Written{Written: out}}
 }
@@ -138,6 +138,12 @@ func (t *sinkTask) tokens(tokens []connectors.Token) *pb.FromSink {
 		out.Tokens = append(out.Tokens, &pb.Token{Partition: convert.Partition(token.TopicPartition), Next: token.Next, Data: data})
 	}
 	return &pb.FromSink{Message: &pb.FromSink_Tokens{Tokens: out}}
+}
+
+// answerTo numbers an answer as what it answers.
+func answerTo(m *pb.ToSink, answer *pb.FromSink) *pb.FromSink {
+	answer.Ask = m.GetAsk()
+	return answer
 }
 
 func done() *pb.FromSink { return &pb.FromSink{Message: &pb.FromSink_Done{Done: &pb.Done{}}} }

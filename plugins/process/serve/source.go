@@ -41,7 +41,7 @@ func (s *server) Source(stream grpc.BidiStreamingServer[pb.ToSource, pb.FromSour
 	}
 	heard := make(chan error, 1)
 	go func() {
-		err := t.listen(ctx)
+		err := t.listen(stream.Context()) // the last acknowledgement comes when reading is over
 		t.stop()
 		cancel()
 		heard <- err
@@ -62,7 +62,7 @@ func (s *server) Source(stream grpc.BidiStreamingServer[pb.ToSource, pb.FromSour
 	if cerr := t.task.Close(); cerr != nil {
 		err = errors.Join(err, failed(fmt.Errorf("close: %w", cerr)))
 	}
-	if herr != nil && ended {
+	if herr != nil {
 		return failed(herr)
 	}
 	return err

@@ -43,7 +43,7 @@ func AssignmentFrom(a *pb.Assignment) connectors.Assignment {
 func Positions(positions map[connectors.PositionKey]connectors.Position) *pb.Positions {
 	out := &pb.Positions{}
 	for key, p := range positions {
-		out.Positions = append(out.Positions, &pb.Position{Key: string(key), Position: p})
+		out.Positions = append(out.Positions, &pb.Position{Key: []byte(key), Position: p})
 	}
 	return out
 }
