@@ -22,7 +22,7 @@ var Mutations = []mutation.Mutation{
 	{Name: "watermark-ignores-follower", Seed: 2, File: watermark, Swap: []string{"range p.mu.state.ISR {\n		hw", "range p.mu.state.ISR[:0] {\n		hw"}},
 	{Name: "ack-under-min-isr", Seed: 1, File: watermark, Swap: []string{"p.mu.closed || p.underMinLocked()", "p.mu.closed"}},
 	{Name: "ack-at-append", Seed: 1, File: acks, Swap: []string{"if p.hw.Load() > offset && p.leads", "if p.log.EndOffset() > offset && p.leads"}},
-	{Name: "waiters-kept", Seed: 412, File: state, Swap: []string{"lost = p.mu.acks.drain()", "lost = nil"}},
+	{Name: "waiters-kept", Seed: 17, File: state, Swap: []string{"lost = p.mu.acks.drain()", "lost = nil"}},
 	{Name: "recovery-unsynced", Seed: 3, File: recovery, Swap: []string{"if err := l.syncFiles(dirty, true, true); err", "if err := l.syncFiles(dirty[:0], false, false); err"}},
 
 	{Name: "isr-unchecked", Seed: 730, File: fence, Swap: []string{"p.Leader != c.Leader || p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch ||", "p.Leader < 0 ||"}},
