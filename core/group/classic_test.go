@@ -2,6 +2,7 @@ package group
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -312,4 +313,46 @@ func TestDisconnectedMemberIsForgotten(t *testing.T) {
 			t.Fatalf("the group waited %v for a member whose connection is closed", d)
 		}
 	})
+}
+
+// What a member offers is compared with what all others do: once for each, not each with each.
+func TestManyProtocols(t *testing.T) {
+	offered := func(n int, last string) []kmsg.JoinGroupRequestProtocol {
+		ps := make([]kmsg.JoinGroupRequestProtocol, 0, n)
+		for i := range n - 1 {
+			ps = append(ps, kmsg.JoinGroupRequestProtocol{Name: fmt.Sprint(last, i)})
+		}
+		return append(ps, kmsg.JoinGroupRequestProtocol{Name: last})
+	}
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		a, b := n.client("g"), n.client("g")
+		a.version, b.version = 3, 3
+		a.protos = offered(100_000, "range")
+		wantCode(t, "a join with 100,000 protocols", a.join().ErrorCode, kerr.InconsistentGroupProtocol.Code)
+		a.protos = append(offered(50, "mine"), offered(50, "range")...)
+		b.protos = append(offered(50, "other"), offered(50, "range")...)
+		b.protos[0].Name = "only"
+		b.protos[1].Name = "only" // twice is not by two
+		wantCode(t, "first join", a.join().ErrorCode, 0)
+		joined := b.joinAsync()
+		wantCode(t, "first member's second join", a.join().ErrorCode, 0)
+		rb := <-joined
+		wantCode(t, "second join", rb.ErrorCode, 0)
+		if *rb.Protocol != "range0" {
+			t.Fatalf("the group speaks %s", *rb.Protocol)
+		}
+	})
+	// The work itself, in a group that was not asked how many protocols its members have.
+	many, others := &member{protocols: offered(30_000, "x")}, offered(30_000, "y")
+	g := &group{phase: preparing, protocolType: "consumer", members: map[string]*member{"a": many, "b": {protocols: many.protocols}}}
+	began := time.Now()
+	if g.supports("consumer", others) {
+		t.Error("a member joins that speaks nothing of what the others do")
+	}
+	if got := g.selectProtocol(); got != "x0" {
+		t.Errorf("two members with the same protocols agree on %q", got)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("took %v", took)
+	}
 }

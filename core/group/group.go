@@ -130,31 +130,42 @@ func (m *member) matches(ps []kmsg.JoinGroupRequestProtocol) bool {
 	})
 }
 
+// maxProtocols is how many protocols a member may offer. Clients offer one for each of their assignors; who joins is compared with all that the group has.
+const maxProtocols = 100
+
 // supports says whether a member with these protocols may join.
 func (g *group) supports(protocolType string, ps []kmsg.JoinGroupRequestProtocol) bool {
 	if g.phase == empty {
 		return protocolType != "" && len(ps) > 0
 	}
-	return g.protocolType == protocolType && slices.ContainsFunc(ps, func(p kmsg.JoinGroupRequestProtocol) bool { return g.allSpeak(p.Name) })
+	all := g.common()
+	return g.protocolType == protocolType && slices.ContainsFunc(ps, func(p kmsg.JoinGroupRequestProtocol) bool { return all[p.Name] == len(g.members) })
 }
 
-func (g *group) allSpeak(protocol string) bool {
+// common counts for each protocol the members that offer it, so long as all before them do: those that everybody speaks have len(g.members). It takes time in
+// what the members offer, and no more. Like Kafka's ClassicGroup.supportedProtocols.
+func (g *group) common() map[string]int {
+	all, before := map[string]int{}, 0
 	for _, m := range g.members {
-		if !slices.ContainsFunc(m.protocols, func(p kmsg.JoinGroupRequestProtocol) bool { return p.Name == protocol }) {
-			return false
+		for _, p := range m.protocols { // one that is named twice counts once
+			if all[p.Name] == before {
+				all[p.Name] = before + 1
+			}
 		}
+		before++
 	}
-	return true
+	return all
 }
 
 // selectProtocol lets each member vote for the first of its protocols that all speak; ties go to the protocol that the
 // oldest member prefers.
 func (g *group) selectProtocol() string {
+	all := g.common()
 	votes := map[string]int{}
 	var names []string
 	for _, m := range g.sorted() {
 		for _, p := range m.protocols {
-			if g.allSpeak(p.Name) {
+			if all[p.Name] == len(g.members) {
 				if votes[p.Name] == 0 {
 					names = append(names, p.Name)
 				}

@@ -36,6 +36,9 @@ func (c *Coordinator) join(ctx context.Context, req *kmsg.JoinGroupRequest, clie
 	if s := millis(req.SessionTimeoutMillis); s < c.o.MinSessionTimeout || s > c.o.MaxSessionTimeout {
 		return joinError(req.MemberID, kerr.InvalidSessionTimeout.Code)
 	}
+	if len(req.Protocols) > maxProtocols {
+		return joinError(req.MemberID, kerr.InconsistentGroupProtocol.Code)
+	}
 	if req.RebalanceTimeoutMillis < 0 {
 		req.RebalanceTimeoutMillis = req.SessionTimeoutMillis // v0 has none
 	}
