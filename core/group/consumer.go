@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 
@@ -31,9 +32,10 @@ type consumerGroup struct {
 	held            map[topicIDPartition]string // by the member that owns it or must still give it up
 	regexes         map[string]regexValue
 
-	clocks map[string]*clocks
-	seen   *metadata.Image // remembered: the metadata that hash was computed of
-	lookAt time.Time       // remembered: when regular expressions are resolved again, if the metadata is newer
+	clocks   map[string]*clocks
+	patterns map[string]*regexp.Regexp // remembered: compiled
+	seen     *metadata.Image           // remembered: the metadata that hash was computed of
+	lookAt   time.Time                 // remembered: when regular expressions are resolved again, if the metadata is newer
 }
 
 // consumer is a member of a consumer group.
@@ -51,7 +53,7 @@ type clocks struct {
 
 func newConsumerGroup(g *group) *consumerGroup {
 	return &consumerGroup{group: g, members: map[string]*consumer{}, static: map[string]string{}, target: map[string]parts{},
-		held: map[topicIDPartition]string{}, regexes: map[string]regexValue{}, clocks: map[string]*clocks{}}
+		held: map[topicIDPartition]string{}, regexes: map[string]regexValue{}, clocks: map[string]*clocks{}, patterns: map[string]*regexp.Regexp{}}
 }
 
 // apply takes a record into the state; what it does must not depend on anything but the records before it.

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/pattern"
 )
 
 // Epochs by which a member says that it leaves.
@@ -40,11 +41,15 @@ func (c *Coordinator) ConsumerGroupHeartbeat(ctx context.Context, req *kmsg.Cons
 	if r := validHeartbeat(req); r != nil {
 		return refused(resp, r)
 	}
+	b := &beat{req: req, client: client, resp: resp}
+	if re := req.SubscribedTopicRegex; re != nil && *re != "" {
+		b.pattern, _ = pattern.Compile(*re) // before the lock, or others would wait; of an error resolve tells
+	}
 	s, code := c.lock(ctx, req.Group)
 	if code != 0 {
 		return refused(resp, &refusal{code: code})
 	}
-	b := &beat{state: s, req: req, client: client, resp: resp, image: c.host.image()}
+	b.state, b.image = s, c.host.image()
 	outcome := make(chan error, 1)
 	r := b.run()
 	var err error
@@ -128,8 +133,9 @@ type beat struct {
 	resp    *kmsg.ConsumerGroupHeartbeatResponse
 	image   *metadata.Image
 	changes []change
-	old     *group // the classic group that becomes this one
-	applied func() // starts timers, once the changes are in the state
+	pattern *regexp.Regexp // of the request; nil without, and when it is not valid
+	old     *group         // the classic group that becomes this one
+	applied func()         // starts timers, once the changes are in the state
 }
 
 func (b *beat) run() *refusal {
@@ -151,7 +157,7 @@ func (b *beat) run() *refusal {
 	if id == "" {
 		id = b.state.c.newID()
 	}
-	d := &draft{cg: cg, image: b.image, changes: b.changes}
+	d := &draft{cg: cg, image: b.image, changes: b.changes, pattern: b.pattern}
 	owned := ownedParts(b.req.Topics)
 	if r := d.find(id, b.req.InstanceID, b.req.MemberEpoch, owned); r != nil {
 		return r
@@ -350,6 +356,7 @@ type draft struct {
 	cg      *consumerGroup
 	image   *metadata.Image
 	changes []change
+	pattern *regexp.Regexp // of next.regex, when it is known already
 
 	member   *consumer // as it is
 	next     *consumer // as it will be
@@ -501,12 +508,16 @@ func (d *draft) resolve(changed bool, now time.Time, s *state) *refusal {
 		d.lookAt = now.Add(regexPause)
 	}
 	d.regexes = maps.Clone(d.cg.regexes)
+	maps.DeleteFunc(d.cg.patterns, func(re string, _ *regexp.Regexp) bool { return !used[re] })
+	if d.pattern != nil {
+		d.cg.patterns[*d.next.regex] = d.pattern
+	}
 	for _, re := range slices.Sorted(maps.Keys(used)) {
 		old, known := d.regexes[re]
 		if known && !stale {
 			continue
 		}
-		p, err := compileRegex(re)
+		p, err := d.cg.compiled(re)
 		if err != nil {
 			if d.next.regex != nil && *d.next.regex == re && changed {
 				return refuse(kerr.InvalidRegularExpression, "SubscribedTopicRegex `%s` is not a valid regular expression: %s.", re, complaint(err))
@@ -544,12 +555,16 @@ func complaint(err error) string {
 	return err.Error()
 }
 
-// compileRegex reads a regular expression that must match the whole name, in the syntax of RE2.
-func compileRegex(re string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(re); err != nil { // by itself: it must not close our brackets
-		return nil, err
+// compiled remembers: the regular expressions of a group are looked at again and again.
+func (cg *consumerGroup) compiled(re string) (*regexp.Regexp, error) {
+	if p := cg.patterns[re]; p != nil {
+		return p, nil
 	}
-	return regexp.Compile(`^(?:` + re + `)$`)
+	p, err := pattern.Compile(re)
+	if err == nil {
+		cg.patterns[re] = p
+	}
+	return p, err
 }
 
 // target computes a new target assignment when the group's epoch is ahead of it.

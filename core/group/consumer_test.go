@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/pattern"
 )
 
 // reader is one client of the consumer protocol.
@@ -594,7 +596,7 @@ func randomGroup(t *testing.T, n *node, rnd *rand.Rand) {
 			re := r.regex
 			matches := slices.Contains(r.topics, name)
 			if re != nil && *re != "" {
-				p, err := compileRegex(*re)
+				p, err := pattern.Compile(*re)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -612,4 +614,26 @@ func randomGroup(t *testing.T, n *node, rnd *rand.Rand) {
 	if state := n.describe("g").State; state != "Stable" {
 		t.Fatalf("state %s", state)
 	}
+}
+
+// A few KB of text can be a program of hundreds of MB. It is refused before anybody waits for it, and leaves nothing behind.
+func TestLargeRegex(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		large, small := strings.Repeat(".{0,1000}", 800), "ord.*"
+		r := n.reader("g", "a")
+		r.topics, r.regex = []string{}, &large
+		wantCode(t, "heartbeat with a large expression", r.beat().ErrorCode, kerr.InvalidRegularExpression.Code)
+		r.regex = &small
+		wantCode(t, "heartbeat with a small one", r.beat().ErrorCode, 0)
+		wantCode(t, "heartbeat", r.beat().ErrorCode, 0)
+		stranger := n.reader("g", "b")
+		other := "x.*"
+		stranger.regex, stranger.topics, stranger.epoch = &other, []string{}, 7
+		wantCode(t, "heartbeat of no member", stranger.beat().ErrorCode, kerr.UnknownMemberID.Code)
+		s, _ := n.c.lock(ctx, "g")
+		defer s.unlock()
+		if cg := s.groups["g"].consumer; len(cg.patterns) != 1 || cg.patterns[small] == nil {
+			t.Errorf("%d expressions are kept", len(cg.patterns))
+		}
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/statelog"
+	"github.com/forebayhub/forebay/internal/pattern"
 )
 
 // DescribeTransactions shows transactional ids.
@@ -49,10 +50,10 @@ func (c *Coordinator) DescribeTransactions(ctx context.Context, req *kmsg.Descri
 func (c *Coordinator) ListTransactions(req *kmsg.ListTransactionsRequest) *kmsg.ListTransactionsResponse {
 	resp := kmsg.NewPtrListTransactionsResponse()
 	resp.Version = req.Version
-	var pattern *regexp.Regexp
+	var named *regexp.Regexp
 	if req.TransactionalIDPattern != nil && *req.TransactionalIDPattern != "" {
 		var err error
-		if pattern, err = regexp.Compile("^(?:" + *req.TransactionalIDPattern + ")$"); err != nil {
+		if named, err = pattern.Compile(*req.TransactionalIDPattern); err != nil {
 			resp.ErrorCode = kerr.InvalidRegularExpression.Code
 			return resp
 		}
@@ -77,7 +78,7 @@ func (c *Coordinator) ListTransactions(req *kmsg.ListTransactionsRequest) *kmsg.
 				len(req.StateFilters) > 0 && !states[m.phase.String()],
 				len(req.ProducerIDFilters) > 0 && !slices.Contains(req.ProducerIDFilters, m.producer),
 				req.Version >= 1 && req.DurationFilterMillis >= 0 && (m.start < 0 || now-m.start <= req.DurationFilterMillis),
-				pattern != nil && !pattern.MatchString(id):
+				named != nil && !named.MatchString(id):
 				continue
 			}
 			rs := kmsg.NewListTransactionsResponseTransactionState()

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -398,6 +399,9 @@ func TestListTransactions(t *testing.T) {
 				t.Errorf("case %d: %d, want %d", i, got, c.want)
 			}
 		}
+		r := kmsg.NewPtrListTransactionsRequest()
+		r.Version, r.TransactionalIDPattern = 2, pattern(strings.Repeat(".{0,1000}", 800))
+		wantCode(t, "a pattern that would take 400 MB", n.c.ListTransactions(r).ErrorCode, kerr.InvalidRegularExpression.Code)
 	})
 }
 
