@@ -22,6 +22,13 @@ import (
 // bound: a program that builds what is large has as much of it as it builds in that time.
 const jqTime = 2 * time.Second
 
+// jqProgram bounds a program, in bytes: what walks over it and compiles it calls itself for each level, and a megabyte of brackets is deeper than
+// the stack that a process may have. jqPatterns bounds the alternatives of one destructuring (`?//`), which take their number cubed.
+const (
+	jqProgram  = 64 << 10
+	jqPatterns = 100
+)
+
 // jqVariables are what a program knows beside its input, in the order of jq.variables.
 var jqVariables = []string{"$topic", "$key", "$value", "$headers", "$timestamp", "$partition", "$offset"}
 
@@ -58,12 +65,17 @@ func jqCompiles(v any) error {
 }
 
 func compileJQ(program string) (*gojq.Code, map[string]bool, error) {
+	if len(program) > jqProgram {
+		return nil, nil, fmt.Errorf("the program has %d bytes, and %d are the most: split it between two transforms", len(program), jqProgram)
+	}
 	q, err := gojq.Parse(program)
 	if err != nil {
 		return nil, nil, fmt.Errorf("not a jq program: %w", err)
 	}
 	uses := map[string]bool{}
-	functions(reflect.ValueOf(q), func(name string) { uses[name] = true })
+	if most := functions(reflect.ValueOf(q), func(name string) { uses[name] = true }); most > jqPatterns {
+		return nil, nil, fmt.Errorf("the program has %d alternatives (?//) in a row, and %d are the most", most, jqPatterns)
+	}
 	for _, name := range jqForbidden {
 		if uses[name] {
 			return nil, nil, fmt.Errorf("the program calls %s: what becomes of a record may depend on the record alone ($timestamp is its time)", name)
@@ -76,27 +88,31 @@ func compileJQ(program string) (*gojq.Code, map[string]bool, error) {
 	return code, uses, nil
 }
 
-// functions tells the name of every function and variable in a program.
-func functions(v reflect.Value, tell func(name string)) {
+// functions tells the name of every function and variable in a program, and the most alternatives that a destructuring has.
+func functions(v reflect.Value, tell func(name string)) (most int) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if f, ok := v.Interface().(*gojq.Func); ok && f != nil {
 			tell(f.Name)
 		}
 		if !v.IsNil() {
-			functions(v.Elem(), tell)
+			return functions(v.Elem(), tell)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
-				functions(v.Field(i), tell)
+				most = max(most, functions(v.Field(i), tell))
 			}
 		}
 	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[[]*gojq.Pattern]() {
+			most = v.Len()
+		}
 		for i := range v.Len() {
-			functions(v.Index(i), tell)
+			most = max(most, functions(v.Index(i), tell))
 		}
 	}
+	return most
 }
 
 func (t *jq) apply(w *work) (bool, error) {
