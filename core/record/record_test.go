@@ -223,3 +223,34 @@ func FuzzBatch(f *testing.F) {
 		}
 	})
 }
+
+// TestLargeTakesNoTurn: a batch that becomes large leaves the turns of the small ones alone.
+func TestLargeTakesNoTurn(t *testing.T) {
+	w := NewBuilder()
+	w.Attributes = Attributes(Zstd)
+	w.Append(0, nil, make([]byte, smallBatch+1))
+	large, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, one, _, err := Next(large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range cap(scanSlots) - 1 {
+		scanSlots <- struct{}{}
+		defer func() { <-scanSlots }()
+	}
+	err = one.Plain(&h, func([]byte) error {
+		select {
+		case scanSlots <- struct{}{}:
+			<-scanSlots
+			return nil
+		default:
+			return errors.New("the last turn is taken")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -16,7 +16,7 @@ type Scan struct {
 }
 
 // Scratch bounds: batches that become larger than smallBatch are decompressed one at a time on this node, the others a few
-// at a time. So a million bombs of a few bytes cost their senders more than this node: smallBatch for each slot, and one DefaultLimit.
+// at a time, and those do not wait for the large ones. So a million bombs of a few bytes cost their senders more than this node: smallBatch for each slot, and one DefaultLimit.
 const smallBatch = 4 << 20
 
 var (
@@ -43,16 +43,31 @@ func (b Batch) Scan(h *Header) (s Scan, err error) {
 // Plain calls fn with the uncompressed records of a compressed batch. They are good until fn returns; how many are in memory
 // at a time is bounded for the whole process, and who comes too many waits.
 func (b Batch) Plain(h *Header, fn func(plain []byte) error) error {
+	err := b.plainSmall(h, fn)
+	if !errors.Is(err, errNotSmall) {
+		return err
+	}
+	bigScan.Lock()
+	defer bigScan.Unlock()
+	plain, err := decompress(h.Attributes.Codec(), nil, b[HeaderSize:], DefaultLimit)
+	if err != nil {
+		return err
+	}
+	return fn(plain)
+}
+
+var errNotSmall = errors.New("larger than smallBatch")
+
+func (b Batch) plainSmall(h *Header, fn func(plain []byte) error) error {
 	scanSlots <- struct{}{}
 	defer func() { <-scanSlots }()
 	buf := scratches.Get().(*[]byte)
 	defer scratches.Put(buf)
 	plain, err := decompress(h.Attributes.Codec(), (*buf)[:0], b[HeaderSize:], smallBatch)
 	if errors.Is(err, ErrTooLarge) {
-		bigScan.Lock()
-		defer bigScan.Unlock()
-		plain, err = decompress(h.Attributes.Codec(), nil, b[HeaderSize:], DefaultLimit)
-	} else if cap(plain) <= smallBatch+smallBatch/4 {
+		return errNotSmall
+	}
+	if cap(plain) <= smallBatch+smallBatch/4 {
 		*buf = plain[:0]
 	}
 	if err != nil {

@@ -13,10 +13,11 @@ import (
 )
 
 // Poller reads committed records of partitions that it is given by hand. It
-// holds at most two fetches of 8 MiB (compressed; one larger batch passes alone) that nobody has polled yet;
-// a reader that does not poll stops the fetching (invariant 9).
+// holds at most two fetches of 8 MiB (compressed; one larger batch passes alone) that nobody has polled yet, and of them no more
+// decoded than decodedBytes says; a reader that does not poll stops the fetching (invariant 9).
 type Poller struct {
 	cl      *kgo.Client
+	decoded *decoded
 	next    map[connectors.TopicPartition]int64
 	end     map[connectors.TopicPartition]int64
 	records []connectors.Record
@@ -52,7 +53,8 @@ func (l *Log) NewPoller() (*Poller, error) { return l.NewWatcher(500 * time.Mill
 
 // NewWatcher is NewPoller for what changes rarely: the log is asked anew every wait, and answers at once when there is something.
 func (l *Log) NewWatcher(wait time.Duration) (*Poller, error) {
-	cl, err := l.o.client(
+	d := newDecoded(decodedBytes)
+	cl, err := l.o.client(append(d.options(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),                    // so that Next passes the markers
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // never a silent skip
@@ -60,11 +62,11 @@ func (l *Log) NewWatcher(wait time.Duration) (*Poller, error) {
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.MaxConcurrentFetches(2),
 		kgo.FetchMaxWait(wait),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("open poller: %w", err)
 	}
-	return &Poller{cl: cl, next: map[connectors.TopicPartition]int64{}, end: map[connectors.TopicPartition]int64{}}, nil
+	return &Poller{cl: cl, decoded: d, next: map[connectors.TopicPartition]int64{}, end: map[connectors.TopicPartition]int64{}}, nil
 }
 
 // Add takes on partitions, each from its offset.
@@ -98,6 +100,7 @@ func (p *Poller) Poll(ctx context.Context, wait time.Duration) ([]Run, error) {
 	pctx, cancel := context.WithTimeout(ctx, wait)
 	fetches := p.cl.PollRecords(pctx, pollRecords)
 	cancel()
+	p.decoded.polled(fetches)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -106,7 +109,7 @@ func (p *Poller) Poll(ctx context.Context, wait time.Duration) ([]Run, error) {
 	}
 	var failed error
 	fetches.EachError(func(topic string, partition int32, err error) {
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || kerr.IsRetriable(err) {
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, errLater) || kerr.IsRetriable(err) {
 			return // the client tries again by itself
 		}
 		tp := connectors.TopicPartition{Topic: topic, Partition: partition}

@@ -28,14 +28,15 @@ func (l *Log) Scan(ctx context.Context, topic string, partition int32, from, to 
 	if from >= to {
 		return from, nil
 	}
-	cl, err := l.o.client(
+	d := newDecoded(decodedBytes)
+	cl, err := l.o.client(append(d.options(),
 		kgo.FetchIsolationLevel(kgo.ReadUncommitted()),
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}}),
-	)
+	)...)
 	if err != nil {
 		return from, fmt.Errorf("scan %s-%d: %w", topic, partition, err)
 	}
@@ -45,11 +46,12 @@ func (l *Log) Scan(ctx context.Context, topic string, partition int32, from, to 
 		pctx, cancel := context.WithTimeout(ctx, time.Second)
 		fetches := cl.PollFetches(pctx)
 		cancel()
+		d.polled(fetches)
 		if err := ctx.Err(); err != nil {
 			return next, err
 		}
 		for _, e := range fetches.Errors() {
-			if !errors.Is(e.Err, context.DeadlineExceeded) && !kerr.IsRetriable(e.Err) {
+			if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, errLater) && !kerr.IsRetriable(e.Err) {
 				return next, fmt.Errorf("scan %s-%d at %d: %w", topic, partition, next, e.Err)
 			}
 		}
