@@ -55,7 +55,7 @@ type Options struct {
 	SourceCommon spec.Spec // fields that the runtime takes from every source
 	SinkCommon   spec.Spec
 	// Plugin asks a plugin which types it has: as PluginSpec reads it. Where that is nil, or answers with neither, the fields of the plugin's
-	// connectors are not checked, but for the common ones.
+	// connectors are not checked, but for the common ones. Several are asked at once.
 	Plugin func(name string, v spec.Values) (*connectors.SourceType, *connectors.SinkType, error)
 	Getenv func(string) (string, bool) // nil: os.LookupEnv
 	// Remote: the connectors run on other machines, which resolve the references. One that cannot be
@@ -108,6 +108,7 @@ func load(paths []string, o Options) (*loader, error) {
 			}
 		}
 	}
+	l.askPlugins()
 	for _, r := range roots {
 		l.sections(r)
 	}
@@ -152,6 +153,7 @@ type loader struct {
 	seen       map[string]Connector
 	coreParsed bool
 	tests      []spec.Node
+	plugins    []*namedPlugin
 	unasked    map[string]bool // plugins whose fields are not known
 	core       string          // where the core section stood: file:line; "" for none yet
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
@@ -49,7 +50,7 @@ func (l *loader) pluginSection(path string, section spec.Entry) {
 		case !spec.ValidName(e.Key):
 			l.problems.add(path, e.Line, e.Col, fmt.Sprintf("'%s' cannot be a plugin's name", e.Key), "letters, digits, _ and -, at most 64, a letter first")
 			continue
-		case source || sink:
+		case source || sink || slices.ContainsFunc(l.plugins, func(p *namedPlugin) bool { return p.entry.Key == e.Key }):
 			l.problems.add(path, e.Line, e.Col, fmt.Sprintf("there is a type '%s' already", e.Key), "give the plugin another name")
 			continue
 		}
@@ -57,28 +58,46 @@ func (l *loader) pluginSection(path string, section spec.Entry) {
 		if l.report(path, who, e.Value, findings) || e.Value.AnyUnresolved() {
 			continue
 		}
-		var src *connectors.SourceType
-		var snk *connectors.SinkType
-		var err error
+		l.plugins = append(l.plugins, &namedPlugin{file: path, entry: e, values: values})
+	}
+}
+
+// namedPlugin is a plugin that a file names, and what it answers.
+type namedPlugin struct {
+	file   string
+	entry  spec.Entry
+	values spec.Values
+	source *connectors.SourceType
+	sink   *connectors.SinkType
+	err    error
+}
+
+// askPlugins asks all plugins at once: one that is slow does not make those slow that stand behind it.
+func (l *loader) askPlugins() {
+	var asked sync.WaitGroup
+	for _, p := range l.plugins {
 		if l.o.Plugin != nil {
-			src, snk, err = l.o.Plugin(e.Key, values)
+			asked.Go(func() { p.source, p.sink, p.err = l.o.Plugin(p.entry.Key, p.values) })
 		}
-		if err != nil {
+	}
+	asked.Wait()
+	for _, p := range l.plugins {
+		if p.err != nil {
 			hint := ""
-			if f := (*connectors.FatalError)(nil); errors.As(err, &f) {
+			if f := (*connectors.FatalError)(nil); errors.As(p.err, &f) {
 				hint = f.Hint
 			}
-			l.problems.add(path, e.Line, e.Col, strings.ReplaceAll(err.Error(), "\n", "; "), hint)
+			l.problems.add(p.file, p.entry.Line, p.entry.Col, strings.ReplaceAll(p.err.Error(), "\n", "; "), hint)
 			continue
 		}
-		if src == nil && snk == nil {
-			l.unasked[e.Key] = true
+		if p.source == nil && p.sink == nil {
+			l.unasked[p.entry.Key] = true
 		}
-		if src != nil {
-			l.o.Registry.Sources = append(slices.Clip(l.o.Registry.Sources), *src)
+		if p.source != nil {
+			l.o.Registry.Sources = append(slices.Clip(l.o.Registry.Sources), *p.source)
 		}
-		if snk != nil {
-			l.o.Registry.Sinks = append(slices.Clip(l.o.Registry.Sinks), *snk)
+		if p.sink != nil {
+			l.o.Registry.Sinks = append(slices.Clip(l.o.Registry.Sinks), *p.sink)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -97,6 +98,24 @@ func TestPluginsAreAskedAboutFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Load([]string{file}, o); err == nil || !strings.Contains(err.Error(), "4:3: source 'x' (csv): folder and files exclude each other") {
+		t.Error(err)
+	}
+}
+
+// TestPluginsAreAskedAtOnce: one that is slow does not make the others slow.
+func TestPluginsAreAskedAtOnce(t *testing.T) {
+	var both sync.WaitGroup
+	both.Add(2)
+	o := Options{Plugin: func(string, spec.Values) (*connectors.SourceType, *connectors.SinkType, error) {
+		both.Done()
+		both.Wait()
+		return nil, nil, nil
+	}}
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(file, []byte("plugins:\n  a: {command: [a]}\n  b: {command: [b]}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load([]string{file}, o); err != nil {
 		t.Error(err)
 	}
 }

@@ -29,7 +29,7 @@ func fieldsCommand(s streams) *cobra.Command {
 			e.SetIndent("", " ")
 			return e.Encode(configSchema())
 		}
-		registry, err := registryOf(s, *plugins)
+		registry, err := registryOf(startingOptions(s), *plugins)
 		if err != nil {
 			return err
 		}

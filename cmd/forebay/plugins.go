@@ -31,14 +31,33 @@ func addPlugins(f *pflag.FlagSet) *string {
 	return f.String("plugins", "", "a YAML `FILE` whose `plugins` may be used, too (docs/plugins.md)")
 }
 
-// registryOf is our own connectors and the plugins of a file; of "" none.
-func registryOf(s streams, file string) (connectors.Registry, error) {
-	if file == "" {
-		return builtin.Registry(), nil
+// toleratingOptions are startingOptions of who does more than run connectors: a plugin that fails is left out, and must not keep the log from
+// being served. Its connectors fail then, and say so.
+func toleratingOptions(s streams) configs.Options {
+	o := startingOptions(s)
+	ask := o.Plugin
+	o.Plugin = func(name string, v spec.Values) (*connectors.SourceType, *connectors.SinkType, error) {
+		source, sink, err := ask(name, v)
+		if err != nil {
+			logger(s).Error("a plugin is left out until the next start", "plugin", name, "error", err)
+		}
+		return source, sink, nil
 	}
-	config, err := configs.Load([]string{file}, startingOptions(s))
-	if err != nil {
-		return connectors.Registry{}, err
+	return o
+}
+
+// registryOf is our own connectors and the plugins of files; of "" none.
+func registryOf(o configs.Options, files ...string) (connectors.Registry, error) {
+	o.Registry = builtin.Registry()
+	for _, file := range files {
+		if file == "" {
+			continue
+		}
+		config, err := configs.Load([]string{file}, o)
+		if err != nil {
+			return connectors.Registry{}, err
+		}
+		o.Registry = config.Registry
 	}
-	return config.Registry, nil
+	return o.Registry, nil
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +68,46 @@ tests:
 	if _, err := os.Stat("started"); err != nil {
 		t.Error("lint --online asks nobody: ", err)
 	}
+}
+
+// TestPluginThatFails is left out: it does not keep a node from serving its log. A node that runs no connectors does not even start it.
+func TestPluginThatFails(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{
+		"plugin":  "#!/bin/sh\necho > started\nexit 3\n",
+		"job":     "plugins: {csv: {command: [./plugin]}}\nsources: {orders: {type: csv, folder: x}}\n",
+		"worker":  "plugins: {csv: {command: [./plugin]}}\ncore: {roles: 'log,worker', data: w}\n",
+		"logonly": "plugins: {csv: {command: [./plugin]}}\ncore: {roles: log, data: l}\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serve := func(want string, args ...string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		out, in := io.Pipe()
+		var errw bytes.Buffer
+		ended := make(chan int, 1)
+		go func() {
+			code := run(ctx, args, nil, in, &errw)
+			_ = in.Close()
+			ended <- code
+		}()
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		cancel()
+		if code := <-ended; code != 0 || !strings.HasPrefix(line, "ready ") || !strings.Contains(errw.String(), want) {
+			t.Errorf("%s: %q, code %d, want %q\n%s", args, line, code, want, errw.String())
+		}
+	}
+	node := []string{"--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0"}
+	serve("", append([]string{"server", "--config", "logonly", "--plugins", "job"}, node...)...)
+	if _, err := os.Stat("started"); err == nil {
+		t.Error("a node without connectors has started a plugin")
+	}
+	serve("a plugin is left out", append([]string{"server", "--config", "worker"}, node...)...)
+	serve("a plugin is left out", "up", "--plugins", "job", "--data", "u", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
 }
 
 // TestPluginsFromEndToEnd: a folder of CSV files into lines of JSON, through two plugins that are killed meanwhile. Each row comes once.

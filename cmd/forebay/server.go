@@ -55,16 +55,11 @@ func serverCommand(s streams) *cobra.Command {
 }
 
 func runServer(c *cobra.Command, s streams, o *serverOptions) error {
-	registry, err := registryOf(s, *o.plugins)
-	if err != nil {
-		return err
-	}
 	if o.config != "" {
-		config, err := loadConfig(s, []string{o.config}, registry)
+		config, err := loadConfig(s, []string{o.config}, configOptions())
 		if err != nil {
 			return err
 		}
-		registry = config.Registry
 		if len(config.Connectors) > 0 {
 			first := config.Connectors[0]
 			return badInput(fmt.Sprintf("%s:%d", first.File, first.Line), "a node's own file declares no connectors", "give those to the cluster with `forebay apply FILE`")
@@ -74,6 +69,15 @@ func runServer(c *cobra.Command, s streams, o *serverOptions) error {
 		}
 	}
 	id, cluster, err := o.cluster()
+	if err != nil {
+		return err
+	}
+	plugins := toleratingOptions(s)
+	idle := !strings.Contains(o.roles, "worker")
+	if idle { // it runs no connectors
+		plugins.Plugin = nil
+	}
+	registry, err := registryOf(plugins, *o.plugins, o.config)
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,7 @@ func runServer(c *cobra.Command, s streams, o *serverOptions) error {
 	if err != nil {
 		return err
 	}
-	return process{http: o.http, tlsDir: o.tlsDir, token: token, node: &node, group: defaultGroup, registry: registry, idle: !strings.Contains(o.roles, "worker")}.serve(ctx, s)
+	return process{http: o.http, tlsDir: o.tlsDir, token: token, node: &node, group: defaultGroup, registry: registry, idle: idle}.serve(ctx, s)
 }
 
 // cluster translates the flags that `up` does not have.

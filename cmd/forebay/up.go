@@ -18,7 +18,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/forebayhub/forebay/configs"
-	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/core/commitlog"
@@ -66,12 +65,14 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 
 func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 	var config *configs.Config
-	registry, err := registryOf(s, *o.plugins)
+	registry, err := registryOf(toleratingOptions(s), *o.plugins)
 	if err != nil {
 		return err
 	}
 	if len(files) > 0 {
-		if config, err = loadConfig(s, files, registry); err != nil {
+		strict := startingOptions(s)
+		strict.Registry = registry
+		if config, err = loadConfig(s, files, strict); err != nil {
 			return err
 		}
 		registry = config.Registry
@@ -105,9 +106,7 @@ func up(c *cobra.Command, s streams, o *upOptions, files []string) error {
 }
 
 // loadConfig is configs.Load with the warnings printed.
-func loadConfig(s streams, files []string, registry connectors.Registry) (*configs.Config, error) {
-	o := startingOptions(s)
-	o.Registry = registry
+func loadConfig(s streams, files []string, o configs.Options) (*configs.Config, error) {
 	config, err := configs.Load(files, o)
 	if err != nil {
 		return nil, err

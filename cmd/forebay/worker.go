@@ -29,11 +29,13 @@ func workerCommand(s streams) *cobra.Command {
 	c.RunE = func(c *cobra.Command, files []string) error {
 		p := process{}
 		var err error
-		if p.registry, err = registryOf(s, *plugins); err != nil {
+		if p.registry, err = registryOf(toleratingOptions(s), *plugins); err != nil {
 			return err
 		}
 		if len(files) > 0 {
-			if p.config, err = loadConfig(s, files, p.registry); err != nil {
+			strict := startingOptions(s)
+			strict.Registry = p.registry
+			if p.config, err = loadConfig(s, files, strict); err != nil {
 				return err
 			}
 			p.registry = p.config.Registry

@@ -74,6 +74,9 @@ func (w *Worker) connector(cfg Config) (*connector, error) {
 	return c, c.makeSource()
 }
 
+// lost is where a type may be that a config was made with.
+const lost = "if it is a plugin: name it with --plugins where connectors run; the log says why one is left out"
+
 func (c *connector) makeSource() error {
 	for _, t := range c.w.o.Registry.Sources {
 		if t.Name == c.cfg.Type {
@@ -86,7 +89,7 @@ func (c *connector) makeSource() error {
 			return c.checkDelivery(src.Capabilities())
 		}
 	}
-	return input(c.cfg, "no such source type", "")
+	return input(c.cfg, "no such source type", lost)
 }
 
 func (c *connector) makeSink() error {
@@ -101,7 +104,7 @@ func (c *connector) makeSink() error {
 			return c.checkDelivery(sink.Capabilities())
 		}
 	}
-	return input(c.cfg, "no such sink type", "")
+	return input(c.cfg, "no such sink type", lost)
 }
 
 func (c *connector) checkDelivery(have connectors.Capabilities) error {
