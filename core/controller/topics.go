@@ -57,13 +57,15 @@ func (c *Controller) createTopics(ctx context.Context, topics []NewTopic, valida
 	var specs []metadata.TopicSpec
 	var at []int // of each spec in topics
 	budget := MaxPartitions
+	before := make(map[string]struct{}, len(topics))
 	for n, t := range topics {
-		spec, err := c.planTopic(image, t, specs, &budget)
+		spec, err := c.planTopic(image, t, before, &budget)
 		if err != nil {
 			errs[n] = err
 			continue
 		}
 		specs, at = append(specs, spec), append(at, n)
+		before[t.Name] = struct{}{}
 	}
 	if len(specs) == 0 {
 		return created, errs
@@ -97,7 +99,7 @@ func (c *Controller) createTopics(ctx context.Context, topics []NewTopic, valida
 }
 
 // planTopic checks one topic as Kafka does, in Kafka's order, and plans its replicas.
-func (c *Controller) planTopic(image *metadata.Image, t NewTopic, before []metadata.TopicSpec, budget *int) (metadata.TopicSpec, error) {
+func (c *Controller) planTopic(image *metadata.Image, t NewTopic, before map[string]struct{}, budget *int) (metadata.TopicSpec, error) {
 	spec := metadata.TopicSpec{Name: t.Name, ID: newTopicID(), Internal: Internal(t.Name)}
 	if err := metadata.ValidateTopicName(t.Name); err != nil {
 		return spec, kafkaError(err)
@@ -105,11 +107,14 @@ func (c *Controller) planTopic(image *metadata.Image, t NewTopic, before []metad
 	if image.Topics[t.Name] != nil {
 		return spec, refuse(kerr.TopicAlreadyExists, "Topic '%s' already exists.", t.Name)
 	}
-	if slices.ContainsFunc(before, func(s metadata.TopicSpec) bool { return s.Name == t.Name }) {
+	if _, twice := before[t.Name]; twice {
 		return spec, refuse(kerr.InvalidRequest, "Duplicate topic name %s in the request.", t.Name)
 	}
 	if other := image.Collision(t.Name); other != "" {
 		return spec, refuse(kerr.InvalidTopicException, "Topic '%s' collides with existing topic: %s", t.Name, other)
+	}
+	if *budget < 0 {
+		return spec, tooMany()
 	}
 	var err error
 	if spec.Configs, err = c.topicDefaults(t.Name, t.Configs); err != nil {
@@ -124,12 +129,16 @@ func (c *Controller) planTopic(image *metadata.Image, t NewTopic, before []metad
 		return spec, err
 	}
 	if *budget -= len(spec.Assignment); *budget < 0 {
-		return spec, refuse(kerr.PolicyViolation, "More than %d partitions in one request.", MaxPartitions)
+		return spec, tooMany()
 	}
 	if t.Permit != nil && !t.Permit(len(spec.Assignment)) {
 		return spec, refuse(kerr.ThrottlingQuotaExceeded, "The throttling quota has been exceeded.")
 	}
 	return spec, nil
+}
+
+func tooMany() error {
+	return refuse(kerr.PolicyViolation, "More than %d partitions in one request.", MaxPartitions)
 }
 
 // topicDefaults checks the configs of a new topic; an internal one starts with Kafka's for it.

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/statelog"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // authorizedUnknown is the value of authorized operations that were not asked for.
@@ -22,7 +23,11 @@ const groupOperations = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
 func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
 	resp.Version = req.Version
+	seen := wire.Seen[string]{}
 	for _, id := range req.Groups {
+		if !seen.First(id) {
+			continue
+		}
 		rg := kmsg.NewDescribeGroupsResponseGroup()
 		rg.Group, rg.AuthorizedOperations = id, authorizedUnknown
 		if req.IncludeAuthorizedOperations {
@@ -72,14 +77,17 @@ func (g *group) describe(rg *kmsg.DescribeGroupsResponseGroup) {
 func (c *Coordinator) ListGroups(req *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
 	resp := kmsg.NewPtrListGroupsResponse()
 	resp.Version = req.Version
-	in := func(set []string, s string) bool {
-		for _, v := range set {
-			if strings.EqualFold(v, s) {
-				return true
-			}
+	in := func(list []string) func(string) bool {
+		set := wire.Seen[string]{}
+		for _, v := range list {
+			set.First(strings.ToLower(v))
 		}
-		return len(set) == 0
+		return func(s string) bool {
+			_, named := set[strings.ToLower(s)]
+			return named || len(list) == 0
+		}
 	}
+	wantState, wantType := in(req.StatesFilter), in(req.TypesFilter)
 	loading := c.keeper.Each(func(s *statelog.Shard) {
 		for _, g := range s.State.(*state).groups {
 			kind, protocol := "classic", g.protocolType
@@ -87,7 +95,7 @@ func (c *Coordinator) ListGroups(req *kmsg.ListGroupsRequest) *kmsg.ListGroupsRe
 				kind, protocol = "consumer", "consumer"
 			}
 			state := string(g.shown())
-			if !in(req.StatesFilter, state) || !in(req.TypesFilter, kind) {
+			if !wantState(state) || !wantType(kind) {
 				continue
 			}
 			rg := kmsg.NewListGroupsResponseGroup()

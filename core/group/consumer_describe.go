@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // ConsumerGroupDescribe shows consumer groups with their members; of a classic group Java's Admin is told
@@ -17,7 +18,11 @@ import (
 func (c *Coordinator) ConsumerGroupDescribe(ctx context.Context, req *kmsg.ConsumerGroupDescribeRequest) *kmsg.ConsumerGroupDescribeResponse {
 	resp := kmsg.NewPtrConsumerGroupDescribeResponse()
 	resp.Version = req.Version
+	seen := wire.Seen[string]{}
 	for _, id := range req.Groups {
+		if !seen.First(id) {
+			continue
+		}
 		rg := kmsg.NewConsumerGroupDescribeResponseGroup()
 		rg.Group, rg.Members = id, []kmsg.ConsumerGroupDescribeResponseGroupMember{}
 		refuse := func(code int16, message string) {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // leaseWait is how long an OffsetFetch waits for this node's lease: as long as the metadata quorum is without a leader for a moment.
@@ -27,8 +29,17 @@ func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequ
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	resp.Version = req.Version
 	if req.Version >= 8 {
+		whole := wire.Seen[string]{}
 		for i := range req.Groups {
-			resp.Groups = append(resp.Groups, c.fetchGroup(ctx, &req.Groups[i], req.Version, req.RequireStable))
+			g := &req.Groups[i]
+			if _, told := whole[g.Group]; told && g.Topics == nil {
+				continue // all of its offsets once are enough
+			}
+			rg := c.fetchGroup(ctx, g, req.Version, req.RequireStable)
+			if g.Topics == nil && rg.ErrorCode == 0 {
+				whole.First(g.Group)
+			}
+			resp.Groups = append(resp.Groups, rg)
 		}
 		return resp
 	}

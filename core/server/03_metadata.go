@@ -11,6 +11,7 @@ import (
 
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // Metadata (key 3), versions 0–13. v4 asks whether to create topics, v5 offline
@@ -52,20 +53,24 @@ func (s *Server) metadata(r *request) kmsg.Response {
 		}
 		return resp
 	}
+	names, ids := wire.Seen[string]{}, wire.Seen[metadata.TopicID]{} // sets in Kafka too
 	for _, want := range req.Topics {
-		resp.Topics = append(resp.Topics, s.wantedTopic(req, img, want))
+		if byName(want) && names.First(*want.Topic) || !byName(want) && ids.First(want.TopicID) {
+			resp.Topics = append(resp.Topics, s.wantedTopic(req, img, want))
+		}
 	}
 	return resp
 }
+
+// byName says whether a topic is asked for by its name. An id goes before a name: the Java client sends "" beside one.
+func byName(t kmsg.MetadataRequestTopic) bool { return t.Topic != nil && t.TopicID == [16]byte{} }
 
 func (s *Server) wantedTopic(req *kmsg.MetadataRequest, img *metadata.Image, want kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
 	var t *metadata.Topic
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID, out.AuthorizedOperations = want.Topic, want.TopicID, opsUnknown
-	// An id goes before a name: the Java client sends "" beside one.
-	byID := want.TopicID != [16]byte{}
 	switch {
-	case want.Topic != nil && !byID:
+	case byName(want):
 		if t = img.Topics[*want.Topic]; t == nil {
 			out.ErrorCode = kerr.UnknownTopicOrPartition.Code
 			if metadata.ValidateTopicName(*want.Topic) != nil {
@@ -161,12 +166,15 @@ func (s *Server) autoCreate(ctx context.Context, req *kmsg.MetadataRequest, img 
 		return img
 	}
 	var missing []controller.NewTopic
+	seen := wire.Seen[string]{}
 	for _, t := range req.Topics {
+		if len(missing) == maxAutoCreate {
+			break
+		}
 		if t.Topic == nil || img.Topics[*t.Topic] != nil || controller.Internal(*t.Topic) || metadata.ValidateTopicName(*t.Topic) != nil {
 			continue
 		}
-		known := slices.ContainsFunc(missing, func(n controller.NewTopic) bool { return n.Name == *t.Topic })
-		if !known && len(missing) < maxAutoCreate {
+		if seen.First(*t.Topic) {
 			missing = append(missing, controller.NewTopic{Name: *t.Topic, Partitions: -1, Replication: -1})
 		}
 	}

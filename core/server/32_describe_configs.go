@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/controller"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // DescribeConfigs (key 32), versions 1–4. v1 synonyms (KIP-226), v3 types and documentation (KIP-569).
@@ -18,21 +19,27 @@ import (
 func (s *Server) describeConfigs(r *request) kmsg.Response {
 	req := r.body.(*kmsg.DescribeConfigsRequest)
 	resp := kmsg.NewPtrDescribeConfigsResponse()
+	seen, left := wire.Seen[resource]{}, maxDescribedConfigs
 	for _, want := range req.Resources {
+		if !seen.First(resource{want.ResourceType, want.ResourceName}) {
+			continue
+		}
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = want.ResourceType, want.ResourceName
 		var entries []controller.ConfigEntry
 		var err error
-		switch want.ResourceType {
-		case kmsg.ConfigResourceTypeTopic:
+		switch {
+		case left <= 0:
+			err = refuse(kerr.PolicyViolation, fmt.Sprintf("More than %d configs in one answer: ask for fewer resources at once.", maxDescribedConfigs))
+		case want.ResourceType == kmsg.ConfigResourceTypeTopic:
 			entries, err = s.d.Controller.TopicConfigs(want.ResourceName)
-		case kmsg.ConfigResourceTypeBroker:
+		case want.ResourceType == kmsg.ConfigResourceTypeBroker:
 			entries, err = s.d.Controller.BrokerConfigs(want.ResourceName)
-		case kmsg.ConfigResourceTypeBrokerLogger:
+		case want.ResourceType == kmsg.ConfigResourceTypeBrokerLogger:
 			entries, err = s.loggerConfigs(want.ResourceName)
-		case kmsg.ConfigResourceTypeGroupConfig:
+		case want.ResourceType == kmsg.ConfigResourceTypeGroupConfig:
 			entries, err = s.d.Controller.GroupConfigs(want.ResourceName)
-		case kmsg.ConfigResourceTypeClientMetrics:
+		case want.ResourceType == kmsg.ConfigResourceTypeClientMetrics:
 			// Nothing to tune there; the tools ask all the same.
 			if want.ResourceName == "" {
 				err = refuse(kerr.InvalidRequest, "Client metrics subscription name must not be empty")
@@ -44,6 +51,7 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 			out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
 			entries = nil
 		}
+		left -= len(entries)
 		for i := range entries {
 			if len(want.ConfigNames) == 0 || slices.Contains(want.ConfigNames, entries[i].Name) {
 				out.Configs = append(out.Configs, describedConfig(req, &entries[i]))
@@ -53,6 +61,9 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 	}
 	return resp
 }
+
+// maxDescribedConfigs bounds an answer: any name is a group, and has configs. Ten thousand topics have less than half as many.
+const maxDescribedConfigs = 1_000_000
 
 // loggerConfigs are the levels of this node's loggers (KIP-412).
 func (s *Server) loggerConfigs(node string) ([]controller.ConfigEntry, error) {

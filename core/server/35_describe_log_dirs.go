@@ -36,9 +36,18 @@ func (s *Server) describeLogDirs(r *request) kmsg.Response {
 			s.locateTopic(dirs, img.Topics[name], nil)
 		}
 	}
+	asked := map[string]wire.Seen[int32]{}
 	for _, t := range req.Topics {
-		if known := img.Topics[t.Topic]; known != nil {
-			s.locateTopic(dirs, known, t.Partitions)
+		if asked[t.Topic] == nil {
+			asked[t.Topic] = wire.Seen[int32]{}
+		}
+		for _, n := range t.Partitions {
+			asked[t.Topic].First(n)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		if known := img.Topics[name]; known != nil {
+			s.locateTopic(dirs, known, asked[name])
 		}
 	}
 	for _, d := range s.d.Replicas.Dirs() {
@@ -58,9 +67,9 @@ func (s *Server) describeLogDirs(r *request) kmsg.Response {
 }
 
 // locateTopic adds the partitions of t that this node hosts to the directories that they lie in; nil numbers are all.
-func (s *Server) locateTopic(dirs map[*replica.Dir]*kmsg.DescribeLogDirsResponseDir, t *metadata.Topic, numbers []int32) {
+func (s *Server) locateTopic(dirs map[*replica.Dir]*kmsg.DescribeLogDirsResponseDir, t *metadata.Topic, numbers wire.Seen[int32]) {
 	for _, p := range t.Partitions {
-		if numbers != nil && !slices.Contains(numbers, p.Number) || !slices.Contains(p.Replicas, s.d.NodeID) {
+		if _, asked := numbers[p.Number]; numbers != nil && !asked || !slices.Contains(p.Replicas, s.d.NodeID) {
 			continue
 		}
 		d, hosted, err := s.d.Replicas.Located(t.Name, p.Number)

@@ -4,6 +4,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/partition"
+	"github.com/forebayhub/forebay/core/wire"
 )
 
 // DescribeProducers (key 61), version 0 (KIP-664).
@@ -11,10 +12,14 @@ import (
 func (s *Server) describeProducers(r *request) kmsg.Response {
 	req := r.body.(*kmsg.DescribeProducersRequest)
 	resp := kmsg.NewPtrDescribeProducersResponse()
+	seen := wire.Seen[topicPartition]{}
 	for _, t := range req.Topics {
 		out := kmsg.NewDescribeProducersResponseTopic()
 		out.Topic = t.Topic
 		for _, number := range t.Partitions {
+			if !seen.First(topicPartition{t.Topic, number}) {
+				continue
+			}
 			part := kmsg.NewDescribeProducersResponseTopicPartition()
 			part.Partition = number
 			p, err := s.d.Replicas.Partition(t.Topic, number)

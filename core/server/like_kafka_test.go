@@ -370,3 +370,48 @@ func TestProduceRecompresses(t *testing.T) {
 		}
 	}
 }
+
+// An answer is longer than a name: what is named ten thousand times is told once.
+func TestToldOnce(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.topic("t", 2)
+	const times = 10_000
+	repeat := func(s string) []string { return slices.Repeat([]string{s}, times) }
+	md := kmsg.NewPtrMetadataRequest()
+	md.Version = 12
+	dp := kmsg.NewPtrDescribeProducersRequest()
+	dc := kmsg.NewPtrDescribeConfigsRequest()
+	dl := kmsg.NewPtrDescribeLogDirsRequest()
+	dl.Version, dl.Topics = 4, []kmsg.DescribeLogDirsRequestTopic{}
+	name := "t"
+	for i := range times {
+		mt := kmsg.NewMetadataRequestTopic()
+		if mt.Topic = &name; i%2 == 0 {
+			mt.Topic, mt.TopicID = nil, n.quorum.Image().Topics["t"].ID
+		}
+		md.Topics = append(md.Topics, mt)
+		dp.Topics = append(dp.Topics, kmsg.DescribeProducersRequestTopic{Topic: "t", Partitions: []int32{0, 0}})
+		dc.Resources = append(dc.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeGroupConfig, ResourceName: "g"})
+		dl.Topics = append(dl.Topics, kmsg.DescribeLogDirsRequestTopic{Topic: "t", Partitions: []int32{0, 0}})
+	}
+	dg, cd, dt := kmsg.NewPtrDescribeGroupsRequest(), kmsg.NewPtrConsumerGroupDescribeRequest(), kmsg.NewPtrDescribeTransactionsRequest()
+	dg.Version, dg.Groups, cd.Groups, dt.TransactionalIDs = 5, repeat("g"), repeat("g"), repeat("x")
+	r := func(req kmsg.Request) *request { return &request{ctx: t.Context(), body: req} }
+	partitions := 0
+	for _, topic := range n.s.describeProducers(r(dp)).(*kmsg.DescribeProducersResponse).Topics {
+		partitions += len(topic.Partitions)
+	}
+	for what, got := range map[string]int{
+		"Metadata, by name and by id": len(n.s.metadata(r(md)).(*kmsg.MetadataResponse).Topics) - 1,
+		"DescribeProducers":           partitions,
+		"DescribeConfigs":             len(n.s.describeConfigs(r(dc)).(*kmsg.DescribeConfigsResponse).Resources),
+		"DescribeLogDirs":             len(n.s.describeLogDirs(r(dl)).(*kmsg.DescribeLogDirsResponse).Dirs[0].Topics[0].Partitions),
+		"DescribeGroups":              len(n.s.d.Groups.DescribeGroups(t.Context(), dg).Groups),
+		"ConsumerGroupDescribe":       len(n.s.d.Groups.ConsumerGroupDescribe(t.Context(), cd).Groups),
+		"DescribeTransactions":        len(n.s.d.Txns.DescribeTransactions(t.Context(), dt).TransactionStates),
+	} {
+		if got != 1 {
+			t.Errorf("%s tells %d times what was named %d times", what, got, times)
+		}
+	}
+}

@@ -3,12 +3,12 @@ package txn
 import (
 	"context"
 	"regexp"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/statelog"
+	"github.com/forebayhub/forebay/core/wire"
 	"github.com/forebayhub/forebay/internal/pattern"
 )
 
@@ -16,7 +16,11 @@ import (
 func (c *Coordinator) DescribeTransactions(ctx context.Context, req *kmsg.DescribeTransactionsRequest) *kmsg.DescribeTransactionsResponse {
 	resp := kmsg.NewPtrDescribeTransactionsResponse()
 	resp.Version = req.Version
+	seen := wire.Seen[string]{}
 	for _, id := range req.TransactionalIDs {
+		if !seen.First(id) {
+			continue
+		}
 		rs := kmsg.NewDescribeTransactionsResponseTransactionState()
 		rs.TransactionalID = id
 		if id == "" {
@@ -69,14 +73,19 @@ func (c *Coordinator) ListTransactions(req *kmsg.ListTransactionsRequest) *kmsg.
 		}
 		states[name] = true
 	}
+	producers := wire.Seen[int64]{}
+	for _, id := range req.ProducerIDFilters {
+		producers.First(id)
+	}
 	now := c.keeper.Now().UnixMilli()
 	loading := c.keeper.Each(func(shard *statelog.Shard) {
 		for id, t := range shard.State.(*state).txns {
 			m := &t.cur
+			_, filtered := producers[m.producer]
 			switch {
 			case m.epoch < 0,
 				len(req.StateFilters) > 0 && !states[m.phase.String()],
-				len(req.ProducerIDFilters) > 0 && !slices.Contains(req.ProducerIDFilters, m.producer),
+				len(req.ProducerIDFilters) > 0 && !filtered,
 				req.Version >= 1 && req.DurationFilterMillis >= 0 && (m.start < 0 || now-m.start <= req.DurationFilterMillis),
 				named != nil && !named.MatchString(id):
 				continue
