@@ -80,6 +80,9 @@ func (p *produced) free() {
 	clear(p.topics)
 	clear(p.parts)
 	p.topics, p.parts = p.topics[:0], p.parts[:0]
+	if max(cap(p.topics), cap(p.parts)) > keptParts {
+		p.topics, p.parts = nil, nil
+	}
 	select {
 	case <-p.ready:
 	default:
@@ -128,6 +131,11 @@ func (c *conn) produce(h wire.Header, body []byte, frameBytes int) error {
 	return c.write(buf.B)
 }
 
+// maxProduced bounds the topics and the partitions of a Produce request: as many as a request may create. In six bytes of the frame is one that takes twenty-five times as many.
+const maxProduced = controller.MaxPartitions
+
+var errProduced = fmt.Errorf("more than %d topics or partitions", maxProduced)
+
 // parse reads a request. Names are the Image's own strings, so that they outlive the frame.
 func (p *produced) parse(version int16, body []byte, img *metadata.Image) (tid *string, timeout time.Duration, err error) {
 	r := kbin.Reader{Src: body}
@@ -141,6 +149,9 @@ func (p *produced) parse(version int16, body []byte, img *metadata.Image) (tid *
 	timeout = time.Duration(r.Int32()) * time.Millisecond
 	for n := arrayLen(&r, flexible); n > 0 && r.Ok(); n-- {
 		var t producedTopic
+		if len(p.topics) == maxProduced {
+			return tid, timeout, errProduced
+		}
 		if version >= 13 {
 			t.id = r.Uuid()
 			if known := img.TopicIDs[t.id]; known != nil {
@@ -152,6 +163,9 @@ func (p *produced) parse(version int16, body []byte, img *metadata.Image) (tid *
 		t.from = len(p.parts)
 		for m := arrayLen(&r, flexible); m > 0 && r.Ok(); m-- {
 			part := producedPart{number: r.Int32(), leader: -1, producerID: -1}
+			if len(p.parts) == maxProduced {
+				return tid, timeout, errProduced
+			}
 			if flexible {
 				part.records = r.CompactNullableBytes()
 				wire.SkipTags(&r)

@@ -127,6 +127,7 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	if metered {
 		took = time.Since(c.began)
 	}
+	f.shed()
 	if f.bytes < f.minBytes && !f.urgent && f.maxWait > 0 && len(f.parts) > 0 {
 		if err := c.await(f); err != nil {
 			return err
@@ -155,7 +156,7 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 	if v <= 14 {
 		f.replica = metadata.NodeID(r.Int32())
 	}
-	f.maxWait = time.Duration(r.Int32()) * time.Millisecond
+	f.maxWait = min(time.Duration(r.Int32())*time.Millisecond, maxFetchWait)
 	f.minBytes, f.maxBytes = int(r.Int32()), int(r.Int32())
 	f.isolation = r.Int8()
 	f.sessionID, f.epoch = 0, sessionNone
@@ -394,6 +395,17 @@ func (f *fetching) outdated() (any, begins bool) {
 // keptParts is for how many partitions a connection keeps room from one Fetch to the next.
 const keptParts = 4096
 
+// maxFetchWait is the longest wait for records. Clients ask for half a second, and a minute at most; the request would let them ask for 24 days.
+const maxFetchWait = 5 * time.Minute
+
+// shed lets go of what the client wrote, once it is known what it means: a large request may name few partitions often, or forget many, and its bytes are
+// not in the budget any more.
+func (f *fetching) shed() {
+	if max(cap(f.targets), cap(f.forgotten)) > keptParts {
+		f.targets, f.forgotten, f.at = nil, nil, nil
+	}
+}
+
 // release lets go of the log's files.
 func (f *fetching) release() {
 	for i := range f.parts {
@@ -402,9 +414,10 @@ func (f *fetching) release() {
 	clear(f.parts)
 	clear(f.cuts)
 	f.parts, f.cuts = f.parts[:0], f.cuts[:0]
-	// One large request is not paid for by the connection for ever. It may name few partitions often, or forget many.
-	if max(cap(f.parts), cap(f.targets), cap(f.forgotten)) > keptParts {
-		f.parts, f.cuts, f.targets, f.forgotten, f.at = nil, nil, nil, nil, nil
+	// One large request is not paid for by the connection for ever.
+	f.shed()
+	if cap(f.parts) > keptParts {
+		f.parts, f.cuts, f.at = nil, nil, nil
 	}
 }
 

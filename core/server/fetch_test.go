@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/core/wire"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
 
@@ -259,9 +261,25 @@ func TestLargeFetchIsNotKept(t *testing.T) {
 		if len(f.parts) == 0 {
 			t.Errorf("%s: nothing is fetched", name)
 		}
+		f.shed() // before it waits
+		if n := max(cap(f.targets), cap(f.forgotten), len(f.at)); n > keptParts {
+			t.Errorf("%s: room for %d is kept while it waits", name, n)
+		}
 		f.release()
 		if n := max(cap(f.parts), cap(f.targets), cap(f.forgotten), len(f.at)); n > keptParts {
 			t.Errorf("%s: room for %d is kept", name, n)
+		}
+	}
+}
+
+// What a client asks for may be days; its memory is held for as long.
+func TestFetchWaitIsBounded(t *testing.T) {
+	for asked, want := range map[int32]time.Duration{500: 500 * time.Millisecond, 1<<31 - 1: maxFetchWait} {
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.MaxWaitMillis = 12, asked
+		var f fetching
+		if err := f.parse(wire.Header{Version: 12}, req.AppendTo(nil), metadata.NewImage()); err != nil || f.maxWait != want {
+			t.Errorf("of %d ms: waits %v, %v", asked, f.maxWait, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -296,5 +297,30 @@ func TestMarkersOfTheLastTransactionKIP890(t *testing.T) {
 	req.TransactionID = &id
 	if code := call[*kmsg.ProduceResponse](n.dial(), req).Topics[0].Partitions[0].ErrorCode; code != 0 || asked != 2 {
 		t.Fatalf("code %d after %d questions", code, asked)
+	}
+}
+
+// A partition without records has six bytes, and takes twenty-five times as many: they are counted. So are topics without partitions.
+func TestProduceCountsPartitions(t *testing.T) {
+	for _, c := range []struct {
+		topics, partitions int
+		fails              bool
+	}{{1, maxProduced, false}, {1, maxProduced + 1, true}, {10, maxProduced/10 + 1, true}, {maxProduced, 0, false}, {maxProduced + 1, 0, true}} {
+		req := kmsg.NewPtrProduceRequest()
+		req.Version = 9
+		for range c.topics {
+			topic := kmsg.NewProduceRequestTopic()
+			topic.Partitions = make([]kmsg.ProduceRequestTopicPartition, c.partitions)
+			req.Topics = append(req.Topics, topic)
+		}
+		p := produced{ready: make(chan struct{}, 1)}
+		_, _, err := p.parse(9, req.AppendTo(nil), metadata.NewImage())
+		if c.fails != errors.Is(err, errProduced) || !c.fails && err != nil {
+			t.Errorf("%d topics of %d partitions: %v", c.topics, c.partitions, err)
+		}
+		p.free()
+		if n := max(cap(p.parts), cap(p.topics)); n > keptParts {
+			t.Errorf("room for %d is kept", n)
+		}
 	}
 }
