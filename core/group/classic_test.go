@@ -3,9 +3,11 @@ package group
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -355,4 +357,28 @@ func TestManyProtocols(t *testing.T) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("took %v", took)
 	}
+}
+
+// Whoever asks for member ids and never comes back leaves little behind, and others can still join.
+func TestManyPendingMembers(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		r := kmsg.NewPtrJoinGroupRequest()
+		r.Version, r.Group, r.ProtocolType, r.Protocols = 9, "g", "consumer", n.client("g").protos
+		r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = 1_800_000, 60_000
+		for range maxPending + 100 {
+			id := n.c.JoinGroup(ctx, r, Client{ID: strings.Repeat("é", 1<<14)}).MemberID
+			if len(id) > 300 || !utf8.ValidString(id) {
+				t.Fatalf("a member id of %d bytes", len(id))
+			}
+		}
+		c := n.client("g")
+		c.id = c.joinOnce().MemberID
+		s, _ := n.c.lock(ctx, "g")
+		pending := s.groups["g"].pending
+		if len(pending) != maxPending || pending[c.id] == nil {
+			t.Errorf("%d are waited for", len(pending))
+		}
+		s.unlock()
+		wantCode(t, "join", (<-c.joinAsync()).ErrorCode, 0)
+	})
 }

@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -136,6 +137,12 @@ func (g *group) joinLocked(req *kmsg.JoinGroupRequest, client Client, wait chan 
 	return nil
 }
 
+// What is kept of members that have been told an id and may never come back with it.
+const (
+	maxPending    = 4096 // of a group
+	maxClientPart = 255  // bytes of the client's id in the member's
+)
+
 // joinNew is a member without a member id.
 func (g *group) joinNew(req *kmsg.JoinGroupRequest, client Client, wait chan *kmsg.JoinGroupResponse) *kmsg.JoinGroupResponse {
 	if req.InstanceID != nil {
@@ -146,7 +153,11 @@ func (g *group) joinNew(req *kmsg.JoinGroupRequest, client Client, wait chan *km
 		g.addAndRebalance(req, id, client, wait)
 		return nil
 	}
-	id := client.ID + "-" + g.state.c.newID()
+	id := client.ID
+	if len(id) > maxClientPart {
+		id = strings.ToValidUTF8(id[:maxClientPart], "")
+	}
+	id += "-" + g.state.c.newID()
 	if req.Version < 4 {
 		g.addAndRebalance(req, id, client, wait)
 		return nil
@@ -156,6 +167,12 @@ func (g *group) joinNew(req *kmsg.JoinGroupRequest, client Client, wait chan *km
 		delete(g.pending, id)
 		g.tryCompleteJoin()
 	})
+	for other := range g.pending {
+		if len(g.pending) < maxPending {
+			break
+		}
+		g.dropPending(other) // any: whoever is about to come back is seldom hit, and joins anew
+	}
 	g.pending[id] = t
 	t.Arm(millis(req.SessionTimeoutMillis))
 	return joinError(id, kerr.MemberIDRequired.Code)
