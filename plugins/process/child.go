@@ -165,7 +165,7 @@ func (c *child) failed(ctx context.Context, err error) error {
 	if !ok {
 		return fmt.Errorf("plugin %s: %w", c.name, err)
 	}
-	said := errors.New(clip(s.Message()))
+	said := errors.New(clip(c.text(s.Message())))
 	switch s.Code() {
 	case codes.Canceled:
 		if err := ctx.Err(); err != nil {
@@ -191,12 +191,12 @@ func (c *child) failure(f *pb.Failure) error {
 	if f == nil {
 		return nil
 	}
-	err := errors.New(text(f.GetMessage()))
+	err := errors.New(c.text(f.GetMessage()))
 	if r := f.GetRecord(); r != nil {
 		err = &connectors.RecordError{TopicPartition: convert.PartitionFrom(r.GetPartition()), Offset: r.GetOffset(), Err: err}
 	}
 	if f.GetFatal() {
-		return connectors.Fatal(err, text(f.GetHint()))
+		return connectors.Fatal(err, c.text(f.GetHint()))
 	}
 	return err
 }

@@ -46,10 +46,8 @@ func (p *Plugin) sinkType(k *pb.Kind) (*connectors.SinkType, error) {
 
 // check is connectors.Checker. When the plugin cannot be asked the connector says so once it runs: a crash is no mistake in a config.
 func (p *Plugin) check(ctx context.Context, env connectors.Env, config *pb.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	var found []spec.Finding
-	err := p.call(ctx, env, func(ctx context.Context, c *child) error {
+	err := p.call(ctx, env, config, askTimeout, func(ctx context.Context, c *child) error {
 		f, err := c.api.Check(ctx, config)
 		if err == nil {
 			found = c.findings(ctx, f, nil)
@@ -59,14 +57,20 @@ func (p *Plugin) check(ctx context.Context, env connectors.Env, config *pb.Confi
 	if err != nil {
 		return nil //nolint:nilerr // see above
 	}
-	var all []string
+	var all, hints []string
 	for _, f := range found {
-		if !f.Warning {
-			all = append(all, f.Message)
+		if f.Warning {
+			continue
+		}
+		if f.Path != "" {
+			f.Message = f.Path + ": " + f.Message
+		}
+		if all = append(all, f.Message); f.Hint != "" {
+			hints = append(hints, f.Hint)
 		}
 	}
 	if all != nil {
-		return connectors.Fatal(errors.New(text(strings.Join(all, "; "))), "")
+		return connectors.Fatal(errors.New(text(strings.Join(all, "; "))), text(strings.Join(hints, "; ")))
 	}
 	return nil
 }
@@ -90,6 +94,11 @@ func (p *Plugin) specOf(k *pb.Kind) (spec.Spec, error) {
 		var ok bool
 		if out.Type, ok = fieldTypes[f.GetType()]; !ok {
 			return s, p.bad(fmt.Sprintf("its field %q is of an unknown type, %d", out.Name, f.GetType()))
+		}
+		if out.Type == spec.Secret {
+			p.mu.Lock()
+			p.mu.secret[out.Name] = true
+			p.mu.Unlock()
 		}
 		group, name, dotted := strings.Cut(out.Name, ".")
 		if group == "type" || strings.Contains(name, ".") || !spec.ValidName(strings.ReplaceAll(group, "_", "-")) || dotted && name == "" {
@@ -122,6 +131,14 @@ var fieldTypes = map[pb.Field_Type]spec.Type{
 // text is a text of a plugin, cut where nobody would read on. It is a copy, for what it is cut from may be large.
 func text(s string) string {
 	return strings.Clone(strings.ToValidUTF8(s[:min(len(s), maxText)], "�"))
+}
+
+// text is a text of a plugin without secrets.
+func (c *child) text(s string) string {
+	if c.run != nil {
+		s = c.run.logs.clean(s)
+	}
+	return text(s)
 }
 
 // configOf is a connector's config as it goes to the plugin.
@@ -164,18 +181,22 @@ func capabilities(k *pb.Kind) connectors.Capabilities {
 // findings are what a plugin has found; err says why it could not look.
 func (c *child) findings(ctx context.Context, f *pb.Findings, err error) []spec.Finding {
 	if err = errors.Join(c.failed(ctx, err), c.failure(f.GetFailure())); err != nil {
-		return []spec.Finding{{Message: err.Error()}}
+		found := spec.Finding{Message: err.Error()}
+		if fatal := (*connectors.FatalError)(nil); errors.As(err, &fatal) {
+			found.Hint = fatal.Hint
+		}
+		return []spec.Finding{found}
 	}
 	var out []spec.Finding
 	for _, f := range f.GetFindings()[:min(len(f.GetFindings()), maxFields)] {
-		out = append(out, spec.Finding{Path: text(f.GetPath()), Message: text(f.GetMessage()), Hint: text(f.GetHint()), Warning: f.GetWarning()})
+		out = append(out, spec.Finding{Path: text(f.GetPath()), Message: c.text(f.GetMessage()), Hint: c.text(f.GetHint()), Warning: f.GetWarning()})
 	}
 	return out
 }
 
 // validate lets a plugin look at what it reaches.
 func (p *Plugin) validate(ctx context.Context, env connectors.Env, config *pb.Config) (out []spec.Finding) {
-	err := p.call(ctx, env, func(ctx context.Context, c *child) error {
+	err := p.call(ctx, env, config, lookTimeout, func(ctx context.Context, c *child) error {
 		f, err := c.api.Validate(ctx, config)
 		out = c.findings(ctx, f, err)
 		return nil

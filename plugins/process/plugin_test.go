@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,8 +99,17 @@ func (n *naughty) Check(_ context.Context, c *pb.Config) (*pb.Findings, error) {
 
 // Validate tells what it got.
 func (n *naughty) Validate(_ context.Context, c *pb.Config) (*pb.Findings, error) {
-	fmt.Fprintln(os.Stderr, "asked to validate")
-	return &pb.Findings{Findings: []*pb.Finding{{Message: c.GetValues()[0].GetText(), Hint: strings.Join(append(os.Environ(), os.Args...), "\n"), Path: strconv.Itoa(os.Getpid())}}}, nil
+	secret := c.GetValues()[0].GetText()
+	fmt.Fprintf(os.Stderr, "asked to validate %s\n", secret)
+	return &pb.Findings{Findings: []*pb.Finding{{Message: fmt.Sprintf("%x", secret)}, {Message: "not " + secret, Hint: strings.Join(append(os.Environ(), os.Args...), "\n"), Path: strconv.Itoa(os.Getpid())}}}, nil
+}
+
+func (n *naughty) Plan(context.Context, *pb.PlanRequest) (*pb.Splits, error) {
+	return &pb.Splits{Splits: []*pb.Split{{Id: "a"}, {Id: "a"}}}, nil
+}
+
+func (n *naughty) Topics(context.Context, *pb.Config) (*pb.TopicSpecs, error) {
+	return &pb.TopicSpecs{Topics: []*pb.TopicSpec{{Name: "__x"}}}, nil
 }
 
 func (n *naughty) Source(stream grpc.BidiStreamingServer[pb.ToSource, pb.FromSource]) error {
@@ -527,6 +537,55 @@ func TestFailuresArriveWhole(t *testing.T) {
 	}
 }
 
+// TestLogOfAPluginThatRaves: some lines of each second, and how many are missing. A secret is hidden as JSON has it, too.
+func TestLogOfAPluginThatRaves(t *testing.T) {
+	var out bytes.Buffer
+	at := time.Unix(1, 0)
+	l := newLogLines(slog.New(slog.NewTextHandler(&out, nil)))
+	l.now = func() time.Time { return at }
+	l.hide(`say "<x>"`)
+	for range 1000 {
+		fmt.Fprintln(l, `{"msg":"raving","why":["say \"<x>\"","say \"\u003cx\u003e\""]}`)
+	}
+	at = time.Unix(2, 0)
+	fmt.Fprintln(l, "and done")
+	text := out.String()
+	if n := strings.Count(text, "msg=raving"); n != logRate || !strings.Contains(text, `"lines left out"=800`) || !strings.Contains(text, "and done") ||
+		strings.Contains(text, "say") || !strings.Contains(text, "******") {
+		t.Errorf("%d lines of %s", n, text[:min(len(text), 1000)])
+	}
+}
+
+// TestTopicsThatAreNotForPlugins: records do not get into Forebay's own topics.
+func TestTopicsThatAreNotForPlugins(t *testing.T) {
+	for name, ok := range map[string]bool{"_forebay.positions": false, "__consumer_offsets": false, "_mine": true} {
+		e, b := frame.NewEncoder(), connectors.NewBatch(1<<20)
+		if err := e.Record(&connectors.Record{Topic: name}); err != nil {
+			t.Fatal(err)
+		}
+		d := (&source{}).Task(connectors.Split{}).(*sourceTask).decoder
+		d.Feed(e.Bytes())
+		if err := d.Fill(b); (err == nil) != ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestAnswersThatAreRefused: two splits of one name would be one task twice.
+func TestAnswersThatAreRefused(t *testing.T) {
+	source, _, _ := describe(t, self(t, "garbage"))
+	s, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Plan(t.Context(), 2); err == nil || !strings.Contains(err.Error(), `it plans two splits that are called "a"`) {
+		t.Error(err)
+	}
+	if _, err := s.Topics(t.Context()); err == nil || !strings.Contains(err.Error(), `"__x" is an internal topic`) {
+		t.Error(err)
+	}
+}
+
 func TestCheckRefuses(t *testing.T) {
 	source, _, _ := describe(t, self(t, "refuses"))
 	s, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
@@ -545,17 +604,23 @@ func TestSecretsTravelInMessages(t *testing.T) {
 	o := self(t, "garbage")
 	o.Env = append(o.Env, "WANTED")
 	source, _, _ := describe(t, o)
-	s, err := source.New(valuesOf(t, source.Spec, map[string]string{"password": "hunter2"}), envOf(t, "x"))
+	log, env := make(heard, 100), envOf(t, "x")
+	env.Logger = slog.New(slog.NewTextHandler(log, nil))
+	s, err := source.New(valuesOf(t, source.Spec, map[string]string{"password": "hunter2"}), env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := s.Validate(t.Context())
-	if len(got) != 1 || got[0].Message != "hunter2" {
+	if len(got) != 2 || got[0].Message != fmt.Sprintf("%x", "hunter2") {
 		t.Fatalf("the secret does not arrive: %+v", got)
 	}
-	if strings.Contains(got[0].Hint, "hunter2") || !strings.Contains(got[0].Hint, "WANTED=seen") {
-		t.Errorf("the plugin was started with\n%s", got[0].Hint)
+	if strings.Contains(got[1].Hint, "SOME_PASSWORD") || !strings.Contains(got[1].Hint, "WANTED=seen") {
+		t.Errorf("the plugin was started with\n%s", got[1].Hint)
 	}
+	if got[1].Message != "not ******" {
+		t.Errorf("a plugin's text is %q", got[1].Message)
+	}
+	log.wait(t, "asked to validate ******")
 }
 
 // TestKilled: the task fails with an error that may pass, and the next one has a process of its own.

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/forebayhub/forebay/connectors"
 	pb "github.com/forebayhub/forebay/plugins/process/proto"
 )
@@ -24,6 +26,9 @@ const linger = 2 * time.Second
 
 // askTimeout is how long a plugin may take to answer what needs no I/O.
 const askTimeout = 10 * time.Second
+
+// lookTimeout is how long it may look at what it reaches: to validate, to plan, to list topics.
+const lookTimeout = 2 * time.Minute
 
 // Options say which program a plugin is.
 type Options struct {
@@ -43,6 +48,7 @@ type Plugin struct {
 	mu       struct {
 		sync.Mutex
 		running map[string]*lease // by connector
+		secret  map[string]bool   // names of fields
 	}
 }
 
@@ -52,7 +58,7 @@ func New(o Options) *Plugin {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Plugin{o: o, patience: closeTimeout}
-	p.mu.running = map[string]*lease{}
+	p.mu.running, p.mu.secret = map[string]*lease{}, map[string]bool{}
 	return p
 }
 
@@ -73,7 +79,7 @@ type lease struct {
 }
 
 // acquire gives the connector's process, which it starts when there is none that lives; release says that it is not needed any more.
-func (p *Plugin) acquire(ctx context.Context, env connectors.Env) (*lease, error) {
+func (p *Plugin) acquire(ctx context.Context, env connectors.Env, config *pb.Config) (*lease, error) {
 	p.mu.Lock()
 	l := p.mu.running[env.Name]
 	if l == nil || l.over() {
@@ -84,6 +90,11 @@ func (p *Plugin) acquire(ctx context.Context, env connectors.Env) (*lease, error
 			l.child, l.err = p.o.start(context.WithoutCancel(ctx), l.logs)
 			close(l.ready)
 		}()
+	}
+	for _, v := range config.GetValues() {
+		if p.mu.secret[v.GetName()] {
+			l.logs.hide(v.GetText())
+		}
 	}
 	// Who only asks something may be silent, and must not silence the task that the process is for.
 	if env.Logger != nil && env.Logger.Enabled(ctx, slog.LevelError) {
@@ -98,7 +109,7 @@ func (p *Plugin) acquire(ctx context.Context, env connectors.Env) (*lease, error
 	case <-l.ready:
 	case <-ctx.Done():
 		p.release(env.Name, l)
-		return nil, ctx.Err()
+		return nil, (&child{name: p.o.Name}).failed(ctx, status.FromContextError(ctx.Err()).Err())
 	}
 	if l.err != nil {
 		p.release(env.Name, l)
@@ -176,9 +187,11 @@ func (p *Plugin) closed(connector string, l *lease, ended error, late bool, fail
 	return failure
 }
 
-// call asks the plugin one thing.
-func (p *Plugin) call(ctx context.Context, env connectors.Env, fn func(context.Context, *child) error) error {
-	l, err := p.acquire(ctx, env)
+// call asks the plugin one thing, for which it has so long.
+func (p *Plugin) call(ctx context.Context, env connectors.Env, config *pb.Config, within time.Duration, fn func(context.Context, *child) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	l, err := p.acquire(ctx, env, config)
 	if err != nil {
 		return err
 	}
@@ -188,10 +201,8 @@ func (p *Plugin) call(ctx context.Context, env connectors.Env, fn func(context.C
 
 // Describe starts the plugin and asks what it can be. Both are nil when there is an error; one of them may be.
 func (p *Plugin) Describe(ctx context.Context) (*connectors.SourceType, *connectors.SinkType, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	var d *pb.Description
-	err := p.call(ctx, connectors.Env{}, func(ctx context.Context, c *child) (err error) {
+	err := p.call(ctx, connectors.Env{}, nil, startTimeout, func(ctx context.Context, c *child) (err error) {
 		d, err = c.api.Describe(ctx, &pb.DescribeRequest{Version: p.o.Version})
 		return c.failed(ctx, err)
 	})

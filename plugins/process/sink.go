@@ -59,7 +59,7 @@ type sinkTask struct {
 
 func (t *sinkTask) Open(ctx context.Context) error {
 	var err error
-	if t.lease, err = t.s.p.acquire(ctx, t.s.env); err != nil {
+	if t.lease, err = t.s.p.acquire(ctx, t.s.env, t.s.config); err != nil {
 		return err
 	}
 	t.child = t.lease.child
@@ -176,7 +176,7 @@ func (t *sinkTask) send(ctx context.Context) (rejects []connectors.Reject, err e
 		if at >= len(t.places) {
 			return nil, t.s.p.bad(fmt.Sprintf("it rejects record %d of %d", at, len(t.places)))
 		}
-		rejects = append(rejects, connectors.Reject{Index: t.places[at], Reason: errors.New(text(r.GetReason()))})
+		rejects = append(rejects, connectors.Reject{Index: t.places[at], Reason: errors.New(t.child.text(r.GetReason()))})
 	}
 	t.encoder.Begin()
 	t.places = t.places[:0]

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +24,17 @@ const (
 	credit     = 4 << 20
 	frameBytes = 1 << 20
 )
+
+// maxTopics is how many topics a source may have made.
+const maxTopics = 10_000
+
+// topicName refuses the topics that are Forebay's own, and Kafka's. The log checks the rest of a name.
+func topicName(name string) error {
+	if strings.HasPrefix(name, "_forebay.") || strings.HasPrefix(name, "__") {
+		return fmt.Errorf("%q is an internal topic", clip(name))
+	}
+	return nil
+}
 
 // source is a source in a plugin.
 type source struct {
@@ -41,7 +54,7 @@ func (s *source) Validate(ctx context.Context) []spec.Finding {
 }
 
 func (s *source) Plan(ctx context.Context, most int) (out []connectors.Split, err error) {
-	err = s.p.call(ctx, s.env, func(ctx context.Context, c *child) error {
+	err = s.p.call(ctx, s.env, s.config, lookTimeout, func(ctx context.Context, c *child) error {
 		splits, err := c.api.Plan(ctx, &pb.PlanRequest{Config: s.config, Max: uint32(most)})
 		if err = errors.Join(c.failed(ctx, err), c.failure(splits.GetFailure())); err != nil {
 			return err
@@ -53,6 +66,9 @@ func (s *source) Plan(ctx context.Context, most int) (out []connectors.Split, er
 			if len(split.GetId())+len(split.GetHost()) > maxText {
 				return s.p.bad(fmt.Sprintf("a split has a name of %d bytes", len(split.GetId())+len(split.GetHost())))
 			}
+			if slices.ContainsFunc(out, func(o connectors.Split) bool { return o.ID == split.GetId() }) {
+				return s.p.bad(fmt.Sprintf("it plans two splits that are called %q", clip(split.GetId())))
+			}
 			out = append(out, connectors.Split{ID: split.GetId(), Host: split.GetHost()})
 		}
 		return nil
@@ -61,12 +77,18 @@ func (s *source) Plan(ctx context.Context, most int) (out []connectors.Split, er
 }
 
 func (s *source) Topics(ctx context.Context) (out []connectors.TopicSpec, err error) {
-	err = s.p.call(ctx, s.env, func(ctx context.Context, c *child) error {
+	err = s.p.call(ctx, s.env, s.config, lookTimeout, func(ctx context.Context, c *child) error {
 		topics, err := c.api.Topics(ctx, s.config)
 		if err = errors.Join(c.failed(ctx, err), c.failure(topics.GetFailure())); err != nil {
 			return err
 		}
+		if n := len(topics.GetTopics()); n > maxTopics {
+			return s.p.bad(fmt.Sprintf("it names %d topics; %d are too many", n, maxTopics))
+		}
 		for _, t := range topics.GetTopics() {
+			if err := topicName(t.GetName()); err != nil {
+				return s.p.bad(err.Error())
+			}
 			out = append(out, connectors.TopicSpec{Name: t.GetName(), Partitions: t.GetPartitions(), Configs: t.GetConfigs()})
 		}
 		return nil
@@ -76,10 +98,8 @@ func (s *source) Topics(ctx context.Context) (out []connectors.TopicSpec, err er
 
 // Compare asks the plugin. When it cannot be asked the first counts as earlier: who waits for a position waits on.
 func (s *source) Compare(key connectors.PositionKey, a, b connectors.Position) int {
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
-	defer cancel()
 	order := -1
-	err := s.p.call(ctx, s.env, func(ctx context.Context, c *child) error {
+	err := s.p.call(context.Background(), s.env, s.config, askTimeout, func(ctx context.Context, c *child) error {
 		o, err := c.api.Compare(ctx, &pb.CompareRequest{Config: s.config, Key: []byte(key), A: a, B: b})
 		if err = errors.Join(c.failed(ctx, err), c.failure(o.GetFailure())); err == nil {
 			order = int(o.GetOrder())
@@ -93,7 +113,9 @@ func (s *source) Compare(key connectors.PositionKey, a, b connectors.Position) i
 }
 
 func (s *source) Task(split connectors.Split) connectors.SourceTask {
-	return &sourceTask{s: s, split: split, decoder: frame.NewDecoder()}
+	d := frame.NewDecoder()
+	d.Topic = topicName
+	return &sourceTask{s: s, split: split, decoder: d}
 }
 
 // sourceTask is one life of a source's task: one stream.
@@ -116,7 +138,7 @@ type sourceTask struct {
 
 func (t *sourceTask) Open(ctx context.Context, positions map[connectors.PositionKey]connectors.Position) error {
 	var err error
-	if t.lease, err = t.s.p.acquire(ctx, t.s.env); err != nil {
+	if t.lease, err = t.s.p.acquire(ctx, t.s.env, t.s.config); err != nil {
 		return err
 	}
 	t.child = t.lease.child

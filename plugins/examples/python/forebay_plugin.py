@@ -6,6 +6,7 @@ The protocol is plugin.proto; plugins/process/frame/frame.go draws the frames.
 
 import os
 import queue
+import signal
 import struct
 import sys
 import tempfile
@@ -210,6 +211,7 @@ def serve(source=None, sink=None):
     """serve does not return before Forebay ends the plugin."""
     if "FOREBAY_PLUGIN" not in os.environ:
         sys.exit("this is a plugin of Forebay, which starts it: name it under `plugins` in a YAML file")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: Forebay closes the tasks
     server = grpc.server(
         futures.ThreadPoolExecutor(1000),  # each task has one as long as it runs
         options=[("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)],

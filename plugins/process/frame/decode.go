@@ -23,6 +23,9 @@ const markBytes = 1 << 20
 
 // Decoder reads the frames of one stream, bit by bit: as much as a batch has room for.
 type Decoder struct {
+	// Topic says why records of a topic are refused; nil: none are.
+	Topic func(name string) error
+
 	rest      []byte // of the frame; records borrow from it
 	topic     string
 	partition int32
@@ -104,6 +107,11 @@ func (d *Decoder) topicOf() error {
 	}
 	if string(topic) != d.topic {
 		d.topic = string(topic)
+		if d.Topic != nil {
+			if err := d.Topic(d.topic); err != nil {
+				return err
+			}
+		}
 	}
 	d.partition, d.begun = int32(partition), true
 	return nil

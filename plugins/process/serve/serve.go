@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
@@ -56,6 +57,7 @@ func Decoded() Option { return func(s *server) { s.decoded = true } }
 
 // Main serves the plugin until Forebay ends it, and does not return.
 func Main(options ...Option) {
+	signal.Ignore(os.Interrupt) // of a terminal: Forebay closes the tasks
 	if err := run(options, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
