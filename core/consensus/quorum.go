@@ -240,8 +240,11 @@ func (q *Quorum) Ready(ctx context.Context) error {
 
 // Propose returns once the command is agreed and applied here: Image shows it. With peers, any node
 // may propose: the leader is asked.
-// Result.Err and Errs say what it came to. When ctx ends first the command may still be applied.
+// Result.Err and Errs say what it came to. When ctx ends before, nothing is proposed; when it ends meanwhile the command may still be applied.
 func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return metadata.Result{}, err
+	}
 	need := uint64(reserve)
 	switch c.(type) {
 	case *metadata.DeleteTopics:
@@ -265,6 +268,9 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Resu
 
 // apply is the leader's part of Propose. What a node of the cluster would not understand does not get into the log: it would stop there.
 func (q *Quorum) apply(ctx context.Context, c metadata.Command) (uint64, metadata.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, metadata.Result{}, err // a follower's, which has waited for too long
+	}
 	if err := q.Image().Admits(c); err != nil {
 		return 0, metadata.Result{}, err
 	}

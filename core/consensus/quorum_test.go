@@ -45,6 +45,23 @@ func setKey(n int) metadata.Command {
 	return &metadata.AlterConfigs{Broker: true, Set: map[string]string{fmt.Sprintf("k%d", n): fmt.Sprint(n)}}
 }
 
+// TestTooLateToPropose: who has been told that it was too late is not surprised by it afterwards.
+func TestTooLateToPropose(t *testing.T) {
+	q := openReady(t, vfs.Disk{}, t.TempDir())
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := q.Propose(late, setKey(1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	propose(t, q, setKey(2)) // applied behind it
+	if got, made := q.Image().BrokerConfigs[""]["k1"]; made {
+		t.Errorf("what came too late is applied: %q", got)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWhatIsAgreedSurvivesARestart(t *testing.T) {
 	dir := t.TempDir()
 	q := openReady(t, vfs.Disk{}, dir)

@@ -270,7 +270,7 @@ func (a *Active) fence(ctx context.Context) {
 		if away {
 			delete(a.away, id)
 			was := "unknown"
-			if since != 0 && n.Since != 0 {
+			if since != 0 && n.Since >= since { // of two leaders' clocks
 				was = (time.Duration(n.Since-since) * time.Millisecond).String()
 			}
 			a.logger.Info("a node is back", "node", id, "epoch", n.Epoch, "away", was)

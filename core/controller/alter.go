@@ -31,9 +31,24 @@ const (
 
 // AlterTopicConfigs changes a topic's configs, all or none.
 func (c *Controller) AlterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
+	if err := c.learnLists(ctx, ops, c.Image().TopicConfigs[topic]); err != nil {
+		return err
+	}
 	return c.surely(ctx, 1, func([]int) []error {
 		return []error{untilFresh(func() error { return c.alterTopicConfigs(ctx, topic, ops, validateOnly) })}
 	})[0]
+}
+
+// learnLists: what APPEND and SUBTRACT change is compared with what it was planned by, but where the list is inherited from the brokers' configs or a default.
+// Such a change begins with all that was agreed on before.
+func (c *Controller) learnLists(ctx context.Context, ops []ConfigOp, own map[string]string) error {
+	if slices.ContainsFunc(ops, func(o ConfigOp) bool {
+		_, set := own[o.Name]
+		return !set && (o.Op == opAppend || o.Op == opSubtract)
+	}) {
+		return c.Current(ctx)
+	}
+	return nil
 }
 
 // untilFresh asks again while what was planned is of configs that another node has changed meanwhile: by then this node knows them. Each time somebody has got
@@ -85,6 +100,9 @@ func (c *Controller) alterTopicConfigs(ctx context.Context, topic string, ops []
 // AlterBrokerConfigs changes the configs of one node, or of all (""). A value that cannot be is INVALID_REQUEST, where
 // a topic's is INVALID_CONFIG: Kafka's clients know it so (KAFKA-13609).
 func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []ConfigOp, validateOnly bool) error {
+	if err := c.learnLists(ctx, ops, c.Image().BrokerConfigs[node]); err != nil {
+		return err
+	}
 	return untilFresh(func() error { return c.alterBrokerConfigs(ctx, node, ops, validateOnly) })
 }
 

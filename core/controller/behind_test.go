@@ -123,4 +123,17 @@ func TestListsAreChangedByWhoIsBehind(t *testing.T) {
 			t.Errorf("step %d: topic %q, brokers %q; want %q and %q", n, got, policy, step.want, step.wanted)
 		}
 	}
+
+	// A list that is inherited, of a node that has not heard what all inherit now.
+	compact, policyOfTopic, remove := "compact", "cleanup.policy", "delete"
+	later := late()
+	if err := there.AlterBrokerConfigs(t.Context(), "", []ConfigOp{{Name: policy, Op: opSet, Value: &compact}}, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := later.AlterTopicConfigs(t.Context(), "t", []ConfigOp{{Name: policyOfTopic, Op: opAppend, Value: &remove}}, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := q.Image().TopicConfigs["t"][policyOfTopic]; got != "compact,delete" {
+		t.Errorf("to an inherited list was appended: %q", got)
+	}
 }

@@ -20,11 +20,15 @@ func (s *Server) alterConfigs(r *request) kmsg.Response {
 	resp := kmsg.NewPtrAlterConfigsResponse()
 	ctx, cancel := adminContext(r.ctx, alterMillis)
 	defer cancel()
+	behind := s.d.Controller.Current(ctx) // what is left out is deleted: that of another node, too
 	repeated := newRepeated(len(req.Resources), func(i int) resource { return resource{req.Resources[i].ResourceType, req.Resources[i].ResourceName} })
 	for _, res := range req.Resources {
 		out := kmsg.NewAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
 		err := repeated.check(resource{res.ResourceType, res.ResourceName})
+		if err == nil {
+			err = behind
+		}
 		if err == nil {
 			err = s.alterResource(ctx, res.ResourceType, res.ResourceName, s.replaceOps(res), req.ValidateOnly)
 		}
