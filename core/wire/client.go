@@ -22,12 +22,13 @@ type Client struct {
 	most   int   // bytes of a response
 	out    []byte
 	in     *Buf
+	shapes map[[2]int16]*Shape // of responses, by key and version
 }
 
 // NewClient makes a Client of a fresh connection. A response of more than most bytes is refused before anything is
 // allocated for it (invariant 9).
 func NewClient(nc net.Conn, id string, most int) *Client {
-	return &Client{nc: nc, br: bufio.NewReaderSize(nc, readBuffer), format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(id)), most: most}
+	return &Client{nc: nc, br: bufio.NewReaderSize(nc, readBuffer), format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(id)), most: most, shapes: map[[2]int16]*Shape{}}
 }
 
 // Do sends req, in the version that it has, and reads the response, which shares the Client's memory until the next Do or Close.
@@ -74,10 +75,26 @@ func (c *Client) do(req kmsg.Request) (kmsg.Response, error) {
 	}
 	resp := req.ResponseKind()
 	resp.SetVersion(req.GetVersion())
-	if err := resp.ReadFrom(b); err != nil {
+	err := c.check(resp, b)
+	if err == nil {
+		err = resp.ReadFrom(b)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: response to key %d version %d: %w", ErrFrame, req.Key(), req.GetVersion(), err)
 	}
 	return resp, nil
+}
+
+// check is what a Shape is for: who answers may be anybody who stands where a node was.
+func (c *Client) check(resp kmsg.Response, b []byte) error {
+	if !resp.IsFlexible() {
+		return nil
+	}
+	id := [2]int16{resp.Key(), resp.GetVersion()}
+	if c.shapes[id] == nil {
+		c.shapes[id] = Learn(func() Message { return resp.RequestKind().ResponseKind() }, id[1])
+	}
+	return c.shapes[id].Check(b)
 }
 
 // Close ends the connection.

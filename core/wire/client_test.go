@@ -1,12 +1,14 @@
 package wire_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -57,5 +59,52 @@ func TestContextEndsWithTheResponse(t *testing.T) {
 	}
 	if err := errors.Join(c.Close(), there.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTagCountOfAnAnswer: a peer's count of four billion tags costs nothing, neither at the end of an answer nor within one of its tags.
+func TestTagCountOfAnAnswer(t *testing.T) {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version = 12
+	resp := kmsg.NewPtrFetchResponse()
+	resp.Version = 12
+	part := kmsg.NewFetchResponseTopicPartition()
+	part.DivergingEpoch.Epoch, part.DivergingEpoch.EndOffset = 0x01020304, 0x05060708090a0b0c
+	resp.Topics = []kmsg.FetchResponseTopic{{Topic: "t", Partitions: []kmsg.FetchResponseTopicPartition{part}}}
+	good := append([]byte{0}, resp.AppendTo(nil)...) // a header without tags
+	within := []byte{13, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0}
+	many := []byte{255, 255, 255, 255, 15}
+	if bytes.Count(good, within) != 1 {
+		t.Fatalf("%x", good)
+	}
+	inner := append(append([]byte{17}, within[1:13]...), many...)
+	for name, body := range map[string][]byte{
+		"good": good, "at its end": append(good[:len(good)-1:len(good)-1], many...), "within a tag": bytes.Replace(good, within, inner, 1),
+	} {
+		here, there := net.Pipe()
+		done := make(chan error, 1)
+		go func() {
+			var size [4]byte
+			_, err := io.ReadFull(there, size[:])
+			if err == nil {
+				_, err = io.CopyN(io.Discard, there, int64(binary.BigEndian.Uint32(size[:])))
+			}
+			if err == nil {
+				frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))
+				_, err = there.Write(append(binary.BigEndian.AppendUint32(frame, 1), body...))
+			}
+			done <- err
+		}()
+		c := wire.NewClient(here, "test", 1000)
+		begin := time.Now()
+		if _, err := c.Do(t.Context(), req); (err == nil) != (name == "good") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("%s: it took %v", name, took)
+		}
+		if err := errors.Join(<-done, c.Close(), there.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }
