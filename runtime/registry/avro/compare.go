@@ -27,16 +27,21 @@ const (
 	maxFound = 100
 	// maxPairs bounds its work and memory: two unions of n and m branches are n × m comparisons.
 	maxPairs = 200_000
+	// maxWork bounds what is done for the pairs: a symbol and a field that are looked at count one, a difference that is kept ten.
+	maxWork = 5_000_000
+	// maxPath bounds a path, which every level copies: three steps for a record's field. Names go round where the text does not nest.
+	maxPath = 1000
 )
 
 // comparison remembers every pair that it has looked at: a schema may be a ring, and shared parts are looked at once. While a pair is being looked at it
 // counts as compatible, as it does in Java.
 type comparison struct {
 	memo map[pair][]Incompatibility
+	work int
 }
 
 func (c *comparison) compare(reader, writer *Schema, at []string) []Incompatibility {
-	if len(c.memo) >= maxPairs {
+	if len(c.memo) >= maxPairs || c.work > maxWork || len(at) > maxPath {
 		return []Incompatibility{wrong("TOO_COMPLEX", at, "the two schemas have too many parts to compare")}
 	}
 	p := pair{reader, writer}
@@ -46,8 +51,9 @@ func (c *comparison) compare(reader, writer *Schema, at []string) []Incompatibil
 	c.memo[p] = nil
 	found := c.look(reader, writer, at)
 	if len(found) > maxFound {
-		found = found[:maxFound]
+		found = slices.Clone(found[:maxFound])
 	}
+	c.work += 10 * len(found)
 	c.memo[p] = found
 	return found
 }
@@ -66,7 +72,7 @@ func (c *comparison) look(reader, writer *Schema, at []string) []Incompatibility
 			}
 			return found
 		case Enum:
-			return append(names(reader, writer, at), symbols(reader, writer, at)...)
+			return append(names(reader, writer, at), c.symbols(reader, writer, at)...)
 		case Record:
 			return append(names(reader, writer, at), c.fields(reader, writer, at)...)
 		case Union:
@@ -138,10 +144,11 @@ func names(reader, writer *Schema, at []string) []Incompatibility {
 	return []Incompatibility{wrong("NAME_MISMATCH", sub(at, "name"), "expected: "+writer.Name.String())}
 }
 
-func symbols(reader, writer *Schema, at []string) []Incompatibility {
+func (c *comparison) symbols(reader, writer *Schema, at []string) []Incompatibility {
 	if reader.Default != nil {
 		return nil
 	}
+	c.work += len(reader.Symbols) + len(writer.Symbols)
 	known := make(map[string]bool, len(reader.Symbols))
 	for _, s := range reader.Symbols {
 		known[s] = true
@@ -159,6 +166,7 @@ func symbols(reader, writer *Schema, at []string) []Incompatibility {
 }
 
 func (c *comparison) fields(reader, writer *Schema, at []string) (found []Incompatibility) {
+	c.work += len(reader.Fields) + len(writer.Fields)
 	written := make(map[string]*Field, len(writer.Fields))
 	for i := range writer.Fields {
 		written[writer.Fields[i].Name] = &writer.Fields[i]

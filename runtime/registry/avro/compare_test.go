@@ -1,6 +1,8 @@
 package avro
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -80,8 +82,48 @@ func must(t *testing.T, text string) *Schema {
 	return s
 }
 
-// TestReadIsBounded: two unions of many records are not compared for ever.
+// TestReadIsBounded: two unions of many records are not compared for ever, nor those of large ones, and names do not make a path of any length.
 func TestReadIsBounded(t *testing.T) {
+	givenUp := func(found []Incompatibility) bool {
+		return slices.ContainsFunc(found, func(i Incompatibility) bool { return i.Type == "TOO_COMPLEX" })
+	}
+	record := func(name string, fields ...Field) *Schema {
+		return &Schema{Type: Record, Name: Name{Name: name}, Fields: fields}
+	}
+	// A record of records of records …: as its text has it, one after the other.
+	chain := func(n int) *Schema {
+		s := record("a0")
+		for i := range n {
+			s = record("a"+strconv.Itoa(i+1), Field{Name: "f", Type: s})
+		}
+		return s
+	}
+	if found := Read(chain(200), chain(200)); len(found) > 0 {
+		t.Errorf("of 200 levels: %v", found)
+	}
+	if found := Read(chain(50_000), chain(50_000)); !givenUp(found) {
+		t.Errorf("of 50,000 levels: %d differences", len(found))
+	}
+	// Pairs of enums are work by their symbols.
+	var symbols []string
+	for i := range 1000 {
+		symbols = append(symbols, "s"+strconv.Itoa(i))
+	}
+	enums := func() (out *Schema) {
+		out = &Schema{Type: Union}
+		for range 30 {
+			out.Types = append(out.Types, &Schema{Type: Enum, Name: Name{Name: "e"}, Symbols: symbols})
+		}
+		return out
+	}
+	c := comparison{memo: map[pair][]Incompatibility{}, work: maxWork - 10*len(symbols)}
+	for _, e := range enums().Types[1:] {
+		c.compare(e, enums(), nil)
+	}
+	if c.work > maxWork+2*len(symbols)+10*maxFound {
+		t.Errorf("work of %d", c.work)
+	}
+
 	union := func(prefix string) *Schema {
 		s := &Schema{Type: Union}
 		for i := range 600 {

@@ -19,6 +19,9 @@ type Difference struct {
 // maxSteps bounds a comparison: alternatives of alternatives multiply. One that would need more is given up, and says so.
 const maxSteps = 100_000
 
+// maxFound bounds what is told of one pair.
+const maxFound = 100
+
 const tooComplex = "TOO_COMPLEX"
 
 // Read says why the reader does not take everything that the writer took; nothing when it does.
@@ -72,8 +75,8 @@ func (c *comparison) compare(a, b *node) []change {
 	}
 	c.memo[p] = nil
 	found := c.look(a, b)
-	if len(found) > 100 {
-		found = found[:100]
+	if len(found) > maxFound {
+		found = slices.Clone(found[:maxFound])
 	}
 	c.memo[p] = found
 	return found
@@ -115,7 +118,7 @@ func (c *comparison) look(a, b *node) []change {
 			return one("ENUM_ARRAY_CHANGED", "/const")
 		}
 	case "enum":
-		return enums(a, b)
+		return c.enums(a, b)
 	case "not":
 		if !c.fits(b.inner["not"], a.inner["not"]) {
 			return one("NOT_TYPE_EXTENDED", "/not")
@@ -185,14 +188,18 @@ func multiple(a, b *big.Rat) bool {
 	return b.Sign() != 0 && new(big.Rat).Quo(a, b).IsInt()
 }
 
-func enums(a, b *node) []change {
+func (c *comparison) enums(a, b *node) []change {
+	bytes := 0
 	set := func(n *node) map[string]bool {
 		out := map[string]bool{}
 		for _, v := range n.get("enum").Items {
-			out[v.Sorted()] = true
+			text := v.Sorted()
+			out[text] = true
+			bytes += 20 + len(text) // an entry of the map takes something, too
 		}
 		return out
 	}
+	defer func() { c.steps += bytes / 100 }()
 	p, q := set(a), set(b)
 	within := func(small, large map[string]bool) bool {
 		for v := range small {
@@ -345,6 +352,7 @@ func (n *node) hasDefault(name string) bool {
 }
 
 func (c *comparison) objects(a, b *node) (found []change) {
+	c.steps += (len(a.names) + len(b.names)) / 100 // those that both have are steps of their own
 	for _, name := range a.names {
 		if b.fields[name] != nil && b.requires[name] && !a.requires[name] && !b.hasDefault(name) {
 			found = append(found, change{"REQUIRED_ATTRIBUTE_ADDED", "/required/" + name})
@@ -353,6 +361,9 @@ func (c *comparison) objects(a, b *node) (found []change) {
 	openA, _ := a.model("additionalProperties", "unevaluatedProperties")
 	openB, _ := b.model("additionalProperties", "unevaluatedProperties")
 	for _, name := range a.names {
+		if len(found) > maxFound {
+			return found
+		}
 		path, old := "/properties/"+name, a.fields[name]
 		switch now := b.fields[name]; {
 		case now != nil:
@@ -369,6 +380,9 @@ func (c *comparison) objects(a, b *node) (found []change) {
 		}
 	}
 	for _, name := range b.names {
+		if len(found) > maxFound {
+			return found
+		}
 		if a.fields[name] != nil {
 			continue
 		}

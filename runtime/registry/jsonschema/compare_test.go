@@ -134,10 +134,12 @@ func TestGivingUp(t *testing.T) {
 		}
 		return strings.Join(out, ",")
 	}
+	many := list(100, `"`+strings.Repeat("v", 500)+`$"`)
 	for _, c := range []struct{ what, original, update string }{
 		// The last property is one that the original's last pattern has as a string.
 		{"patterns", `{"additionalProperties":false,"patternProperties":{` + list(600, `"^p$\\.":{"type":"string"}`) + `}}`,
 			`{"additionalProperties":false,"properties":{` + list(599, `"p$.":{"type":"string"}`) + `,"p599.":{"type":"number"}}}`},
+		{"values", `{"anyOf":[` + list(15, `{"enum":["$",`+many+`]}`) + `]}`, `{"anyOf":[` + list(15, `{"enum":["b$",`+many+`]}`) + `]}`},
 		{"alternatives", `{"anyOf":[` + list(20_000, `{"type":"number","minimum":$}`) + `]}`, `{"anyOf":[` + list(20_000, `{"type":"number","minimum":-$,"maximum":-1}`) + `]}`},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -170,5 +172,16 @@ func TestWide(t *testing.T) {
 	}
 	if found := Read(b, a); len(found) > 0 {
 		t.Errorf("%v", found)
+	}
+}
+
+// TestTypeTwice: a type that is named a thousand times is looked at once.
+func TestTypeTwice(t *testing.T) {
+	s, err := Parse(`{"type":["object"`+strings.Repeat(`,"object"`, 1000)+`,"null"],"properties":{"a":{"type":"string"}}}`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.nodes[s.root].parts); n != 2 {
+		t.Errorf("%d parts", n)
 	}
 }

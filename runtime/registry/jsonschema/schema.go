@@ -206,6 +206,9 @@ func (s *Schema) parts(v, doc *tree.Value) (out []*node, err error) {
 	return out, err
 }
 
+// maxTypes is how many types there are.
+const maxTypes = 7
+
 // types is the node of what a schema says by type.
 func (s *Schema) types(v, doc *tree.Value) (*node, error) {
 	var kinds []string
@@ -214,8 +217,13 @@ func (s *Schema) types(v, doc *tree.Value) (*node, error) {
 	case t.Is(tree.String):
 		kinds = []string{t.Text}
 	case t.Is(tree.Array):
-		for _, item := range t.Items {
-			kinds = append(kinds, item.Str())
+		for _, item := range t.Items { // a type that is there twice is a node once
+			if !slices.Contains(kinds, item.Str()) {
+				kinds = append(kinds, item.Str())
+			}
+			if len(kinds) > maxTypes {
+				return nil, errors.New("type names types that there are not")
+			}
 		}
 	case t != nil:
 		return nil, errors.New("type is no string and no array")
