@@ -69,7 +69,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 		web, hand = tls.NewListener(web, secrets.Web()), secrets.HTTP()
 	}
 	idle := &unused{}
-	rest := &http.Server{Handler: guard, ReadHeaderTimeout: 10 * time.Second, ConnState: idle.state, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	rest := &http.Server{Handler: guard, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ConnState: idle.state, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	defer rest.Close()
 	var running errgroup.Group
 	running.Go(func() error {
