@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -199,22 +197,13 @@ func (c *copied) await(ctx context.Context, t *testing.T, n int) {
 
 // connectWorker is one process of Kafka Connect.
 type connectWorker struct {
-	t        *testing.T
-	tools    testenv.Tools
-	settings string // path of its properties
-	address  string // of its REST API, and its name among the workers
-	log      *os.File
-	cmd      *exec.Cmd
+	*javaProcess
+	address string // of its REST API, and its name among the workers
 }
 
 func newConnectWorker(t *testing.T, tools testenv.Tools, bootstrap string) *connectWorker {
-	dir := t.TempDir()
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &connectWorker{t: t, tools: tools, address: testenv.FreeAddr(t), log: log}
-	w.settings = node.WriteFile(t, dir, "worker.properties", fmt.Sprintf(`bootstrap.servers=%s
+	address := testenv.FreeAddr(t)
+	return &connectWorker{address: address, javaProcess: newJavaProcess(t, tools, "connect-distributed", fmt.Sprintf(`bootstrap.servers=%s
 group.id=connect
 listeners=http://%s
 exactly.once.source.support=enabled
@@ -234,35 +223,7 @@ session.timeout.ms=6000
 heartbeat.interval.ms=1000
 scheduled.rebalance.max.delay.ms=1000
 plugin.discovery=service_load
-`, bootstrap, w.address))
-	t.Cleanup(func() {
-		w.kill()
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name()) // else there is nothing to show
-			t.Logf("worker %s:\n%s", w.address, text[max(0, len(text)-5000):])
-		}
-		_ = log.Close() // only read from here on
-	})
-	return w
-}
-
-func (w *connectWorker) start() {
-	w.t.Helper()
-	w.cmd = w.tools.Command(context.Background(), "connect-distributed", w.settings) // kill ends it
-	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := w.cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *connectWorker) kill() {
-	if w.cmd == nil || w.cmd.Process == nil {
-		return
-	}
-	_ = w.cmd.Process.Kill() // it may have ended
-	_ = w.cmd.Wait()         // it says that it was killed
-	w.cmd = nil
+`, bootstrap, address))}
 }
 
 // call is a request to the worker's REST API.

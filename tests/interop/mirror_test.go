@@ -5,11 +5,7 @@ package interop
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebayhub/forebay/internal/testenv"
-	"github.com/forebayhub/forebay/tests/node"
 )
 
 // TestMirrorMaker moves a topic and a group of Apache Kafka here with MirrorMaker 2, exactly once, and is killed at work: what docs/migrate.md
@@ -132,23 +127,9 @@ func connected(t *testing.T, bootstrap string, opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-// mirror is a process of MirrorMaker 2 in its dedicated mode.
-type mirror struct {
-	t        *testing.T
-	tools    testenv.Tools
-	settings string // path of its properties
-	log      *os.File
-	cmd      *exec.Cmd
-}
-
-func newMirror(t *testing.T, kafka, bootstrap, topic string) *mirror {
-	dir := t.TempDir()
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &mirror{t: t, tools: testenv.MirrorMaker(t), log: log}
-	m.settings = node.WriteFile(t, dir, "mm2.properties", fmt.Sprintf(`clusters=kafka,forebay
+// newMirror is MirrorMaker 2 in its dedicated mode.
+func newMirror(t *testing.T, kafka, bootstrap, topic string) *javaProcess {
+	return newJavaProcess(t, testenv.MirrorMaker(t), "connect-mirror-maker", fmt.Sprintf(`clusters=kafka,forebay
 kafka.bootstrap.servers=%s
 forebay.bootstrap.servers=%s
 kafka->forebay.enabled=true
@@ -176,32 +157,4 @@ heartbeat.interval.ms=1000
 scheduled.rebalance.max.delay.ms=1000
 offset.flush.interval.ms=1000
 `, kafka, bootstrap, topic, testenv.FreeAddr(t)))
-	t.Cleanup(func() {
-		m.kill()
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name()) // else there is nothing to show
-			t.Logf("MirrorMaker:\n%s", text[max(0, len(text)-5000):])
-		}
-		_ = log.Close() // only read from here on
-	})
-	return m
-}
-
-func (m *mirror) start() {
-	m.t.Helper()
-	m.cmd = m.tools.Command(context.Background(), "connect-mirror-maker", m.settings) // kill ends it
-	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-func (m *mirror) kill() {
-	if m.cmd == nil || m.cmd.Process == nil {
-		return
-	}
-	_ = m.cmd.Process.Kill() // it may have ended
-	_ = m.cmd.Wait()         // it says that it was killed
-	m.cmd = nil
 }
