@@ -77,14 +77,14 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, l *Listener) *conn {
 			c.host, c.address = "/"+t.IP.String(), addressOf(t.IP)
 		}
 	}
-	most := s.d.MaxRequestBytes
+	budget, limits := s.budget, s.limits()
 	if l != nil {
 		c.principal = auth.Anonymous
 		if l.TLS != nil {
 			c.nc = tls.Server(nc, l.TLS)
 		}
 		if l.SASL != nil {
-			most = min(most, maxUnknownFrame)
+			budget, limits = s.strangers, wire.Limits{MaxBytes: min(limits.MaxBytes, maxUnknownFrame), Check: s.checkStranger}
 			c.login.pending = true
 		}
 		if l.SASL != nil || l.TLS != nil {
@@ -96,7 +96,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, l *Listener) *conn {
 			c.raw = raw
 		}
 	}
-	c.in = wire.NewReader(c.nc, s.budget, wire.Limits{MaxBytes: most, Check: s.checkFrame})
+	c.in = wire.NewReader(c.nc, budget, limits)
 	c.in.Arriving = func(missing int) {
 		wait := frameTimeout + time.Duration(missing/frameRate)*time.Second
 		c.setReadDeadline(time.Now().Add(wait))
@@ -116,7 +116,25 @@ const (
 	// patientFrame is the size up to which a request gives its bytes back to the budget once it is decoded. A
 	// JoinGroup waits for the whole group: were the members' requests to fill the budget, the last could not join.
 	patientFrame = 1 << 20
+
+	// strangersBytes is the budget of all frames above cheapFrame of clients that have not logged in: what they announce, and never send, takes
+	// nothing from those that have. A login's frames are smaller, and wait for nobody.
+	strangersBytes = 16 << 20
 )
+
+// limits are those of a client that need not log in, or has.
+func (s *Server) limits() wire.Limits {
+	return wire.Limits{MaxBytes: s.d.MaxRequestBytes, Check: s.checkFrame}
+}
+
+// checkStranger is for the few requests that come before a login, whose decoded form is no larger than they are.
+func (s *Server) checkStranger(key, version int16, size int) (int, int64, error) {
+	most, _, err := s.checkFrame(key, version, size)
+	if size <= cheapFrame {
+		return most, 0, err
+	}
+	return most, int64(size), err
+}
 
 func (s *Server) checkFrame(key, version int16, size int) (int, int64, error) {
 	if key == int16(kmsg.Produce) {

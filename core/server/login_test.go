@@ -189,6 +189,29 @@ func TestSASLBelievesNoCount(t *testing.T) {
 	}
 }
 
+// TestStrangersTakeNothing: frames that strangers announce and never send keep neither those from working who have logged in, nor others from logging in.
+func TestStrangersTakeNothing(t *testing.T) {
+	n := saslNode(t, nil, func(d *Deps) { d.MaxInFlightBytes = 4 << 20 })
+	known := n.dial()
+	if r := known.login("bob", "bob-secret"); r.ErrorCode != 0 {
+		t.Fatalf("%+v", r)
+	}
+	for range 20 {
+		stranger := n.dial()
+		h := handshake(1, auth.Plain)
+		stranger.receive(h, stranger.send(h))
+		if _, err := stranger.c.Write([]byte("\x00\x07\x00\x00\x00\x24\x00\x02\x00\x00\x00\x01")); err != nil { // SaslAuthenticate of 448 KiB begins
+			t.Fatal(err)
+		}
+		if r := call[*kmsg.MetadataResponse](known, kmsg.NewPtrMetadataRequest()); len(r.Brokers) != 1 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if r := n.dial().login("bob", "bob-secret"); r.ErrorCode != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // There is nothing to shake hands about on a listener without SASL.
 func TestSASLOnAPlainListener(t *testing.T) {
 	c := newNode(t, nodeOptions{}).dial()

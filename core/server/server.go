@@ -123,13 +123,15 @@ func orElse[T comparable](v, zero T) T {
 
 // Server serves connections.
 type Server struct {
-	d        Deps
-	apis     [kmsg.MaxKey + 1]*api // by key; nil: not served
-	budget   *wire.Budget
-	sessions *fetchSessions
-	quotas   *quota.Book
-	compiled atomic.Pointer[compiled]
-	stats    serverStats
+	d      Deps
+	apis   [kmsg.MaxKey + 1]*api // by key; nil: not served
+	budget *wire.Budget
+	// strangers is the budget of clients that have not logged in.
+	strangers *wire.Budget
+	sessions  *fetchSessions
+	quotas    *quota.Book
+	compiled  atomic.Pointer[compiled]
+	stats     serverStats
 	// rackAware says that consumers are sent to replicas in their racks.
 	rackAware bool
 
@@ -144,12 +146,13 @@ type Server struct {
 func New(d Deps) *Server {
 	d = d.withDefaults()
 	s := &Server{
-		d:        d,
-		budget:   wire.NewBudget(d.MaxInFlightBytes),
-		sessions: newFetchSessions(d.FetchSessions),
-		quotas:   quota.New(d.QuotaWindow, d.MutationWindow),
-		conns:    map[*conn]struct{}{},
-		drained:  make(chan struct{}),
+		d:         d,
+		budget:    wire.NewBudget(d.MaxInFlightBytes),
+		strangers: wire.NewBudget(min(strangersBytes, d.MaxInFlightBytes)),
+		sessions:  newFetchSessions(d.FetchSessions),
+		quotas:    quota.New(d.QuotaWindow, d.MutationWindow),
+		conns:     map[*conn]struct{}{},
+		drained:   make(chan struct{}),
 
 		rackAware: d.Controller != nil && d.Controller.Value("replica.selector.class") == controller.RackAwareSelector,
 	}

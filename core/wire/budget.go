@@ -19,9 +19,11 @@ func NewBudget(total int64) *Budget {
 }
 
 // Take waits until n bytes are free, at most until ctx ends. More than the
-// whole budget counts as the whole budget: such a request runs alone.
+// whole budget counts as the whole budget: such a request runs alone. Nothing is had at once, whoever waits.
 func (b *Budget) Take(ctx context.Context, n int64) (taken int64, err error) {
-	n = min(n, b.total)
+	if n = min(n, b.total); n == 0 {
+		return 0, nil
+	}
 	if b.sem.TryAcquire(n) {
 		return n, nil
 	}

@@ -84,8 +84,8 @@ func (r *Reader) AwaitMore() (full bool, err error) {
 	return false, err
 }
 
-// Limit changes what the largest frame is, from the next one on.
-func (r *Reader) Limit(maxBytes int32) { r.limits.MaxBytes = maxBytes }
+// Admit changes budget and limits, from the next frame on.
+func (r *Reader) Admit(b *Budget, l Limits) { r.budget, r.limits = b, l }
 
 // Token reads a frame that has no header: a SASL token after SaslHandshake version 0 (KIP-43). It is for the few bytes of
 // those: most is what it may have at most, and they are not taken from the budget.
