@@ -21,9 +21,9 @@ type Letters struct {
 	all   map[Place]Entry
 	asks  map[Place]Do
 	txns  *hublog.Transactions[change]
-	owned bool   // by the connector's task: nobody else writes entries, and it knows its own before they can be read
-	split string // of a source, with owned: whose task it is
-	most  int    // bytes of a piece; 0: as many as there may be
+	split *string // of a source's task: the letters and asks of others are none of its business; nil: all are
+	owned bool    // by the connector's task: nobody else writes entries, and it knows its own before they can be read
+	most  int     // bytes of a piece; 0: as many as there may be
 
 	waiting int
 	keys    map[blocked]int                   // how many each key has that wait
@@ -61,29 +61,36 @@ func List(ctx context.Context, l *hublog.Log, group, sink string) (*Letters, err
 // behind a record that compaction has removed.
 func Load(ctx context.Context, l *hublog.Log, a *hublog.Appender, group, sink string) (*Letters, error) {
 	d := newLetters(l, group, sink)
-	if _, err := l.EnsureTopic(ctx, TopicSpec(group, sink)); err != nil {
+	if err := d.load(ctx, a, TopicSpec(group, sink)); err != nil {
 		return nil, err
 	}
+	return d, nil
+}
+
+func (d *Letters) load(ctx context.Context, a *hublog.Appender, spec connectors.TopicSpec) error {
+	if _, err := d.log.EnsureTopic(ctx, spec); err != nil {
+		return err
+	}
 	if err := a.Begin(); err != nil {
-		return nil, err
+		return err
 	}
 	a.AppendTracked(d.topic, 0, recordKey{Open: true}.bytes(), []byte("{}"))
 	barrier, err := a.Commit(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("load dead letters: %w", err)
+		return fmt.Errorf("load dead letters: %w", err)
 	}
 	at, there, err := d.ends(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !there {
-		return nil, fmt.Errorf("load dead letters: topic %s is gone", d.topic)
+		return fmt.Errorf("load dead letters: topic %s is gone", d.topic)
 	}
 	if err := d.scan(ctx, at.Start, barrier+1); err != nil {
-		return nil, err
+		return err
 	}
 	d.owned = true
-	return d, nil
+	return nil
 }
 
 func (d *Letters) ends(ctx context.Context) (at hublog.Offsets, there bool, err error) {
@@ -145,8 +152,14 @@ func (d *Letters) entry(e hublog.Entry) error {
 	return nil
 }
 
-// mine says whether a place is one that these letters are about.
-func (d *Letters) mine(p Place) bool { return d.split == "" || strings.HasPrefix(p.Topic, d.split+"/") }
+// mine says whether a place is one that these letters are about. It is asked before a change is held for its transaction: what is held is applied.
+func (d *Letters) mine(p Place) bool {
+	if d.split == nil {
+		return true
+	}
+	end := strings.LastIndexByte(p.Topic, '/') // a split's name may have one, a topic's has none
+	return end >= 0 && p.Topic[:end] == *d.split
+}
 
 func (d *Letters) apply(c change) {
 	switch {

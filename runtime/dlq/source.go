@@ -12,19 +12,10 @@ import (
 // LoadSource is Load for the task of one split of a source, which has the letters of that split only. next is a number that
 // none of its letters had before.
 func LoadSource(ctx context.Context, l *hublog.Log, a *hublog.Appender, group, source, split string) (d *Letters, next int64, err error) {
-	if d, err = Load(ctx, l, a, group, source); err != nil {
+	d = newLetters(l, group, source)
+	d.split = &split
+	if err := d.load(ctx, a, TopicSpec(group, source)); err != nil {
 		return nil, 0, err
-	}
-	d.split = split
-	for p := range d.all {
-		if !d.mine(p) {
-			d.apply(change{place: p})
-		}
-	}
-	for p := range d.asks {
-		if !d.mine(p) {
-			delete(d.asks, p)
-		}
 	}
 	// Behind the barrier. Each letter takes at least one offset of the topic, so a later task's barrier is behind all numbers of this one.
 	return d, d.next, nil
