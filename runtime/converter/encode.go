@@ -105,11 +105,6 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 		}
 		e.last, e.lastK = p, k
 	}
-	if !p.announced && p.header != nil {
-		p.announced = true
-		entry := p.entry
-		out.New = &entry
-	}
 	out.SchemaID = p.header
 	n := len(dst)
 	dst, err := p.appendKey(dst, r)
@@ -123,6 +118,11 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 	// Only now: the value may have moved dst to other memory, and what the caller gave is free again.
 	if r.Key.Schema != nil {
 		out.Key = dst[n:end:end]
+	}
+	if !p.announced && p.header != nil { // nor before: the caller of an Encode that fails registers nothing
+		p.announced = true
+		entry := p.entry
+		out.New = &entry
 	}
 	return dst, out, nil
 }

@@ -466,3 +466,22 @@ func BenchmarkWireDecode(b *testing.B) {
 		})
 	}
 }
+
+// The first record that names an entry is the first that is written: of one that is refused nobody registers anything.
+func TestRefusedRecordAnnouncesNothing(t *testing.T) {
+	s := newShelf()
+	f := s.format(Debezium)
+	f.Key = "" // JSON, whose types are in a header
+	e := NewEncoder(f)
+	bad := change(1)
+	bad.Change.After.List[0] = schema.Missing
+	if _, _, err := e.Encode(nil, &bad); err == nil {
+		t.Fatal("a number that was not sent is written")
+	}
+	for i, want := range []bool{true, false} {
+		good := change(2)
+		if _, out, err := e.Encode(nil, &good); err != nil || out.SchemaID == nil || (out.New != nil) != want {
+			t.Errorf("record %d: %+v: %v", i, out, err)
+		}
+	}
+}
