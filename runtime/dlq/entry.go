@@ -147,6 +147,8 @@ type Entry struct {
 	Pieces int   `json:"pieces,omitempty"`
 	Bytes  int64 `json:"bytes,omitempty"`
 	Cut    bool  `json:"cut,omitempty"`
+	// With is the number of the first of a source's letters that are appended together or not at all; 0: it is on its own.
+	With int64 `json:"with,omitempty"`
 	// Number is its offset in the partition of replays (connectors.ReplayPartition) from Replaying on. It rises in the order of the log.
 	Number int64 `json:"number,omitempty"`
 }

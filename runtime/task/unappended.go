@@ -109,10 +109,7 @@ func (t *sourceTask) attempt(ctx context.Context, b *connectors.Batch, records [
 			if bad = refusalOf(err); bad == nil {
 				return nil, err
 			}
-			if i > 0 {
-				bad.error = fmt.Errorf("the other half of its move: %w", bad.error)
-			}
-			return bad, nil
+			return bad.at(i), nil
 		}
 		if keep {
 			d.outs = append(d.outs, out)
@@ -122,6 +119,14 @@ func (t *sourceTask) attempt(ctx context.Context, b *connectors.Batch, records [
 		t.send(&d.outs[i])
 	}
 	return nil, nil
+}
+
+// at is what is said of records that belong together when it is one of them that is refused.
+func (e *refusal) at(i int) *refusal {
+	if i > 0 {
+		return &refusal{e.stage, fmt.Errorf("the other half of its move: %w", e.error), e.hint}
+	}
+	return e
 }
 
 // origins are what records say about what has to wait for them.
@@ -166,6 +171,7 @@ func (t *sourceTask) behind(records []connectors.Record) string {
 // bury makes letters of the records at hand, with d.marks: the first for what is said, the others because they belong to it.
 func (t *sourceTask) bury(ctx context.Context, why *refusal, now time.Time) error {
 	d := t.dead
+	first := d.next
 	for i := range d.was {
 		r, o := &d.was[i], d.marks[i]
 		stage, reason := why.stage, why.error
@@ -174,6 +180,9 @@ func (t *sourceTask) bury(ctx context.Context, why *refusal, now time.Time) erro
 		}
 		e := dlq.Entry{Place: dlq.SourcePlace(t.o.Scope.Split, r.Topic, d.next), Stage: stage, Connector: t.o.Scope.Source, Task: d.id, Time: now.UTC(), KeySHA256: o.hash, Across: o.across}
 		e.Explain(reason)
+		if len(d.was) > 1 {
+			e.With = first
+		}
 		if n := d.letters.Count(); n >= d.limit {
 			return connectors.Fatal(fmt.Errorf("%w (%d), and the source cannot append the record of topic %s: %w", errTooMany, n, r.Topic, reason),
 				fmt.Sprintf("see `forebay dlq list %s`: mend their cause, drop what is not needed, or raise dlq.limit; then restart the source", t.o.Scope.Source))
@@ -247,8 +256,8 @@ func (d *unappended) restored(p dlq.Payload) (connectors.Record, error) {
 	return r, nil
 }
 
-// tend does what people have asked for, and appends what waits behind nothing any more, in a transaction of its own: the letters that are
-// read for it are in the log.
+// tend does what people have asked for, and appends what waits behind nothing any more, in transactions of its own: the letters that are
+// read for them are in the log.
 func (t *sourceTask) tend(ctx context.Context, st connectors.SourceTask) error {
 	d := t.dead
 	d.due = false
@@ -268,6 +277,9 @@ func (t *sourceTask) tend(ctx context.Context, st connectors.SourceTask) error {
 		for _, p := range done {
 			d.letters.Settle(t.out, p)
 		}
+		if err := t.commit(ctx, st); err != nil {
+			return err
+		}
 	}
 	lanes := map[connectors.TopicPartition]bool{}
 	for _, e := range d.letters.Waiting() {
@@ -276,24 +288,41 @@ func (t *sourceTask) tend(ctx context.Context, st connectors.SourceTask) error {
 			continue
 		}
 		lanes[lane] = true
-		if err := t.again(ctx, portionAgain(d.letters.Due(lane, math.MaxInt64))); err != nil {
+		due := d.letters.Due(lane, math.MaxInt64)
+		if len(due) == 0 {
+			continue
+		}
+		if err := t.again(ctx, portionAgain(due)); err != nil {
+			return err
+		}
+		if err := t.commit(ctx, st); err != nil {
 			return err
 		}
 	}
-	if !t.open {
-		return nil
+	return nil
+}
+
+// belong is how many letters from the first on became ones together. What their records say of that may be unreadable.
+func belong(due []dlq.Entry) int {
+	n := 1
+	for due[0].With != 0 && n < len(due) && due[n].With == due[0].With {
+		n++
 	}
-	return t.commit(ctx, st)
+	return n
 }
 
 // portionAgain is the front of letters whose records are appended in one transaction; the halves of a move stay together.
 func portionAgain(due []dlq.Entry) []dlq.Entry {
 	bytes := int64(0)
-	for i := range due {
-		bytes += due[i].Bytes
-		if i > 0 && (i >= mostAgain || bytes > mostAgainBytes) && due[i].Across != dlq.Move {
+	for i := 0; i < len(due); {
+		n := belong(due[i:])
+		for _, e := range due[i : i+n] {
+			bytes += e.Bytes
+		}
+		if i > 0 && (i+n > mostAgain || bytes > mostAgainBytes) {
 			return due[:i]
 		}
+		i += n
 	}
 	return due
 }
@@ -301,21 +330,18 @@ func portionAgain(due []dlq.Entry) []dlq.Entry {
 // again appends the records of letters in their order. Those that cannot be appended this time either stay, with the new reason, and what
 // has to wait for them does.
 func (t *sourceTask) again(ctx context.Context, due []dlq.Entry) error {
-	if len(due) == 0 {
-		return nil
-	}
 	d, now := t.dead, time.Now()
-	if err := t.begin(); err != nil {
+	records, bad, err := t.read(ctx, due) // it may take long: the log gives up a transaction that stays open
+	if err != nil {
 		return err
 	}
-	records, bad, err := t.read(ctx, due)
-	if err != nil {
+	if err := t.begin(); err != nil {
 		return err
 	}
 	d.memory.Reset()
 	any, whole, keys := false, false, map[string]bool{} // of those that stay
 	for n := 0; len(due) > 0; due, records, bad = due[n:], records[n:], bad[n:] {
-		n = together(records)
+		n = belong(due)
 		why := firstOf(bad[:n])
 		for _, e := range due[:n] {
 			if behind := waitsFor(whole || keys[e.KeySHA256], any, e.Across); behind != "" {
@@ -350,15 +376,15 @@ func (t *sourceTask) again(ctx context.Context, due []dlq.Entry) error {
 }
 
 func firstOf(all []*refusal) *refusal {
-	for _, r := range all {
+	for i, r := range all {
 		if r != nil {
-			return r
+			return r.at(i)
 		}
 	}
 	return nil
 }
 
-var errCut = fmt.Errorf("only its beginning was kept, for it has more than %d bytes: write the row again in the source, then drop this letter", dlq.MostPayload)
+var errCut = fmt.Errorf("only its beginning was kept, for it has more than %d bytes: write the row again in the source, then drop it", dlq.MostPayload)
 
 // read gives the records of letters as the source gave them; bad says of which of them there is none any more.
 func (t *sourceTask) read(ctx context.Context, due []dlq.Entry) (records []connectors.Record, bad []*refusal, err error) {

@@ -1,10 +1,14 @@
 package runtime_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/position"
 )
@@ -86,5 +90,34 @@ func TestUnappendedOfOpenTransactions(t *testing.T) {
 	})
 	if d, n := b.sourceLetters(), len(b.committed(topic, 1)); n != 0 || d.Count() != 4 || len(d.Asks()) != 2 {
 		t.Errorf("A has appended %d records of others; 4 letters and 2 requests of theirs are %d and %d", n, d.Count(), len(d.Asks()))
+	}
+}
+
+// The parts of a move are appended together or not at all, also when one of them was not kept whole, whichever of them is asked for or dropped.
+func TestUnappendedHalfOfAMoveIsCut(t *testing.T) {
+	b := newBench(t)
+	b.letters = 10
+	tombstone := change('c', 2, "", "")
+	tombstone.Change = nil
+	large := change('c', 3, "", "__debezium.oldkey")
+	large.Change.After = schema.StructOf(schema.Int64Of(3), schema.StringOf(string(bytes.Repeat([]byte{'a'}, dlq.MostPayload))))
+	src := &listed{topic: unique("cut"), partitions: 1, records: []connectors.Record{change('d', 2, "gone", "__debezium.newkey"), tombstone, large}}
+	b.until(src, "three letters", func() bool { return b.sourceLetters().Count() == 3 })
+	first := b.sourceLetters().Waiting()[0].Place
+	for _, step := range []struct {
+		do   dlq.Do
+		ask  func(dlq.Entry) bool
+		left int
+	}{
+		{dlq.Replay, all, 3},
+		{dlq.Drop, func(e dlq.Entry) bool { return e.Place == first }, 2},
+		{dlq.Replay, all, 2},
+	} {
+		b.askSource(step.do, step.ask)
+		b.until(src, "answered", func() bool { return len(b.sourceLetters().Asks()) == 0 })
+		left := b.sourceLetters().Waiting()
+		if n := len(b.committed(src.topic, 1)); n != 0 || len(left) != step.left || left[0].Stage != dlq.Gone || !strings.Contains(left[0].Reason, "the other half of its move: only its beginning was kept") {
+			t.Errorf("after %s %d records of the move are in the log, and %d letters are left: %+v", step.do, n, len(left), left)
+		}
 	}
 }
