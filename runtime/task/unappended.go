@@ -40,7 +40,8 @@ type unappended struct {
 }
 
 func newUnappended(ctx, hard context.Context, o SourceOptions, out *hublog.Appender, most int) (*unappended, error) {
-	d := &unappended{limit: o.DeadLetters, id: uuid.NewString(), memory: connectors.NewBatch(batchBytes),
+	// due: at the limit the first batch ends the task, so what was asked for comes before it.
+	d := &unappended{due: true, limit: o.DeadLetters, id: uuid.NewString(), memory: connectors.NewBatch(batchBytes),
 		encoder: converter.NewEncoder(converter.Format{}), keys: converter.NewEncoder(converter.Format{})}
 	d.decoder = converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	var err error

@@ -93,6 +93,34 @@ func TestUnappendedOfOpenTransactions(t *testing.T) {
 	}
 }
 
+// At the limit the source ends with the first batch that has one letter more. What was asked for is done before that, or it would never be.
+func TestUnappendedAtTheLimit(t *testing.T) {
+	for _, do := range []dlq.Do{dlq.Drop, dlq.Replay} {
+		t.Run(string(do), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.letters = 2
+			b.refuse = map[string]string{"transforms.0.type": "extract", "transforms.0.field": "zz", "transforms.0.when.field": "name", "transforms.0.when.equals": "bad"}
+			src := &listed{topic: unique("limit"), partitions: 1, records: []connectors.Record{change('c', 1, "bad", ""), change('c', 2, "bad", "")}}
+			b.until(src, "the limit is reached", func() bool { return b.sourceLetters().Count() == 2 })
+			src.records = append(src.records, change('c', 3, "bad", ""), change('c', 4, "ok", ""))
+			if err := b.run(t.Context(), src, 0); !connectors.IsFatal(err) {
+				t.Fatal(err)
+			}
+			b.askSource(do, all)
+			appended := 1
+			if do == dlq.Replay { // the two are mended, and the third is not
+				b.refuse["transforms.0.when.field"], b.refuse["transforms.0.when.equals"] = "id", "3"
+				appended = 3
+			}
+			b.until(src, "there is room again", func() bool {
+				d := b.sourceLetters()
+				return d.Count() == 1 && len(d.Asks()) == 0 && len(b.committed(src.topic, 1)) == appended
+			})
+		})
+	}
+}
+
 // The parts of a move are appended together or not at all, also when one of them was not kept whole, whichever of them is asked for or dropped.
 func TestUnappendedHalfOfAMoveIsCut(t *testing.T) {
 	b := newBench(t)

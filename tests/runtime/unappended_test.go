@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http/httptest"
 	"slices"
@@ -148,27 +149,46 @@ func (b *bench) until(s connectors.Source, what string, ok func() bool) {
 	}
 }
 
+// struck is numbers whose task is struck when it begins its work.
+type struck struct {
+	*numbers
+	strike func()
+}
+
+func (s struck) Task(split connectors.Split) connectors.SourceTask {
+	s.strike()
+	return s.numbers.Task(split)
+}
+
 // Tasks are killed at any moment, while they write letters and while they play them again: each record is in the log once or in the letters once, and
 // those of a key are in their order.
 func TestUnappendedThroughKills(t *testing.T) {
 	b := newBench(t)
 	b.letters = 10_000
-	const n, bad = 4_000, 2_007
-	src := &numbers{topic: unique("numbers"), n: n, typed: true, keys: 10}
-	b.refuse = map[string]string{"transforms.0.type": "extract", "transforms.0.field": "zz", "transforms.0.when.field": "id", "transforms.0.when.equals": "2007"}
+	const n, more = 3_000, 100
+	bad := []int64{1_001, 1_003, 1_007}
+	src := &numbers{topic: unique("numbers"), n: n - more, typed: true, keys: 10}
+	b.refuse = map[string]string{}
+	for i, id := range bad {
+		at := fmt.Sprintf("transforms.%d.", i)
+		maps.Copy(b.refuse, map[string]string{at + "type": "extract", at + "field": "zz", at + "when.field": "id", at + "when.equals": fmt.Sprint(id)})
+	}
 	killed := func(times int) {
 		for range times {
 			life, kill := context.WithCancel(t.Context())
-			timer := time.AfterFunc(time.Duration(rand.IntN(int(60*time.Millisecond))), kill)
-			_ = b.run(life, src, 0) // an error is what a kill leaves behind
-			timer.Stop()
+			_ = b.run(life, struck{src, func() { time.AfterFunc(rand.N(40*time.Millisecond), kill) }}, 0) // an error is what a kill leaves behind
 			kill()
 		}
 	}
-	check := func(parked []int64) {
+	check := func(bad []int64) {
 		t.Helper()
 		decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return b.schemas.Lookup(t.Context(), id) })
-		last, got := map[int64]int64{}, slices.Clone(parked)
+		last, got := map[int64]int64{}, []int64(nil)
+		for _, id := range bad { // and all that is parked behind it
+			for ; id < n; id += 10 {
+				got = append(got, id)
+			}
+		}
 		for _, r := range b.committed(src.topic, 1) {
 			if err := decoder.Decode(&r); err != nil {
 				t.Fatal(err)
@@ -181,26 +201,26 @@ func TestUnappendedThroughKills(t *testing.T) {
 		}
 		exactly(t, got, n)
 	}
-	killed(15)
+	killed(10)
+	src.more(more) // for a kill may come between a commit and its acknowledgement
 	b.until(src, "everything is read", func() bool { return src.acknowledged() == n })
-	var parked []int64
-	for i := int64(bad); i < n; i += 10 {
-		parked = append(parked, i)
-	}
-	check(parked)
-	first := b.sourceLetters().Waiting()
-	if len(first) != len(parked) || first[0].Stage != dlq.Transform || !strings.Contains(first[0].Reason, "which has two rows") || first[1].Stage != dlq.Parked ||
+	check(bad)
+	letters := b.sourceLetters().Waiting()
+	first := slices.DeleteFunc(slices.Clone(letters), func(e dlq.Entry) bool { return e.Stage != dlq.Transform })
+	if len(letters) != len(bad)*200 || len(first) != len(bad) || !strings.Contains(first[0].Reason, "which has two rows") || letters[len(letters)-1].Stage != dlq.Parked ||
 		first[0].Topic != "0/"+src.topic || first[0].Partition != -1 {
-		t.Fatalf("%d letters: %+v", len(first), first[:min(2, len(first))])
+		t.Fatalf("%d letters: %+v", len(letters), first[:min(2, len(first))])
 	}
 	b.askSource(dlq.Replay, func(e dlq.Entry) bool { return e.Place == first[0].Place })
 	b.until(src, "it is refused once more", func() bool { return len(b.sourceLetters().Asks()) == 0 })
-	check(parked)
+	check(bad)
 	b.refuse = nil
-	b.askSource(dlq.Replay, func(e dlq.Entry) bool { return e.Place == first[0].Place })
-	killed(10)
-	b.until(src, "all have followed", func() bool { return b.sourceLetters().Count() == 0 })
-	check(nil)
+	for i, e := range first {
+		b.askSource(dlq.Replay, func(f dlq.Entry) bool { return f.Place == e.Place })
+		killed(2)
+		b.until(src, "all have followed", func() bool { return b.sourceLetters().Count() == len(letters)-200*(i+1) })
+		check(bad[i+1:])
+	}
 	if src.doubted != nil {
 		t.Error(src.doubted)
 	}
