@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
-	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/runtime/dlq"
 	"github.com/forebayhub/forebay/runtime/position"
 )
@@ -127,8 +126,7 @@ func TestUnappendedHalfOfAMoveIsCut(t *testing.T) {
 	b.letters = 10
 	tombstone := change('c', 2, "", "")
 	tombstone.Change = nil
-	large := change('c', 3, "", "__debezium.oldkey")
-	large.Change.After = schema.StructOf(schema.Int64Of(3), schema.StringOf(string(bytes.Repeat([]byte{'a'}, dlq.MostPayload))))
+	large := connectors.Record{Partition: -1, RawKey: []byte("3"), RawValue: bytes.Repeat([]byte{'a'}, dlq.MostPayload), Headers: []connectors.Header{{Key: "__debezium.oldkey"}}}
 	src := &listed{topic: unique("cut"), partitions: 1, records: []connectors.Record{change('d', 2, "gone", "__debezium.newkey"), tombstone, large}}
 	b.until(src, "three letters", func() bool { return b.sourceLetters().Count() == 3 })
 	first := b.sourceLetters().Waiting()[0].Place

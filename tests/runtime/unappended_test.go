@@ -166,7 +166,7 @@ func TestUnappendedThroughKills(t *testing.T) {
 	b := newBench(t)
 	b.letters = 10_000
 	const n, more = 3_000, 100
-	bad := []int64{1_001, 1_003, 1_007}
+	bad := []int64{1_001, 1_007}
 	src := &numbers{topic: unique("numbers"), n: n - more, typed: true, keys: 10}
 	b.refuse = map[string]string{}
 	for i, id := range bad {
@@ -201,7 +201,7 @@ func TestUnappendedThroughKills(t *testing.T) {
 		}
 		exactly(t, got, n)
 	}
-	killed(10)
+	killed(6)
 	src.more(more) // for a kill may come between a commit and its acknowledgement
 	b.until(src, "everything is read", func() bool { return src.acknowledged() == n })
 	check(bad)
