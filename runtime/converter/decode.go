@@ -62,13 +62,13 @@ func NewDecoder(lookup func(id string) (Entry, error)) *Decoder {
 
 // Prepare looks up the types that records name and the Decoder does not know
 // yet, so that Decode fails for what is wrong with a record alone. It returns the
-// first error for which fatal says no: the others come out of Decode again.
+// first error for which fatal says no, and names its record: the others come out of Decode again.
 func (d *Decoder) Prepare(records []connectors.Record, fatal func(error) bool) error {
 	for i := range records {
 		r := &records[i]
 		if id := schemaID(r); id != nil {
 			if _, err := d.plan(id); err != nil && !fatal(err) {
-				return fmt.Errorf("schema %s: %w", id, err)
+				return fmt.Errorf("%s-%d at offset %d: schema %s: %w", r.Topic, r.Partition, r.Offset, id, err)
 			}
 		}
 		if d.wires == nil {
@@ -77,7 +77,7 @@ func (d *Decoder) Prepare(records []connectors.Record, fatal func(error) bool) e
 		for part, b := range [2][]byte{r.RawKey, r.RawValue} {
 			if d.forms[part].Registered() && isWire(b) {
 				if _, _, err := d.wires.of(part, d.forms[part], b); err != nil && !fatal(err) {
-					return err
+					return fmt.Errorf("%s-%d at offset %d: %w", r.Topic, r.Partition, r.Offset, err)
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package converter
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -244,6 +245,22 @@ var foreignText = SchemaText{Type: "PROTOBUF", Text: foreign, References: []Refe
 	{"common/unit.proto", `syntax = "proto3"; package common; enum Unit { METER = 0; MILE = 1; }`},
 	{"common/place.proto", `syntax = "proto3"; package common; import "common/unit.proto"; message Place { double x = 1; Unit unit = 2; }`},
 }}
+
+// Bytes that end before they say which message they are will never say it: that is about the record, as a schema that has no such message is.
+func TestProtobufWithoutItsMessage(t *testing.T) {
+	s := shelfOf(Protobuf)
+	id := binary.BigEndian.AppendUint32([]byte{0}, uint32(s.put(foreignText)))
+	for _, rest := range []string{"", "\x01", "\x80", "\x02", "\x02\x80", "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", "\x02\x63"} {
+		r := []connectors.Record{{Topic: "t", RawValue: append(bytes.Clone(id), rest...)}}
+		d := s.decoder()
+		if err := d.Prepare(r, func(err error) bool { return errors.Is(err, ErrSchema) }); err != nil {
+			t.Errorf("%q may pass: %v", rest, err)
+		}
+		if err := d.Decode(&r[0]); !errors.Is(err, ErrSchema) {
+			t.Errorf("%q: %v", rest, err)
+		}
+	}
+}
 
 // What a client wrote, in the JSON that Protobuf itself has for it, as JSON here.
 func TestProtobufOfClients(t *testing.T) {

@@ -74,7 +74,7 @@ type layout struct {
 	sameRow, document                 bool
 }
 
-// ErrSchema says that the registry has a schema that nothing can be read with here.
+// ErrSchema says that nothing can be read with the schema that the bytes name: with that of the registry, or with none since what names it is cut off.
 var ErrSchema = errors.New("values of it cannot be read")
 
 var (
@@ -148,7 +148,7 @@ func describe(form Form, text SchemaText) *described {
 func (d *described) message(b []byte) (in *incoming, at int) {
 	name, err := protobuf.IndexOf(b[wireLead:])
 	if err != nil {
-		return &incoming{err: err}, 0
+		return &incoming{err: fmt.Errorf("%w: %w", ErrSchema, err)}, 0
 	}
 	if in = d.messages[string(name)]; in == nil {
 		r, err := protobuf.NewReader(d.file, name)

@@ -277,8 +277,8 @@ func TestWireAsksOnce(t *testing.T) {
 			t.Errorf("asked %d times", s.asked)
 		}
 		s.err = errors.New("down again")
-		records := []connectors.Record{{Topic: "t", RawKey: key, RawValue: value}, {Topic: "t", RawValue: []byte("no")}}
-		if err := d.Prepare(records, func(error) bool { return false }); !errors.Is(err, s.err) {
+		records := []connectors.Record{{Topic: "t", Partition: 3, Offset: 41, RawKey: key, RawValue: value}, {Topic: "t", RawValue: []byte("no")}}
+		if err := d.Prepare(records, func(error) bool { return false }); !errors.Is(err, s.err) || !strings.HasPrefix(err.Error(), "t-3 at offset 41: schema ") {
 			t.Errorf("a schema that cannot be looked up: %v", err)
 		}
 		s.err = nil
