@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -165,7 +166,7 @@ func (c *Client) Schema(ctx context.Context, id int32) (converter.SchemaText, er
 	if ok {
 		return s, nil
 	}
-	s, err := c.stored(ctx, fmt.Sprintf("/schemas/ids/%d", id))
+	s, err := c.stored(ctx, fmt.Sprintf("/schemas/ids/%d", id), noSchema)
 	if err != nil {
 		return s, err
 	}
@@ -180,20 +181,27 @@ func (c *Client) Schema(ctx context.Context, id int32) (converter.SchemaText, er
 
 // Latest is the newest schema of a subject, the zero SchemaText where it has none.
 func (c *Client) Latest(ctx context.Context, subject string) (converter.SchemaText, error) {
-	s, err := c.stored(ctx, "/subjects/"+url.PathEscape(subject)+"/versions/latest")
+	s, err := c.stored(ctx, "/subjects/"+url.PathEscape(subject)+"/versions/latest", noSubject, noVersion)
 	if errors.Is(err, ErrUnknown) {
 		return converter.SchemaText{}, nil
 	}
 	return s, err
 }
 
-// stored asks for a schema and for what it references; ErrUnknown when the registry has none.
-func (c *Client) stored(ctx context.Context, path string) (converter.SchemaText, error) {
+// What a registry says that does not have something (io.confluent.kafka.schemaregistry.rest.exceptions.Errors).
+const (
+	noSubject = 40401
+	noVersion = 40402
+	noSchema  = 40403
+)
+
+// stored asks for a schema and for what it references; ErrUnknown when the registry answers with one of the codes that say that it has none.
+func (c *Client) stored(ctx context.Context, path string, none ...int) (converter.SchemaText, error) {
 	var out stored
 	err := c.ask(ctx, http.MethodGet, path, nil, &out)
 	var f *failure
 	switch {
-	case errors.As(err, &f) && f.status == http.StatusNotFound:
+	case errors.As(err, &f) && slices.Contains(none, f.code):
 		return converter.SchemaText{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 	case f != nil:
 		return converter.SchemaText{}, lasting(err, f)
@@ -260,7 +268,10 @@ func (f *failure) Error() string {
 	return fmt.Sprintf("%s (error %d)", f.message, f.code)
 }
 
-// ask sends a request to the addresses in turn, beginning with the one that answered last.
+// missing says that a registry does not have what was asked for. A node that is behind others may say so, too.
+func (f *failure) missing() bool { return f.code/100 == http.StatusNotFound }
+
+// ask sends a request to the addresses in turn, beginning with the one that answered last. That something is missing holds if no other one has it.
 func (c *Client) ask(ctx context.Context, method, path string, in, out any) error {
 	var body []byte
 	if in != nil {
@@ -273,10 +284,15 @@ func (c *Client) ask(ctx context.Context, method, path string, in, out any) erro
 	begins := c.begins
 	c.mu.Unlock()
 	var last error
+	var missing *failure
 	for i := range c.o.URLs {
 		at := (begins + i) % len(c.o.URLs)
 		err := c.once(ctx, c.o.URLs[at], method, path, body, out)
 		var f *failure
+		if errors.As(err, &f) && f.missing() {
+			missing = f
+			continue
+		}
 		if err == nil || errors.As(err, &f) && !passing(f.status) {
 			c.mu.Lock()
 			c.begins = at
@@ -286,6 +302,9 @@ func (c *Client) ask(ctx context.Context, method, path string, in, out any) erro
 		if last = err; ctx.Err() != nil {
 			break
 		}
+	}
+	if missing != nil && ctx.Err() == nil {
+		return missing
 	}
 	if f := (*failure)(nil); errors.As(last, &f) { // may pass: not an answer to what was asked
 		last = errors.New(f.Error())
@@ -338,6 +357,9 @@ func (c *Client) once(ctx context.Context, base, method, path string, body []byt
 	}
 	if json.Unmarshal(text, &said) == nil {
 		f.code, f.message = said.Code, said.Message
+	}
+	if f.status == http.StatusNotFound && !f.missing() {
+		return fmt.Errorf("%s: status 404, not the answer of a schema registry; see registry.url", base)
 	}
 	if at := strings.Index(f.message, ", {oldSchemaVersion"); at > 0 { // what follows is the whole of the schema before
 		f.message = f.message[:at] + "]"

@@ -77,6 +77,9 @@ func TestSchema(t *testing.T) {
 		case "/subjects/b/versions/2":
 			return 200, `{"schema":"B"}`
 		}
+		if strings.HasPrefix(r.URL.Path, "/subjects/") {
+			return 404, `{"error_code":40401,"message":"Subject 'none' not found."}`
+		}
 		return 404, `{"error_code":40403,"message":"Schema 4 not found"}`
 	})})
 	if err != nil {
@@ -95,6 +98,63 @@ func TestSchema(t *testing.T) {
 	}
 	if _, err := c.Schema(t.Context(), 4); !errors.Is(err, ErrUnknown) || connectors.IsFatal(err) {
 		t.Error(err)
+	}
+}
+
+// That a registry does not have something is what it says itself, and no other node of it says otherwise: a proxy, or a path that is wrong, has status 404 too.
+func TestNotThere(t *testing.T) {
+	const have = `{"schema":"\"int\""}`
+	const noSchema, noSubject, noVersion = `{"error_code":40403,"message":"Schema 4 not found"}`, `{"error_code":40401,"message":"Subject 'a' not found."}`, `{"error_code":40402,"message":"Version 1 not found."}`
+	for _, c := range []struct {
+		answers        []string // one of each node; "": it is away
+		schema, latest string   // found, none, retried
+	}{
+		{[]string{noSchema}, "none", "retried"},
+		{[]string{noSubject}, "retried", "none"},
+		{[]string{noVersion}, "retried", "none"},
+		{[]string{`<html>404`}, "retried", "retried"},
+		{[]string{``}, "retried", "retried"},
+		{[]string{`{"error_code":404,"message":"HTTP 404 Not Found"}`}, "retried", "retried"},
+		{[]string{noSchema, have}, "found", "found"},
+		{[]string{noSubject, have}, "found", "found"},
+		{[]string{`no such host`, noSchema}, "none", "retried"},
+		{[]string{`no such host`, have}, "found", "found"},
+		{[]string{noSchema, ``}, "none", "retried"},
+	} {
+		var o Options
+		for _, answer := range c.answers {
+			at := httptest.NewServer(served(t, func(*http.Request, string) (int, string) {
+				if answer == have {
+					return 200, answer
+				}
+				return 404, answer
+			}))
+			if o.URLs = append(o.URLs, at.URL); answer == "" {
+				at.Close()
+			} else {
+				defer at.Close()
+			}
+		}
+		cl, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		word := func(s converter.SchemaText, err error) string {
+			switch {
+			case connectors.IsFatal(err):
+				return "fatal"
+			case errors.Is(err, ErrUnknown) || err == nil && s.Text == "":
+				return "none"
+			case err != nil:
+				return "retried"
+			}
+			return "found"
+		}
+		schema, latest := word(cl.Schema(t.Context(), 4)), word(cl.Latest(t.Context(), "a"))
+		if schema != c.schema || latest != c.latest {
+			t.Errorf("%q: a schema %s, the latest %s; not %s, %s", c.answers, schema, latest, c.schema, c.latest)
+		}
 	}
 }
 
