@@ -158,7 +158,11 @@ func kept(ctx context.Context, d *dlq.Letters, e dlq.Entry) (r *task.RecordText,
 	if err != nil {
 		return nil, "", err
 	}
-	p, err := dlq.ParsePayload(payloads[e.Place])
+	payload, there := payloads[e.Place]
+	if !there {
+		return nil, dlq.ErrNoPayload.Error(), nil
+	}
+	p, err := dlq.ParsePayload(payload)
 	if err != nil {
 		return nil, "", err
 	}

@@ -244,7 +244,7 @@ func parse(key, value []byte) (c change, ok bool) {
 		return c, err == nil && (r.Do == Replay || r.Do == Drop)
 	}
 	c.entry = &Entry{}
-	if json.Unmarshal(value, c.entry) != nil {
+	if json.Unmarshal(value, c.entry) != nil || c.entry.Pieces < 0 || c.entry.Pieces > mostPieces {
 		return change{}, false
 	}
 	c.entry.Place = k.Place

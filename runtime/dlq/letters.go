@@ -27,7 +27,8 @@ type Letters struct {
 
 	waiting int
 	keys    map[blocked]int                   // how many each key has that wait
-	whole   map[connectors.TopicPartition]int // … and each partition, of truncates
+	any     map[connectors.TopicPartition]int // … and each partition
+	whole   map[connectors.TopicPartition]int // … of truncates
 }
 
 type blocked struct {
@@ -37,7 +38,7 @@ type blocked struct {
 
 func newLetters(l *hublog.Log, group, sink string) *Letters {
 	d := &Letters{log: l, topic: Topic(group, sink), all: map[Place]Entry{}, asks: map[Place]Do{},
-		keys: map[blocked]int{}, whole: map[connectors.TopicPartition]int{}}
+		keys: map[blocked]int{}, any: map[connectors.TopicPartition]int{}, whole: map[connectors.TopicPartition]int{}}
 	d.txns = hublog.NewTransactions(d.apply)
 	return d
 }
@@ -185,6 +186,7 @@ func (d *Letters) tally(e *Entry, n int) {
 		return
 	}
 	d.waiting += n
+	d.any[e.tp()] += n
 	if e.KeySHA256 != "" {
 		k := blocked{e.tp(), e.KeySHA256}
 		if d.keys[k] += n; d.keys[k] == 0 {
@@ -209,14 +211,7 @@ func (d *Letters) Blocks(tp connectors.TopicPartition, hash string) bool {
 }
 
 // Any says whether any of a partition waits.
-func (d *Letters) Any(tp connectors.TopicPartition) bool {
-	for p, e := range d.all {
-		if p.tp() == tp && e.Waits() {
-			return true
-		}
-	}
-	return false
-}
+func (d *Letters) Any(tp connectors.TopicPartition) bool { return d.any[tp] > 0 }
 
 // At is the entry of a record, whatever became of it.
 func (d *Letters) At(p Place) (Entry, bool) {
@@ -341,7 +336,7 @@ func (d *Letters) write(ctx context.Context, a *hublog.Appender, changes []chang
 // Ask asks the sink's task for something, for all places or none. A task that runs hears of it within seconds, and one that does not
 // when it starts.
 func (d *Letters) Ask(ctx context.Context, group, sink string, do Do, places []Place) error {
-	a, err := d.log.NewAppender(ctx, "forebay."+group+"."+sink+".dlq", 0)
+	a, err := d.log.NewAppender(ctx, "forebay."+group+"."+sink+"/dlq", 0) // no split's (position.Scope): it would end that task
 	if err != nil {
 		return err
 	}

@@ -9,9 +9,11 @@ import (
 
 // Bounds of a payload.
 const (
-	MostPayload = 32 << 20 // bytes of a key and a value that are kept whole
+	MostPayload = 32 << 20 // bytes of a key, a value and headers that are kept whole
 	cutPayload  = 1 << 20  // bytes that are kept of each when they are larger: enough to see what it is
 	pieceBytes  = 512 << 10
+	leastPiece  = 1 << 10
+	mostPieces  = 4 * MostPayload / leastPiece // more than there can be
 )
 
 // Payload is a source's record as it was before its transforms: JSON for what is typed, bytes as they are for the rest.
@@ -48,11 +50,17 @@ type payloadLine struct {
 	TypedValue bool      `json:"typed_value,omitempty"`
 }
 
-// Append appends the payload's bytes. cut: the key or the value was too large, and only its beginning is kept.
-func (p Payload) Append(dst []byte) (grown []byte, cut bool, err error) {
-	if len(p.Key)+len(p.Value) > MostPayload {
-		cut = true
+// Append appends the payload's bytes. cut: the record was too large, and only the beginning of its key, its value and its headers is kept.
+func (p Payload) Append(dst []byte) (grown []byte, cut bool) {
+	if cut = len(p.Key)+len(p.Value)+headerBytes(p.Headers) > MostPayload; cut {
 		p.Key, p.Value = p.Key[:min(len(p.Key), cutPayload)], p.Value[:min(len(p.Value), cutPayload)]
+		n := 0
+		for left := cutPayload; n < len(p.Headers); n++ {
+			if left -= headerBytes(p.Headers[n : n+1]); left < 0 {
+				break
+			}
+		}
+		p.Headers = p.Headers[:n]
 	}
 	length := func(b []byte) *int {
 		if b == nil {
@@ -61,12 +69,27 @@ func (p Payload) Append(dst []byte) (grown []byte, cut bool, err error) {
 		n := len(b)
 		return &n
 	}
-	line, err := json.Marshal(payloadLine{1, p.Topic, p.Partition, p.Timestamp.UTC(), p.Headers, length(p.Key), length(p.Value), p.TypedKey, p.TypedValue})
-	if err != nil { // a time that is no time of this era
-		return dst, false, err
-	}
+	line, _ := json.Marshal(payloadLine{1, p.Topic, p.Partition, writable(p.Timestamp), p.Headers, length(p.Key), length(p.Value), p.TypedKey, p.TypedValue}) // strings, numbers and a time that is one cannot fail
 	dst = append(append(dst, line...), '\n')
-	return append(append(dst, p.Key...), p.Value...), cut, nil
+	return append(append(dst, p.Key...), p.Value...), cut
+}
+
+func headerBytes(headers []Header) (n int) {
+	for i := range headers {
+		n += len(headers[i].Key) + len(headers[i].Value) + len(`{"key":"","value":""},`)
+	}
+	return n
+}
+
+// writable is t, or the nearest time that JSON can say (RFC 3339: years of four digits). People look at it; a replay has the time of its own.
+func writable(t time.Time) time.Time {
+	switch t = t.UTC(); {
+	case t.Year() < 0:
+		return time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	case t.Year() > 9999:
+		return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return t
 }
 
 var errPayload = errors.New("the kept record cannot be read")

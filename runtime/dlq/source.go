@@ -1,9 +1,13 @@
 package dlq
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/forebayhub/forebay/runtime/hublog"
@@ -42,7 +46,7 @@ func (d *Letters) piece() int {
 }
 
 // Bound makes pieces no larger than most bytes, as an appender must whose topics take no larger records.
-func (d *Letters) Bound(most int) { d.most = max(most, 1<<10) }
+func (d *Letters) Bound(most int) { d.most = max(most, leastPiece) }
 
 // Amend changes a letter's entry, and ends what was asked for it. What it keeps stays as it is.
 func (d *Letters) Amend(a *hublog.Appender, e Entry) {
@@ -73,39 +77,45 @@ func (d *Letters) put(a *hublog.Appender, c change) {
 
 func pieceKey(p Place, i int) []byte { return recordKey{Place: p, Piece: i}.bytes() }
 
-var errNoPayload = errors.New("the log does not have the kept record")
+// ErrNoPayload says that Payloads gave nothing for a letter that keeps something.
+var ErrNoPayload = errors.New("the log does not have the kept record")
 
-// Payloads reads what letters keep. Numbers are never given twice, so pieces need no look at their transactions.
+var errAllThere = errors.New("all pieces are there")
+
+// Payloads reads what letters keep, of all that the log has whole. Numbers are never given twice, so pieces need no look at their transactions; and as
+// each letter takes an offset at least, its pieces lie at its number or behind that.
 func (d *Letters) Payloads(ctx context.Context, entries []Entry) (map[Place][]byte, error) {
-	pieces := map[Place][][]byte{}
+	pieces, missing, from := map[Place][][]byte{}, 0, int64(math.MaxInt64)
 	for _, e := range entries {
 		pieces[e.Place] = make([][]byte, e.Pieces)
+		missing, from = missing+e.Pieces, min(from, e.Offset)
 	}
 	at, there, err := d.ends(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if there {
-		_, err = d.log.Scan(ctx, d.topic, 0, at.Start, at.End, func(e hublog.Entry) error {
+	if there && missing > 0 {
+		_, err = d.log.Scan(ctx, d.topic, 0, max(at.Start, from), at.End, func(e hublog.Entry) error {
 			var k recordKey
 			if !e.Control && e.Value != nil && json.Unmarshal(e.Key, &k) == nil && k.V == 1 && k.Piece > 0 {
-				if of := pieces[k.Place]; k.Piece <= len(of) {
+				if of := pieces[k.Place]; k.Piece <= len(of) && of[k.Piece-1] == nil {
 					of[k.Piece-1] = e.Value
+					if missing--; missing == 0 {
+						return errAllThere
+					}
 				}
 			}
 			return nil
 		})
+		if err != nil && !errors.Is(err, errAllThere) {
+			return nil, fmt.Errorf("read dead letters: %w", err)
+		}
 	}
 	out := map[Place][]byte{}
 	for p, of := range pieces {
-		var whole []byte
-		for _, b := range of {
-			if b == nil {
-				return nil, errors.Join(err, errNoPayload)
-			}
-			whole = append(whole, b...)
+		if !slices.ContainsFunc(of, func(b []byte) bool { return b == nil }) {
+			out[p] = bytes.Join(of, nil)
 		}
-		out[p] = whole
 	}
-	return out, err
+	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,12 +37,13 @@ type unappended struct {
 	was     []connectors.Record // those at hand, as the source gave them: transforms change them
 	outs    []outgoing
 	marks   []origin
-	memory  *connectors.Batch // of what is played again
+	lanes   map[string]connectors.TopicPartition // by topic
+	memory  *connectors.Batch                    // of what is played again
 }
 
 func newUnappended(ctx, hard context.Context, o SourceOptions, out *hublog.Appender, most int) (*unappended, error) {
 	// due: at the limit the first batch ends the task, so what was asked for comes before it.
-	d := &unappended{due: true, limit: o.DeadLetters, id: uuid.NewString(), memory: connectors.NewBatch(batchBytes),
+	d := &unappended{due: true, limit: o.DeadLetters, id: uuid.NewString(), memory: connectors.NewBatch(batchBytes), lanes: map[string]connectors.TopicPartition{},
 		encoder: converter.NewEncoder(converter.Format{}), keys: converter.NewEncoder(converter.Format{})}
 	d.decoder = converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	var err error
@@ -74,15 +76,20 @@ func together(records []connectors.Record) int {
 
 // lane is where letters of a topic are counted.
 func (t *sourceTask) lane(topic string) connectors.TopicPartition {
-	p := dlq.SourcePlace(t.o.Scope.Split, topic, 0)
-	return connectors.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+	lane, ok := t.dead.lanes[topic]
+	if !ok {
+		p := dlq.SourcePlace(t.o.Scope.Split, topic, 0)
+		lane = connectors.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+		t.dead.lanes[topic] = lane
+	}
+	return lane
 }
 
 // offer appends records that belong together, or makes letters of them when one of them cannot be appended or they have to wait.
 func (t *sourceTask) offer(ctx context.Context, b *connectors.Batch, records []connectors.Record, now time.Time) error {
 	d := t.dead
 	d.was = append(d.was[:0], records...)
-	if d.letters.Count() > 0 {
+	if d.letters.Count() > 0 && slices.ContainsFunc(records, func(r connectors.Record) bool { return d.letters.Any(t.lane(r.Topic)) }) {
 		if err := t.origins(records); err != nil {
 			return err
 		}
@@ -192,11 +199,8 @@ func (t *sourceTask) bury(ctx context.Context, why *refusal, now time.Time) erro
 		if err != nil {
 			return err
 		}
-		payload, cut, err := kept.Append(nil)
-		if err != nil {
-			return connectors.Fatal(fmt.Errorf("keep a record of topic %s in the dead letters: %w", r.Topic, err), "")
-		}
-		e.Cut = cut
+		var payload []byte
+		payload, e.Cut = kept.Append(nil)
 		d.letters.Bury(t.out, e, payload)
 		d.next++
 	}
@@ -396,8 +400,12 @@ func (t *sourceTask) read(ctx context.Context, due []dlq.Entry) (records []conne
 	}
 	records, bad = make([]connectors.Record, len(due)), make([]*refusal, len(due))
 	for i, e := range due {
-		p, err := dlq.ParsePayload(payloads[e.Place])
+		payload, there := payloads[e.Place]
+		p, err := dlq.ParsePayload(payload)
 		switch {
+		case !there:
+			bad[i] = &refusal{dlq.Gone, dlq.ErrNoPayload, ""}
+			continue
 		case err != nil:
 			bad[i] = &refusal{dlq.Gone, err, ""}
 			continue

@@ -31,10 +31,7 @@ func TestUnappendedOfOpenTransactions(t *testing.T) {
 			t.Fatal(err)
 		}
 		bury := func(number int64, key string, stage dlq.Stage) dlq.Place {
-			payload, _, err := dlq.Payload{Topic: topic, Partition: -1, Timestamp: time.Now(), Key: []byte(key), Value: []byte("v")}.Append(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			payload, _ := dlq.Payload{Topic: topic, Partition: -1, Timestamp: time.Now(), Key: []byte(key), Value: []byte("v")}.Append(nil)
 			e := dlq.Entry{Place: dlq.SourcePlace(split, topic, number), Stage: stage, Connector: "src", Time: time.Now(), KeySHA256: dlq.Hash([]byte(key))}
 			d.Bury(a, e, payload)
 			return e.Place
@@ -145,5 +142,40 @@ func TestUnappendedHalfOfAMoveIsCut(t *testing.T) {
 		if n := len(b.committed(src.topic, 1)); n != 0 || len(left) != step.left || left[0].Stage != dlq.Gone || !strings.Contains(left[0].Reason, "the other half of its move: only its beginning was kept") {
 			t.Errorf("after %s %d records of the move are in the log, and %d letters are left: %+v", step.do, n, len(left), left)
 		}
+	}
+}
+
+// A letter of whose record a piece is missing says so when it is to be played again; the source and the other letters go on.
+func TestUnappendedOfWhichAPieceIsMissing(t *testing.T) {
+	b := newBench(t)
+	b.letters, b.split = 10, "dlq" // a split of this name is not ended by who asks for something
+	b.refuse = map[string]string{"transforms.0.type": "extract", "transforms.0.field": "zz"}
+	src := &listed{topic: unique("piece"), partitions: 1, records: []connectors.Record{change('c', 1, "x", ""), change('c', 2, "x", "")}}
+	b.until(src, "two letters", func() bool { return b.sourceLetters().Count() == 2 })
+	d := b.sourceLetters()
+	torn := d.Waiting()[0]
+	torn.Pieces++
+	a, err := b.log.NewAppender(t.Context(), unique("somebody"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := d.Write(t.Context(), a, []dlq.Entry{torn}, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.refuse = nil
+	b.stats.Ready.Store(false)
+	asked := false
+	b.until(src, "one is played again", func() bool {
+		if b.stats.Ready.Load() && !asked {
+			asked = true
+			b.askSource(dlq.Replay, all)
+		}
+		d := b.sourceLetters()
+		return asked && d.Count() == 1 && len(d.Asks()) == 0
+	})
+	left := b.sourceLetters().Waiting()[0]
+	if left.Place != torn.Place || left.Stage != dlq.Gone || left.Reason != dlq.ErrNoPayload.Error() || len(b.committed(src.topic, 1)) != 1 {
+		t.Errorf("%+v", left)
 	}
 }
