@@ -2,6 +2,7 @@ package converter
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/forebayhub/forebay/runtime/converter/connect"
 	"github.com/forebayhub/forebay/runtime/converter/jsonschema"
 	texts "github.com/forebayhub/forebay/runtime/registry/jsonschema"
+	"github.com/forebayhub/forebay/runtime/registry/tree"
 )
 
 // jsonWriter writes values of a registered JSON Schema.
@@ -72,8 +74,57 @@ func newJSONReader(text SchemaText) (reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := jsonschema.TypesOf(s)
-	return jsonReader{newShape(t, true)}, err
+	t, defaults, err := jsonschema.TypesOf(s)
+	if err != nil {
+		return nil, err
+	}
+	n := newShape(t, true)
+	n.fallBack(defaults)
+	return jsonReader{n}, nil
+}
+
+// fallBack notes the defaults of types in n. One that is no value of its type is none.
+func (n *shape) fallBack(defaults map[*schema.Schema]*tree.Value) {
+	if n == nil || len(defaults) == 0 {
+		return
+	}
+	for _, part := range append([]*shape{n.elem, n.key}, n.fields...) {
+		part.fallBack(defaults)
+	}
+	if d := defaults[n.s]; d != nil {
+		p := parser{b: []byte(d.String()), m: &schema.Slab{}}
+		if v, err := p.value(n); err == nil {
+			n.fallback = &v
+		}
+	}
+}
+
+var errRequired = errors.New("null or missing, and its schema neither allows that nor has a default")
+
+// absent is what null stands for.
+func (n *shape) absent() (schema.Value, error) {
+	switch {
+	case !n.strict || n.s.Optional:
+		return schema.Value{}, nil
+	case n.fallback != nil:
+		return *n.fallback, nil
+	}
+	return schema.Value{}, errRequired
+}
+
+// complete fills in the fields that are not there.
+func (n *shape) complete(list []schema.Value) (err error) {
+	if !n.strict {
+		return nil
+	}
+	for i := range list {
+		if list[i].IsNull() {
+			if list[i], err = n.fields[i].absent(); err != nil {
+				return fmt.Errorf("field '%s': %w", n.s.Fields[i].Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (r jsonReader) Schema() *schema.Schema { return r.n.s }
@@ -196,6 +247,12 @@ func (p *parser) entry(n *shape) (k, v schema.Value, err error) {
 		}
 		return err
 	})
+	if err == nil && k.IsNull() {
+		k, err = n.key.absent()
+	}
+	if err == nil && v.IsNull() {
+		v, err = n.elem.absent()
+	}
 	return k, v, err
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -139,14 +138,16 @@ func (p *parser) escaped(start int) ([]byte, error) {
 				return nil, err
 			}
 			if utf16.IsSurrogate(r) {
-				low := rune(0)
+				at, low := p.i, rune(0)
 				if p.i+1 < len(p.b) && p.b[p.i] == '\\' && p.b[p.i+1] == 'u' {
 					p.i += 2
 					if low, err = p.hex4(); err != nil {
 						return nil, err
 					}
 				}
-				r = utf16.DecodeRune(r, low)
+				if r = utf16.DecodeRune(r, low); r == utf8.RuneError { // half a pair; what follows it stands for itself
+					p.i = at
+				}
 			}
 			out = utf8.AppendRune(out, r)
 		default:
@@ -211,11 +212,11 @@ func (p *parser) integer() (int64, error) {
 	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
 		return n, nil
 	}
-	f, err := strconv.ParseFloat(string(text), 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<63 {
+	n, ok := connect.Whole(string(text)) // by its digits: a float has but 53 bits for them
+	if !ok {
 		return 0, p.bad("not an integer: " + string(text))
 	}
-	return int64(f), nil
+	return n, nil
 }
 
 // skip passes over one value of any kind.
@@ -278,7 +279,10 @@ func (p *parser) skipString() error {
 func (p *parser) value(n *shape) (schema.Value, error) {
 	c := p.peek()
 	if c == 'n' {
-		return schema.Value{}, p.literal("null")
+		if err := p.literal("null"); err != nil {
+			return schema.Value{}, err
+		}
+		return n.absent()
 	}
 	if n.strict {
 		if v, ok, err := p.loose(n); ok {
@@ -406,7 +410,7 @@ func (p *parser) object(n *shape) (schema.Value, error) {
 	list := p.m.Values(len(n.fields))
 	if p.peek() == '}' {
 		p.i++
-		return schema.StructOf(list...), nil
+		return schema.StructOf(list...), n.complete(list)
 	}
 	for guess := 0; ; guess++ {
 		at := -1
@@ -434,6 +438,9 @@ func (p *parser) object(n *shape) (schema.Value, error) {
 		} else {
 			list[at], err = p.value(n.fields[at])
 			guess = at
+			if errors.Is(err, errRequired) {
+				err = fmt.Errorf("field '%s': %w", n.s.Fields[at].Name, err)
+			}
 		}
 		if err != nil {
 			return schema.Value{}, err
@@ -444,7 +451,7 @@ func (p *parser) object(n *shape) (schema.Value, error) {
 			p.space()
 		case '}':
 			p.i++
-			return schema.StructOf(list...), nil
+			return schema.StructOf(list...), n.complete(list)
 		default:
 			return schema.Value{}, p.bad("expected , or }")
 		}

@@ -23,6 +23,8 @@ type shape struct {
 	key    *shape
 	// strict is for values that a JSON Schema describes: it has a type for what was not sent, and for maps whose keys are no strings.
 	strict bool
+	// fallback is what a value is that is null or not there, if that is not allowed and the JSON Schema has a default; nil: it has none.
+	fallback *schema.Value
 }
 
 func shapeOf(s *schema.Schema) *shape { return newShape(s, false) }

@@ -24,20 +24,31 @@ func Rescaled(b []byte, from, to int64) ([]byte, error) {
 	if len(b) > 0 && b[0] >= 0x80 {
 		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
 	}
-	return scaled(n, from, to)
+	return digits(scaled(n, from, to))
 }
 
 // Unscaled are the digits at a scale of a number as JSON writes it.
-func Unscaled(text string, scale int64) ([]byte, error) {
-	digits, power, _ := strings.Cut(strings.ToLower(text), "e")
-	whole, fraction, _ := strings.Cut(digits, ".")
+func Unscaled(text string, scale int64) ([]byte, error) { return digits(unscaled(text, scale)) }
+
+// Whole is a number as JSON writes it, with a fraction or an exponent too, if it is an integer of 64 bits.
+func Whole(text string) (int64, bool) {
+	n, err := unscaled(text, 0)
+	if err != nil || !n.IsInt64() {
+		return 0, false
+	}
+	return n.Int64(), true
+}
+
+func unscaled(text string, scale int64) (*big.Int, error) {
+	mantissa, power, _ := strings.Cut(strings.ToLower(text), "e")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
 	exponent := int64(0)
 	var err error
 	if power != "" {
 		exponent, err = strconv.ParseInt(power, 10, 32)
 	}
 	n, ok := new(big.Int), false
-	if len(digits) <= mostDigits {
+	if len(mantissa) <= mostDigits {
 		n, ok = n.SetString(whole+fraction, 10)
 	}
 	if err != nil || !ok {
@@ -46,7 +57,7 @@ func Unscaled(text string, scale int64) ([]byte, error) {
 	return scaled(n, int64(len(fraction))-exponent, scale)
 }
 
-func scaled(n *big.Int, from, to int64) ([]byte, error) {
+func scaled(n *big.Int, from, to int64) (*big.Int, error) {
 	wrong := fmt.Errorf("a decimal of scale %d where the schema says %d", from, to)
 	if to-from > mostDigits || from-to > mostDigits {
 		return nil, wrong
@@ -56,6 +67,14 @@ func scaled(n *big.Int, from, to int64) ([]byte, error) {
 		n.Mul(n, ten)
 	} else if _, rest := n.QuoRem(n, ten, new(big.Int)); rest.Sign() != 0 {
 		return nil, wrong
+	}
+	return n, nil
+}
+
+// digits are n as two's complement.
+func digits(n *big.Int, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
 	}
 	return twosComplement(n), nil
 }

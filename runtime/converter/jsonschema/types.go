@@ -24,20 +24,32 @@ var Anything = &schema.Schema{Kind: schema.String, Name: "io.debezium.data.Json"
 // OneOf is the name that JsonSchemaData gives to a struct that has a member for each type that a value may have.
 const OneOf = "io.confluent.connect.json.OneOf"
 
-// TypesOf describes the values of a schema, as JsonSchemaData.toConnectSchema does.
-func TypesOf(s *jsonschema.Schema) (*schema.Schema, error) {
-	c := compiler{s: s, busy: map[*tree.Value]bool{}}
-	return c.of(s.Root(), s.Root(), 0)
+// TypesOf describes the values of a schema, as JsonSchemaData.toConnectSchema does. defaults are those of types that may not be null.
+func TypesOf(s *jsonschema.Schema) (_ *schema.Schema, defaults map[*schema.Schema]*tree.Value, _ error) {
+	c := compiler{s: s, busy: map[*tree.Value]bool{}, defaults: map[*schema.Schema]*tree.Value{}}
+	t, err := c.of(s.Root(), s.Root(), 0)
+	return t, c.defaults, err
 }
 
 type compiler struct {
-	s     *jsonschema.Schema
-	busy  map[*tree.Value]bool // references that are being followed
-	types int
+	s        *jsonschema.Schema
+	busy     map[*tree.Value]bool // references that are being followed
+	types    int
+	defaults map[*schema.Schema]*tree.Value
 }
 
 // of describes v, which stands in doc.
 func (c *compiler) of(v, doc *tree.Value, level int) (*schema.Schema, error) {
+	s, err := c.described(v, doc, level)
+	if err == nil && !s.Optional {
+		if d := v.Get("default"); d != nil && d.Kind != tree.Null {
+			c.defaults[s] = d
+		}
+	}
+	return s, err
+}
+
+func (c *compiler) described(v, doc *tree.Value, level int) (*schema.Schema, error) {
 	if c.types++; c.types > maxTypes {
 		return nil, fmt.Errorf("the schema comes to more than %d types", maxTypes)
 	}
