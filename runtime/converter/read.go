@@ -25,7 +25,7 @@ type Reading struct {
 func (d *Decoder) Read(r Reading) {
 	d.forms = [2]Form{r.Key, r.Value}
 	if r.Key.Registered() || r.Value.Registered() {
-		d.wires = &wires{schema: r.Schema, known: map[int32]*described{}}
+		d.wires = &wires{schema: r.Schema, known: map[wireKey]*described{}}
 	}
 }
 
@@ -37,12 +37,18 @@ func (f Form) auto() bool { return f == Auto || f == "" }
 // wires are the schemas of wire formats by their ids, and the text of what was read.
 type wires struct {
 	schema func(id int32) (SchemaText, error)
-	known  map[int32]*described
+	known  map[wireKey]*described
 	last   [2]struct { // of keys, of values
 		lead []byte // of the bytes, up to the value
 		in   *incoming
 	}
 	text []byte // the records that lie in it keep it alive when another one takes its place
+}
+
+// wireKey tells what is known of a schema by how it is read: one that is no JSON Schema may well be Avro.
+type wireKey struct {
+	form Form
+	id   int32
 }
 
 // described is a registered schema.
@@ -92,7 +98,8 @@ func (w *wires) of(part int, form Form, b []byte) (_ *incoming, at int, err erro
 		return last.in, len(last.lead), last.in.err
 	}
 	id := int32(binary.BigEndian.Uint32(b[1:]))
-	d := w.known[id]
+	k := wireKey{form, id}
+	d := w.known[k]
 	if d == nil {
 		text, err := w.schema(id)
 		if err != nil {
@@ -102,7 +109,7 @@ func (w *wires) of(part int, form Form, b []byte) (_ *incoming, at int, err erro
 		if len(w.known) >= maxPlans {
 			clear(w.known)
 		}
-		w.known[id] = d
+		w.known[k] = d
 	}
 	in, at := d.only, wireLead
 	if in == nil {

@@ -294,6 +294,23 @@ func TestWireAsksOnce(t *testing.T) {
 	})
 }
 
+// A key that names a schema of a form that keys do not have says nothing about values.
+func TestFormsOfOneID(t *testing.T) {
+	s := newShelf()
+	id := binary.BigEndian.AppendUint32([]byte{0}, uint32(s.put(SchemaText{Type: "AVRO", Text: `"long"`})))
+	d := NewDecoder(func(id string) (Entry, error) { return Entry{}, fmt.Errorf("unknown %s", id) })
+	d.Read(Reading{Key: JSONSchema, Value: Avro, Schema: s.schema})
+	wrong := connectors.Record{RawKey: id, RawValue: append(bytes.Clone(id), 2)}
+	if err := d.Decode(&wrong); err == nil || !strings.Contains(err.Error(), "key: schema 1: values of it cannot be read: is of type AVRO, not JSON") {
+		t.Error(err)
+	}
+	for range 2 {
+		if r := (connectors.Record{RawValue: append(bytes.Clone(id), 2)}); d.Decode(&r) != nil || r.Value.Value.Int() != 1 {
+			t.Errorf("%+v", r.Value)
+		}
+	}
+}
+
 // A subject whose newest schema cannot be read ends the source: it is no fault of a record.
 func TestNewestSchemaCannotBeRead(t *testing.T) {
 	for _, f := range []Form{Protobuf, JSONSchema} {
