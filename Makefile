@@ -15,8 +15,8 @@ services:
 services-down:
 	$(GO) run ./internal/testenv/services down
 
-# What measures whole nodes, or bounds their times, runs alone.
-ALONE := /tests/(chaos|cluster|faults|hub|kill|load|operations|rates|scale|startup|uses|workers)$$
+# What measures whole nodes or bounds their times, and what fills the machine by itself, runs alone.
+ALONE := /tests/(chaos|cluster|faults|hub|interop|kill|load|operations|rates|scale|startup|uses|workers)$$
 
 # First the packages, two at a time; then whole nodes and clients, two at a time; then what runs alone, one by one.
 test: services
