@@ -313,6 +313,6 @@ func (f Format) schemaFor(subject string, s *schema.Schema) (SchemaText, error) 
 	if err != nil {
 		return out, unreadable(subject, err)
 	}
-	out.Text = jsonschema.SchemaOf(s, was.Root()).String()
+	out.Text = jsonschema.SchemaOf(s, jsonschema.Inlined(was)).String()
 	return out, nil
 }

@@ -73,6 +73,53 @@ func TestJSONSchemaEvolution(t *testing.T) {
 	}
 }
 
+// What stays of a client's schema leads nowhere outside of itself, and takes all that it took.
+func TestJSONSchemaFollowsOnReferences(t *testing.T) {
+	s := shelfOf(JSONSchema)
+	first := SchemaText{Type: "JSON", Text: `{"$ref":"#/definitions/row","definitions":{"row":{"type":"object","additionalProperties":false,"properties":{
+		"a":{"oneOf":[{"type":"null"},{"type":"string"}]},"place":{"$ref":"place.json","description":"where"},"unit":{"type":"array","items":{"$ref":"#/definitions/unit"}},
+		"tree":{"$ref":"#/definitions/tree"},"odd":{"const":{"$ref":"nowhere"}}}},
+		"unit":{"enum":["m"]},"tree":{"type":"object","properties":{"left":{"$ref":"#/definitions/tree"},"unit":{"$ref":"#/definitions/unit"}}}}}`,
+		References: []Reference{{"place.json", `{"$id":"place.json","type":"object","properties":{"x":{"$ref":"#/$defs/number"}},"$defs":{"number":{"type":"number"}}}`}}}
+	s.ids["t-value"] = s.put(first)
+	was, err := jsonschema.Parse(first.Text, first.named())
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := &schema.Schema{Kind: schema.Struct, Name: "shop.t.Value", Fields: []schema.Field{field("a", schema.String, optional)}}
+	for range 2 {
+		if _, _, err := NewEncoder(s.format(Debezium)).Encode(nil, &connectors.Record{Topic: "t", Value: connectors.Datum{Schema: row, Value: schema.StructOf(schema.StringOf("x"))}}); err != nil {
+			t.Fatal(err)
+		}
+		text := s.texts[s.ids["t-value"]].Text
+		now, err := jsonschema.Parse(text, nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if d := jsonschema.Read(now, was); len(d) > 0 {
+			t.Errorf("%v\n%s", d, text)
+		}
+		const kept = `"place":{"type":"object","properties":{"x":{"type":"number"}},"description":"where","connect.index":1,"forebay.dropped":true},` +
+			`"unit":{"type":"array","items":{"enum":["m"]},"connect.index":2,"forebay.dropped":true},` +
+			`"tree":{"type":"object","properties":{"left":{},"unit":{"enum":["m"]}},"connect.index":3,"forebay.dropped":true},"odd":{"const":{"$ref":"nowhere"},"connect.index":4,"forebay.dropped":true}`
+		if !strings.Contains(text, kept) {
+			t.Error(text)
+		}
+	}
+	// Schemas that name each other twice do not come to more than can be kept.
+	wide := `{"type":"string"}`
+	for i := range 20 {
+		wide = fmt.Sprintf(`{"type":"object","properties":{"a":{"$ref":"#/$defs/d%d"},"b":{"$ref":"#/$defs/d%d"}}},"d%d":%s`, i, i, i, wide)
+	}
+	s.ids["t-value"] = s.put(SchemaText{Type: "JSON", Text: `{"type":"object","properties":{"w":{"$ref":"#/$defs/all"}},"$defs":{"all":` + wide + `}}`})
+	if _, _, err := NewEncoder(s.format(Debezium)).Encode(nil, &connectors.Record{Topic: "t", Value: connectors.Datum{Schema: row, Value: schema.StructOf(schema.StringOf("x"))}}); err != nil {
+		t.Fatal(err)
+	}
+	if text := s.texts[s.ids["t-value"]].Text; len(text) < 1<<10 || len(text) > 1<<20 || strings.Contains(text, "$ref") {
+		t.Errorf("%d bytes", len(text))
+	}
+}
+
 // What clients write, by whatever schema, has the types that Confluent's converter gives it, or none.
 func TestJSONSchemaOfClients(t *testing.T) {
 	const one = "io.confluent.connect.json.OneOf"

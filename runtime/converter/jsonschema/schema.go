@@ -33,7 +33,7 @@ var numbers = map[schema.Kind]struct{ typ, connect string }{
 	schema.Float32: {"number", "float32"}, schema.Float64: {"number", "float64"},
 }
 
-// SchemaOf is the JSON Schema of values of s. latest is the subject's newest one, whose properties it keeps; nil: there is none.
+// SchemaOf is the JSON Schema of values of s. latest is the subject's newest one, Inlined, whose properties it keeps; nil: there is none.
 func SchemaOf(s *schema.Schema, latest *tree.Value) *tree.Value { return of(s, latest, -1) }
 
 func text(s string) *tree.Value { return &tree.Value{Kind: tree.String, Text: s} }
@@ -130,15 +130,7 @@ func properties(v *tree.Value, s *schema.Schema, latest *tree.Value) {
 
 // dropped is a property that is gone. Its index is its own, since JsonSchemaData has one property for each.
 func dropped(v *tree.Value, index int) *tree.Value {
-	out := &tree.Value{Kind: tree.Object}
-	for _, m := range v.Members {
-		if m.Name != propIndex && m.Name != propDropped {
-			out.Members = append(out.Members, m)
-		}
-	}
-	add(out, propIndex, number(index))
-	add(out, propDropped, &tree.Value{Kind: tree.Bool, True: true})
-	return out
+	return with(with(v, propIndex, number(index)), propDropped, &tree.Value{Kind: tree.Bool, True: true})
 }
 
 // describe says what s is called.

@@ -95,13 +95,20 @@ func (c *compiler) described(v, doc *tree.Value, level int) (*schema.Schema, err
 
 // with is v with another value of a member.
 func with(v *tree.Value, name string, to *tree.Value) *tree.Value {
-	out := &tree.Value{Kind: tree.Object, Members: []tree.Member{{Name: name, Value: to}}}
-	for _, m := range v.Members {
-		if m.Name != name {
-			out.Members = append(out.Members, m)
-		}
+	out := without(v, name)
+	if out == v {
+		out = &tree.Value{Kind: tree.Object, Members: slices.Clone(v.Members)}
 	}
+	add(out, name, to)
 	return out
+}
+
+// without is v, or one without a member if it is an object that has it.
+func without(v *tree.Value, name string) *tree.Value {
+	if v.Get(name) == nil {
+		return v
+	}
+	return &tree.Value{Kind: tree.Object, Members: slices.DeleteFunc(slices.Clone(v.Members), func(m tree.Member) bool { return m.Name == name })}
 }
 
 func describeBy(s *schema.Schema, v *tree.Value) {
@@ -287,12 +294,7 @@ func (c *compiler) union(v *tree.Value, types []*tree.Value, doc *tree.Value, le
 
 // all is what several schemas say together: structs have the properties of all, else the first counts that says a type.
 func (c *compiler) all(v *tree.Value, parts []*tree.Value, doc *tree.Value, level int) (*schema.Schema, error) {
-	rest := &tree.Value{Kind: tree.Object}
-	for _, m := range v.Members {
-		if m.Name != "allOf" {
-			rest.Members = append(rest.Members, m)
-		}
-	}
+	rest := without(v, "allOf")
 	out := Anything
 	for _, part := range append(slices.Clone(parts), rest) {
 		s, err := c.of(part, doc, level)
