@@ -125,33 +125,47 @@ func newWire(f Format, form Form, subject string, s *schema.Schema) (*wire, erro
 		return nil, errors.New("there is no schema registry")
 	}
 	w := &wire{lead: make([]byte, wireLead)}
-	var text SchemaText
-	var err error
+	var sent SchemaText
+	for range maxRaces {
+		text, err := w.schemaFor(f, form, subject, s)
+		if err != nil {
+			return nil, err
+		}
+		if text.Text == sent.Text { // it follows on what is the newest one now
+			return w, nil
+		}
+		id, err := f.Register(subject, text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRegistry, err)
+		}
+		w.lead[0] = wireMagic
+		binary.BigEndian.PutUint32(w.lead[1:], uint32(id))
+		sent = text
+	}
+	return nil, fmt.Errorf("%w: others register schemas of subject %s all the time", ErrRegistry, subject)
+}
+
+// maxRaces is how often a schema is made anew since another one was registered between the look at the newest one and its own registering, which a
+// registry does not tell: two writers that gave one number to two columns would read each other's values.
+const maxRaces = 10
+
+// schemaFor has w write values by a schema that follows on the subject's newest one.
+func (w *wire) schemaFor(f Format, form Form, subject string, s *schema.Schema) (SchemaText, error) {
 	switch form {
 	case Protobuf:
-		var latest *schemas.Schema
-		if latest, err = f.latest(subject); err != nil {
-			return nil, err
+		latest, err := f.latest(subject)
+		if err != nil {
+			return SchemaText{}, err
 		}
 		writer := protobuf.NewWriter(s, latest)
-		w.write, w.lead = writer, append(w.lead, writer.Index()...)
-		text = SchemaText{Type: protobufType, Text: writer.Text()}
+		w.write, w.lead = writer, append(w.lead[:wireLead], writer.Index()...)
+		return SchemaText{Type: protobufType, Text: writer.Text()}, nil
 	case JSONSchema:
 		w.write = jsonWriter{newShape(s, true)}
-		if text, err = f.schemaFor(subject, s); err != nil {
-			return nil, err
-		}
-	default:
-		w.write = avro.NewWriter(s)
-		text = SchemaText{Type: avroType, Text: avro.SchemaOf(s).Canonical(nil)}
+		return f.schemaFor(subject, s)
 	}
-	id, err := f.Register(subject, text)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRegistry, err)
-	}
-	w.lead[0] = wireMagic
-	binary.BigEndian.PutUint32(w.lead[1:], uint32(id))
-	return w, nil
+	w.write = avro.NewWriter(s)
+	return SchemaText{Type: avroType, Text: avro.SchemaOf(s).Canonical(nil)}, nil
 }
 
 // The types of schemas, as registries call them.

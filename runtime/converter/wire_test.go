@@ -311,6 +311,45 @@ func TestFormsOfOneID(t *testing.T) {
 	}
 }
 
+// A registry does not compare and set: who was overtaken between the look at the newest schema and its own makes its own anew.
+func TestWireOvertaken(t *testing.T) {
+	for form, other := range map[Form]string{Protobuf: `syntax = "proto3"; package shop.t; message Value { optional string theirs = 1; }`,
+		JSONSchema: `{"type":"object","title":"shop.t.Value","properties":{"theirs":{"type":"integer"}},"additionalProperties":false}`} {
+		s := shelfOf(form)
+		f := s.format(Debezium)
+		times := 0
+		f.Register = func(subject string, text SchemaText) (int32, error) {
+			id, err := s.register(subject, text)
+			if times++; times == 1 { // what came in between is newer, or older than what is registered here
+				s.ids[subject] = s.put(SchemaText{Type: text.Type, Text: other})
+			}
+			return id, err
+		}
+		row := &schema.Schema{Kind: schema.Struct, Name: "shop.t.Value", Fields: []schema.Field{field("ours", schema.String, optional)}}
+		_, out, err := NewEncoder(f).Encode(nil, &connectors.Record{Topic: "t", Value: connectors.Datum{Schema: row, Value: schema.StructOf(schema.StringOf("x"))}})
+		if err != nil || times != 2 {
+			t.Fatalf("%s: %v, %d times", form, err, times)
+		}
+		last := s.ids["t-value"]
+		if id := int32(binary.BigEndian.Uint32(out.Value[1:])); id != last || !strings.Contains(s.texts[last].Text, "theirs") {
+			t.Errorf("%s: schema %d, not %d: %s", form, id, last, s.texts[last].Text)
+		}
+		if form == Protobuf && !bytes.Equal(out.Value[wireLead:], []byte("\x00\x12\x01x")) {
+			t.Errorf("% x", out.Value)
+		}
+		// It is not tried for ever.
+		f.Register = func(subject string, text SchemaText) (int32, error) {
+			times++
+			id, err := s.register(subject, text)
+			s.ids[subject] = s.put(SchemaText{Type: text.Type, Text: strings.ReplaceAll(other, "theirs", fmt.Sprintf("theirs%d", times))})
+			return id, err
+		}
+		if _, _, err := NewEncoder(f).Encode(nil, &connectors.Record{Topic: "t", Value: connectors.Datum{Schema: row, Value: schema.StructOf(schema.StringOf("x"))}}); !errors.Is(err, ErrRegistry) || connectors.IsFatal(err) {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+}
+
 // A subject whose newest schema cannot be read ends the source: it is no fault of a record.
 func TestNewestSchemaCannotBeRead(t *testing.T) {
 	for _, f := range []Form{Protobuf, JSONSchema} {
