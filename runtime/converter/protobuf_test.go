@@ -206,6 +206,110 @@ func TestProtobufEvolution(t *testing.T) {
 	}
 }
 
+// follow registers a row of columns behind what a subject has, and checks that each version reads the one before.
+func (s *shelf) follow(t *testing.T, columns ...schema.Field) protoreflect.MessageDescriptor {
+	t.Helper()
+	row := &schema.Schema{Kind: schema.Struct, Name: "shop.t.Value", Fields: columns}
+	v := schema.Value{Kind: schema.Struct, List: make([]schema.Value, len(columns))}
+	before := s.texts[s.ids["t-value"]]
+	if _, _, err := NewEncoder(s.format(Debezium)).Encode(nil, &connectors.Record{Topic: "t", Value: connectors.Datum{Schema: row, Value: v}}); err != nil {
+		t.Fatal(err)
+	}
+	now := compiled(t, s.texts[s.ids["t-value"]])
+	if before.Text != "" {
+		if d := protobuf.Read(now, compiled(t, before)); len(d) > 0 {
+			t.Errorf("%v\n%s", d, now.Canonical())
+		}
+	}
+	asked := len(s.texts)
+	if _, _, err := NewEncoder(s.format(Debezium)).Encode(nil, &connectors.Record{Topic: "t", Value: connectors.Datum{Schema: row, Value: v}}); err != nil || len(s.texts) != asked {
+		t.Errorf("%v: the same once more is another schema:\n%s", err, s.texts[s.ids["t-value"]].Text)
+	}
+	return now.File().Messages().Get(0)
+}
+
+// numbered are a message's fields.
+func numbered(d protoreflect.MessageDescriptor) string {
+	var out []string
+	for i := range d.Fields().Len() {
+		out = append(out, fmt.Sprintf("%s=%d", d.Fields().Get(i).Name(), d.Fields().Get(i).Number()))
+	}
+	return strings.Join(out, " ")
+}
+
+// A number means one column of one type, whoever gave it.
+func TestProtobufNumbersOfOthers(t *testing.T) {
+	text := func(name string) schema.Field { return field(name, schema.String, optional) }
+	long := func(name string) schema.Field { return field(name, schema.Int64, optional) }
+	s := shelfOf(Protobuf)
+	s.ids["t-value"] = s.put(SchemaText{Type: "PROTOBUF", Text: `syntax = "proto3"; package shop.t;
+message Value { reserved 2, 4 to 6, 18995 to max; reserved "gone", "b"; optional string a = 1; optional string c = 3; }`})
+	for _, c := range []struct {
+		columns []schema.Field
+		want    string
+	}{
+		{[]schema.Field{text("a"), text("c"), text("b"), text("d")}, "a=1 c=3 b=7 d=8"},
+		{[]schema.Field{text("a"), text("d")}, "a=1 d=8"},
+		{[]schema.Field{text("a"), long("b"), text("d")}, "a=1 b=9 d=8"}, // not 7, which was a text
+		{[]schema.Field{text("a"), text("d")}, "a=1 d=8"},
+		{[]schema.Field{text("a"), text("d"), text("b")}, "a=1 d=8 b=7"}, // the text is back
+		{[]schema.Field{text("a"), text("d")}, "a=1 d=8"},
+		{[]schema.Field{text("a"), text("d"), long("b"), text("c"), text("e")}, "a=1 d=8 b=9 c=3 e=10"},
+	} {
+		d := s.follow(t, c.columns...)
+		if got := numbered(d); got != c.want {
+			t.Errorf("%s, not %s", got, c.want)
+		}
+		for _, n := range []protoreflect.FieldNumber{2, 4, 6, 18995, 536870911} {
+			if !d.ReservedRanges().Has(n) {
+				t.Errorf("%d is free\n%s", n, s.texts[s.ids["t-value"]].Text)
+			}
+		}
+		if !d.ReservedNames().Has("gone") {
+			t.Error("a name is free")
+		}
+	}
+	// Behind the last number others begin at the front.
+	s.ids["t-value"] = s.put(SchemaText{Type: "PROTOBUF", Text: `syntax = "proto3"; package shop.t; message Value { reserved 3, 100 to max; optional string a = 99; optional string c = 1; }`})
+	if got := numbered(s.follow(t, text("a"), text("b"), text("c"), text("d"))); got != "a=99 b=2 c=1 d=4" {
+		t.Error(got)
+	}
+}
+
+// Columns whose names become one keep what is theirs when another one of them comes or goes.
+func TestProtobufNamesThatMeet(t *testing.T) {
+	s := shelfOf(Protobuf)
+	a, b, c := field("order-id", schema.String, optional), field("order_id", schema.String, optional), field("orderId", schema.String, optional)
+	for _, c := range []struct {
+		columns []schema.Field
+		want    string
+	}{
+		{[]schema.Field{a}, "order_id=1"},
+		{[]schema.Field{a, b, c}, "order_id_7255b113=1 order_id_6af45545=2 orderId_f6d8263a=3"},
+		{[]schema.Field{c, b}, "orderId_f6d8263a=3 order_id_6af45545=2"},
+		{[]schema.Field{b}, "order_id=2"},
+		{[]schema.Field{b, a}, "order_id_6af45545=2 order_id_7255b113=1"},
+	} {
+		if got := numbered(s.follow(t, c.columns...)); got != c.want {
+			t.Errorf("%s, not %s", got, c.want)
+		}
+	}
+}
+
+// A type that several columns have stays where it is when the first of them goes.
+func TestProtobufSharedTypes(t *testing.T) {
+	point := &schema.Schema{Kind: schema.Struct, Name: "geo.Point", Optional: true, Fields: []schema.Field{field("x", schema.Float64)}}
+	list := schema.Field{Name: "list", Schema: &schema.Schema{Kind: schema.Array, Optional: true, Elem: point}}
+	pairs := schema.Field{Name: "pairs", Schema: &schema.Schema{Kind: schema.Map, Optional: true, Key: &schema.Schema{Kind: schema.String}, Elem: point}}
+	one := schema.Field{Name: "one", Schema: point}
+	s := shelfOf(Protobuf)
+	s.follow(t, list, pairs, one)
+	s.follow(t, pairs, one)
+	if d := s.follow(t, one); d.Fields().Get(0).Message().FullName() != "shop.t.Value.Point" {
+		t.Error(d.Fields().Get(0).Message().FullName())
+	}
+}
+
 const foreign = `syntax = "proto3";
 package lab;
 import "common/place.proto";

@@ -144,10 +144,13 @@ func (m *maker) define(s *schema.Schema, name avro.Name) *avro.Schema {
 	}
 	a := &avro.Schema{Type: avro.Record, Name: name, Props: props(s)}
 	m.made[name.String()] = &made{required, a}
-	taken := map[string]bool{}
+	var columns []string
 	for _, f := range s.Fields {
-		field := avro.Field{Name: connect.Free(f.Name, func(name string) bool { return taken[name] }), Type: m.of(f.Schema)}
-		taken[field.Name] = true
+		columns = append(columns, f.Name)
+	}
+	names := connect.Names(columns, func(name string) string { return name })
+	for i, f := range s.Fields {
+		field := avro.Field{Name: names[i], Type: m.of(f.Schema)}
 		if field.Name != f.Name {
 			field.Props = []tree.Member{{Name: connect.PropOrigin, Value: text(f.Name)}}
 		}

@@ -5,6 +5,7 @@ package connect
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"strconv"
 	"strings"
 
@@ -66,6 +67,28 @@ func Free(name string, taken func(string) bool) string {
 		legal = base + "_" + strconv.Itoa(n)
 	}
 	return legal
+}
+
+// Names are columns' names as LegalName has them, no two alike by fold. Where several columns would have one name each gets a suffix by its own name alone:
+// so that none takes another one's when that is dropped.
+func Names(columns []string, fold func(string) string) []string {
+	like, taken := map[string]int{}, map[string]bool{}
+	for _, c := range columns {
+		like[fold(LegalName(c))]++
+	}
+	var out []string
+	for _, c := range columns {
+		name := LegalName(c)
+		if like[fold(name)] > 1 {
+			h := fnv.New32a()
+			h.Write([]byte(c))
+			name = fmt.Sprintf("%s_%08x", name, h.Sum32())
+		}
+		name = Free(name, func(name string) bool { return taken[fold(name)] })
+		taken[fold(name)] = true
+		out = append(out, name)
+	}
+	return out
 }
 
 // LegalName has _ for each character that is no ASCII letter, digit or _, and before a digit at the start.

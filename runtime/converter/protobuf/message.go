@@ -10,8 +10,10 @@
 package protobuf
 
 import (
+	"cmp"
 	"errors"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +31,7 @@ const (
 	metaOption  = 1088
 	propWrapper = "forebay.wrapper"  // of a message that stands for its only field
 	propRequire = "forebay.required" // of a field whose message is always there
-	propDropped = "forebay.dropped"  // of a message: the numbers that fields had, name=number
+	propDropped = "forebay.dropped"  // of a message: the fields that it had, column=number=kind, the column escaped as in a URL
 )
 
 // The types that are messages of others.
@@ -51,9 +53,12 @@ type message struct {
 	meta    map[string]string
 	fields  []*field
 	nested  []*message
-	wrapper bool // it stands for its only field
+	wrapper bool     // it stands for its only field
+	within  *message // which has the named types that fields need: an entry, or a wrapper, goes with its column; nil: itself
 	taken   map[string]bool
-	dropped []int32
+	// What no field may have: numbers from and up to, and names.
+	reserved      [][2]protowire.Number
+	reservedNames []string
 }
 
 // field is one of its fields.
@@ -97,18 +102,18 @@ func (m *maker) root(s *schema.Schema) (space string, _ *message) {
 		full = space + "." + name
 	}
 	if s.Kind == schema.Struct && !s.Optional {
-		return space, m.structOf(s, name, full)
+		return space, m.structOf(s, name, full, nil)
 	}
-	return space, m.wrap(s, name, full, true)
+	return space, m.wrap(s, name, full, true, nil)
 }
 
-func newMessage(name, full string) *message {
-	return &message{name: name, full: full, meta: map[string]string{}, taken: map[string]bool{}}
+func newMessage(name, full string, within *message) *message {
+	return &message{name: name, full: full, within: within, meta: map[string]string{}, taken: map[string]bool{}}
 }
 
 // structOf is the message of a struct.
-func (m *maker) structOf(s *schema.Schema, name, full string) *message {
-	msg := newMessage(name, full)
+func (m *maker) structOf(s *schema.Schema, name, full string, within *message) *message {
+	msg := newMessage(name, full, within)
 	m.made = append(m.made, &made{required(s), msg})
 	msg.describe(s)
 	switch s.Name {
@@ -117,23 +122,23 @@ func (m *maker) structOf(s *schema.Schema, name, full string) *message {
 	case "":
 		msg.meta[connect.PropName] = ""
 	}
-	before := m.before(msg)
-	numbers := numbersOf(before)
-	// Readers of JSON tell names neither by case nor by underscores.
-	like := map[string]bool{}
-	fold := func(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
+	var columns []string
 	for _, f := range s.Fields {
-		name := connect.Free(f.Name, func(name string) bool { return like[fold(name)] })
-		like[fold(name)], msg.taken[name] = true, true
-		msg.fields = append(msg.fields, &field{name: name, number: numbers.of(name), column: f.Name, meta: map[string]string{}})
+		columns = append(columns, f.Name)
 	}
-	numbers.rest(msg)
+	// Readers of JSON tell names neither by case nor by underscores.
+	for i, name := range connect.Names(columns, func(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }) {
+		msg.taken[name] = true
+		msg.fields = append(msg.fields, &field{name: name, column: columns[i], meta: map[string]string{}})
+	}
 	for i, f := range s.Fields { // when all their names are taken
 		m.fill(msg, msg.fields[i], f.Schema)
 		if f.Name != msg.fields[i].name {
 			msg.fields[i].meta[connect.PropOrigin] = f.Name
 		}
 	}
+	before := m.before(msg)
+	msg.number(before)
 	if before != nil {
 		msg.keep(before.Messages())
 	}
@@ -158,13 +163,13 @@ func (m *maker) fill(in *message, f *field, s *schema.Schema) {
 		if s.Kind == schema.Map {
 			suffix = "Map"
 		}
-		f.message(m.nest(in, camel(f.name)+suffix, func(name, full string) *message { return m.wrap(s, name, full, false) }), s)
+		f.message(m.nest(in, camel(f.name)+suffix, func(name, full string) *message { return m.wrap(s, name, full, false, in) }), s)
 	case s.Kind == schema.Array:
 		m.items(in, f, s.Elem)
 	case s.Kind == schema.Map:
 		f.label, f.pairs, f.s = "repeated", true, s
 		entry := &schema.Schema{Kind: schema.Struct, Fields: []schema.Field{{Name: "key", Schema: s.Key}, {Name: "value", Schema: s.Elem}}}
-		f.inner = m.nest(in, camel(f.name)+"Entry", func(name, full string) *message { return m.structOf(entry, name, full) })
+		f.inner = m.nest(in, camel(f.name)+"Entry", func(name, full string) *message { return m.structOf(entry, name, full, in) })
 		delete(f.inner.meta, connect.PropName)
 		f.typ = "." + f.inner.full
 	case s.Kind == schema.Struct:
@@ -187,7 +192,7 @@ func (m *maker) items(in *message, f *field, s *schema.Schema) {
 	switch {
 	case s.Optional || s.Kind == schema.Array || s.Kind == schema.Map || s.Kind == schema.Null:
 		f.s = s
-		f.inner = m.nest(in, camel(f.name)+"Item", func(name, full string) *message { return m.wrap(s, name, full, true) })
+		f.inner = m.nest(in, camel(f.name)+"Item", func(name, full string) *message { return m.wrap(s, name, full, true, in) })
 		f.typ = "." + f.inner.full
 	case s.Kind == schema.Struct:
 		f.s, f.inner = s, m.define(in, f, s)
@@ -252,8 +257,8 @@ func (msg *message) describe(s *schema.Schema) {
 }
 
 // wrap is a message that stands for a value of s. nulls says that it may be there and hold null.
-func (m *maker) wrap(s *schema.Schema, name, full string, nulls bool) *message {
-	msg := newMessage(name, full)
+func (m *maker) wrap(s *schema.Schema, name, full string, nulls bool, within *message) *message {
+	msg := newMessage(name, full, within)
 	msg.wrapper, msg.meta[propWrapper] = true, "true"
 	f := &field{name: "value", number: 1, column: s.Kind.String(), meta: map[string]string{}}
 	msg.fields, msg.taken["value"] = []*field{f}, true
@@ -287,11 +292,14 @@ func (m *maker) define(in *message, f *field, s *schema.Schema) *message {
 			}
 		}
 		_, name = connect.Split(s.Name)
+		for in.within != nil {
+			in = in.within
+		}
 	}
 	if slices.ContainsFunc(in.fields, func(f *field) bool { return f.name == name }) {
 		name += "Message" // as ProtobufData has it
 	}
-	return m.nest(in, name, func(name, full string) *message { return m.structOf(s, name, full) })
+	return m.nest(in, name, func(name, full string) *message { return m.structOf(s, name, full, nil) })
 }
 
 // camel is a name in CamelCase.
@@ -305,11 +313,21 @@ func camel(name string) string {
 	return connect.LegalName(b.String())
 }
 
-// numbers are those of a message's fields, by name.
-type numbers struct {
-	known map[string]int32
-	used  map[string]bool
-	next  int32
+// earlier is a field that a message has in its latest version, or had.
+type earlier struct {
+	column string
+	number protowire.Number
+	kind   string // "": not known
+	is     bool   // in the latest version
+}
+
+// kind tells types whose bytes are not alike.
+func (f *field) kind() string {
+	kind := strings.TrimPrefix(f.typ, ".")
+	if f.label == "repeated" {
+		kind = "repeated " + kind
+	}
+	return kind
 }
 
 // before is msg in the subject's latest version; nil when it is not there.
@@ -320,27 +338,125 @@ func (m *maker) before(msg *message) protoreflect.MessageDescriptor {
 	return find(m.latest.Messages(), strings.TrimPrefix(msg.full, string(m.latest.Package())+"."))
 }
 
-// numbersOf are the numbers that a message's fields have, or had.
-func numbersOf(before protoreflect.MessageDescriptor) *numbers {
-	n := &numbers{known: map[string]int32{}, used: map[string]bool{}}
+// number gives fields the numbers that they have in before, or had there with the same kind, and new ones to others, behind all that are or were. What
+// before, or whoever wrote it, wants no field to have stays reserved, except a name that a column has now.
+func (msg *message) number(before protoreflect.MessageDescriptor) {
+	had := fieldsOf(before)
+	next := protowire.Number(0)
+	for _, g := range had {
+		next = max(next, g.number)
+	}
+	used := map[protowire.Number]bool{}
+	for _, f := range msg.fields {
+		for i := len(had) - 1; i >= 0 && f.number == 0; i-- {
+			if g := had[i]; g.column == f.column && !used[g.number] && (g.is || g.kind == f.kind() || g.kind == "") {
+				f.number, used[g.number] = g.number, true
+			}
+		}
+	}
+	var kept [][2]protowire.Number
+	if before != nil {
+		for i := range before.ReservedRanges().Len() {
+			kept = append(kept, before.ReservedRanges().Get(i))
+		}
+		for i := range before.ReservedNames().Len() {
+			if name := string(before.ReservedNames().Get(i)); !msg.taken[name] {
+				msg.reservedNames = append(msg.reservedNames, name)
+			}
+		}
+	}
+	var dropped []string
+	for _, g := range had {
+		if !used[g.number] {
+			kept = append(kept, [2]protowire.Number{g.number, g.number + 1})
+			dropped = append(dropped, url.QueryEscape(g.column)+"="+strconv.Itoa(int(g.number))+"="+g.kind)
+		}
+	}
+	if len(dropped) > 0 {
+		slices.Sort(dropped)
+		msg.meta[propDropped] = strings.Join(dropped, ",")
+	}
+	byStart := func(a, b [2]protowire.Number) int { return cmp.Compare(a[0], b[0]) }
+	slices.SortFunc(kept, byStart)
+	taken := append(slices.Clone(kept), [2]protowire.Number{protowire.FirstReservedNumber, protowire.LastReservedNumber + 1})
+	for n := range used {
+		taken = append(taken, [2]protowire.Number{n, n + 1})
+	}
+	slices.SortFunc(taken, byStart)
+	for _, f := range msg.fields {
+		if f.number != 0 {
+			continue
+		}
+		if next = free(next+1, taken); next > protowire.MaxValidNumber { // somebody has reserved all of the rest
+			next = free(1, taken)
+		}
+		f.number = next
+	}
+	msg.reserved = except(kept, used)
+}
+
+// fieldsOf are a message's fields, those that are gone before those that are there.
+func fieldsOf(before protoreflect.MessageDescriptor) (out []earlier) {
 	if before == nil {
-		return n
+		return nil
 	}
 	_, params := metaOf(before.Options())
 	for entry := range strings.SplitSeq(params[propDropped], ",") {
-		name, digits, _ := strings.Cut(entry, "=")
-		if number, err := strconv.ParseInt(digits, 10, 32); err == nil && number > 0 && protowire.Number(number).IsValid() {
-			n.known[name] = int32(number)
+		column, rest, _ := strings.Cut(entry, "=")
+		digits, kind, _ := strings.Cut(rest, "=")
+		column, wrong := url.QueryUnescape(column)
+		if n, err := strconv.ParseInt(digits, 10, 32); err == nil && wrong == nil && protowire.Number(n).IsValid() {
+			out = append(out, earlier{column: column, number: protowire.Number(n), kind: kind})
 		}
 	}
 	for i := range before.Fields().Len() {
-		f := before.Fields().Get(i)
-		n.known[string(f.Name())] = int32(f.Number())
+		fd := before.Fields().Get(i)
+		e := earlier{column: string(fd.Name()), number: fd.Number(), kind: fd.Kind().String(), is: true}
+		if _, params := metaOf(fd.Options()); params[connect.PropOrigin] != "" {
+			e.column = params[connect.PropOrigin]
+		}
+		if fd.Message() != nil {
+			e.kind = string(fd.Message().FullName())
+		}
+		if fd.IsList() {
+			e.kind = "repeated " + e.kind
+		}
+		out = append(out, e)
 	}
-	for _, number := range n.known {
-		n.next = max(n.next, number)
+	return out
+}
+
+// free is the first number from n on that lies in none of ranges, which are sorted.
+func free(n protowire.Number, ranges [][2]protowire.Number) protowire.Number {
+	for _, r := range ranges {
+		if n >= r[0] && n < r[1] {
+			n = r[1]
+		}
 	}
 	return n
+}
+
+// except are sorted ranges without numbers that are used, and without what they have twice.
+func except(ranges [][2]protowire.Number, used map[protowire.Number]bool) (out [][2]protowire.Number) {
+	numbers, at := slices.Sorted(maps.Keys(used)), protowire.Number(0)
+	for _, r := range ranges {
+		at = max(at, r[0])
+		first, _ := slices.BinarySearch(numbers, at)
+		for _, n := range numbers[first:] {
+			if n >= r[1] {
+				break
+			}
+			if at < n {
+				out = append(out, [2]protowire.Number{at, n})
+			}
+			at = n + 1
+		}
+		if at < r[1] {
+			out = append(out, [2]protowire.Number{at, r[1]})
+			at = r[1]
+		}
+	}
+	return out
 }
 
 func find(in protoreflect.MessageDescriptors, path string) protoreflect.MessageDescriptor {
@@ -350,38 +466,6 @@ func find(in protoreflect.MessageDescriptors, path string) protoreflect.MessageD
 		return d
 	}
 	return find(d.Messages(), rest)
-}
-
-// of is a field's number; 0 when it has none yet.
-func (n *numbers) of(name string) protowire.Number {
-	n.used[name] = true
-	return protowire.Number(n.known[name])
-}
-
-// rest gives numbers to msg's fields that have none, behind all others, and notes those that are free no more.
-func (n *numbers) rest(msg *message) {
-	for _, f := range msg.fields {
-		if f.number != 0 {
-			continue
-		}
-		n.next++
-		if n.next >= int32(protowire.FirstReservedNumber) && n.next <= int32(protowire.LastReservedNumber) {
-			n.next = int32(protowire.LastReservedNumber) + 1
-		}
-		f.number = protowire.Number(n.next)
-	}
-	var dropped []string
-	for _, name := range slices.Sorted(maps.Keys(n.known)) {
-		if !n.used[name] {
-			msg.dropped = append(msg.dropped, n.known[name])
-			dropped = append(dropped, name+"="+strconv.Itoa(int(n.known[name])))
-		}
-	}
-	if len(dropped) > 0 {
-		msg.meta[propDropped] = strings.Join(dropped, ",")
-	}
-	slices.Sort(msg.dropped)
-	msg.dropped = slices.Compact(msg.dropped)
 }
 
 // keep takes over the types of columns that are gone: a registry refuses a schema in which one is missing.
@@ -399,7 +483,7 @@ func (msg *message) keep(all protoreflect.MessageDescriptors) {
 
 // keptOf is a message as it was written; nil when it is none of those that are written here.
 func keptOf(d protoreflect.MessageDescriptor) *message {
-	msg := newMessage(string(d.Name()), string(d.FullName()))
+	msg := newMessage(string(d.Name()), string(d.FullName()), nil)
 	msg.doc, msg.meta = metaOf(d.Options())
 	for i := range d.Fields().Len() {
 		fd := d.Fields().Get(i)
@@ -423,10 +507,10 @@ func keptOf(d protoreflect.MessageDescriptor) *message {
 	}
 	msg.keep(d.Messages())
 	for i := range d.ReservedRanges().Len() {
-		r := d.ReservedRanges().Get(i)
-		for n := r[0]; n < r[1] && len(msg.dropped) < 1000; n++ {
-			msg.dropped = append(msg.dropped, int32(n))
-		}
+		msg.reserved = append(msg.reserved, d.ReservedRanges().Get(i))
+	}
+	for i := range d.ReservedNames().Len() {
+		msg.reservedNames = append(msg.reservedNames, string(d.ReservedNames().Get(i)))
 	}
 	return msg
 }

@@ -34,8 +34,15 @@ func (w *text) message(m *message, indent string) {
 	if meta := w.meta(m.doc, m.meta); meta != "" {
 		fmt.Fprintf(&w.b, "%soption (confluent.message_meta) = %s;\n", in, meta)
 	}
-	for _, number := range m.dropped {
-		fmt.Fprintf(&w.b, "%sreserved %d;\n", in, number)
+	for _, r := range m.reserved {
+		if r[1] == r[0]+1 {
+			fmt.Fprintf(&w.b, "%sreserved %d;\n", in, r[0])
+		} else {
+			fmt.Fprintf(&w.b, "%sreserved %d to %d;\n", in, r[0], r[1]-1)
+		}
+	}
+	for _, name := range m.reservedNames {
+		fmt.Fprintf(&w.b, "%sreserved %s;\n", in, quoted(name))
 	}
 	for _, f := range m.fields {
 		label, typ, options := f.label, f.typ, ""
