@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -255,6 +256,9 @@ func FuzzJSONSchema(f *testing.F) {
 		}
 		s.ids["t-value"] = id // its properties are kept
 		_, out, err := NewEncoder(s.format(Debezium)).Encode(nil, &connectors.Record{Topic: "t", Value: r.Value})
+		if errors.Is(err, ErrRegistry) {
+			t.Fatal(err) // what follows on itself is another schema
+		}
 		if err != nil {
 			return // a value that was not sent where no type says so
 		}

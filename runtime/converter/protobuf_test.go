@@ -518,6 +518,7 @@ func FuzzProtobufDecode(f *testing.F) {
 // A schema of a foreign registry may say anything; what it is made into is written and read alike.
 func FuzzProtobufSchema(f *testing.F) {
 	f.Add(foreign, []byte{2, 2, 10, 1, 's'})
+	f.Add(`syntax = "proto3"; import "confluent/meta.proto"; message M { option (confluent.message_meta) = {params: [{key: "forebay.dropped", value: "a%2C=3=repeated M,b=4,c=x=,=1=,a=3=string"}]}; reserved 3 to 5, 9 to max; reserved "z"; int32 b = 7; M.Z z = 6; message Z { reserved 1, 7 to max; } }`, []byte{0, 56, 1})
 	f.Add(`syntax = "proto2"; message M { optional group G = 1 { optional string s = 1 [default = "\x00"]; } }`, []byte{0, 11, 12})
 	f.Add(`syntax = "proto3"; import "confluent/meta.proto"; message M { option (confluent.message_meta) = {params: [{key: "forebay.wrapper", value: "true"}]}; repeated int32 n = 1; }`, []byte{0, 8, 1})
 	f.Fuzz(func(t *testing.T, text string, value []byte) {
