@@ -99,12 +99,12 @@ func run(options []Option, stdin io.Reader, stdout io.Writer) error {
 
 // server answers for the connectors.
 type server struct {
-	pb.UnimplementedPluginServer
-	source             *connectors.SourceType
-	sink               *connectors.SinkType
-	sourceCan, sinkCan connectors.Capabilities
-	decoded            bool
-	log                *slog.Logger
+	pb.UnsafePluginServer // a method of plugin.proto that is missing here does not compile
+	source                *connectors.SourceType
+	sink                  *connectors.SinkType
+	sourceCan, sinkCan    connectors.Capabilities
+	decoded               bool
+	log                   *slog.Logger
 }
 
 func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.Description, error) {
