@@ -30,13 +30,8 @@ func (c *endsAfterRead) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// TestContextEndsWithTheResponse is Do's promise that the end of its context breaks the connection, and that Do says so itself, not the next one.
-func TestContextEndsWithTheResponse(t *testing.T) {
-	here, there := net.Pipe()
-	resp := kmsg.NewPtrApiVersionsResponse()
-	body := resp.AppendTo(make([]byte, 8))
-	binary.BigEndian.PutUint32(body, uint32(len(body)-4))
-	binary.BigEndian.PutUint32(body[4:], 1)
+// answerOnce reads a request and writes frame; the channel has what came of it.
+func answerOnce(there net.Conn, frame []byte) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		var size [4]byte
@@ -45,10 +40,21 @@ func TestContextEndsWithTheResponse(t *testing.T) {
 			_, err = io.CopyN(io.Discard, there, int64(binary.BigEndian.Uint32(size[:])))
 		}
 		if err == nil {
-			_, err = there.Write(body)
+			_, err = there.Write(frame)
 		}
 		done <- err
 	}()
+	return done
+}
+
+// TestContextEndsWithTheResponse is Do's promise that the end of its context breaks the connection, and that Do says so itself, not the next one.
+func TestContextEndsWithTheResponse(t *testing.T) {
+	here, there := net.Pipe()
+	resp := kmsg.NewPtrApiVersionsResponse()
+	body := resp.AppendTo(make([]byte, 8))
+	binary.BigEndian.PutUint32(body, uint32(len(body)-4))
+	binary.BigEndian.PutUint32(body[4:], 1)
+	done := answerOnce(there, body)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := wire.NewClient(&endsAfterRead{here, len(body), cancel}, "test", 1000)
 	if got, err := c.Do(ctx, kmsg.NewPtrApiVersionsRequest()); !errors.Is(err, context.Canceled) {
@@ -82,19 +88,8 @@ func TestTagCountOfAnAnswer(t *testing.T) {
 		"good": good, "at its end": append(good[:len(good)-1:len(good)-1], many...), "within a tag": bytes.Replace(good, within, inner, 1),
 	} {
 		here, there := net.Pipe()
-		done := make(chan error, 1)
-		go func() {
-			var size [4]byte
-			_, err := io.ReadFull(there, size[:])
-			if err == nil {
-				_, err = io.CopyN(io.Discard, there, int64(binary.BigEndian.Uint32(size[:])))
-			}
-			if err == nil {
-				frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))
-				_, err = there.Write(append(binary.BigEndian.AppendUint32(frame, 1), body...))
-			}
-			done <- err
-		}()
+		frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))
+		done := answerOnce(there, append(binary.BigEndian.AppendUint32(frame, 1), body...))
 		c := wire.NewClient(here, "test", 1000)
 		begin := time.Now()
 		if _, err := c.Do(t.Context(), req); (err == nil) != (name == "good") {
