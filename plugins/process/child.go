@@ -266,6 +266,16 @@ func (o *Options) program() (string, error) {
 	return path, nil
 }
 
+// begin opens a task's stream. It outlives ctx and ends with cancel, but while it is not there, since a plugin grants no more streams, ctx ends the wait.
+func begin[S any](ctx context.Context, open func(context.Context, ...grpc.CallOption) (S, error)) (stream S, cancel context.CancelFunc, err error) {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, cancel)()
+	if stream, err = open(own); err != nil {
+		cancel()
+	}
+	return stream, cancel, err
+}
+
 func sumOf(name string) (string, error) {
 	info, err := os.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {

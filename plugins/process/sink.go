@@ -63,11 +63,7 @@ func (t *sinkTask) Open(ctx context.Context) error {
 		return err
 	}
 	t.child = t.lease.child
-	var sctx context.Context
-	sctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, t.cancel) // gRPC waits here while a plugin grants no streams
-	t.stream, err = t.child.api.Sink(sctx)
-	if stop(); err != nil {
+	if t.stream, t.cancel, err = begin(ctx, t.child.api.Sink); err != nil {
 		return t.child.failed(ctx, err)
 	}
 	_, err = t.ask(ctx, &pb.ToSink{Message: &pb.ToSink_Open{Open: &pb.OpenSink{Config: t.s.config, TaskId: t.env.TaskID, Epoch: t.env.Epoch}}}, (*pb.FromSink_Done)(nil))

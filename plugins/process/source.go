@@ -142,15 +142,11 @@ func (t *sourceTask) Open(ctx context.Context, positions map[connectors.Position
 		return err
 	}
 	t.child = t.lease.child
-	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t.cancel, t.in, t.ended = cancel, make(chan *pb.FromSource), make(chan struct{})
-	stop := context.AfterFunc(ctx, cancel) // gRPC waits here while a plugin grants no streams
-	t.stream, err = t.child.api.Source(sctx)
-	if stop(); err != nil {
-		cancel()
+	if t.stream, t.cancel, err = begin(ctx, t.child.api.Source); err != nil {
 		return t.child.failed(ctx, err)
 	}
-	go t.receive(sctx)
+	t.in, t.ended = make(chan *pb.FromSource), make(chan struct{})
+	go t.receive(t.stream.Context())
 	open := &pb.OpenSource{Config: t.s.config, Split: &pb.Split{Id: t.split.ID, Host: t.split.Host}, Positions: convert.Positions(positions), FrameBytes: frameBytes}
 	_ = t.send(ctx, &pb.ToSource{Message: &pb.ToSource_Open{Open: open}}) // that it fails shows in what is received
 	_ = t.send(ctx, &pb.ToSource{Message: &pb.ToSource_Credit{Credit: credit}})
