@@ -215,7 +215,7 @@ func fuzzers(o options) (runs []run, err error) {
 		for _, m := range fuzzFunc.FindAllStringSubmatch(string(text), -1) {
 			runs = append(runs, run{
 				name: fmt.Sprintf("%s %s for %v", dir, m[1], o.fuzz), watches: []string{dir}, figure: fuzzed,
-				args: []string{"test", "./" + dir, "-run", "^$", "-fuzz", "^" + m[1] + "$", "-fuzztime", o.fuzz.String(), "-fuzzminimizetime", "1s", // else most of the time goes into making inputs shorter
+				args: []string{"test", "./" + dir, "-run", "^$", "-fuzz", "^" + m[1] + "$", "-fuzztime", o.fuzz.String(), "-fuzzminimizetime", "1x", // else most of the time goes into making inputs shorter, and one that is begun is not cut off at the end
 					"-parallel", strconv.Itoa(o.workers)},
 			})
 		}
