@@ -82,6 +82,22 @@ func (r *Record) Place() Place {
 	return Place{r.Partition, r.Offset}
 }
 
+// SourceTime is when the record came to be at its source: when the source's transaction committed, if the envelope's source block says
+// so (ts_ms), else when the connector handled the change, else the record's own time. Zero: nothing says it.
+func (r *Record) SourceTime() time.Time {
+	if c := r.Change; c != nil {
+		if block := c.Source; block.Schema != nil {
+			if i := block.Schema.FieldIndex("ts_ms"); i >= 0 && i < len(block.Value.List) && block.Value.List[i].Kind == schema.Int64 {
+				return time.UnixMilli(block.Value.List[i].Int())
+			}
+		}
+		if !c.At.IsZero() {
+			return c.At
+		}
+	}
+	return r.Timestamp
+}
+
 // ReplayPartition is added to a partition's number where its dead letters are played again: a sink writes them as
 // the records of a partition of their own, whose offsets count the replays, since what it has of theirs only goes forward. No topic
 // of a log has so many partitions.

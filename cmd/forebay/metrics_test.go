@@ -295,6 +295,14 @@ func TestMetricsOfAConnector(t *testing.T) {
 				p[`forebay_connector_bytes_total{connector="app"}`] < 11 || p[`forebay_connector_tasks{connector="lake"}`] != 1 {
 				t.Errorf("%v", p)
 			}
+			for _, name := range []string{"app", "lake"} {
+				if lag, told := p[`forebay_connector_lag_seconds{connector="`+name+`"}`]; !told || lag < 0 || lag > 30 {
+					t.Errorf("the lag in seconds of %s is told: %v, %v", name, told, lag)
+				}
+				if p[`forebay_connector_commit_seconds_count{connector="`+name+`"}`] < 1 || p[`forebay_connector_latency_seconds_count{connector="`+name+`",topic="app"}`] < 1 {
+					t.Errorf("no commit of %s is timed", name)
+				}
+			}
 			if _, told := p[`forebay_connector_lag_records{connector="app"}`]; told {
 				t.Error("a source has no lag in the log")
 			}

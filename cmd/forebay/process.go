@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/forebayhub/forebay/configs"
@@ -22,6 +23,7 @@ import (
 	"github.com/forebayhub/forebay/internal/loglevel"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/tlsdir"
+	"github.com/forebayhub/forebay/internal/tracing"
 	"github.com/forebayhub/forebay/runtime/api"
 	"github.com/forebayhub/forebay/runtime/crew"
 	"github.com/forebayhub/forebay/runtime/declared"
@@ -41,7 +43,8 @@ type process struct {
 	group     string               // of workers
 	config    *configs.Config      // nil: the connectors are those that the group declares
 	registry  connectors.Registry
-	idle      bool // runs no connectors, though it takes declarations
+	tracer    trace.Tracer // nil: nobody collects traces
+	idle      bool         // runs no connectors, though it takes declarations
 }
 
 // nodeDialTimeout is how long a worker waits for a node of its cluster: the next one may answer.
@@ -51,6 +54,11 @@ const nodeDialTimeout = 3 * time.Second
 func (p process) serve(ctx context.Context, s streams) error {
 	loggers := loglevel.New(logger(s), slices.Concat(broker.Rooms, []string{"worker", "registry"})...)
 	log := loggers.Logger(loglevel.Root)
+	traces, err := tracing.FromEnvironment(ctx, version, log)
+	if err != nil {
+		return badInput("environment", err.Error(), "")
+	}
+	p.tracer = traces.Tracer
 	web, err := net.Listen("tcp", p.http)
 	if err != nil {
 		return &problem.Error{Code: "port-in-use", Class: problem.Environment, Where: "--http " + p.http, What: rootCause(err), Hint: "give another --http HOST:PORT; port 0 picks one", Err: err}
@@ -168,6 +176,9 @@ func (p process) serve(ctx context.Context, s streams) error {
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = errors.Join(err, idle.shutdown(closeCtx, rest, log))
+	if err := traces.Close(closeCtx); err != nil {
+		log.Warn("the last spans are not sent", "error", err)
+	}
 	if rt.store != nil {
 		rt.store.Close()
 	}
@@ -191,7 +202,7 @@ type connectorWing struct {
 
 // runtime makes a worker of what the files declare or, without files, a crew that follows what the group declares. It does no I/O yet.
 func (p process) runtime(where hublog.Options, schemas *registry.Handler, http string, ask func(context.Context, string) (string, error), log *slog.Logger) (*connectorWing, error) {
-	o := worker.Options{Log: where, Group: p.group, Registry: p.registry, Logger: log}
+	o := worker.Options{Log: where, Group: p.group, Registry: p.registry, Logger: log, Tracer: p.tracer}
 	if schemas != nil {
 		o.SchemaRegistry = schemas
 	}

@@ -269,7 +269,7 @@ func (h *handler) statusOf(s worker.Status) map[string]any {
 	// Beyond Connect's: what the console and the live table show.
 	out := map[string]any{"name": s.Name, "connector": h.stateOf(s.State, s.Error), "tasks": tasks, "type": kindOf(s),
 		"records": s.Records, "bytes": s.Bytes, "records_per_second": s.Rate, "lag": s.Lag, "since": s.Since}
-	if s.Sink && s.Lag >= 0 {
+	if s.Timely() {
 		out["lag_seconds"] = s.Behind.Seconds()
 	}
 	return out

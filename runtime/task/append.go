@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/runtime/converter"
@@ -26,6 +27,9 @@ func (t *sourceTask) append(ctx context.Context, b *connectors.Batch) error {
 		return err
 	}
 	now := time.Now()
+	if n := len(b.Records); n > 0 { // before transforms take the envelope away that says so
+		t.oldest, t.newest = madeAt(&b.Records[0], now), madeAt(&b.Records[n-1], now)
+	}
 	for i := 0; i < len(b.Records); {
 		n := 1
 		if t.dead != nil {
@@ -63,6 +67,14 @@ func (t *sourceTask) append(ctx context.Context, b *connectors.Batch) error {
 	return nil
 }
 
+// madeAt is when a record came to be at its source; now, if nothing says it.
+func madeAt(r *connectors.Record, now time.Time) time.Time {
+	if at := r.SourceTime(); !at.IsZero() {
+		return at
+	}
+	return now
+}
+
 // begin opens a transaction unless one is open.
 func (t *sourceTask) begin() error {
 	if t.open {
@@ -72,6 +84,8 @@ func (t *sourceTask) begin() error {
 		return err
 	}
 	t.open, t.since = true, time.Now()
+	t.oldest, t.newest = t.since, t.since
+	t.records = 0
 	return nil
 }
 
@@ -114,7 +128,7 @@ func refusalOf(err error) *refusal {
 // outgoing is a record as it is appended.
 type outgoing struct {
 	topic      string
-	active     *atomic.Bool
+	to         *sourceTopic
 	partition  int32
 	key, value []byte
 	headers    []kgo.RecordHeader
@@ -133,8 +147,8 @@ func (t *sourceTask) prepare(ctx context.Context, b *connectors.Batch, r *connec
 			return out, false, nil
 		}
 	}
-	topic, ok := t.topics[r.Topic]
-	if !ok {
+	topic := t.topics[r.Topic]
+	if topic == nil {
 		if err := t.newTopic(ctx, r.Topic); err != nil {
 			return out, false, err
 		}
@@ -164,7 +178,7 @@ func (t *sourceTask) prepare(ctx context.Context, b *connectors.Batch, r *connec
 	if r.Change == nil && r.Value.Schema == nil {
 		e.Value = t.arena.copy(e.Value)
 	}
-	out = outgoing{topic: r.Topic, active: topic.active, partition: t.partition(r, e.Key, topic.partitions), key: e.Key, value: e.Value, headers: t.headers(r, e.SchemaID), at: r.Timestamp}
+	out = outgoing{topic: r.Topic, to: topic, partition: t.partition(r, e.Key, topic.partitions), key: e.Key, value: e.Value, headers: t.headers(r, e.SchemaID), at: r.Timestamp}
 	if out.at.IsZero() {
 		out.at = now
 	}
@@ -185,9 +199,12 @@ func (o *outgoing) size() int {
 
 func (t *sourceTask) send(o *outgoing) {
 	t.out.Append(o.topic, o.partition, o.key, o.value, o.headers, o.at)
-	if !o.active.Load() {
-		o.active.Store(true)
+	if !o.to.used {
+		o.to.used, o.to.oldest = true, t.oldest
+		o.to.stats.active.Store(true)
+		t.used = append(t.used, o.to)
 	}
+	t.records++
 	t.o.Stats.Records.Add(1)
 	t.o.Stats.Bytes.Add(int64(len(o.key) + len(o.value)))
 }
@@ -229,7 +246,7 @@ func (t *sourceTask) newTopic(ctx context.Context, name string) error {
 	if err := t.ensureTopics(ctx); err != nil {
 		return err
 	}
-	if t.topics[name].partitions > 0 {
+	if have := t.topics[name]; have != nil && have.partitions > 0 {
 		return nil
 	}
 	if _, err := t.o.Log.EnsureTopic(ctx, withDefaults(connectors.TopicSpec{Name: name}, t.o.Partitions)); err != nil {
@@ -238,18 +255,45 @@ func (t *sourceTask) newTopic(ctx context.Context, name string) error {
 	return t.describe(ctx, []string{name})
 }
 
+// observe counts a commit that began at start and has ended.
+func (t *sourceTask) observe(start time.Time) {
+	t.o.Stats.Commits.Observe(t.lastEnd.Sub(start))
+	for _, topic := range t.used {
+		topic.stats.latency.Observe(max(0, t.lastEnd.Sub(topic.oldest)))
+		topic.used = false
+	}
+	if len(t.used) > 0 {
+		t.o.Stats.caught(t.lastEnd, t.lastEnd.Sub(t.newest))
+	}
+	t.used = t.used[:0]
+}
+
 // commit ends the open transaction: records and positions in one, then, and
 // only then, the source hears of it (invariant 5).
-func (t *sourceTask) commit(ctx context.Context, st connectors.SourceTask) error {
+func (t *sourceTask) commit(ctx context.Context, st connectors.SourceTask) (err error) {
 	for key, p := range t.dirty {
 		t.out.Append(position.Topic, 0, t.o.Scope.Key(key), p, nil, time.Time{})
 	}
 	start := time.Now()
+	if t.o.Tracer != nil {
+		began, bytes := t.since, t.out.Bytes()
+		stretches := []stretch{{"append", start}}
+		defer func() {
+			if t.open { // the commit itself has failed
+				stretches = append(stretches, stretch{"commit", time.Now()})
+			} else {
+				stretches = append(stretches, stretch{"commit", t.contact}, stretch{"acknowledge", time.Now()})
+			}
+			tell(t.o.Tracer, "source transaction", trace.SpanKindProducer, began, stretches, err, attribute.String("forebay.connector", t.o.Scope.Source),
+				attribute.String("forebay.split", t.o.Split.ID), attribute.Int("messaging.batch.message_count", t.records), attribute.Int("forebay.bytes", bytes))
+		}()
+	}
 	if _, err := t.out.Commit(ctx); err != nil {
 		return err
 	}
 	t.contact = time.Now()
 	t.lastEnd = t.contact
+	t.observe(start)
 	t.cost += (t.contact.Sub(start) - t.cost) / 8
 	t.open = false
 	t.arena.reset(t.limit)

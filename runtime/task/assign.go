@@ -98,7 +98,7 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 		}
 		from[a.TopicPartition] = at
 		if at > a.First() { // by what a task before this one has written
-			t.o.Stats.topic(a.Topic).Store(true)
+			t.o.Stats.topic(a.Topic).active.Store(true)
 		}
 		t.ids[a.Topic] = a.TopicID
 		t.parts[a.TopicPartition] = &part{tp: a.TopicPartition, written: at, committed: at, durable: at, reported: -1}

@@ -338,7 +338,7 @@ func (t *sinkTask) count(topic string, records []connectors.Record) {
 	for i := range records {
 		n += int64(len(records[i].RawKey) + len(records[i].RawValue))
 	}
-	t.o.Stats.topic(topic).Store(true)
+	t.o.Stats.topic(topic).active.Store(true)
 	t.o.Stats.Records.Add(int64(len(records)))
 	t.o.Stats.Bytes.Add(n)
 }

@@ -128,7 +128,8 @@ func TestAppendTakesNothingFromTheHeap(t *testing.T) {
 	if err != nil || len(findings) > 0 {
 		t.Fatal(err, findings)
 	}
-	task := &sourceTask{encoder: converter.NewEncoder(converter.Format{}), topics: map[string]sourceTopic{"t": {partitions: 3}}, largest: 1 << 20}
+	stats := &Stats{}
+	task := &sourceTask{encoder: converter.NewEncoder(converter.Format{}), topics: map[string]*sourceTopic{"t": {partitions: 3, stats: stats.topic("t")}}, largest: 1 << 20}
 	b, line := connectors.NewBatch(batchBytes), bytes.Repeat([]byte("x"), 100)
 	now := time.Now()
 	move := func() {

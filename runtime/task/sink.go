@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
@@ -30,6 +32,7 @@ type SinkOptions struct {
 	Sink     connectors.Sink
 	Env      connectors.Env
 	Logger   *slog.Logger
+	Tracer   trace.Tracer // nil: none
 	Stats    *Stats
 	// Transforms are as transform.Field reads them; Absent: none.
 	Transforms spec.Node
@@ -101,7 +104,7 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 	}
 	defer poller.Close()
 	t := &sinkTask{o: o, scope: scope, lease: lease, contact: time.Now(), poller: poller, hard: hard,
-		parts: map[connectors.TopicPartition]*part{}, ids: map[string][16]byte{}}
+		parts: map[connectors.TopicPartition]*part{}, ids: map[string][16]byte{}, traced: o.Stats.Records.Load()}
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	o.Reading.Schema = func(id int32) (converter.SchemaText, error) { return o.Registry.Schema(hard, id) }
 	decoder.Read(o.Reading)
@@ -146,11 +149,12 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 // part is what the task knows of one partition.
 type part struct {
 	tp        connectors.TopicPartition
-	written   int64 // after the last record given to the sink
-	committed int64 // everything before it is in the target
-	durable   int64 // where a task that starts now would resume
-	reported  int64 // to the lag group; -1: nothing yet
-	oldest    int64 // milliseconds: no later than the first record that is not committed, while there is one
+	written   int64     // after the last record given to the sink
+	committed int64     // everything before it is in the target
+	durable   int64     // where a task that starts now would resume
+	reported  int64     // to the lag group; -1: nothing yet
+	oldest    int64     // milliseconds: no later than the first record that is not committed, while there is one
+	made      time.Time // when that one came to be at its source, as far as it is known; zero: everything is committed
 }
 
 type sinkTask struct {
@@ -168,7 +172,9 @@ type sinkTask struct {
 
 	parts     map[connectors.TopicPartition]*part
 	ids       map[string][16]byte
-	ready     bool // the loop has begun
+	ready     bool      // the loop has begun
+	began     time.Time // when the first record was written since the last commit; zero: none was
+	traced    int64     // Stats.Records at the last commit
 	refreshed time.Time
 	tended    time.Time
 	reported  time.Time
@@ -292,8 +298,13 @@ func (t *sinkTask) write(run hublog.Run) error {
 		}
 	}
 	next := run.Records[len(run.Records)-1].Offset + 1
+	if t.began.IsZero() {
+		t.began = time.Now()
+	}
+	first := &run.Records[0]
 	if p.written <= p.committed {
-		p.oldest = run.Records[0].Timestamp.UnixMilli()
+		p.oldest = first.Timestamp.UnixMilli()
+		defer func() { p.made = first.SourceTime() }() // by then the sink has decoded it, if it does
 	}
 	if t.dead != nil {
 		if err := t.writeApart(run); err != nil {
@@ -346,11 +357,23 @@ func (t *sinkTask) refused(run hublog.Run, index int, why error) error {
 }
 
 // commit makes what was written to the partitions visible in the target.
-func (t *sinkTask) commit(tps []connectors.TopicPartition, cause connectors.Cause) error {
+func (t *sinkTask) commit(tps []connectors.TopicPartition, cause connectors.Cause) (err error) {
 	if len(tps) == 0 {
 		return nil
 	}
+	began := time.Now()
 	tokens, err := t.sink.Prepare(t.hard, tps, cause)
+	if t.o.Tracer != nil {
+		stretches := []stretch{{"write", began}, {"prepare", time.Now()}}
+		defer func() {
+			if len(tokens) > 0 {
+				stretches = append(stretches, stretch{"commit", time.Now()})
+			}
+			if len(tokens) > 0 || err != nil {
+				t.trace(stretches, err)
+			}
+		}()
+	}
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
@@ -375,17 +398,43 @@ func (t *sinkTask) commit(tps []connectors.TopicPartition, cause connectors.Caus
 			p.committed, p.durable = max(p.committed, token.Next), token.Next
 		}
 	}
-	if cause == connectors.CauseDue {
-		return nil
-	}
-	// Everything was asked for: a partition without a token holds nothing that
-	// would have to be committed (tombstones that a format leaves out).
-	for _, tp := range tps {
-		if p := t.parts[tp]; p != nil && !with[tp] {
-			p.committed = p.written
+	if cause != connectors.CauseDue {
+		// Everything was asked for: a partition without a token holds nothing that
+		// would have to be committed (tombstones that a format leaves out).
+		for _, tp := range tps {
+			if p := t.parts[tp]; p != nil && !with[tp] {
+				p.committed = p.written
+			}
 		}
 	}
+	if len(tokens) > 0 {
+		t.observe(tps, began)
+	}
 	return nil
+}
+
+// trace tells of a commit: of what was written since the one before it, whatever partitions that was for.
+func (t *sinkTask) trace(stretches []stretch, err error) {
+	began := t.began
+	if began.IsZero() || began.After(stretches[0].end) {
+		began = stretches[0].end
+	}
+	records := t.o.Stats.Records.Load()
+	tell(t.o.Tracer, "sink transaction", trace.SpanKindConsumer, began, stretches, err,
+		attribute.String("forebay.connector", t.o.Env.Name), attribute.Int64("messaging.batch.message_count", records-t.traced))
+	t.began, t.traced = time.Time{}, records
+}
+
+// observe counts a commit that began at the given time and has ended.
+func (t *sinkTask) observe(tps []connectors.TopicPartition, began time.Time) {
+	now := time.Now()
+	t.o.Stats.Commits.Observe(now.Sub(began))
+	for _, tp := range tps {
+		if p := t.parts[tp]; p != nil && p.committed >= p.written && !p.made.IsZero() {
+			t.o.Stats.topic(tp.Topic).latency.Observe(max(0, now.Sub(p.made)))
+			p.made = time.Time{}
+		}
+	}
 }
 
 // part is a partition, of the log or of replays; nil: it is neither.

@@ -7,8 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
@@ -37,6 +38,7 @@ type SourceOptions struct {
 	// DeadLetters is how many records that cannot be appended may be in the split's dead letters before the task fails all the same. 0: the first fails it.
 	DeadLetters int
 	Logger      *slog.Logger
+	Tracer      trace.Tracer // nil: none
 	Stats       *Stats
 	// Drain is how long the task may take to commit what it has read once ctx has ended.
 	Drain time.Duration
@@ -80,7 +82,7 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 		return o.Registry.Register(hard, subject, s)
 	}
 	o.Format.Latest = func(subject string) (converter.SchemaText, error) { return o.Registry.Latest(hard, subject) }
-	t := &sourceTask{o: o, topics: map[string]sourceTopic{}, dirty: map[connectors.PositionKey]connectors.Position{},
+	t := &sourceTask{o: o, topics: map[string]*sourceTopic{}, dirty: map[connectors.PositionKey]connectors.Position{},
 		encoder: converter.NewEncoder(o.Format), chain: chain, limit: leastTxnBytes}
 	if err := t.ensureTopics(ctx); err != nil {
 		return false, err
@@ -128,7 +130,10 @@ func drain(ctx context.Context, d time.Duration) (context.Context, context.Cance
 // sourceTopic is a topic that a source writes to.
 type sourceTopic struct {
 	partitions int32
-	active     *atomic.Bool // as Stats has it
+	stats      *topicStats
+	// Of the open transaction: whether it has records of the topic, and when the first of them came to be at the source.
+	used   bool
+	oldest time.Time
 }
 
 type sourceTask struct {
@@ -138,12 +143,16 @@ type sourceTask struct {
 	chain   *transform.Chain // nil: none
 	dead    *unappended      // nil: what cannot be appended fails the task
 	largest int              // bytes of a record's key, value and headers
-	topics  map[string]sourceTopic
+	topics  map[string]*sourceTopic
 	arena   arena
 
 	open     bool
 	since    time.Time // of the open transaction
-	unmarked bool      // it holds records that no position covers yet
+	records  int
+	unmarked bool           // it holds records that no position covers yet
+	used     []*sourceTopic // those that it has records of
+	oldest   time.Time      // when the first record of the batch that is being appended came to be at the source
+	newest   time.Time      // and the last one of the transaction
 	dirty    map[connectors.PositionKey]connectors.Position
 	limit    int           // bytes at which it closes
 	cost     time.Duration // of a commit, smoothed
@@ -199,7 +208,10 @@ func (t *sourceTask) describe(ctx context.Context, names []string) error {
 			if have[n].Partitions == 0 {
 				missing = n
 			}
-			t.topics[n] = sourceTopic{have[n].Partitions, t.o.Stats.topic(n)}
+			if t.topics[n] == nil {
+				t.topics[n] = &sourceTopic{stats: t.o.Stats.topic(n)}
+			}
+			t.topics[n].partitions = have[n].Partitions
 		}
 		if missing == "" {
 			return nil

@@ -5,44 +5,95 @@
 package task
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/forebayhub/forebay/internal/metrics"
 )
 
 // Stats are counters that a task keeps for whoever watches it.
 type Stats struct {
-	Records atomic.Int64 // appended, or written
-	Bytes   atomic.Int64 // of their keys and values
-	Lag     atomic.Int64 // sink: records in the log that are not committed to the target
-	Dead    atomic.Int64 // records in its dead letters; -1: it keeps none
-	Ready   atomic.Bool  // open and at work
-	oldest  atomic.Int64 // sink: time of the oldest record that it holds uncommitted, in milliseconds; 0: none
+	Records atomic.Int64    // appended, or written
+	Bytes   atomic.Int64    // of their keys and values
+	Lag     atomic.Int64    // sink: records in the log that are not committed to the target
+	Dead    atomic.Int64    // records in its dead letters; -1: it keeps none
+	Ready   atomic.Bool     // open and at work
+	oldest  atomic.Int64    // sink: time of the oldest record that it holds uncommitted, in milliseconds; 0: none
+	Commits metrics.Latency // of a source's transactions of the log, of a sink's commits to its target
 
 	mu     sync.Mutex
-	topics map[string]*atomic.Bool // true: records have gone through since ForgetTopics
+	topics map[string]*topicStats
+	rest   metrics.Latency // of the topics beyond the first told
+	behind time.Duration   // source: how old the newest record was when it was committed
+	at     time.Time       // of that commit
 }
 
-// Behind is the age of the oldest record that a sink holds uncommitted.
+// topicStats are what a task tells of one topic.
+type topicStats struct {
+	latency *metrics.Latency
+	active  atomic.Bool // records have gone through since ForgetTopics
+}
+
+// quiet is after how long a source from which nothing comes counts as read to its end.
+const quiet = 10 * time.Second
+
+// Behind is how far the task is behind. A sink: the age of the oldest record that it holds uncommitted. A source: the age that the newest
+// record had when it was committed to the log; 0 once nothing has come for a while.
 func (s *Stats) Behind(now time.Time) time.Duration {
 	if at := s.oldest.Load(); at > 0 {
 		return max(0, now.Sub(time.UnixMilli(at)))
 	}
-	return 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.at) > quiet {
+		return 0
+	}
+	return s.behind
 }
 
-// topic is where it is noted that records of a topic have gone through.
-func (s *Stats) topic(name string) *atomic.Bool {
+// caught notes that a source has committed records of which the newest is as old as behind.
+func (s *Stats) caught(now time.Time, behind time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind, s.at = max(0, behind), now
+}
+
+// told is the most topics of a connector whose latency is told apart: each has some twenty lines in the metrics.
+const told = 100
+
+// topic is what is counted of a topic.
+func (s *Stats) topic(name string) *topicStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.topics == nil {
-		s.topics = map[string]*atomic.Bool{}
+		s.topics = map[string]*topicStats{}
 	}
 	if s.topics[name] == nil {
-		s.topics[name] = &atomic.Bool{}
+		t := &topicStats{latency: &s.rest}
+		if len(s.topics) < told {
+			t.latency = &metrics.Latency{}
+		}
+		s.topics[name] = t
 	}
 	return s.topics[name]
+}
+
+// Latency calls fn with each topic's times from a record's coming to be at its source (connectors.Record.SourceTime) to its commit, of the
+// oldest record in each commit. Those beyond the first hundred come together, as topic "".
+func (s *Stats) Latency(fn func(topic string, l *metrics.Latency)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(s.topics)) {
+		if l := s.topics[name].latency; l != &s.rest && l.Count() > 0 {
+			fn(name, l)
+		}
+	}
+	if s.rest.Count() > 0 {
+		fn("", &s.rest)
+	}
 }
 
 // Topics are those that records were appended to, or written from, since ForgetTopics. KIP-558 calls them active.
@@ -50,8 +101,8 @@ func (s *Stats) Topics() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := []string{}
-	for name, active := range s.topics {
-		if active.Load() {
+	for name, topic := range s.topics {
+		if topic.active.Load() {
 			out = append(out, name)
 		}
 	}
@@ -63,7 +114,7 @@ func (s *Stats) Topics() []string {
 func (s *Stats) ForgetTopics() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, active := range s.topics {
-		active.Store(false)
+	for _, topic := range s.topics {
+		topic.active.Store(false)
 	}
 }

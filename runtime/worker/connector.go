@@ -293,7 +293,7 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 	defer cancel()
 	go c.working(wctx)
 	return task.RunSink(ctx, task.SinkOptions{Log: c.w.log, Schemas: c.w.schemas, Registry: reg, Reading: Reading(c.cfg.Values), Sink: sink, Env: c.env,
-		Transforms: Transforms(c.cfg.Values), Start: Start(c.cfg.Values), DeadLetters: deadLetters(c.cfg.Values), Logger: c.logger, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
+		Transforms: Transforms(c.cfg.Values), Start: Start(c.cfg.Values), DeadLetters: deadLetters(c.cfg.Values), Logger: c.logger, Tracer: c.w.o.Tracer, Stats: &c.stats, Flush: c.flush, Drain: c.w.o.DrainTimeout})
 }
 
 func (c *connector) sourceOnce(ctx context.Context) error {
@@ -365,9 +365,9 @@ func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src co
 				Registry:   reg,
 				Transforms: Transforms(c.cfg.Values),
 				Partitions: partitions(c.cfg.Values), DeadLetters: letters,
-				Logger: c.logger.With("split", split.ID),
-				Stats:  &c.stats,
-				Drain:  c.w.o.DrainTimeout,
+				Logger: c.logger.With("split", split.ID), Tracer: c.w.o.Tracer,
+				Stats: &c.stats,
+				Drain: c.w.o.DrainTimeout,
 			})
 		}()
 	}
@@ -486,7 +486,7 @@ func (c *connector) status() Status {
 	defer c.mu.Unlock()
 	s := Status{Name: c.cfg.Name, Type: c.cfg.Type, Sink: c.cfg.Sink, State: c.mu.state, Since: c.mu.since,
 		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load(), Dead: c.stats.Dead.Load(), Restarts: c.mu.retries}
-	s.Behind = c.stats.Behind(time.Now())
+	s.Behind, s.stats = c.stats.Behind(time.Now()), &c.stats
 	if c.mu.err != nil {
 		s.Error = c.mu.err.Error()
 		if h := hintOf(c.mu.err); h != "" {

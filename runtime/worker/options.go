@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
@@ -23,6 +25,7 @@ type Options struct {
 	Registry   connectors.Registry
 	Connectors []Config
 	Logger     *slog.Logger // nil: silent
+	Tracer     trace.Tracer // of transactions of sources and sinks; nil: none
 	// DrainTimeout is how long the tasks may take to commit what they have
 	// once Run's context has ended. 0: 20 s.
 	DrainTimeout time.Duration

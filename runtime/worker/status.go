@@ -1,6 +1,10 @@
 package worker
 
-import "time"
+import (
+	"time"
+
+	"github.com/forebayhub/forebay/runtime/task"
+)
 
 // State is what a connector or a task is doing.
 type State string
@@ -20,18 +24,25 @@ type Status struct {
 	Type    string
 	Sink    bool
 	State   State
-	Records int64         // appended, or written, since the worker started
-	Bytes   int64         // of their keys and values
-	Rate    float64       // records per second, over the last seconds
-	Lag     int64         // sink: records of the log that are not committed to the target; -1: unknown
-	Behind  time.Duration // sink: the age of the oldest record that it has read and not committed to the target; 0: there is none
-	Dead    int64         // records in its dead letters; -1: it keeps none
-	Error   string        // the last error; "" since a task runs well again
-	Since   time.Time
+	Records int64   // appended, or written, since the worker started
+	Bytes   int64   // of their keys and values
+	Rate    float64 // records per second, over the last seconds
+	Lag     int64   // sink: records of the log that are not committed to the target; -1: unknown
+	// Behind is how far it is behind. A sink: the age of the oldest record that it has read and not committed to the target; 0: there is
+	// none. A source: the age, by the source's clock, that the last record had when it was committed to the log; 0: for a while none came.
+	Behind time.Duration
+	Dead   int64  // records in its dead letters; -1: it keeps none
+	Error  string // the last error; "" since a task runs well again
+	Since  time.Time
 	// Restarts counts the errors after which it began anew, since the worker started.
 	Restarts int64
 	Tasks    []TaskStatus
+
+	stats *task.Stats
 }
+
+// Timely says whether Behind is known: of a source that does not run nobody can say.
+func (s Status) Timely() bool { return s.Sink && s.Lag >= 0 || !s.Sink && s.State == Running }
 
 // TaskStatus is a snapshot of one task.
 type TaskStatus struct {
