@@ -101,6 +101,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, l *Listener) *conn {
 		wait := frameTimeout + time.Duration(missing/frameRate)*time.Second
 		c.setReadDeadline(time.Now().Add(wait))
 	}
+	c.in.Cut = func() { _ = c.nc.SetReadDeadline(time.Now()) } // fails only on a closed connection
 	c.watch.c = c
 	return c
 }

@@ -149,21 +149,37 @@ func TestGarbageClosesTheConnectionWithOneLine(t *testing.T) {
 	call[*kmsg.MetadataResponse](n.dial(), &kmsg.MetadataRequest{Version: 9}) // the node lives
 }
 
-// A client that begins a large frame and stalls does not keep others out for ever.
-func TestBudgetIsGivenBackOnDisconnect(t *testing.T) {
+// Clients that begin a large frame and stall do not keep others out: one that has only announced it takes nothing, and one of
+// which a part has come is cut.
+func TestStalledFramesHoldNobodyUp(t *testing.T) {
 	n := newNode(t, nodeOptions{deps: func(d *Deps) { d.MaxInFlightBytes = 1 << 20 }})
 	topic := n.topic("orders", 1)
-	stalled := n.dial()
+	c := n.dial()
+	produce := func() {
+		t.Helper()
+		r := produceRequest(9, topic, 0, 1, batch(t, "waits for the budget"))
+		if got := call[*kmsg.ProduceResponse](c, r); got.Topics[0].Partitions[0].ErrorCode != 0 {
+			t.Fatal(got)
+		}
+	}
 	head := binary.BigEndian.AppendUint32(nil, 1<<20)
 	head = append(head, 0, 0, 0, 9, 0, 0, 0, 1)
-	if _, err := stalled.c.Write(head); err != nil {
+	for range 3 {
+		if _, err := n.dial().c.Write(head); err != nil {
+			t.Fatal(err)
+		}
+	}
+	produce()
+	stalled := n.dial()
+	if _, err := stalled.c.Write(append(head, make([]byte, 64<<10)...)); err != nil {
 		t.Fatal(err)
 	}
-	c := n.dial()
-	id := c.send(produceRequest(9, topic, 0, 1, batch(t, "waits for the budget")))
-	_ = stalled.c.Close()
-	if got := c.receive(produceRequest(9, topic, 0, 1, nil), id).(*kmsg.ProduceResponse); got.Topics[0].Partitions[0].ErrorCode != 0 {
-		t.Fatal(got)
+	eventually(t, "it is cut", func() bool {
+		produce()
+		return strings.Contains(n.logs.String(), "others waited for the memory")
+	})
+	if _, err := stalled.frame(); err == nil {
+		t.Error("what has stalled is answered")
 	}
 }
 

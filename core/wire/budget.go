@@ -2,20 +2,42 @@ package wire
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
 
 // Budget bounds the bytes of all requests that are being read or handled, like
 // queued.max.request.bytes. Waiters are served in order, so a large frame is not starved by small ones.
+//
+// What is taken for a frame that is announced and does not come would make everybody wait: so while somebody has waited for pressure,
+// frames that have been coming for longer than that, slower than leastRate, are cut.
 type Budget struct {
 	sem   *semaphore.Weighted
 	total int64
+
+	mu       sync.Mutex
+	arriving map[*arrival]struct{}
+}
+
+const (
+	pressure  = 2 * time.Second
+	leastRate = 256 << 10 // bytes per second
+)
+
+// arrival is a frame that is being read.
+type arrival struct {
+	since time.Time
+	got   atomic.Int64 // bytes
+	cut   func()       // ends the read
+	gone  bool         // cut was called
 }
 
 // NewBudget makes a Budget of so many bytes.
 func NewBudget(total int64) *Budget {
-	return &Budget{sem: semaphore.NewWeighted(total), total: total}
+	return &Budget{sem: semaphore.NewWeighted(total), total: total, arriving: map[*arrival]struct{}{}}
 }
 
 // Take waits until n bytes are free, at most until ctx ends. More than the
@@ -27,6 +49,9 @@ func (b *Budget) Take(ctx context.Context, n int64) (taken int64, err error) {
 	if b.sem.TryAcquire(n) {
 		return n, nil
 	}
+	done := make(chan struct{})
+	defer close(done)
+	defer time.AfterFunc(pressure, func() { b.press(done) }).Stop()
 	if err := b.sem.Acquire(ctx, n); err != nil {
 		return 0, err
 	}
@@ -35,3 +60,44 @@ func (b *Budget) Take(ctx context.Context, n int64) (taken int64, err error) {
 
 // Give returns what Take took.
 func (b *Budget) Give(n int64) { b.sem.Release(n) }
+
+// press cuts what is too slow, until done.
+func (b *Budget) press(done <-chan struct{}) {
+	for {
+		b.cut()
+		select {
+		case <-done:
+			return
+		case <-time.After(pressure):
+		}
+	}
+}
+
+func (b *Budget) cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for a := range b.arriving {
+		// What is noted is a piece behind what has come.
+		if age := time.Since(a.since); age > pressure && float64(a.got.Load()+piece) < age.Seconds()*leastRate && !a.gone {
+			a.gone = true
+			a.cut()
+		}
+	}
+}
+
+// arrives says that a frame is being read.
+func (b *Budget) arrives(a *arrival, cut func()) {
+	a.got.Store(0)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a.since, a.cut, a.gone = time.Now(), cut, false
+	b.arriving[a] = struct{}{}
+}
+
+// arrived says that it is no longer, and whether it was cut.
+func (b *Budget) arrived(a *arrival) (gone bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.arriving, a)
+	return a.gone
+}

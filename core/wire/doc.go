@@ -13,7 +13,8 @@
 // Who waits when memory is short (invariant 9): a Reader takes a frame's bytes
 // from a Budget that all connections share before it allocates them. When the
 // budget is used up it stops reading, TCP fills up, and the client waits. A
-// frame above the limit for its key is refused before anything is allocated.
+// frame above the limit for its key is refused before anything is allocated, and
+// one that does not come while others wait for its memory ends its connection.
 //
 // A Reader belongs to one goroutine; Budget and the buffer pools to everybody.
 package wire

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Frame is one request's bytes behind the length. Release or Detach it once.
@@ -53,9 +54,14 @@ type Reader struct {
 	br     *bufio.Reader
 	budget *Budget
 	limits Limits
+
+	arrival arrival
 	// Arriving, when set, is called before a wait for the rest of a frame of
 	// which the beginning has come: for a deadline that a stalled client cannot outlast.
 	Arriving func(missing int)
+	// Cut, when set, ends a read that is under way, with an error, from any goroutine: for frames that come too slowly while others wait. The
+	// connection cannot go on.
+	Cut func()
 }
 
 // readBuffer is large enough for any request but a Produce: most frames arrive
@@ -146,6 +152,10 @@ func (r *Reader) Next(ctx context.Context) (Frame, error) {
 			return Frame{}, fmt.Errorf("%w: frame of %d bytes for API key %d, the limit is %d", ErrFrame, size, key, most)
 		}
 	}
+	// What is only announced takes nothing: so much of the frame must have come as fits in the buffer that is there anyway.
+	if _, err := r.br.Peek(min(LengthSize+int(size), r.br.Size())); err != nil {
+		return Frame{}, unexpected(err)
+	}
 	// Invariant 9: the bytes are taken from the budget before they are allocated.
 	taken, err := r.budget.Take(ctx, cost)
 	if err != nil {
@@ -157,11 +167,33 @@ func (r *Reader) Next(ctx context.Context) (Frame, error) {
 		f.Release()
 		return Frame{}, unexpected(err)
 	}
-	if _, err := io.ReadFull(r.br, f.B); err != nil {
+	if err := r.fill(f.B); err != nil {
 		f.Release()
-		return Frame{}, unexpected(err)
+		return Frame{}, err
 	}
 	return f, nil
+}
+
+// piece is after how many bytes a frame's progress is noted.
+const piece = 256 << 10
+
+// fill reads a frame.
+func (r *Reader) fill(b []byte) error {
+	if r.Cut == nil || len(b) <= r.br.Buffered() {
+		_, err := io.ReadFull(r.br, b)
+		return unexpected(err)
+	}
+	r.budget.arrives(&r.arrival, r.Cut)
+	at, n, err := 0, 0, error(nil)
+	for at < len(b) && err == nil {
+		n, err = io.ReadFull(r.br, b[at:min(at+piece, len(b))])
+		at += n
+		r.arrival.got.Store(int64(at))
+	}
+	if gone := r.budget.arrived(&r.arrival); gone && err != nil {
+		return fmt.Errorf("%w in time: %d of a frame's %d bytes came in %v, and others waited for the memory (queued.max.request.bytes)", ErrFrame, at, len(b), time.Since(r.arrival.since).Round(time.Millisecond))
+	}
+	return unexpected(err)
 }
 
 func unexpected(err error) error {

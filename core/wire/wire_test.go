@@ -6,9 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
 )
@@ -177,6 +181,87 @@ func TestBuffersComeBackAsLarge(t *testing.T) {
 			}
 			c.Free()
 		}
+	}
+}
+
+// A frame that is announced and does not come is cut when others wait for its memory; one that comes slowly, but comes, is not, and
+// without anybody who waits none is.
+func TestWhatDoesNotComeIsCut(t *testing.T) {
+	const size = 4 << 20
+	for name, c := range map[string]struct {
+		sent   int // bytes, at once
+		rate   int // bytes per second, then
+		others bool
+		cut    bool
+	}{
+		"announced":          {100, 0, true, false},
+		"stalled":            {readBuffer, 0, true, true},
+		"a byte at a time":   {readBuffer, 2, true, true},
+		"slow":               {readBuffer, 2 * leastRate, true, false},
+		"stalled, but alone": {readBuffer, 2, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := NewBudget(size + 100)
+				here, there := net.Pipe()
+				defer there.Close()
+				r := NewReader(here, b, Limits{MaxBytes: 2 * size})
+				r.Cut = func() { _ = here.SetReadDeadline(time.Now()) }
+				got := make(chan error, 1)
+				go func() {
+					f, err := r.Next(t.Context())
+					if err == nil {
+						f.Release()
+					}
+					got <- err
+				}()
+				body := frameOf(request(0, 3, strings.Repeat("x", size-headerPrefix)))
+				if _, err := there.Write(body[:c.sent]); err != nil {
+					t.Fatal(err)
+				}
+				var written sync.WaitGroup
+				defer written.Wait()
+				defer here.Close()
+				written.Go(func() {
+					for at := c.sent; at < len(body) && c.rate > 0; {
+						time.Sleep(time.Second)
+						n, err := there.Write(body[at:min(at+c.rate, len(body))])
+						if at += n; err != nil {
+							return // cut
+						}
+					}
+				})
+				synctest.Wait()
+				if !c.others {
+					time.Sleep(time.Hour)
+					synctest.Wait()
+					if len(got) > 0 {
+						t.Fatal(<-got)
+					}
+					return
+				}
+				began := time.Now()
+				small := NewReader(bytes.NewReader(frameOf(request(0, 3, strings.Repeat("x", 200)))), b, Limits{MaxBytes: size})
+				f, err := small.Next(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Release()
+				if c.rate == 0 && !c.cut {
+					if waited := time.Since(began); waited > 0 {
+						t.Errorf("others waited %v for what is only announced", waited)
+					}
+					return
+				}
+				err = <-got
+				if c.cut && (!errors.Is(err, ErrFrame) || !strings.Contains(err.Error(), "others waited for the memory") || time.Since(began) > 3*pressure) {
+					t.Errorf("after %v: %v", time.Since(began), err)
+				}
+				if !c.cut && err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }
 
