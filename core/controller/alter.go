@@ -64,8 +64,10 @@ func untilFresh(ask func() error) error {
 }
 
 func (c *Controller) alterTopicConfigs(ctx context.Context, topic string, ops []ConfigOp, validateOnly bool) error {
-	c.plan.Lock()
-	defer c.plan.Unlock()
+	if err := c.plan.take(ctx); err != nil {
+		return err
+	}
+	defer c.plan.give()
 	image := c.Image()
 	if err := CheckOps(ops); err != nil {
 		return err
@@ -107,8 +109,10 @@ func (c *Controller) AlterBrokerConfigs(ctx context.Context, node string, ops []
 }
 
 func (c *Controller) alterBrokerConfigs(ctx context.Context, node string, ops []ConfigOp, validateOnly bool) error {
-	c.plan.Lock()
-	defer c.plan.Unlock()
+	if err := c.plan.take(ctx); err != nil {
+		return err
+	}
+	defer c.plan.give()
 	image := c.Image()
 	if err := CheckOps(ops); err != nil {
 		return err

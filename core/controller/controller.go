@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -42,15 +42,32 @@ type Controller struct {
 
 	// plan is held from reading the Image to the end of a proposal whose content
 	// depends on more than Apply checks: configs that must fit together, spreading replicas.
-	plan sync.Mutex
+	plan turn
 }
+
+// turn is a lock that is waited for no longer than a client waits: who holds it may wait for a quorum.
+type turn chan struct{}
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) give() { <-t }
+
+// alike is the same error n times.
+func alike(n int, err error) []error { return slices.Repeat([]error{err}, n) }
 
 // New makes a Controller.
 func New(o Options) *Controller {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Controller{quorum: o.Quorum, node: o.NodeID, static: o.Static, logger: o.Logger}
+	return &Controller{quorum: o.Quorum, node: o.NodeID, static: o.Static, logger: o.Logger, plan: make(turn, 1)}
 }
 
 // Error is a refusal with Kafka's code.

@@ -25,8 +25,10 @@ func (c *Controller) GroupConfigs(group string) ([]ConfigEntry, error) {
 
 // AlterGroupConfigs changes a group's configs, all or none.
 func (c *Controller) AlterGroupConfigs(ctx context.Context, group string, ops []ConfigOp, validateOnly bool) error {
-	c.plan.Lock()
-	defer c.plan.Unlock()
+	if err := c.plan.take(ctx); err != nil {
+		return err
+	}
+	defer c.plan.give()
 	if err := CheckOps(ops); err != nil {
 		return err
 	}

@@ -56,8 +56,10 @@ type QuotaAlteration struct {
 
 // AlterQuotas makes each alteration or says why not (KIP-546).
 func (c *Controller) AlterQuotas(ctx context.Context, alterations []QuotaAlteration, validateOnly bool) []error {
-	c.plan.Lock()
-	defer c.plan.Unlock()
+	if err := c.plan.take(ctx); err != nil {
+		return alike(len(alterations), err)
+	}
+	defer c.plan.give()
 	errs := make([]error, len(alterations))
 	quotas := c.Image().Quotas
 	seen := map[string]bool{}

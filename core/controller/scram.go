@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -27,8 +28,10 @@ type ScramResult struct {
 
 // AlterScram makes the changes that are sound, all in one command; one result for each user. A user may be named once.
 func (c *Controller) AlterScram(ctx context.Context, changes []ScramChange) []ScramResult {
-	c.plan.Lock()
-	defer c.plan.Unlock()
+	late := c.plan.take(ctx)
+	if late == nil {
+		defer c.plan.give()
+	}
 	image := c.Image()
 	cmd := &metadata.AlterScram{Set: map[metadata.ScramUser]metadata.ScramCredential{}}
 	at := map[string]int{} // in results
@@ -48,7 +51,7 @@ func (c *Controller) AlterScram(ctx context.Context, changes []ScramChange) []Sc
 			}
 			continue
 		}
-		if results[n].Err = checkScram(image, ch); results[n].Err == nil {
+		if results[n].Err = cmp.Or(late, checkScram(image, ch)); results[n].Err == nil {
 			planned[ch.User] = ch
 		}
 	}

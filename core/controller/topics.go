@@ -50,8 +50,10 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 }
 
 func (c *Controller) createTopics(ctx context.Context, topics []NewTopic, validateOnly bool) ([]*metadata.Topic, []error) {
-	c.plan.Lock()
-	defer c.plan.Unlock()
+	if err := c.plan.take(ctx); err != nil {
+		return make([]*metadata.Topic, len(topics)), alike(len(topics), err)
+	}
+	defer c.plan.give()
 	created, errs := make([]*metadata.Topic, len(topics)), make([]error, len(topics))
 	image := c.Image()
 	var specs []metadata.TopicSpec
@@ -305,8 +307,10 @@ func (c *Controller) CreatePartitions(ctx context.Context, topic string, total i
 }
 
 func (c *Controller) createPartitions(ctx context.Context, topic string, total int32, assignment [][]metadata.NodeID, validateOnly bool) error {
-	c.plan.Lock()
-	defer c.plan.Unlock()
+	if err := c.plan.take(ctx); err != nil {
+		return err
+	}
+	defer c.plan.give()
 	image := c.Image()
 	t := image.Topics[topic]
 	if t == nil {
