@@ -268,9 +268,7 @@ func (s *state) expire() {
 	for _, g := range s.groups {
 		var keys []topicPartition
 		for k, o := range g.offsets {
-			t := image.Topics[k.topic]
-			gone := o.topicID != [16]byte{} && (t == nil || stale(o, t.ID))
-			if (gone || g.expired(o, k.topic, now)) && !s.unstable(groupPartition{g.id, k}) {
+			if (stale(o, idOf(image, k.topic)) || g.expired(o, k.topic, now)) && !s.unstable(groupPartition{g.id, k}) {
 				keys = append(keys, k)
 			}
 		}

@@ -18,6 +18,7 @@ type commitWish struct {
 	producer      *statelog.Producer // set: part of its transaction
 	version       int16              // of an OffsetCommit
 	missing       int16              // code for a generation of a group that is not there
+	newer         bool               // a TxnOffsetCommit whose client knows the codes of KIP-848
 }
 
 // commitItem is one partition of it.
@@ -79,6 +80,9 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 	if req.Version < 3 {
 		w.generation = -1
 	}
+	if w.newer = req.Version >= 6; w.newer {
+		w.missing = kerr.GroupIDNotFound.Code
+	}
 	var items []commitItem
 	for _, t := range req.Topics {
 		topic, id, code := c.resolve(t.Topic, t.TopicID, req.Version >= 6)
@@ -102,6 +106,9 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 		for range t.Partitions {
 			rp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
 			rp.Partition, rp.ErrorCode = items[0].partition, items[0].code
+			if req.Version < 2 && rp.ErrorCode == kerr.CoordinatorLoadInProgress.Code {
+				rp.ErrorCode = kerr.CoordinatorNotAvailable.Code // clients of those versions end at the other (KAFKA-7296)
+			}
 			rt.Partitions = append(rt.Partitions, rp)
 			items = items[1:]
 		}

@@ -139,6 +139,9 @@ func (cg *consumerGroup) mayCommit(w commitWish, items []commitItem) int16 {
 		if w.producer != nil && m.classic == nil && w.generation < now && m.since(items, w.generation) {
 			return 0
 		}
+		if w.newer && m.classic == nil {
+			return kerr.StaleMemberEpoch.Code
+		}
 		return kerr.IllegalGeneration.Code
 	}
 	if w.generation > now || !m.since(items, w.generation) {

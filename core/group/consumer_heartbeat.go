@@ -34,14 +34,16 @@ func refuse(e *kerr.Error, format string, args ...any) *refusal {
 	return &refusal{e.Code, fmt.Sprintf(format, args...)}
 }
 
-// ConsumerGroupHeartbeat is how a member of a consumer group joins, stays, learns its assignment and leaves (KIP-848).
-func (c *Coordinator) ConsumerGroupHeartbeat(ctx context.Context, req *kmsg.ConsumerGroupHeartbeatRequest, client Client) *kmsg.ConsumerGroupHeartbeatResponse {
+// ConsumerGroupHeartbeat is how a member of a consumer group joins, stays, learns its assignment and leaves (KIP-848). may says of a topic
+// whether the member may describe it: regular expressions match no others. As with Kafka it is the member whose heartbeat looks at the
+// topics anew that counts, for all members of the same expression.
+func (c *Coordinator) ConsumerGroupHeartbeat(ctx context.Context, req *kmsg.ConsumerGroupHeartbeatRequest, client Client, may func(topic string) bool) *kmsg.ConsumerGroupHeartbeatResponse {
 	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	resp.Version = req.Version
 	if r := validHeartbeat(req); r != nil {
 		return refused(resp, r)
 	}
-	b := &beat{req: req, client: client, resp: resp}
+	b := &beat{req: req, client: client, may: may, resp: resp}
 	if re := req.SubscribedTopicRegex; re != nil && *re != "" {
 		b.pattern, _ = pattern.Compile(*re) // before the lock, or others would wait; of an error resolve tells
 	}
@@ -130,6 +132,7 @@ type beat struct {
 	state   *state
 	req     *kmsg.ConsumerGroupHeartbeatRequest
 	client  Client
+	may     func(topic string) bool
 	resp    *kmsg.ConsumerGroupHeartbeatResponse
 	image   *metadata.Image
 	changes []change
@@ -157,7 +160,7 @@ func (b *beat) run() *refusal {
 	if id == "" {
 		id = b.state.c.newID()
 	}
-	d := &draft{cg: cg, image: b.image, changes: b.changes, pattern: b.pattern}
+	d := &draft{cg: cg, image: b.image, changes: b.changes, pattern: b.pattern, may: b.may}
 	owned := ownedParts(b.req.Topics)
 	if r := d.find(id, b.req.InstanceID, b.req.MemberEpoch, owned); r != nil {
 		return r
@@ -357,6 +360,7 @@ type draft struct {
 	image   *metadata.Image
 	changes []change
 	pattern *regexp.Regexp // of next.regex, when it is known already
+	may     func(topic string) bool
 
 	member   *consumer // as it is
 	next     *consumer // as it will be
@@ -526,7 +530,7 @@ func (d *draft) resolve(changed bool, now time.Time, s *state) *refusal {
 		}
 		var topics []string
 		for name := range d.image.Topics {
-			if p.MatchString(name) {
+			if p.MatchString(name) && d.may(name) {
 				topics = append(topics, name)
 			}
 		}

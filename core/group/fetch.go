@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/wire"
 )
 
@@ -146,9 +147,18 @@ func (s *state) fetch(k groupPartition, topicID [16]byte, requireStable bool) km
 	return rp
 }
 
-// stale says whether an offset was committed for an earlier topic of the same name.
+// stale says whether an offset was committed for a topic that is gone: that there is none of its name (a zero id) or another one. This node's
+// Image is no older than the one by which the commit was taken: it has this node as the coordinator.
 func stale(o *offset, topicID [16]byte) bool {
-	return o.topicID != [16]byte{} && topicID != [16]byte{} && o.topicID != topicID
+	return o.topicID != [16]byte{} && o.topicID != topicID
+}
+
+// idOf is the topic's id; zero: there is none of that name.
+func idOf(image *metadata.Image, topic string) metadata.TopicID {
+	if t := image.Topics[topic]; t != nil {
+		return t.ID
+	}
+	return metadata.TopicID{}
 }
 
 // committedTopics is everything that a group has committed, for a client that asks for all.
@@ -163,16 +173,13 @@ func (s *state) committedTopics(group string, byID bool) []kmsg.OffsetFetchReque
 	var out []kmsg.OffsetFetchRequestGroupTopic
 	image := s.c.host.image()
 	for _, k := range keys {
-		t := image.Topics[k.topic]
-		if t != nil && stale(g.offsets[k], t.ID) || byID && t == nil {
+		id := idOf(image, k.topic)
+		if stale(g.offsets[k], id) || byID && id == [16]byte{} {
 			continue
 		}
 		if len(out) == 0 || out[len(out)-1].Topic != k.topic {
 			rt := kmsg.NewOffsetFetchRequestGroupTopic()
-			rt.Topic = k.topic
-			if t != nil {
-				rt.TopicID = t.ID
-			}
+			rt.Topic, rt.TopicID = k.topic, id
 			out = append(out, rt)
 		}
 		last := &out[len(out)-1]

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"sync"
 	"testing"
@@ -205,6 +206,21 @@ func TestOffsetsOfAnEarlierTopic(t *testing.T) {
 		if o, _ := n.fetch("s", 0, false); o != 3 {
 			t.Fatalf("offset %d", o)
 		}
+		none := im // and now there is no topic of that name
+		none.Topics, none.TopicIDs = maps.Clone(im.Topics), maps.Clone(im.TopicIDs)
+		delete(none.Topics, "orders")
+		delete(none.TopicIDs, orders.ID)
+		n.mu.Lock()
+		n.im = &none
+		n.mu.Unlock()
+		if o, _ := n.fetch("s", 0, false); o != -1 {
+			t.Errorf("offset %d of a topic that is deleted", o)
+		}
+		r := kmsg.NewPtrOffsetFetchRequest()
+		r.Version, r.Groups = 9, []kmsg.OffsetFetchRequestGroup{{Group: "s"}}
+		if ts := n.c.OffsetFetch(ctx, r).Groups[0].Topics; len(ts) > 0 {
+			t.Errorf("the group has offsets of a topic that is deleted: %+v", ts)
+		}
 	})
 }
 
@@ -373,5 +389,25 @@ func FuzzSubscription(f *testing.F) {
 		}}
 		g.subscribe()
 		_ = g.subscribes("orders")
+	})
+}
+
+// From version 6 on clients of transactions know what KIP-848 says of groups and members that are gone; older ones know one code for all.
+func TestTxnOffsetCommitSaysWhatItsVersionKnows(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		for version, want := range map[int16]int16{5: kerr.IllegalGeneration.Code, 6: kerr.GroupIDNotFound.Code} {
+			r := kmsg.NewPtrTxnOffsetCommitRequest()
+			r.Version, r.Group, r.MemberID, r.Generation, r.ProducerID = version, "nobody", "m", 3, 1
+			orders := kmsg.TxnOffsetCommitRequestTopic{Topic: "orders", Partitions: make([]kmsg.TxnOffsetCommitRequestTopicPartition, 1)}
+			if version >= 6 {
+				orders.Topic, orders.TopicID = "", n.image().Topics["orders"].ID
+			}
+			r.Topics = append(r.Topics, orders)
+			wantCode(t, fmt.Sprint("version ", version), n.c.TxnOffsetCommit(ctx, r, 0).Topics[0].Partitions[0].ErrorCode, want)
+			r.Version = 1
+			want := kerr.CoordinatorNotAvailable.Code // such a client ends at COORDINATOR_LOAD_IN_PROGRESS (KAFKA-7296)
+			r.Topics[0] = kmsg.TxnOffsetCommitRequestTopic{Topic: "orders", Partitions: make([]kmsg.TxnOffsetCommitRequestTopicPartition, 1)}
+			wantCode(t, "version 1", n.c.TxnOffsetCommit(ctx, r, kerr.CoordinatorLoadInProgress.Code).Topics[0].Partitions[0].ErrorCode, want)
+		}
 	})
 }

@@ -246,6 +246,40 @@ func TestNothingIsAllowedWithoutAnACL(t *testing.T) {
 	}
 }
 
+// A topic is named by its id in TxnOffsetCommit 6, in what is allowed and in what is refused, and not at all by a member whose regular
+// expression matches it: it gets what it may describe.
+func TestRightsOfTopicsThatAreNotNamed(t *testing.T) {
+	n := aclNode(t)
+	n.topic("secret", 1)
+	n.topic("orders-1", 2)
+	admin := kadm.NewClient(newKgo(t, n, kgo.SASL(plain.Auth{User: "admin", Pass: "admin-secret"}.AsMechanism())))
+	acls := kadm.NewACLs().Allow("User:bob").AllowHosts().Topics("orders-").Groups("g").TransactionalIDs("tx").ResourcePatternType(kadm.ACLPatternPrefixed).Operations(kadm.OpRead, kadm.OpWrite)
+	if _, err := admin.CreateACLs(t.Context(), acls); err != nil {
+		t.Fatal(err)
+	}
+	c := n.dial()
+	c.login("bob", "bob-secret")
+	image := n.quorum.Image()
+	tc := kmsg.NewPtrTxnOffsetCommitRequest()
+	tc.Version, tc.TransactionalID, tc.Group, tc.ProducerID = 6, "tx", "g", 1
+	for _, name := range []string{"orders-1", "secret"} {
+		tc.Topics = append(tc.Topics, kmsg.TxnOffsetCommitRequestTopic{TopicID: image.Topics[name].ID, Partitions: make([]kmsg.TxnOffsetCommitRequestTopicPartition, 1)})
+	}
+	for _, topic := range call[*kmsg.TxnOffsetCommitResponse](c, tc).Topics {
+		refused := topic.Partitions[0].ErrorCode == kerr.TopicAuthorizationFailed.Code
+		if known := image.TopicIDs[topic.TopicID]; known == nil || refused != (known.Name == "secret") {
+			t.Errorf("%v: %v", topic.TopicID, kerr.ErrorForCode(topic.Partitions[0].ErrorCode))
+		}
+	}
+	hb := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	all := ".*"
+	hb.Version, hb.Group, hb.MemberID, hb.RebalanceTimeoutMillis, hb.SubscribedTopicRegex, hb.Topics = 1, "g", "m", 60_000, &all, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	r := call[*kmsg.ConsumerGroupHeartbeatResponse](c, hb)
+	if r.ErrorCode != 0 || r.Assignment == nil || len(r.Assignment.Topics) != 1 || r.Assignment.Topics[0].TopicID != image.Topics["orders-1"].ID || len(r.Assignment.Topics[0].Partitions) != 2 {
+		t.Errorf("%v %+v", kerr.ErrorForCode(r.ErrorCode), r.Assignment)
+	}
+}
+
 func describeAll() *kmsg.DescribeACLsRequest {
 	req := kmsg.NewPtrDescribeACLsRequest()
 	req.Version, req.ResourceType, req.ResourcePatternType, req.Operation, req.PermissionType = 3, 1, 1, 1, 1
@@ -291,6 +325,25 @@ func TestACLsOfFranzGo(t *testing.T) {
 	if err := reader.CommitUncommittedOffsets(ctx); err != nil {
 		t.Fatal(err)
 	}
+	// What is read and committed within a transaction is named by the topic's id (TxnOffsetCommit 6).
+	session, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(n.addr), kgo.SASL(plain.Auth{User: "bob", Pass: "bob-secret"}.AsMechanism()), kgo.TransactionalID("tx-2"),
+		kgo.ConsumerGroup("g-2"), kgo.ConsumeTopics("orders-1"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	if err := session.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	if fs := session.PollFetches(ctx); fs.Err() != nil || fs.NumRecords() != 1 {
+		t.Fatal(fs.Err(), fs.NumRecords())
+	}
+	if done, err := session.End(ctx, kgo.TryCommit); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	if at, err := admin.FetchOffsets(ctx, "g-2"); err != nil || at["orders-1"][0].At != 1 {
+		t.Errorf("offsets of the transaction: %v %v", at, err)
+	}
 	if err := as("bob", kgo.DefaultProduceTopic("secret"), kgo.RecordRetries(1)).ProduceSync(ctx, kgo.StringRecord("v")).FirstErr(); !errors.Is(err, kerr.TopicAuthorizationFailed) {
 		t.Errorf("produce: %v", err)
 	}
@@ -302,7 +355,7 @@ func TestACLsOfFranzGo(t *testing.T) {
 	if r, err := bob.DeleteTopics(ctx, "orders-1"); err != nil || !errors.Is(r["orders-1"].Err, kerr.TopicAuthorizationFailed) {
 		t.Errorf("%v %v", r, err)
 	}
-	if groups, err := bob.ListGroups(ctx); err != nil || len(groups) != 1 {
+	if groups, err := bob.ListGroups(ctx); err != nil || len(groups) != 2 {
 		t.Errorf("%v %v", groups, err)
 	}
 

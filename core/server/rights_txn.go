@@ -89,11 +89,11 @@ func endTxnRights(_ *Server, r *request) (kmsg.Response, func(kmsg.Response)) {
 }
 
 // txnOffsetCommitRights: WRITE on the transactional id, READ on the group and on each topic.
-func txnOffsetCommitRights(_ *Server, r *request) (kmsg.Response, func(kmsg.Response)) {
+func txnOffsetCommitRights(s *Server, r *request) (kmsg.Response, func(kmsg.Response)) {
 	req := r.body.(*kmsg.TxnOffsetCommitRequest)
 	refused := func(t *kmsg.TxnOffsetCommitRequestTopic, code int16) kmsg.TxnOffsetCommitResponseTopic {
 		out := kmsg.NewTxnOffsetCommitResponseTopic()
-		out.Topic = t.Topic
+		out.Topic, out.TopicID = t.Topic, t.TopicID
 		for _, p := range t.Partitions {
 			op := kmsg.NewTxnOffsetCommitResponseTopicPartition()
 			op.Partition, op.ErrorCode = p.Partition, code
@@ -115,7 +115,10 @@ func txnOffsetCommitRights(_ *Server, r *request) (kmsg.Response, func(kmsg.Resp
 		}
 		return resp, nil
 	}
-	yes, no := part(req.Topics, func(t *kmsg.TxnOffsetCommitRequestTopic) bool { return r.may(auth.Read, auth.Topic, t.Topic) })
+	yes, no := part(req.Topics, func(t *kmsg.TxnOffsetCommitRequestTopic) bool {
+		name := s.topicOf(t.Topic, t.TopicID)
+		return name == "" || r.may(auth.Read, auth.Topic, name)
+	})
 	req.Topics = yes
 	amend := func(resp kmsg.Response) {
 		for i := range no {
