@@ -95,6 +95,81 @@ func TestJSONFlatten(t *testing.T) {
 	}
 }
 
+// members reads a line of JSON; a name that comes twice is no JSON that every reader takes.
+func members(t *testing.T, line string) map[string]string {
+	t.Helper()
+	d, out := json.NewDecoder(strings.NewReader(line)), map[string]string{}
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		t.Fatalf("%s begins with %v %v", line, open, err)
+	}
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if err = errors.Join(err, d.Decode(&value)); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if had, twice := out[name.(string)]; twice {
+			t.Errorf("%s: %v is there twice, as %s and %s", line, name, had, value)
+		}
+		out[name.(string)] = string(value)
+	}
+	return out
+}
+
+// A table's columns may be called like ours; with coordinates there are more of ours.
+func TestJSONNamesAreThereOnce(t *testing.T) {
+	own := []string{"id", "_op", "_op_", "_ts", "_offset", "_unchanged", "_topic", "_partition", "_timestamp", "_key"}
+	row := &schema.Schema{Kind: schema.Struct}
+	for _, name := range own {
+		row.Fields = append(row.Fields, schema.Field{Name: name, Schema: &schema.Schema{Kind: schema.String}})
+	}
+	change := func(offset int64) connectors.Record {
+		values := []schema.Value{schema.Missing} // id was not sent
+		for _, name := range own[1:] {
+			values = append(values, schema.StringOf("own "+name))
+		}
+		return connectors.Record{Topic: topic, Offset: offset, Timestamp: when, RawKey: []byte("1"), RawValue: []byte("x"),
+			Change: &connectors.Change{Op: connectors.OpUpdate, Row: row, After: schema.StructOf(values...), At: when}}
+	}
+	plain := `{"_op_":"own _op","_op__":"own _op_","_ts_":"own _ts","_offset_":"own _offset","_unchanged_":"own _unchanged",`
+	ours := `"_op":"u","_ts":"2026-11-22T10:20:30.450Z","_offset":9,"_unchanged":["id"]`
+	for coordinates, want := range map[bool]string{
+		false: plain + `"_topic":"own _topic","_partition":"own _partition","_timestamp":"own _timestamp","_key":"own _key",` + ours + "}\n",
+		true: plain + `"_topic_":"own _topic","_partition_":"own _partition","_timestamp_":"own _timestamp","_key_":"own _key",` + ours +
+			`,"_topic":"` + topic + `","_partition":0,"_timestamp":"2026-11-22T10:20:30.450Z","_key":1}` + "\n",
+	} {
+		o := FormatOptions{Flatten: true, Coordinates: coordinates}
+		got := encode(t, o, change(9))
+		members(t, got)
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		var records []connectors.Record
+		for at := range int64(5) {
+			records = append(records, change(at))
+		}
+		cfg := Config{}
+		var err error
+		if cfg.Format, err = NewJSON(o); err != nil {
+			t.Fatal(err)
+		}
+		local := NewLocal(vfs.NewMemory(), "/lake")
+		l := newLife(t, local, cfg)
+		if _, err := l.Recover(t.Context(), []connectors.Assignment{assignment(5)}); err != nil {
+			t.Fatal(err)
+		}
+		if rejects, err := l.Write(t.Context(), records); err != nil || len(rejects) > 0 {
+			t.Fatal(rejects, err)
+		}
+		if err := errors.Join(l.flush(), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if n, found := audited(t, local, cfg, records, 5); n != 5 || len(found) > 0 {
+			t.Errorf("%d agree, %v", n, found)
+		}
+	}
+}
+
 func TestDecimals(t *testing.T) {
 	for _, c := range []struct {
 		b     []byte
@@ -229,11 +304,13 @@ func TestAudit(t *testing.T) {
 }
 
 func TestRejectedRecordsAreNotMissing(t *testing.T) {
-	f := &lineFormat{extension: "x", appendRecord: func(dst []byte, r *connectors.Record) ([]byte, error) {
-		if r.Offset%5 == 2 {
-			return append(dst, "half"...), errors.New("cannot be written")
+	f := &lineFormat{extension: "x", newAppend: func() appendRecord {
+		return func(dst []byte, r *connectors.Record) ([]byte, error) {
+			if r.Offset%5 == 2 {
+				return append(dst, "half"...), errors.New("cannot be written")
+			}
+			return append(append(dst, r.RawValue...), '\n'), nil
 		}
-		return append(append(dst, r.RawValue...), '\n'), nil
 	}}
 	ctx := context.Background()
 	local := NewLocal(vfs.NewMemory(), "/lake")

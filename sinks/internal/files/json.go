@@ -7,6 +7,7 @@ import (
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
+	"github.com/forebayhub/forebay/sinks/internal/table"
 )
 
 // NewJSON makes the format json: one value per line.
@@ -20,24 +21,30 @@ func NewJSON(o FormatOptions) (Format, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := jsonLines{flatten: o.Flatten, coordinates: o.Coordinates}
-	return &lineFormat{extension: "json", codec: c, decoded: o.Flatten, appendRecord: j.append}, nil
+	return &lineFormat{extension: "json", codec: c, decoded: o.Flatten, newAppend: func() appendRecord {
+		return (&jsonLines{flatten: o.Flatten, coordinates: o.Coordinates}).append
+	}}, nil
 }
 
-type jsonLines struct{ flatten, coordinates bool }
+type jsonLines struct {
+	flatten, coordinates bool
+	row                  *schema.Schema // of the last change event
+	names                []string       // of its columns
+}
 
-func (j jsonLines) append(dst []byte, r *connectors.Record) ([]byte, error) {
+func (j *jsonLines) append(dst []byte, r *connectors.Record) ([]byte, error) {
 	start := len(dst)
-	if j.flatten && r.Change != nil {
+	asRow := j.flatten && r.Change != nil
+	if asRow {
 		var err error
-		if dst, err = appendRow(dst, r); err != nil {
+		if dst, err = j.appendRow(dst, r); err != nil {
 			return dst[:start], err
 		}
 	} else {
 		dst = appendValue(dst, r.RawValue)
 	}
 	if j.coordinates {
-		dst = appendCoordinates(dst, start, r)
+		dst = appendCoordinates(dst, start, r, asRow)
 	}
 	return append(dst, '\n'), nil
 }
@@ -53,8 +60,8 @@ func appendValue(dst, value []byte) []byte {
 	return schema.AppendQuoted(dst, value)
 }
 
-// appendCoordinates adds where the record lies to the value that begins at start.
-func appendCoordinates(dst []byte, start int, r *connectors.Record) []byte {
+// appendCoordinates adds where the record lies to the value that begins at start; a row has its offset already.
+func appendCoordinates(dst []byte, start int, r *connectors.Record, asRow bool) []byte {
 	switch {
 	case dst[start] != '{':
 		const open = `{"value":`
@@ -69,7 +76,9 @@ func appendCoordinates(dst []byte, start int, r *connectors.Record) []byte {
 	}
 	dst = schema.AppendQuoted(append(dst, `"_topic":`...), []byte(r.Topic))
 	dst = strconv.AppendInt(append(dst, `,"_partition":`...), int64(r.Place().Partition), 10)
-	dst = strconv.AppendInt(append(dst, `,"_offset":`...), r.Place().Offset, 10)
+	if !asRow {
+		dst = strconv.AppendInt(append(dst, `,"_offset":`...), r.Place().Offset, 10)
+	}
 	dst = appendTime(append(dst, `,"_timestamp":`...), r.Timestamp)
 	dst = appendValue(append(dst, `,"_key":`...), r.RawKey)
 	return append(dst, '}')
@@ -82,8 +91,8 @@ func appendTime(dst []byte, t time.Time) []byte {
 
 // appendRow appends a change event as the row's columns, _op, _ts, _offset and,
 // when there are such, _unchanged: the columns that the database did not send. A
-// delete has what it knows of the old row.
-func appendRow(dst []byte, r *connectors.Record) ([]byte, error) {
+// delete has what it knows of the old row. A table's own column of such a name is renamed, as in formats with columns.
+func (j *jsonLines) appendRow(dst []byte, r *connectors.Record) ([]byte, error) {
 	c := r.Change
 	row := c.After
 	if row.IsNull() {
@@ -95,13 +104,16 @@ func appendRow(dst []byte, r *connectors.Record) ([]byte, error) {
 		if c.Row == nil || row.Kind != schema.Struct || len(row.List) != len(c.Row.Fields) {
 			return dst, errors.New("the change event's row does not fit its schema")
 		}
+		if j.row != c.Row { // one address for all records of a schema
+			j.row, j.names = c.Row, table.Names(c.Row, j.coordinates)
+		}
 		for i, f := range c.Row.Fields {
 			v := row.List[i]
 			if v.Kind == schema.Unavailable {
 				unchanged = append(unchanged, f.Name)
 				continue
 			}
-			dst = append(schema.AppendQuoted(dst, []byte(f.Name)), ':')
+			dst = append(schema.AppendQuoted(dst, []byte(j.names[i])), ':')
 			var err error
 			if dst, err = appendTyped(dst, f.Schema, v, 0); err != nil {
 				return dst, err

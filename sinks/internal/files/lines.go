@@ -10,21 +10,24 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 )
 
-// lineFormat is a format whose file is the concatenation of what appendRecord
+// lineFormat is a format whose file is the concatenation of what an appendRecord
 // gives for each record, each ending in a newline.
 type lineFormat struct {
-	extension    string
-	codec        codec
-	decoded      bool
-	appendRecord func(dst []byte, r *connectors.Record) ([]byte, error)
+	extension string
+	codec     codec
+	decoded   bool
+	newAppend func() appendRecord
 }
+
+// appendRecord belongs to one file and may remember what it knows of the records before.
+type appendRecord func(dst []byte, r *connectors.Record) ([]byte, error)
 
 func (f *lineFormat) Extension() string                     { return f.extension + f.codec.suffix }
 func (f *lineFormat) Fits(Encoder, *connectors.Record) bool { return true }
 func (f *lineFormat) Decoded() bool                         { return f.decoded }
 
 func (f *lineFormat) NewEncoder(w io.Writer, _ *connectors.Record) (Encoder, error) {
-	e := &lineEncoder{f: f, out: counter{w: w}}
+	e := &lineEncoder{appendRecord: f.newAppend(), out: counter{w: w}}
 	e.w = &e.out
 	if f.codec.writer != nil {
 		c, err := f.codec.writer(&e.out)
@@ -40,19 +43,19 @@ func (f *lineFormat) NewEncoder(w io.Writer, _ *connectors.Record) (Encoder, err
 const lineBuffer = 64 << 10
 
 type lineEncoder struct {
-	f      *lineFormat
-	out    counter
-	w      io.Writer
-	stream io.Closer // the compressor; nil without one
-	buf    []byte
-	fed    int64 // bytes given to the compressor
-	outAt  int64 // out.n and fed when it last gave something
-	fedAt  int64
+	appendRecord appendRecord
+	out          counter
+	w            io.Writer
+	stream       io.Closer // the compressor; nil without one
+	buf          []byte
+	fed          int64 // bytes given to the compressor
+	outAt        int64 // out.n and fed when it last gave something
+	fedAt        int64
 }
 
 func (e *lineEncoder) Write(r *connectors.Record) error {
 	n := len(e.buf)
-	b, err := e.f.appendRecord(e.buf, r)
+	b, err := e.appendRecord(e.buf, r)
 	if err != nil {
 		e.buf = b[:n]
 		return &RecordError{err}
@@ -124,7 +127,7 @@ func (f *lineFormat) Compare(r Reader, want func() (*connectors.Record, error), 
 	}
 	lines := bufio.NewReaderSize(in, lineBuffer)
 	var expect, got []byte
-	row := 0
+	row, appendTo := 0, f.newAppend()
 	for ; ; row++ {
 		rec, err := want()
 		if errors.Is(err, io.EOF) {
@@ -133,7 +136,7 @@ func (f *lineFormat) Compare(r Reader, want func() (*connectors.Record, error), 
 		if err != nil {
 			return err
 		}
-		if expect, err = f.appendRecord(expect[:0], rec); err != nil {
+		if expect, err = appendTo(expect[:0], rec); err != nil {
 			row-- // the writer rejected it too: it has no row
 			continue
 		}

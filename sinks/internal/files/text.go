@@ -19,7 +19,8 @@ func NewText(o FormatOptions) (Format, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lineFormat{extension: "txt", codec: c, appendRecord: func(dst []byte, r *connectors.Record) ([]byte, error) {
+	appendRaw := func(dst []byte, r *connectors.Record) ([]byte, error) {
 		return append(append(dst, r.RawValue...), '\n'), nil
-	}}, nil
+	}
+	return &lineFormat{extension: "txt", codec: c, newAppend: func() appendRecord { return appendRaw }}, nil
 }

@@ -149,18 +149,27 @@ func (l *Layout) addRow() {
 			inKey[f.Name] = true
 		}
 	}
+	names := Names(l.row, l.options.Coordinates)
+	for i, f := range l.row.Fields {
+		l.add(names[i], f.Schema, !l.looseKeys && inKey[f.Name])
+	}
+}
+
+// Names are the names of a row's columns beside those that are not the row's: a table's own _op becomes _op_.
+func Names(row *schema.Schema, coordinates bool) []string {
 	taken := map[string]bool{opColumn: true, tsColumn: true, OffsetColumn: true, unchangedColumn: true}
-	if l.options.Coordinates {
+	if coordinates {
 		taken["_topic"], taken["_partition"], taken["_timestamp"], taken["_key"] = true, true, true, true
 	}
-	for _, f := range l.row.Fields {
-		name := f.Name
-		for taken[name] { // a table's own _op becomes _op_
-			name += "_"
+	names := make([]string, len(row.Fields))
+	for i, f := range row.Fields {
+		names[i] = f.Name
+		for taken[names[i]] {
+			names[i] += "_"
 		}
-		taken[name] = true
-		l.add(name, f.Schema, !l.looseKeys && inKey[f.Name])
+		taken[names[i]] = true
 	}
+	return names
 }
 
 // Fits says whether r has the columns of the file.
