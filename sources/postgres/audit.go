@@ -108,7 +108,7 @@ func (a *auditPoint) rows(ctx context.Context, info *tableInfo, fn func(connecto
 		for _, i := range sh.keyCols {
 			o.cols = append(o.cols, info.columns[i])
 		}
-		sql += " ORDER BY " + o.names()
+		sql += " ORDER BY " + o.by()
 	}
 	c := rowCopy{t: &task{source: a.source, block: newBlock(a.env.Name, "")}, b: connectors.NewBatch(auditBatch), fn: fn}
 	c.t.block.base[cdc.FieldSnapshot] = cdc.SnapshotTrue.Value()

@@ -42,7 +42,14 @@ type columnInfo struct {
 	cast      string // the type's name, for a literal
 	collation bool   // the collation is not plain bytes
 	order     string // the collation's name; "" for a type without
+	ops       operators
 }
+
+// operators are those of a column's order, as OPERATOR(schema.name): the search_path is empty, and what a bare > would
+// find for a type of public is the one of another type that it casts to, or none.
+type operators struct{ less, equal, notLess, greater string }
+
+var builtinOperators = operators{"OPERATOR(pg_catalog.<)", "OPERATOR(pg_catalog.=)", "OPERATOR(pg_catalog.>=)", "OPERATOR(pg_catalog.>)"}
 
 // columnNames lists the columns that the stream sends.
 func (t *tableInfo) columnNames() []string {
@@ -123,10 +130,25 @@ func (s *source) loadTable(ctx context.Context, c *pgconn.PgConn, name tableName
 	t := &tableInfo{name: name, oid: uint32(oid), partitioned: string(r[1]) == "p", unlogged: string(r[2]) == "u",
 		identity: r[3][0], selectable: string(r[4]) == "t", owned: string(r[5]) == "t"}
 	o := string(r[0])
+	which := "i.indisprimary"
+	if t.identity == 'i' {
+		which = "i.indisreplident"
+	}
+	// The order of a key's column is its index's, so that the index serves; of any other, that of its type.
 	rows, err = query(ctx, c, `SELECT a.attname, a.atttypid, a.atttypmod, a.attgenerated <> '', format_type(a.atttypid, -1),
 			a.attcollation <> 0 AND NOT coalesce((SELECT l.collcollate IN ('C','POSIX') FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation AND l.collname <> 'default'), false),
-			coalesce((SELECT quote_ident(ln.nspname) || '.' || quote_ident(l.collname) FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace WHERE l.oid = a.attcollation AND l.collname <> 'default'), '')
-		FROM pg_catalog.pg_attribute a WHERE a.attrelid = `+o+` AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`)
+			coalesce((SELECT quote_ident(ln.nspname) || '.' || quote_ident(l.collname) FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace WHERE l.oid = a.attcollation AND l.collname <> 'default'), ''),
+			ops.by[1], ops.by[3], ops.by[4], ops.by[5]
+		FROM pg_catalog.pg_attribute a LEFT JOIN LATERAL (
+			SELECT array_agg('OPERATOR(' || quote_ident(pn.nspname) || '.' || p.oprname || ')' ORDER BY m.amopstrategy) AS by
+			FROM pg_catalog.pg_opclass oc JOIN pg_catalog.pg_amop m ON m.amopfamily = oc.opcfamily AND m.amoplefttype = oc.opcintype AND m.amoprighttype = oc.opcintype AND m.amoppurpose = 's'
+				JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr JOIN pg_catalog.pg_namespace pn ON pn.oid = p.oprnamespace
+			WHERE oc.opcmethod = 403 AND oc.oid = coalesce(
+				(SELECT k.opclass FROM pg_catalog.pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) k(attnum, opclass)
+					WHERE i.indrelid = a.attrelid AND `+which+` AND k.attnum = a.attnum AND k.opclass IS NOT NULL LIMIT 1),
+				(SELECT d.oid FROM pg_catalog.pg_opclass d WHERE d.opcmethod = 403 AND d.opcdefault AND d.opcintype = a.atttypid))
+			HAVING count(*) = 5) ops ON true
+		WHERE a.attrelid = `+o+` AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`)
 	if err != nil {
 		return nil, err
 	}
@@ -136,14 +158,13 @@ func (s *source) loadTable(ctx context.Context, c *pgconn.PgConn, name tableName
 		if err1 != nil || err2 != nil {
 			return nil, fmt.Errorf("%s: the catalog's columns cannot be read", name)
 		}
-		col := columnInfo{name: string(r[0]), typ: uint32(typ), typmod: int32(mod), generated: string(r[3]) == "t", cast: string(r[4]), collation: string(r[5]) == "t", order: string(r[6])}
+		col := columnInfo{name: string(r[0]), typ: uint32(typ), typmod: int32(mod), generated: string(r[3]) == "t", cast: string(r[4]), collation: string(r[5]) == "t", order: string(r[6]), ops: builtinOperators}
+		if r[7] != nil {
+			col.ops = operators{string(r[7]), string(r[8]), string(r[9]), string(r[10])}
+		}
 		if !col.generated { // pgoutput does not send them
 			t.columns = append(t.columns, col)
 		}
-	}
-	which := "i.indisprimary"
-	if t.identity == 'i' {
-		which = "i.indisreplident"
 	}
 	rows, err = query(ctx, c, `SELECT a.attname FROM pg_catalog.pg_index i
 			CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, ord)

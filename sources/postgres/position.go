@@ -72,6 +72,7 @@ type tablePosition struct {
 	Rows  int64         `json:"rows,omitempty"` // of this generation
 	Oid   uint32        `json:"oid,omitempty"`
 	Key   []string      `json:"key,omitempty"`   // the key's columns, in the order of the reading
+	Order []string      `json:"order,omitempty"` // of each: its operator, and its collation
 	Files []uint32      `json:"files,omitempty"` // relfilenodes: a truncate or a rewrite changes them
 	Runs  []runPosition `json:"runs,omitempty"`
 }

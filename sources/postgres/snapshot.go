@@ -219,14 +219,14 @@ func (t *task) beginRun(ctx context.Context, b *connectors.Batch, tt *trackedTab
 // continueAt keeps what is in the log of the table if this run can go on behind
 // it, and otherwise begins anew: with a truncate first, which takes back the rows
 // that were handed over. That is so when the table was truncated or rewritten
-// between two runs, when its key is another, and for a table without a key.
+// between two runs, when its key is another or has another order, and for a table without a key.
 func (t *task) continueAt(b *connectors.Batch, r *tableRun, info *tableInfo, files []uint32) {
 	p := &r.tt.pos
 	keys := make([]string, len(r.order.cols))
 	for i, c := range r.order.cols {
 		keys[i] = c.name
 	}
-	same := p.State == stateCopying && p.Oid == info.oid && len(keys) > 0 && slices.Equal(p.Key, keys) && containsAll(files, p.Files)
+	same := p.State == stateCopying && p.Oid == info.oid && len(keys) > 0 && slices.Equal(p.Key, keys) && r.order.was(p.Order) && containsAll(files, p.Files)
 	if same {
 		p.Files = files
 		return
@@ -238,7 +238,7 @@ func (t *task) continueAt(b *connectors.Batch, r *tableRun, info *tableInfo, fil
 		src := t.block.source(b, r.shape, r.lsn)
 		truncated(b, r.shape, src)
 	}
-	*p = tablePosition{V: 1, State: stateCopying, Gen: gen, Oid: info.oid, Key: keys, Files: files}
+	*p = tablePosition{V: 1, State: stateCopying, Gen: gen, Oid: info.oid, Key: keys, Order: r.order.names(), Files: files}
 	if again {
 		b.Mark(tableKey(r.tt.name), mustJSON(p), true)
 	}
@@ -351,9 +351,9 @@ func (r *tableRun) ask() error {
 			after = runs[len(runs)-2].Upto
 		}
 		if after != nil {
-			sql += " AND (" + r.order.names() + ") > " + r.order.tuple(after)
+			sql += " AND (" + r.order.greater(r.order.columns(), r.order.literals(after)) + ")"
 		}
-		sql += " ORDER BY " + r.order.names() + " LIMIT " + strconv.Itoa(r.limit)
+		sql += " ORDER BY " + r.order.by() + " LIMIT " + strconv.Itoa(r.limit)
 	}
 	r.copying = true
 	return r.w.write(&pgproto3.Query{String: "COPY (" + sql + ") TO STDOUT"})

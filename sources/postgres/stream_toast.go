@@ -66,7 +66,7 @@ func (t *task) fillLost(ctx context.Context, b *connectors.Batch, st *streamTabl
 			return nil // dropped since; nobody will ask for it
 		}
 	}
-	rows, err := query(ctx, c, "SELECT "+strings.Join(names, ",")+" FROM "+st.name.quoted()+" WHERE ("+order.names()+") = "+order.tuple(values))
+	rows, err := query(ctx, c, "SELECT "+strings.Join(names, ",")+" FROM "+st.name.quoted()+" WHERE "+order.equal(order.columns(), order.literals(values)))
 	if err != nil {
 		return fmt.Errorf("read the unsent columns of a row of %s: %w", st.name, err)
 	}

@@ -318,6 +318,9 @@ func (t *task) loadOrder(ctx context.Context, tt *trackedTable) error {
 		}
 		tt.order.cols = append(tt.order.cols, *col)
 	}
+	if !tt.order.was(tt.pos.Order) {
+		return connectors.Fatal(fmt.Errorf("the key of %s has another order than when its rows were read", tt.name), "reset the source's positions for a new snapshot")
+	}
 	return nil
 }
 
