@@ -46,6 +46,9 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 		*recoded, err = recode((*recoded)[:0], b, heads, &cfg)
 		b = *recoded
 	}
+	if err == nil && origin == FromLeader {
+		b, heads, err = upTo(leaderEpoch, b, heads)
+	}
 	if err != nil {
 		return Appended{Base: -1, Last: -1, AppendTime: -1}, fmt.Errorf("append to %s: %w", l.o.Name, err)
 	}
@@ -75,6 +78,23 @@ func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appen
 		l.o.Advanced()
 	}
 	return a, nil
+}
+
+// upTo leaves out what is of a newer epoch than the one in which it was fetched. A leader that has lost its lead while its answer is on the way, and
+// has cut its log back and goes on copying, may send the new epoch's bytes from where its own were: what lies between
+// this log and them is not known to be the same.
+func upTo(epoch int32, b []byte, heads []record.Header) ([]byte, []record.Header, error) {
+	size := 0
+	for i := range heads {
+		if heads[i].LeaderEpoch > epoch {
+			if i == 0 {
+				return nil, nil, fmt.Errorf("%w: a batch at %d of epoch %d, fetched in epoch %d", ErrNewerEpoch, heads[i].BaseOffset, heads[i].LeaderEpoch, epoch)
+			}
+			return b[:size], heads[:i], nil
+		}
+		size += heads[i].Size()
+	}
+	return b, heads, nil
 }
 
 // inspect parses and checks all batches; no lock is held. It writes the append time, if there is one.
@@ -239,16 +259,25 @@ func (l *Log) prepare(n, last, newest int64, cfg *Config, now time.Time) (*segme
 	return l.roll(now)
 }
 
+// makeFolder makes the folder unless it is there; w is held. Its name is durable with the next sync of files.
+func (l *Log) makeFolder() error {
+	if l.made {
+		return nil
+	}
+	if err := l.fs.MkdirAll(l.dir, 0o755); err != nil {
+		return err
+	}
+	l.made = true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.folderNew = true
+	return nil
+}
+
 // roll ends the active segment and starts the next. What it leaves in the page cache is synced by the Syncer.
 func (l *Log) roll(now time.Time) (*segment, *handle, error) {
-	if !l.made {
-		if err := l.fs.MkdirAll(l.dir, 0o755); err != nil {
-			return nil, nil, l.writeError(err)
-		}
-		l.made = true
-		l.mu.Lock()
-		l.folderNew = true
-		l.mu.Unlock()
+	if err := l.makeFolder(); err != nil {
+		return nil, nil, l.writeError(err)
 	}
 	if l.bounds.cleaned > l.cleaned && l.bounds.cleaned >= l.leo {
 		// Compaction has seen records that were cut off since. A hole before this segment, of a power cut, is not to be taken for its doing.

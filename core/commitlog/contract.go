@@ -44,6 +44,7 @@ var (
 	ErrFailed             = errors.New("log directory failed")           // KAFKA_STORAGE_ERROR
 	ErrDiskFull           = errors.New("disk full")                      // KAFKA_STORAGE_ERROR, reads go on
 	ErrNoFiles            = errors.New("no file descriptors left")       // KAFKA_STORAGE_ERROR, passes
+	ErrNewerEpoch         = errors.New("batch of a newer leader epoch")  // to a follower
 	ErrClosed             = errors.New("log closed")
 )
 

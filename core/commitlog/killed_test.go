@@ -35,6 +35,33 @@ func killedAt(t *testing.T, n int, o Options, fill func(*Log), change func(*Log)
 	return mustOpen(t, o), disk, done
 }
 
+// A replica that begins where its leader's records end, and has none of its own yet, begins there after its process, or its machine, has died.
+// Else it led from offset 0, and gave offsets out twice.
+func TestAnEmptyLogKeepsWhereItBegins(t *testing.T) {
+	for _, power := range []bool{false, true} {
+		o, ck := memoryLog(t, Config{})
+		disk := vfs.NewCrash()
+		o.FS = disk
+		die := func() *Log {
+			if power {
+				disk = disk.Crashed(nil)
+			}
+			o.FS, o.Syncer = disk, NewSteppedSyncer(nil)
+			return mustOpen(t, o)
+		}
+		for _, at := range []int64{50, 70, 20} {
+			mustDo(t, mustOpen(t, o).StartAt(at))
+			if l := die(); l.StartOffset() != at || l.EndOffset() != at {
+				t.Fatalf("power cut %v: from %d to %d, not at %d", power, l.StartOffset(), l.EndOffset(), at)
+			}
+		}
+		a, err := die().Append(batch(t, ck.ms, []string{"v"}), 1, FromClient)
+		if err != nil || a.Base != 20 {
+			t.Errorf("power cut %v: the first record is at %d: %v", power, a.Base, err)
+		}
+	}
+}
+
 // TestKilledInACut: a process that was killed in the middle of a cut may not have come to sync the folder, and the next one acknowledges records. A power cut
 // after that must not bring a segment back that was cut off: its records would follow the new ones as if they were newer (invariant 2).
 func TestKilledInACut(t *testing.T) {

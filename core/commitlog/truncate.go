@@ -291,7 +291,7 @@ func (l *Log) restart(offset int64) error {
 	defer l.flushing.Unlock()
 	l.saving.Lock()
 	defer l.saving.Unlock()
-	if l.made {
+	if l.made || offset > 0 {
 		if err := l.wipe(offset); err != nil {
 			return l.undone(fmt.Errorf("start at %d: %w", offset, err))
 		}
@@ -328,8 +328,17 @@ func (l *Log) wipe(offset int64) error {
 		return err
 	}
 	if offset > l.bounds.start {
+		fresh := !l.made
+		if err := l.makeFolder(); err != nil {
+			return passing(err)
+		}
 		if err := l.writeBounds(bounds{start: offset, cleaned: offset}); err != nil {
 			return passing(err)
+		}
+		if fresh { // nothing else is synced here before the first record
+			if err := l.syncFiles(nil, true, true); err != nil {
+				return err
+			}
 		}
 	}
 	if err := l.dropSnapshots(0); err != nil {

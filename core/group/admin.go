@@ -260,7 +260,7 @@ func (s *state) remove(g *group, keys []topicPartition, whole bool, done func(er
 }
 
 // expire removes offsets that have outlived their retention, offsets of topics that are gone, and groups with nothing
-// left (KIP-211).
+// left (KIP-211). An offset that is being committed anew stays: the old one's end would lie behind the new one in the log.
 func (s *state) expire() {
 	s.expiry.Arm(s.c.o.ExpiryInterval)
 	now := s.c.keeper.Now().UnixMilli()
@@ -268,11 +268,12 @@ func (s *state) expire() {
 	for _, g := range s.groups {
 		var keys []topicPartition
 		for k, o := range g.offsets {
-			if (stale(o, idOf(image, k.topic)) || g.expired(o, k.topic, now)) && !s.unstable(groupPartition{g.id, k}) {
+			key := groupPartition{g.id, k}
+			if (stale(o, idOf(image, k.topic)) || g.expired(o, k.topic, now)) && !s.unstable(key) && s.writing[key] == 0 {
 				keys = append(keys, k)
 			}
 		}
-		whole := g.shown() == empty && len(keys) == len(g.offsets) && len(g.open) == 0 && len(g.pending) == 0
+		whole := g.shown() == empty && !s.beingWritten(g.id) && len(keys) == len(g.offsets) && len(g.open) == 0 && len(g.pending) == 0
 		if len(keys) == 0 && !whole {
 			continue
 		}

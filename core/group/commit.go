@@ -245,7 +245,11 @@ func (s *state) writeOffsets(w commitWish, items []commitItem) (done chan error,
 		producer = *w.producer
 	}
 	done = make(chan error, 1)
+	for _, k := range keys {
+		s.writing[k]++
+	}
 	err = s.shard.Append(producer, records, func(last int64, err error) {
+		s.written(keys)
 		if err == nil {
 			for i, o := range offsets {
 				o.at = last - int64(len(offsets)-1-i)
@@ -258,6 +262,9 @@ func (s *state) writeOffsets(w commitWish, items []commitItem) (done chan error,
 		}
 		done <- err
 	})
+	if err != nil {
+		s.written(keys)
+	}
 	return done, err
 }
 

@@ -187,6 +187,40 @@ func TestOffsetsExpire(t *testing.T) {
 	})
 }
 
+// An offset that is committed anew while its time is over is not taken away behind the commit's back: the commit is acknowledged, and its
+// offset would be gone.
+func TestExpiryDoesNotOvertakeACommit(t *testing.T) {
+	for _, transaction := range []bool{false, true} {
+		testNode(t, Options{}, func(t *testing.T, n *node) {
+			simple(n).commit(1, 2)
+			<-time.After(7*24*time.Hour - 15*time.Minute) // the next look but one finds it
+			n.log.Hold()
+			answered := make(chan int16, 1)
+			go func() {
+				if transaction {
+					answered <- txnCommit(n, 5, 1, 3)
+				} else {
+					answered <- simple(n).commit(1, 3)
+				}
+			}()
+			<-time.After(time.Hour)
+			n.log.Release()
+			wantCode(t, "commit", <-answered, 0)
+			if transaction {
+				if err := n.c.AppendMarker(ctx, 0, statelog.Producer{ID: 5}, 1, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				if o, _ := n.fetch("s", 1, false); o != 3 {
+					t.Errorf("transaction %v: the offset is %d, and 3 was committed", transaction, o)
+				}
+				n.restart()
+			}
+		})
+	}
+}
+
 // A topic that is deleted and created again has none of the old offsets.
 func TestOffsetsOfAnEarlierTopic(t *testing.T) {
 	testNode(t, Options{}, func(t *testing.T, n *node) {

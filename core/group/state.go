@@ -16,6 +16,8 @@ type state struct {
 	groups map[string]*group
 	// pending are offsets that a transaction has written and no marker has decided, by producer id.
 	pending map[int64]map[groupPartition]*offset
+	// writing counts the commits of an offset that are appended, and not acknowledged by the log yet: of what they write the state knows nothing.
+	writing map[groupPartition]int
 	expiry  *statelog.Timer
 }
 
@@ -36,7 +38,7 @@ type offset struct {
 }
 
 func newState(c *Coordinator, s *statelog.Shard) *state {
-	return &state{c: c, shard: s, groups: map[string]*group{}, pending: map[int64]map[groupPartition]*offset{}}
+	return &state{c: c, shard: s, groups: map[string]*group{}, pending: map[int64]map[groupPartition]*offset{}, writing: map[groupPartition]int{}}
 }
 
 func (s *state) unlock() { s.shard.Mu.Unlock() }
@@ -131,6 +133,25 @@ func (s *state) forget(k groupPartition) {
 	delete(g.offsets, k.topicPartition)
 	for producer := range g.open {
 		delete(s.pending[producer], k)
+	}
+}
+
+// beingWritten says whether commits of one of the group's offsets are under way.
+func (s *state) beingWritten(group string) bool {
+	for k := range s.writing {
+		if k.group == group {
+			return true
+		}
+	}
+	return false
+}
+
+// written is the end of a commit.
+func (s *state) written(keys []groupPartition) {
+	for _, k := range keys {
+		if s.writing[k]--; s.writing[k] == 0 {
+			delete(s.writing, k)
+		}
 	}
 }
 

@@ -38,7 +38,8 @@ func (p *Partition) Position() (offset int64, lastEpoch int32) {
 	return end, p.log.EpochAt(end - 1)
 }
 
-// AppendFetched appends what was fetched from the leader of an epoch.
+// AppendFetched appends what was fetched from the leader of an epoch, up to the first batch of a newer one; ErrUnknownEpoch: there is nothing
+// before that.
 func (p *Partition) AppendFetched(b []byte, epoch int32) error {
 	if !p.ready.Load() {
 		if err := p.prepareOnce(); err != nil {
@@ -49,6 +50,9 @@ func (p *Partition) AppendFetched(b []byte, epoch int32) error {
 		_, err := p.log.Append(b, epoch, commitlog.FromLeader)
 		if first, straddles := p.straddles(b); straddles && errors.Is(err, commitlog.ErrOffsetOutOfRange) {
 			return p.appendAround(b, epoch, first)
+		}
+		if errors.Is(err, commitlog.ErrNewerEpoch) {
+			return fmt.Errorf("%w: %w", ErrUnknownEpoch, err)
 		}
 		return err
 	})
@@ -127,6 +131,11 @@ func (p *Partition) CutBack(epoch int32, d Diverging) error {
 
 // Restart drops everything: the leader has nothing as old as this log's end. A *Truncated error is as CutBack's.
 func (p *Partition) Restart(epoch int32, offset int64) error {
+	if !p.ready.Load() {
+		if err := p.prepareOnce(); err != nil {
+			return err
+		}
+	}
 	return p.follow(epoch, func() error {
 		if err := p.cut(func() error { return p.log.StartAt(offset) }); err != nil {
 			return err

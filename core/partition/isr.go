@@ -85,8 +85,12 @@ func (p *Partition) fetched(r *ReadRequest, t *term) (again bool) {
 		p.mu.Unlock()
 		return false // from before it was registered anew
 	}
-	again, f.sent = f.sent == r.Offset+1, 0
 	now, end := p.now(), p.log.EndOffset()
+	if r.Offset > end {
+		p.mu.Unlock()
+		return false // an empty log that begins beyond this one's end: it has nothing of what will be appended here before that
+	}
+	again, f.sent = f.sent == r.Offset+1, 0
 	switch {
 	case r.Offset >= end:
 		f.caughtUp = now

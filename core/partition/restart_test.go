@@ -174,3 +174,47 @@ func TestWatermarkFollowsACut(t *testing.T) {
 		})
 	}
 }
+
+// TestFetchBeyondTheEnd: a replica whose empty log begins beyond the leader's end has nothing of what is appended there next (invariant 1).
+func TestFetchBeyondTheEnd(t *testing.T) {
+	x := newPair(t, vfs.NewMemory())
+	x.next(1, 1, 2)
+	if _, err := x.Read(ReadRequest{Replica: 2, Offset: 50, LastEpoch: -1, MaxBytes: 1 << 20, Epoch: AnyEpoch, NodeEpoch: -1}); !errors.Is(err, commitlog.ErrOffsetOutOfRange) {
+		t.Fatal(err)
+	}
+	if told, err := x.acked(x.put()); told {
+		t.Errorf("a record is acknowledged that only the leader has: %v", err)
+	}
+}
+
+// TestBytesOfANewerEpoch: what comes from a leader that has lost its lead on the way, and copies by now, is not appended: this log has other records before it, and nobody
+// would ask for them again.
+func TestBytesOfANewerEpoch(t *testing.T) {
+	x := newPair(t, vfs.NewMemory())
+	x.next(2, 1, 2)
+	at := func(offset int64, epoch int32) []byte {
+		b := record.Batch(x.batch())
+		b.Patch(offset, epoch)
+		return b
+	}
+	if err := x.AppendFetched(append(at(0, 1), at(1, 3)...), 2); err != nil || x.Log().EndOffset() != 1 {
+		t.Fatalf("up to %d: %v", x.Log().EndOffset(), err)
+	}
+	if err := x.AppendFetched(at(1, 3), 2); !errors.Is(err, ErrUnknownEpoch) || x.Log().EndOffset() != 1 {
+		t.Errorf("up to %d: %v", x.Log().EndOffset(), err)
+	}
+}
+
+// TestRestartOfANewReplica: where a replica begins that has never had a record is known after its process has died.
+func TestRestartOfANewReplica(t *testing.T) {
+	disk := vfs.NewMemory()
+	x := newPair(t, disk)
+	x.next(2, 1, 2)
+	if err := x.Restart(2, 50); err != nil {
+		t.Fatal(err)
+	}
+	x = newPair(t, disk)
+	if end := x.Log().EndOffset(); end != 50 || x.HighWatermark() > 50 {
+		t.Errorf("it ends at %d, with watermark %d", end, x.HighWatermark())
+	}
+}

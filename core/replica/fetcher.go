@@ -335,7 +335,7 @@ func (x *fetcher) take1(ctx context.Context, part *fetched, rp *kmsg.FetchRespon
 	part.until = x.f.set.o.Now().Add(refused)
 	switch {
 	case errors.Is(err, kerr.NotLeaderForPartition), errors.Is(err, kerr.UnknownLeaderEpoch), errors.Is(err, kerr.FencedLeaderEpoch),
-		errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, partition.ErrFencedEpoch):
+		errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, partition.ErrFencedEpoch), errors.Is(err, partition.ErrUnknownEpoch):
 		// One of the two has not seen the newest Image yet.
 	default:
 		part.until = x.f.set.o.Now().Add(broken)

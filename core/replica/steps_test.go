@@ -193,7 +193,7 @@ func TestFetchWaitsLongerAtRest(t *testing.T) {
 	rt := kmsg.NewFetchResponseTopic()
 	rt.TopicID = metadata.TopicID{7}
 	rp := kmsg.NewFetchResponseTopicPartition()
-	rp.RecordBatches = oneRecord(t, 0, 1)
+	rp.RecordBatches = oneRecord(t, 0, 0)
 	rt.Partitions = append(rt.Partitions, rp)
 	answered(rt)
 	s.syncer.Step()

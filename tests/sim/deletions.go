@@ -35,6 +35,9 @@ func (w *World) deleteRecords(k part) {
 		}
 		start, hw := p.Log().StartOffset(), p.HighWatermark()
 		before := start + int64(float64(hw-start)*w.rng.Float64())
+		if w.rng.Float64() < 0.2 {
+			before = hw // all: a replica that comes new begins where the others end
+		}
 		w.check.deleted[k] = max(w.check.deleted[k], before) // also where the answer is lost
 		w.moment(0.2, 30*time.Millisecond)
 		got, err := p.DeleteBefore(before)
