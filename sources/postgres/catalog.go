@@ -71,7 +71,7 @@ func (t *tableInfo) column(name string) *columnInfo {
 
 // matchTables gives the ordinary and partitioned tables that the patterns name.
 // A pattern without a dot lies in public. A partition whose root matches too is
-// left out: the root publishes its rows.
+// left out: the root publishes its rows. Two that one topic's name would stand for are an error, a fatal one.
 func (s *source) matchTables(ctx context.Context, c *pgconn.PgConn) (found []tableName, missing []string, err error) {
 	rows, err := query(ctx, c, `SELECT n.nspname, c.relname, c.oid, coalesce((SELECT array_to_string(array_agg(a.relid::oid), ',') FROM pg_partition_ancestors(c.oid) a WHERE a.relid <> c.oid), '')
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -94,6 +94,15 @@ func (s *source) matchTables(ctx context.Context, c *pgconn.PgConn) (found []tab
 		if byOid[string(r[2])] && !slices.ContainsFunc(strings.Split(string(r[3]), ","), func(o string) bool { return byOid[o] }) {
 			found = append(found, tableName{string(r[0]), string(r[1])})
 		}
+	}
+	topics := map[string]tableName{}
+	for _, n := range found {
+		topic := s.topic(n)
+		if other, taken := topics[topic]; taken {
+			return nil, nil, connectors.Fatal(fmt.Errorf("%s and %s would share the topic %s", other.quoted(), n.quoted(), topic),
+				"name only one of them in tables; the other may have a source of its own, whose name its topic begins with")
+		}
+		topics[topic] = n
 	}
 	for i, ok := range hit {
 		if !ok {

@@ -57,6 +57,10 @@ func (s *source) validateAll(ctx context.Context, c *pgconn.PgConn, f *findings)
 		return err
 	}
 	names, missing, err := s.matchTables(ctx, c)
+	if connectors.IsFatal(err) {
+		f.err("tables", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
