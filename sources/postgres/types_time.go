@@ -10,9 +10,10 @@ import (
 
 const (
 	secondMicros = 1_000_000
-	dayMicros    = 86400 * secondMicros
-	// monthMicros is a twelfth of 365.25 days: MicroDuration.DAYS_PER_MONTH_AVG.
-	monthMicros = 2629800 * secondMicros
+	daySeconds   = 86400
+	dayMicros    = daySeconds * secondMicros
+	// monthSeconds is a twelfth of 365.25 days: MicroDuration.DAYS_PER_MONTH_AVG.
+	monthSeconds = 2629800
 )
 
 // What Debezium gives for ±infinity, in microseconds (PGStatement.DATE_POSITIVE_INFINITY).
@@ -155,36 +156,60 @@ func decodeDate(_ *connectors.Batch, t []byte) (schema.Value, error) {
 	return schema.Int32Of(int32(epochDays(y, m, d))), nil
 }
 
-func timestampMicros(t []byte) (int64, error) {
-	switch infinite(t) {
-	case 1:
-		return positiveInfinity, nil
-	case -1:
-		return negativeInfinity, nil
+// micros are seconds and a rest in microseconds as microseconds, or as many as there can be.
+func micros(seconds, rest int64) int64 {
+	switch {
+	case seconds > math.MaxInt64/secondMicros:
+		return math.MaxInt64
+	case seconds < math.MinInt64/secondMicros:
+		return math.MinInt64
 	}
+	switch n := seconds * secondMicros; {
+	case rest > 0 && n > math.MaxInt64-rest:
+		return math.MaxInt64
+	case rest < 0 && n < math.MinInt64-rest:
+		return math.MinInt64
+	default:
+		return n + rest
+	}
+}
+
+// timestamp reads a finite one: the days since 1970 and the time of the day in microseconds.
+func timestamp(t []byte) (days, tod int64, err error) {
 	c := clock{p: t}
 	y, m, d := c.date()
 	c.expect(' ')
-	tod := c.timeOfDay()
+	tod = c.timeOfDay()
 	y = c.era(y)
 	if !c.ok() {
-		return 0, errValue
+		return 0, 0, errValue
 	}
-	return epochDays(y, m, d)*dayMicros + tod, nil
+	return epochDays(y, m, d), tod, nil
 }
 
+// decodeTimestampMicros gives a year that microseconds since 1970 do not reach, from 294247 on, as infinity: there it
+// stands behind all others. timestamp itself goes to the end of 294276, a date that some use for "for ever".
 func decodeTimestampMicros(_ *connectors.Batch, t []byte) (schema.Value, error) {
-	us, err := timestampMicros(t)
-	return schema.Int64Of(us), err
+	switch infinite(t) {
+	case 1:
+		return schema.Int64Of(positiveInfinity), nil
+	case -1:
+		return schema.Int64Of(negativeInfinity), nil
+	}
+	days, tod, err := timestamp(t)
+	return schema.Int64Of(min(micros(days*daySeconds+tod/secondMicros, tod%secondMicros), positiveInfinity)), err
 }
 
+// decodeTimestampMillis gives every year as it is: milliseconds reach further.
 func decodeTimestampMillis(_ *connectors.Batch, t []byte) (schema.Value, error) {
-	us, err := timestampMicros(t)
-	ms := us / 1000
-	if us%1000 < 0 {
-		ms--
+	switch infinite(t) {
+	case 1:
+		return schema.Int64Of(positiveInfinity / 1000), nil
+	case -1:
+		return schema.Int64Of(negativeInfinity / 1000), nil
 	}
-	return schema.Int64Of(ms), err
+	days, tod, err := timestamp(t)
+	return schema.Int64Of(days*daySeconds*1000 + tod/1000), err
 }
 
 func decodeTimeMicros(_ *connectors.Batch, t []byte) (schema.Value, error) {
@@ -329,8 +354,12 @@ func decodeZonedTime(b *connectors.Batch, t []byte) (schema.Value, error) {
 	return schema.TextOf(b.Copy(append(out, 'Z'))), nil
 }
 
+// farSeconds is more than any interval has: PostgreSQL's end at 178,956,970 years.
+const farSeconds = 1 << 56
+
 // decodeInterval reads ISO 8601 (P1Y2M3DT4H5M6.7S, each part with its own sign)
-// as microseconds; a month counts a twelfth of 365.25 days.
+// as microseconds; a month counts a twelfth of 365.25 days. More than they can
+// count, 292,000 years, is their end, as with Debezium.
 func decodeInterval(_ *connectors.Batch, t []byte) (schema.Value, error) {
 	switch infinite(t) {
 	case 1:
@@ -340,7 +369,7 @@ func decodeInterval(_ *connectors.Batch, t []byte) (schema.Value, error) {
 	}
 	c := clock{p: t}
 	c.expect('P')
-	var total int64
+	var seconds, rest int64
 	var seen, inTime bool
 	for len(c.p) > 0 && !c.bad {
 		if c.skip('T') {
@@ -349,7 +378,10 @@ func decodeInterval(_ *connectors.Batch, t []byte) (schema.Value, error) {
 			}
 			inTime = true
 		}
-		neg := c.skip('-')
+		sign := int64(1)
+		if c.skip('-') {
+			sign = -1
+		}
 		n := c.number(1)
 		f := c.fraction()
 		if len(c.p) == 0 {
@@ -361,31 +393,33 @@ func decodeInterval(_ *connectors.Batch, t []byte) (schema.Value, error) {
 		var per int64
 		switch {
 		case unit == 'Y' && !inTime:
-			per = 12 * monthMicros
+			per = 12 * monthSeconds
 		case unit == 'M' && !inTime:
-			per = monthMicros
+			per = monthSeconds
 		case unit == 'D' && !inTime:
-			per = dayMicros
+			per = daySeconds
 		case unit == 'H' && inTime:
-			per = 3600 * secondMicros
+			per = 3600
 		case unit == 'M' && inTime:
-			per = 60 * secondMicros
+			per = 60
 		case unit == 'S' && inTime:
-			per = secondMicros
+			per = 1
 		default:
 			c.bad = true
 		}
-		if per != 0 && n > math.MaxInt64/per {
+		if per == 0 || n > farSeconds/per {
 			c.bad = true
 			break
 		}
-		if n = n*per + f; neg { // only seconds have a fraction
-			n = -n
+		seconds += sign * n * per
+		rest += sign * f // only seconds have a fraction
+		if seconds > farSeconds || seconds < -farSeconds {
+			c.bad = true
 		}
-		total, seen = total+n, true
+		seen = true
 	}
 	if !c.ok() || !seen {
 		return schema.Value{}, errValue
 	}
-	return schema.Int64Of(total), nil
+	return schema.Int64Of(micros(seconds, rest)), nil
 }
