@@ -24,7 +24,7 @@ const (
 	StepEvery      = 50 * time.Millisecond  // of the active controller
 	HoldUp         = SessionTimeout / 4     // of the active controller: what takes longer is nobody else's silence
 	uncleanEvery   = time.Second            // between two looks for partitions that an unclean election could help
-	silence        = 3 * HeartbeatEvery / 2 // after which it is looked whether a node's process is gone
+	silence        = 3 * HeartbeatEvery / 2 // after which it is looked whether a node's process is gone, and how long a node is sure of its own lease
 	refusals       = 2                      // in a row, by which it is
 	callHeartbeat  = "heartbeat"
 )
@@ -395,7 +395,7 @@ func (a *Active) SendHeartbeat(ctx context.Context, p *consensus.Peers, address 
 	err := a.sendHeartbeat(ctx, p, address, epoch)
 	switch {
 	case err == nil:
-		a.own.renew(sent.Add(SessionTimeout))
+		a.own.renew(sent.Add(silence))
 	case errors.Is(err, ErrFenced):
 		a.own.lapse()
 	}

@@ -7,7 +7,8 @@ import (
 )
 
 // ownLease is this node's lease as it knows it itself: until then no controller can have fenced it. It counts from before a heartbeat was sent, so it ends no later
-// than in the controller's memory, and a controller that is new gives a whole one. Clocks are taken to run alike for a second. The zero value has run out.
+// than in the controller's memory, and a controller that is new gives a whole one. It ends with the silence after which the controller may find that nobody listens here any more: a firewall
+// that refuses connections looks like that, too. Clocks are taken to run alike for a second. The zero value has run out.
 type ownLease struct {
 	mu      sync.Mutex
 	until   time.Time
@@ -45,7 +46,7 @@ func (o *ownLease) holds(now time.Time) (ok bool, renewed <-chan struct{}) {
 }
 
 // Registered begins this node's lease; since is a time before it asked to be registered.
-func (a *Active) Registered(since time.Time) { a.own.renew(since.Add(SessionTimeout)) }
+func (a *Active) Registered(since time.Time) { a.own.renew(since.Add(silence)) }
 
 // Leased says whether this node's registration holds for sure: nobody else leads what it leads, unless the controller has
 // moved it and this node's Image is not there yet.

@@ -22,7 +22,7 @@ func TestOwnLease(t *testing.T) {
 		asked := time.Now()
 		<-time.After(100 * time.Millisecond)
 		a.Registered(asked)
-		<-time.After(SessionTimeout - 101*time.Millisecond)
+		<-time.After(silence - 101*time.Millisecond)
 		if !a.Leased() {
 			t.Fatal("no lease within one of the registration")
 		}
@@ -60,6 +60,33 @@ func TestOwnLease(t *testing.T) {
 		a.AwaitLease(waiting)
 		if a.Leased() || waiting.Err() == nil {
 			t.Fatal("the wait has ended without a lease")
+		}
+	})
+}
+
+// TestOwnLeaseAndRefusals: who is silent and whose address refuses connections is fenced before the session timeout, and is not sure of its lease by then: it may be alive
+// behind a firewall, and answer clients.
+func TestOwnLeaseAndRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2)
+		g.lead(7)
+		there := NewActive(ActiveOptions{Group: g, Node: 1, Nodes: func() []consensus.Candidate { return nil }, NewClusterID: func() string { return "named" },
+			Refused: func(context.Context, metadata.NodeID) bool { return true }})
+		here := NewActive(ActiveOptions{Group: g, Node: 2, Nodes: func() []consensus.Candidate { return nil }, NewClusterID: func() string { return "named" }})
+		there.Step(t.Context()) // the leases begin
+		here.Registered(time.Now())
+		for began := time.Now(); !g.Image().Nodes[2].Fenced; {
+			if time.Since(began) > SessionTimeout {
+				t.Fatal("a node that is gone is not fenced")
+			}
+			<-time.After(StepEvery)
+			if err := there.Heartbeat(1, g.Image().Nodes[1].Epoch); err != nil {
+				t.Fatal(err)
+			}
+			there.Step(t.Context())
+		}
+		if here.Leased() {
+			t.Error("a node that is fenced is sure of its lease")
 		}
 	})
 }
