@@ -34,7 +34,7 @@ func (b *Broker) wire() error {
 		},
 	})
 	b.txns = txn.New(txn.Deps{
-		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Peers: b.peers, Logger: b.loggers.Logger("txn"),
+		NodeID: b.o.NodeID, Replicas: b.replicas, Controller: c, Groups: b.groups, Peers: b.peers, Leased: leased, Logger: b.loggers.Logger("txn"),
 		Options: txn.Options{MaxTimeout: c.Duration("transaction.max.timeout.ms"), IDExpiry: c.Duration("transactional.id.expiration.ms")},
 	})
 	rules, err := policy(c)

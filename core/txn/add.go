@@ -97,6 +97,14 @@ func (c *Coordinator) ask(ctx context.Context, node metadata.NodeID, id string, 
 
 // enlist verifies or adds as the coordinator.
 func (c *Coordinator) enlist(ctx context.Context, id string, producer int64, epoch int16, parts []TopicPartition, add, tv2 bool) []int16 {
+	codes := c.enlistNow(ctx, id, producer, epoch, parts, add, tv2)
+	for i, code := range codes {
+		codes[i] = c.sure(code)
+	}
+	return codes
+}
+
+func (c *Coordinator) enlistNow(ctx context.Context, id string, producer int64, epoch int16, parts []TopicPartition, add, tv2 bool) []int16 {
 	patience := c.park(ctx)
 	for {
 		s, code := c.lock(ctx, id)

@@ -37,7 +37,9 @@ type Deps struct {
 	Logger     *slog.Logger     // nil: silent
 	Now        func() time.Time // nil: time.Now
 	Turns      statelog.Turns   // nil: goroutines
-	Options    Options
+	// Leased says that nobody else leads what this node leads, as far as a lease can tell (controller.Active.Leased). Nil: nobody ever does.
+	Leased  func() bool
+	Options Options
 }
 
 // Peers asks other nodes. Both calls go to the node's Kafka listener.
@@ -106,6 +108,7 @@ type Coordinator struct {
 	node   metadata.NodeID
 	host   host
 	keeper *statelog.Keeper
+	leased func() bool // nil: always
 	o      Options
 	turns  statelog.Turns
 	log    *slog.Logger
@@ -130,7 +133,7 @@ func New(d Deps) *Coordinator {
 }
 
 func newCoordinator(d Deps, h host) *Coordinator {
-	c := &Coordinator{node: d.NodeID, host: h, o: d.Options.WithDefaults(), turns: d.Turns, log: d.Logger, ctx: context.Background()}
+	c := &Coordinator{node: d.NodeID, host: h, o: d.Options.WithDefaults(), turns: d.Turns, leased: d.Leased, log: d.Logger, ctx: context.Background()}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -153,6 +156,18 @@ func newCoordinator(d Deps, h host) *Coordinator {
 		Logger:   c.log,
 	})
 	return c
+}
+
+// sure is a code that can be told to a producer. What is final to it only a coordinator says whose lease holds: where others cannot hear this one
+// any more, the producer may have its id and epoch from the next.
+func (c *Coordinator) sure(code int16) int16 {
+	switch code {
+	case kerr.InvalidProducerIDMapping.Code, kerr.ProducerFenced.Code, kerr.InvalidProducerEpoch.Code, kerr.InvalidTxnState.Code, kerr.TransactionAbortable.Code:
+		if c.leased != nil && !c.leased() {
+			return kerr.NotCoordinator.Code
+		}
+	}
+	return code
 }
 
 // Run coordinates until ctx ends; it is called once, before any other method, and owns every goroutine of the

@@ -18,7 +18,7 @@ func (c *Coordinator) EndTxn(ctx context.Context, req *kmsg.EndTxnRequest) *kmsg
 	resp := kmsg.NewPtrEndTxnResponse()
 	resp.Version = req.Version
 	resp.ProducerID, resp.ProducerEpoch, resp.ErrorCode = c.end(ctx, req)
-	if resp.ErrorCode != 0 {
+	if resp.ErrorCode = c.sure(resp.ErrorCode); resp.ErrorCode != 0 {
 		resp.ProducerID, resp.ProducerEpoch = -1, -1
 		if req.Version < 2 && resp.ErrorCode == kerr.ProducerFenced.Code {
 			resp.ErrorCode = kerr.InvalidProducerEpoch.Code

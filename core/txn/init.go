@@ -13,7 +13,7 @@ func (c *Coordinator) InitProducerID(ctx context.Context, req *kmsg.InitProducer
 	resp := kmsg.NewPtrInitProducerIDResponse()
 	resp.Version = req.Version
 	resp.ProducerID, resp.ProducerEpoch, resp.ErrorCode = c.init(ctx, req)
-	if resp.ErrorCode != 0 {
+	if resp.ErrorCode = c.sure(resp.ErrorCode); resp.ErrorCode != 0 {
 		resp.ProducerID, resp.ProducerEpoch = -1, -1
 		if req.Version < 4 && resp.ErrorCode == kerr.ProducerFenced.Code {
 			resp.ErrorCode = kerr.InvalidProducerEpoch.Code
