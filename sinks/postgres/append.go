@@ -92,6 +92,7 @@ func (t *task) appendRecord(ctx context.Context, p *part, r *connectors.Record) 
 	if err != nil {
 		return err
 	}
+	t.spell(p)
 	b := p.buf
 	at := len(b.arena)
 	meta := func(dst []byte, which int) ([]byte, bool) { return appendMeta(dst, which, r, op, row) }

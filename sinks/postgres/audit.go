@@ -129,11 +129,14 @@ func (au *audit) replay(ctx context.Context, next func() (*connectors.Record, er
 				return classify(err, "index the audit's copy")
 			}
 		}
-		last, err := au.t.rows(ctx, au.c, &batch{part: p, buf: p.buf})
-		if err == nil && last != "" {
-			err = exec(ctx, au.c, last+"TRUNCATE "+au.tb.stage)
+		last, err := au.t.rows(ctx, au.c, &batch{part: p, bufs: p.take(newBuffer())})
+		if au.tb.stage != "" {
+			last += "TRUNCATE " + au.tb.stage
 		}
-		au.tb.ddl, p.buf = nil, newBuffer()
+		if err == nil && last != "" {
+			err = exec(ctx, au.c, last)
+		}
+		au.tb.ddl = nil
 		return classify(err, "replay the log")
 	}
 	for {
@@ -158,7 +161,7 @@ func (au *audit) replay(ctx context.Context, next func() (*connectors.Record, er
 			au.report(connectors.Difference{Kind: connectors.MissingRecord, Where: where(r.Offset), What: "it cannot be written: " + bad.Error()})
 			continue
 		}
-		if p.buf.size() >= auditFlush {
+		if p.size() >= auditFlush {
 			if err := flush(); err != nil {
 				return err
 			}

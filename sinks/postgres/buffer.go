@@ -34,6 +34,7 @@ type buffer struct {
 	groupIDs map[group]int
 	truncate bool // the table is emptied first
 	keyBytes int
+	wider    int // how often columns of the table had been widened when its lines were spelled
 }
 
 func newBuffer() *buffer {
@@ -178,14 +179,26 @@ type moving struct {
 // part is one partition at work.
 type part struct {
 	connectors.Assignment
-	table  *table
-	start  int64 // the next commit moves the offset from here
-	next   int64 // after the last record that was written
-	buf    *buffer
-	count  int
-	since  ticks
-	moving *moving
+	table   *table
+	start   int64 // the next commit moves the offset from here
+	next    int64 // after the last record that was written
+	buf     *buffer
+	earlier []*buffer // … and these before it: columns have been widened since
+	count   int
+	since   ticks
+	moving  *moving
 }
+
+// size is what the next commit holds in memory.
+func (p *part) size() int {
+	n := p.buf.size()
+	for _, b := range p.earlier {
+		n += b.size()
+	}
+	return n
+}
+
+func (p *part) empty() bool { return p.buf.empty() && len(p.earlier) == 0 }
 
 // limit is how far a commit can reach.
 func (p *part) limit() int64 {

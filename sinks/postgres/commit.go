@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,8 +77,10 @@ func (t *task) endSession(ctx context.Context, c, old *pgconn.PgConn) {
 
 // finish notes that the batch is in the target.
 func (b *batch) finish(t *task) {
-	t.giveBack(b.buf)
-	b.done, b.buf = true, nil
+	for _, buf := range b.bufs {
+		t.giveBack(buf)
+	}
+	b.done, b.bufs = true, nil
 }
 
 // sessionLost is an error that leaves open what became of the transaction.
@@ -159,38 +162,60 @@ func (t *task) committed(b *batch) {
 // rows does everything but the end of a commit's transaction, and returns the statements to end it with.
 func (t *task) rows(ctx context.Context, c *pgconn.PgConn, b *batch) (string, error) {
 	tb := b.part.table
-	first := strings.Join(tb.ddl, ";")
-	if b.buf.truncate && (tb.there || len(tb.ddl) > 0) {
-		first += ";TRUNCATE " + tb.quoted()
+	do := ""
+	for _, ddl := range tb.ddl {
+		do += ddl + ";"
 	}
-	if len(b.buf.rows) > 0 && t.s.cfg.upsert && tb.stage == "" {
-		t.stages++
-		tb.stage = "_forebay_stage_" + strconv.Itoa(t.stages)
-		first += ";" + tb.stageDDL()
-	}
-	if first != "" {
-		if err := exec(ctx, c, first); err != nil {
-			return "", classify(err, "prepare "+tb.String())
+	for _, buf := range b.bufs {
+		if buf.truncate && (tb.there || len(tb.ddl) > 0) {
+			do += "TRUNCATE " + tb.quoted() + ";"
+		}
+		if len(buf.rows) == 0 {
+			continue
+		}
+		stage, wider := "", tb.wider[buf.wider:]
+		switch {
+		case len(wider) > 0:
+			stage = t.newStage()
+			do += tb.stageDDL(stage, t.s.cfg.upsert, wider)
+		case t.s.cfg.upsert && tb.stage == "":
+			tb.stage = t.newStage()
+			do += tb.stageDDL(tb.stage, true, nil)
+			fallthrough
+		case t.s.cfg.upsert:
+			stage = tb.stage
+		}
+		if do != "" {
+			if err := exec(ctx, c, do); err != nil {
+				return "", classify(err, "prepare "+tb.String())
+			}
+		}
+		into := stage
+		if stage == "" {
+			into = tb.quoted() + " (" + tb.columns() + ")"
+		}
+		if err := t.copy(ctx, c, b, buf, into); err != nil {
+			return "", err
+		}
+		do = tb.widenStage(stage, wider)
+		switch {
+		case t.s.cfg.upsert:
+			do += tb.merge(buf, stage)
+		case stage != "":
+			do += "INSERT INTO " + tb.quoted() + " (" + tb.columns() + ") OVERRIDING SYSTEM VALUE SELECT * FROM " + stage + ";"
 		}
 	}
-	if len(b.buf.rows) == 0 {
-		return "", nil
-	}
-	if !t.s.cfg.upsert {
-		return "", t.copy(ctx, c, b, tb.quoted(), tb.columns(""))
-	}
-	if err := t.copy(ctx, c, b, tb.stage, ""); err != nil {
-		return "", err
-	}
-	return tb.merge(b.buf), nil
+	return do, nil
 }
 
-func (t *task) copy(ctx context.Context, c *pgconn.PgConn, b *batch, into, columns string) error {
-	if columns != "" {
-		columns = " (" + columns + ")"
-	}
-	r := &copyReader{b: b.buf, tb: b.part.table, upsert: t.s.cfg.upsert}
-	_, err := c.CopyFrom(ctx, r, "COPY "+into+columns+" FROM STDIN")
+func (t *task) newStage() string {
+	t.stages++
+	return "_forebay_stage_" + strconv.Itoa(t.stages)
+}
+
+func (t *task) copy(ctx context.Context, c *pgconn.PgConn, b *batch, buf *buffer, into string) error {
+	r := &copyReader{b: buf, tb: b.part.table, upsert: t.s.cfg.upsert}
+	_, err := c.CopyFrom(ctx, r, "COPY "+into+" FROM STDIN")
 	if err == nil {
 		return nil
 	}
@@ -205,23 +230,64 @@ func (t *task) copy(ctx context.Context, c *pgconn.PgConn, b *batch, into, colum
 	return &connectors.RecordError{TopicPartition: b.part.TopicPartition, Offset: at, Err: err}
 }
 
-// columns lists the table's columns that the sink writes, with a prefix.
-func (tb *table) columns(prefix string) string {
+// columns lists the table's columns that the sink writes.
+func (tb *table) columns() string {
 	names := make([]string, len(tb.cols))
 	for i, c := range tb.cols {
-		names[i] = prefix + quoteIdent(c.name)
+		names[i] = quoteIdent(c.name)
 	}
 	return strings.Join(names, ", ")
 }
 
 // stageDDL makes the temporary table that a batch is copied into: the columns, the
-// group of statements that write the line, and the key of the row that it has moved from.
-func (tb *table) stageDDL() string {
-	s := "CREATE TEMPORARY TABLE " + tb.stage + " ON COMMIT DELETE ROWS AS SELECT " + tb.columns("t.") + ", NULL::integer AS _forebay_group"
-	for i, k := range tb.key {
-		s += ", t." + quoteIdent(tb.cols[k].name) + " AS _forebay_from_" + strconv.Itoa(i)
+// group of statements that write the line, and the key of the row that it has moved from. With wider it is for one
+// batch, and those columns have the types that they had.
+func (tb *table) stageDDL(stage string, upsert bool, wider []widening) string {
+	keep := "DELETE ROWS"
+	if len(wider) > 0 {
+		keep = "DROP"
 	}
-	return s + " FROM " + tb.quoted() + " t WITH NO DATA"
+	col := func(c *column) string {
+		for _, w := range wider {
+			if w.col == c {
+				return "NULL::" + w.from.String()
+			}
+		}
+		return "t." + quoteIdent(c.name)
+	}
+	var defs []string
+	for _, c := range tb.cols {
+		defs = append(defs, col(c)+" AS "+quoteIdent(c.name))
+	}
+	if upsert {
+		defs = append(defs, "NULL::integer AS _forebay_group")
+		for i, k := range tb.key {
+			defs = append(defs, col(tb.cols[k])+" AS _forebay_from_"+strconv.Itoa(i))
+		}
+	}
+	return "CREATE TEMPORARY TABLE " + stage + " ON COMMIT " + keep + " AS SELECT " + strings.Join(defs, ", ") + " FROM " + tb.quoted() + " t WITH NO DATA;"
+}
+
+// widenStage does with the stage what was done with the table.
+func (tb *table) widenStage(stage string, wider []widening) string {
+	out := ""
+	for _, w := range wider {
+		alter := func(name string) {
+			out += "ALTER TABLE " + stage + " ALTER COLUMN " + name + " TYPE " + w.to.String() + ";"
+		}
+		alter(quoteIdent(w.col.name))
+		for i, k := range tb.key {
+			if tb.cols[k] == w.col {
+				alter("_forebay_from_" + strconv.Itoa(i))
+			}
+		}
+	}
+	return out
+}
+
+// inKey says whether rows are found by the column.
+func (tb *table) inKey(c *column) bool {
+	return slices.ContainsFunc(tb.key, func(k int) bool { return tb.cols[k] == c })
 }
 
 // sameKey joins two aliases by the key; from: the second by where the row came from.
@@ -246,7 +312,7 @@ const deleteGroup = -1
 //  2. Deleted rows go.
 //  3. Rows with columns that were not sent change the others only.
 //  4. Complete rows are inserted, or take the place of what is there.
-func (tb *table) merge(b *buffer) string {
+func (tb *table) merge(b *buffer, stage string) string {
 	var out strings.Builder
 	stmt := func(format string, args ...any) { fmt.Fprintf(&out, format+";", args...) }
 	where := func(id int) string { return "s._forebay_group = " + strconv.Itoa(id) }
@@ -260,19 +326,19 @@ func (tb *table) merge(b *buffer) string {
 				set = append(set, quoteIdent(c.name)+" = t."+quoteIdent(c.name))
 			}
 		}
-		stmt("UPDATE %s s SET %s FROM %s t WHERE %s AND %s", tb.stage, strings.Join(set, ", "), tb.quoted(), where(id), tb.sameKey("t", "s", true))
+		stmt("UPDATE %s s SET %s FROM %s t WHERE %s AND %s", stage, strings.Join(set, ", "), tb.quoted(), where(id), tb.sameKey("t", "s", true))
 	}
-	stmt("DELETE FROM %s t USING %s s WHERE %s AND %s", tb.quoted(), tb.stage, where(deleteGroup), tb.sameKey("t", "s", false))
+	stmt("DELETE FROM %s t USING %s s WHERE %s AND %s", tb.quoted(), stage, where(deleteGroup), tb.sameKey("t", "s", false))
 	for id, g := range b.groups {
 		if !g.partly || g.moved {
 			continue
 		}
 		names, rest := tb.present(g.present)
 		if len(rest) > 0 {
-			stmt("UPDATE %s t SET %s FROM %s s WHERE %s AND %s", tb.quoted(), sets(rest, "s."), tb.stage, where(id), tb.sameKey("t", "s", false))
+			stmt("UPDATE %s t SET %s FROM %s s WHERE %s AND %s", tb.quoted(), sets(rest, "s."), stage, where(id), tb.sameKey("t", "s", false))
 		}
 		stmt("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s s WHERE %s AND NOT EXISTS (SELECT FROM %s t WHERE %s)",
-			tb.quoted(), strings.Join(names, ", "), prefixed("s.", names), tb.stage, where(id), tb.quoted(), tb.sameKey("t", "s", false))
+			tb.quoted(), strings.Join(names, ", "), prefixed("s.", names), stage, where(id), tb.quoted(), tb.sameKey("t", "s", false))
 	}
 	for id, g := range b.groups {
 		if g.partly && !g.moved {
@@ -292,7 +358,7 @@ func (tb *table) merge(b *buffer) string {
 			key = append(key, quoteIdent(tb.cols[k].name))
 		}
 		stmt("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s s WHERE %s ON CONFLICT (%s) DO %s",
-			tb.quoted(), strings.Join(names, ", "), prefixed("s.", names), tb.stage, where(id), strings.Join(key, ", "), do)
+			tb.quoted(), strings.Join(names, ", "), prefixed("s.", names), stage, where(id), strings.Join(key, ", "), do)
 	}
 	return out.String()
 }

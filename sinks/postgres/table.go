@@ -27,10 +27,17 @@ type table struct {
 	index map[string]int
 	key   []int    // places in cols; mode upsert
 	ddl   []string // to run in the next commit's transaction, before its rows
+	wider []widening
 
 	plans map[planKey]*plan
 	stage string // temporary table of the session; "" while there is none for all of cols
 	temp  string // an audit's copy, which is written instead
+}
+
+// widening is a column's change of type. What was buffered before it is spelled for the type from.
+type widening struct {
+	col      *column
+	from, to pgType
 }
 
 // column is one column of a target table.
@@ -292,6 +299,7 @@ func (tb *table) retype(col *column, want, byKind pgType) error {
 		return connectors.Fatal(fmt.Errorf("%s, column %s: the records now have %s, wider than %s", tb, col.name, want, col.typ), alter+"; or set evolve: true")
 	}
 	tb.ddl = append(tb.ddl, alter)
+	tb.wider = append(tb.wider, widening{col, col.typ, want})
 	col.typ, tb.stage = want, ""
 	clear(tb.plans) // encoders depend on the column's type
 	return nil

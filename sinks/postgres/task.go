@@ -216,7 +216,7 @@ func (t *task) Advance(tp connectors.TopicPartition, next int64) {
 func (t *task) Tick(now time.Time) []connectors.TopicPartition {
 	total := 0
 	for _, p := range t.parts {
-		total += p.buf.size()
+		total += p.size()
 	}
 	var due []connectors.TopicPartition
 	for tp, p := range t.parts {
@@ -227,7 +227,7 @@ func (t *task) Tick(now time.Time) []connectors.TopicPartition {
 		if m := p.moving; m != nil && m.since.age(now) < movingWait && m.offset == p.start {
 			continue // nothing else to commit yet
 		}
-		if total > memoryBudget && !p.buf.empty() || p.buf.size() >= t.s.cfg.size || t.s.cfg.records > 0 && p.count >= t.s.cfg.records || age >= t.s.cfg.interval {
+		if total > memoryBudget && !p.empty() || p.size() >= t.s.cfg.size || t.s.cfg.records > 0 && p.count >= t.s.cfg.records || age >= t.s.cfg.interval {
 			due = append(due, tp)
 		}
 	}
@@ -241,7 +241,7 @@ func (t *task) Tick(now time.Time) []connectors.TopicPartition {
 type batch struct {
 	part        *part
 	start, next int64
-	buf         *buffer
+	bufs        []*buffer // in their order
 	done        bool
 }
 
@@ -264,12 +264,39 @@ func (t *task) Prepare(_ context.Context, tps []connectors.TopicPartition, _ con
 		if to == p.start {
 			continue
 		}
-		b := &batch{part: p, start: p.start, next: to, buf: p.buf}
-		p.start, p.buf, p.count = to, t.buffer(), 0
+		b := &batch{part: p, start: p.start, next: to, bufs: p.take(t.buffer())}
+		p.start, p.count = to, 0
 		p.since = ticks{}
 		out = append(out, connectors.Token{TopicPartition: tp, Next: to, Data: b})
 	}
 	return out, nil
+}
+
+// take empties the part and returns what it held.
+func (p *part) take(spare *buffer) []*buffer {
+	all := append(p.earlier, p.buf)
+	spare.wider = p.buf.wider // a key change that is held is spelled as the buffer was
+	p.earlier, p.buf = nil, spare
+	return all
+}
+
+// spell begins a new buffer when columns of the table have been widened since the last record: PostgreSQL makes
+// the new type's values of what is there, as it does with the rows of the table.
+func (t *task) spell(p *part) {
+	tb := p.table
+	if p.buf.wider == len(tb.wider) {
+		return
+	}
+	for _, w := range tb.wider[p.buf.wider:] {
+		if tb.inKey(w.col) {
+			t.settle(p) // its key is spelled for the old type
+		}
+	}
+	if !p.buf.empty() {
+		p.earlier = append(p.earlier, p.buf)
+		p.buf = t.buffer()
+	}
+	p.buf.wider = len(tb.wider)
 }
 
 // buffer is an empty one, the last that was used if there is one.

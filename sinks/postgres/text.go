@@ -15,7 +15,8 @@ import (
 
 // encodeFunc appends a value, which is neither null nor missing, as the text that
 // PostgreSQL's input function of the column's type reads. The text is not yet
-// escaped for COPY.
+// escaped for COPY. It is spelled as PostgreSQL casts the value to text, so that a column
+// that has become text has one spelling for what was written before and after.
 type encodeFunc func(dst []byte, v schema.Value) ([]byte, error)
 
 var (
@@ -121,9 +122,9 @@ func encodeBool(dst []byte, v schema.Value) ([]byte, error) {
 		return dst, errKind
 	}
 	if v.Bool() {
-		return append(dst, 't'), nil
+		return append(dst, "true"...), nil
 	}
-	return append(dst, 'f'), nil
+	return append(dst, "false"...), nil
 }
 
 func encodeBoolBit(dst []byte, v schema.Value) ([]byte, error) {
@@ -160,7 +161,14 @@ func encodeFloat(bits int) encodeFunc {
 		case math.IsNaN(f):
 			return append(dst, "NaN"...), nil
 		default:
-			return strconv.AppendFloat(dst, f, 'g', -1, bits), nil
+			low, high := 1e-4, 1e15 // outside of them PostgreSQL writes an exponent (src/common/d2s.c, f2s.c)
+			if bits == 32 {
+				low, high = float64(float32(1e-4)), 1e6
+			}
+			if abs := math.Abs(f); abs != 0 && (abs < low || abs >= high) {
+				return strconv.AppendFloat(dst, f, 'e', -1, bits), nil
+			}
+			return strconv.AppendFloat(dst, f, 'f', -1, bits), nil
 		}
 	}
 }
@@ -331,7 +339,7 @@ func encodeZoned(dst []byte, v schema.Value) ([]byte, error) {
 	t := v.Data
 	switch {
 	case len(t) > 0 && t[0] == '+':
-		return append(dst, t[1:]...), nil
+		return appendZoned(dst, t[1:]), nil
 	case len(t) > 5 && (t[0] == '-' && t[1] >= '0' && t[1] <= '9' || string(t[:5]) == "0000-"):
 		neg := t[0] == '-'
 		if neg {
@@ -346,13 +354,31 @@ func encodeZoned(dst []byte, v schema.Value) ([]byte, error) {
 			return dst, errKind
 		}
 		dst = fmt.Appendf(dst, "%04d", year+1) // the year 0 is 1 BC
-		dst = append(dst, t[i:]...)
-		return append(dst, " BC"...), nil
+		return append(appendZoned(dst, t[i:]), " BC"...), nil
 	}
 	if !storable(t) {
 		return dst, errText
 	}
-	return append(dst, t...), nil
+	return appendZoned(dst, t), nil
+}
+
+// appendZoned writes …T03:04:05.120Z as … 03:04:05.12+00; anything else as it is.
+func appendZoned(dst, t []byte) []byte {
+	day, clock, ok := bytes.Cut(t, []byte("T"))
+	clock, utc := bytes.CutSuffix(clock, []byte("Z"))
+	if !ok || !utc {
+		return append(dst, t...)
+	}
+	dst = append(append(dst, day...), ' ')
+	return append(append(dst, trimFraction(clock)...), "+00"...)
+}
+
+// trimFraction takes zeros from the end of a fraction of a second.
+func trimFraction(clock []byte) []byte {
+	if bytes.IndexByte(clock, '.') < 0 {
+		return clock
+	}
+	return bytes.TrimRight(bytes.TrimRight(clock, "0"), ".")
 }
 
 // encodeInterval writes microseconds. Months and days were lost where the value was made.
@@ -365,11 +391,7 @@ func encodeInterval(dst []byte, v schema.Value) ([]byte, error) {
 	if n < 0 {
 		dst, u = append(dst, '-'), -u
 	}
-	dst = strconv.AppendUint(dst, u/3600e6, 10)
-	u %= 3600e6
-	dst = append(dst, ':', byte('0'+u/600e6), byte('0'+u/60e6%10), ':')
-	u %= 60e6
-	return fmt.Appendf(dst, "%02d.%06d", u/1e6, u%1e6), nil
+	return append(dst, trimFraction(fmt.Appendf(nil, "%02d:%02d:%02d.%06d", u/3600e6, u/60e6%60, u/1e6%60, u%1e6))...), nil
 }
 
 // maxDecimal bounds a decimal's bytes and scale: PostgreSQL's numeric reaches 131,072 digits before the point.

@@ -61,6 +61,7 @@ func (t *task) upsertChange(ctx context.Context, p *part, r *connectors.Record) 
 	case connectors.OpTruncate:
 		t.settle(p)
 		p.buf.clear()
+		p.earlier = nil
 		return nil
 	}
 	return reject("operation %q is no change of a row", rune(c.Op))
@@ -79,6 +80,7 @@ func (t *task) put(ctx context.Context, p *part, r *connectors.Record, row *sche
 	if t.key, err = pl.keyText(t.key[:0], r.Key.Value); err != nil {
 		return &recordError{err}
 	}
+	t.spell(p)
 	b := p.buf
 	at := len(b.arena)
 	var present string
@@ -138,6 +140,7 @@ func (t *task) remove(ctx context.Context, p *part, r *connectors.Record, row *s
 	if t.key, err = pl.keyText(t.key[:0], r.Key.Value); err != nil {
 		return &recordError{err}
 	}
+	t.spell(p)
 	if p.moving != nil {
 		if r.Change == nil && bytes.Equal(p.moving.key, t.key) {
 			return nil // the tombstone behind the delete that is held
