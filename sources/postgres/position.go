@@ -64,17 +64,20 @@ const (
 	stateLeft    = "left" // the config does not name it any more: a return needs a new snapshot
 )
 
-// tablePosition is a table's snapshot. Done, it is only that.
+// tablePosition is a table's snapshot. Done, it only says of which table.
 type tablePosition struct {
-	V     int           `json:"v"`
-	State string        `json:"state"`
-	Gen   int           `json:"gen,omitempty"`  // how often the snapshot was begun anew
-	Rows  int64         `json:"rows,omitempty"` // of this generation
-	Oid   uint32        `json:"oid,omitempty"`
-	Key   []string      `json:"key,omitempty"`   // the key's columns, in the order of the reading
-	Order []string      `json:"order,omitempty"` // of each: its operator, and its collation
-	Files []uint32      `json:"files,omitempty"` // relfilenodes: a truncate or a rewrite changes them
-	Runs  []runPosition `json:"runs,omitempty"`
+	V     int    `json:"v"`
+	State string `json:"state"`
+	Gen   int    `json:"gen,omitempty"`  // how often the snapshot was begun anew
+	Rows  int64  `json:"rows,omitempty"` // of this generation
+	Oid   uint32 `json:"oid,omitempty"`  // of the table; 0, from an earlier version: unknown
+	// Joined is the oid of the table's entry in the publication: another one when it
+	// was taken out and put back, 0 like Oid's.
+	Joined uint32        `json:"joined,omitempty"`
+	Key    []string      `json:"key,omitempty"`   // the key's columns, in the order of the reading
+	Order  []string      `json:"order,omitempty"` // of each: its operator, and its collation
+	Files  []uint32      `json:"files,omitempty"` // relfilenodes: a truncate or a rewrite changes them
+	Runs   []runPosition `json:"runs,omitempty"`
 }
 
 type runPosition struct {

@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +43,38 @@ func checkServer(ctx context.Context, c *pgconn.PgConn) error {
 
 const hintWalLevel = "ALTER SYSTEM SET wal_level = logical;  then restart the server (on RDS: rds.logical_replication = 1)"
 
+// member is a table as the publication has it now.
+type member struct{ oid, joined uint32 }
+
+// is says whether a position's table is m: the same one, in the publication ever since.
+func (p *tablePosition) is(m member) bool {
+	return m.oid != 0 && (p.Oid == 0 || p.Oid == m.oid) && (p.Joined == 0 || p.Joined == m.joined)
+}
+
+// members are the tables that the publication has, under the names that it gives
+// them: a partition that is published as its root is not among them.
+func (s *source) members(ctx context.Context, c *pgconn.PgConn) (map[tableName]member, error) {
+	rows, err := query(ctx, c, `SELECT t.schemaname, t.tablename, c.oid,
+			coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), p.oid)
+		FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_tables t ON t.pubname = p.pubname
+			JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+			JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+		WHERE p.pubname = `+quoteLit(s.cfg.publication))
+	if err != nil {
+		return nil, fmt.Errorf("list the tables of publication %s: %w", s.cfg.publication, err)
+	}
+	now := map[tableName]member{}
+	for _, r := range rows {
+		oid, err1 := strconv.ParseUint(string(r[2]), 10, 32)
+		joined, err2 := strconv.ParseUint(string(r[3]), 10, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		now[tableName{string(r[0]), string(r[1])}] = member{uint32(oid), uint32(joined)}
+	}
+	return now, nil
+}
+
 // ensurePublication adopts or creates the publication and adds the tables that
 // it lacks. It returns the tables that it held before.
 //
@@ -48,9 +82,8 @@ const hintWalLevel = "ALTER SYSTEM SET wal_level = logical;  then restart the se
 // it before would be decoded by the catalog of that time, without the table in the
 // publication, and yet commit after the table's snapshot. Without slotExists
 // the slot is yet to be made, which waits for such transactions by itself.
-func (s *source) ensurePublication(ctx context.Context, c *pgconn.PgConn, tables []tableName, slotExists bool, logf func(string, ...any)) (had map[tableName]bool, err error) {
+func (s *source) ensurePublication(ctx context.Context, c *pgconn.PgConn, tables []tableName, slotExists bool, logf func(string, ...any)) (had map[tableName]member, err error) {
 	pub := s.cfg.publication
-	had = map[tableName]bool{}
 	rows, err := query(ctx, c, `SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_catalog.pg_publication WHERE pubname = `+quoteLit(pub))
 	if err != nil {
 		return nil, err
@@ -64,16 +97,12 @@ func (s *source) ensurePublication(ctx context.Context, c *pgconn.PgConn, tables
 			logf("publication %s does not publish %s: those changes will not be seen", pub, what)
 		}
 	}
-	rows, err = query(ctx, c, `SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = `+quoteLit(pub))
-	if err != nil {
+	if had, err = s.members(ctx, c); err != nil {
 		return nil, err
-	}
-	for _, r := range rows {
-		had[tableName{string(r[0]), string(r[1])}] = true
 	}
 	var add []tableName
 	for _, t := range tables {
-		if !had[t] {
+		if had[t].oid == 0 {
 			add = append(add, t)
 		}
 	}

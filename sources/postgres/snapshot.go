@@ -238,7 +238,7 @@ func (t *task) continueAt(b *connectors.Batch, r *tableRun, info *tableInfo, fil
 		src := t.block.source(b, r.shape, r.lsn)
 		truncated(b, r.shape, src)
 	}
-	*p = tablePosition{V: 1, State: stateCopying, Gen: gen, Oid: info.oid, Key: keys, Order: r.order.names(), Files: files}
+	*p = tablePosition{V: 1, State: stateCopying, Gen: gen, Oid: info.oid, Joined: p.Joined, Key: keys, Order: r.order.names(), Files: files}
 	if again {
 		b.Mark(tableKey(r.tt.name), mustJSON(p), true)
 	}

@@ -179,12 +179,13 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 			t.pos.Tx, t.pos.N = LSNText(s.tx.commit), s.n
 			t.markStream(b, false)
 		}
+		t.addMarks(b)
 		if broken {
 			t.stream = nil
 			_ = s.close() // the error that broke it is the one to report
 		}
 	}()
-	for !b.Full() {
+	for !b.Full() && len(t.marks) == 0 {
 		if !s.w.ready() {
 			if b.Empty() {
 				s.w.wait(ctx, t.cfg.heartbeat)
@@ -351,17 +352,26 @@ func (t *task) finishTables(b *connectors.Batch, at LSN) {
 			continue
 		}
 		tt.cover, tt.lost, tt.order = nil, nil, nil
-		tt.pos = tablePosition{V: 1, State: stateDone, Gen: tt.pos.Gen}
+		tt.pos = tablePosition{V: 1, State: stateDone, Gen: tt.pos.Gen, Oid: tt.pos.Oid, Joined: tt.pos.Joined}
 		b.Mark(tableKey(tt.name), mustJSON(tt.pos), true)
 		t.covering--
 	}
 }
 
-// relation notes what a table looks like from here on.
+// relation notes what a table looks like from here on. Another table under a
+// tracked name, or the tracked one under another, ends the tracking: what follows is
+// dropped, and the rows are read anew, later than it. A transaction that the snapshot
+// saw changes nothing: there the names were others before.
 func (t *task) relation(ctx context.Context, m relation) error {
 	name := tableName{m.schema, m.table}
 	tt := t.tables[name]
-	if tt == nil {
+	for _, of := range t.tables {
+		if of.pos.Oid != 0 && (of.pos.Oid == m.oid) != (of == tt) && of.cover.verdictOf(&t.stream.tx) != sawAll {
+			t.leave(of)
+			t.looked = time.Time{} // at once
+		}
+	}
+	if tt == nil || tt.pos.Oid != m.oid {
 		t.stream.relations[m.oid] = nil
 		return nil
 	}

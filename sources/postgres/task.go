@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ type task struct {
 	stream   *stream
 	covering int            // tables whose coverage the stream still needs
 	pos      streamPosition // everything before it has been handed over
+	looked   time.Time      // when the tracked tables were last compared with the catalog
 	flushed  atomic.Uint64  // LSN that the server may forget up to: what Committed has seen
 }
 
@@ -123,12 +125,16 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 	if err != nil {
 		return err
 	}
+	now, err := t.members(ctx, c)
+	if err != nil {
+		return err
+	}
 	if !resumed {
 		if err := t.start(ctx, repl, system, info); err != nil {
 			return err
 		}
 	}
-	return t.track(ctx, names, had, positions, resumed)
+	return t.track(ctx, names, had, now, positions, resumed)
 }
 
 // resume takes the stream's position up and makes sure that the slot can go on from it.
@@ -216,9 +222,11 @@ func (t *task) mark(key connectors.PositionKey, p connectors.Position) {
 	t.marks = append(t.marks, pendingMark{key, p})
 }
 
-// track decides for every table whether it is done, under way or new.
-func (t *task) track(ctx context.Context, names []tableName, had map[tableName]bool, positions map[connectors.PositionKey]connectors.Position, resumed bool) error {
+// track decides for every table whether it is done, under way or new. had is the
+// publication as it was found, now as it is since.
+func (t *task) track(ctx context.Context, names []tableName, had, now map[tableName]member, positions map[connectors.PositionKey]connectors.Position, resumed bool) error {
 	needBase := false
+	t.looked = time.Now()
 	for _, n := range names {
 		tt := &trackedTable{name: n}
 		t.tables[n] = tt
@@ -228,14 +236,19 @@ func (t *task) track(ctx context.Context, names []tableName, had map[tableName]b
 				return err
 			}
 		}
+		if p != nil && tt.pos.State != stateLeft && !tt.pos.is(had[n]) {
+			t.leave(tt)
+		}
+		known := tt.pos.Oid != 0 && tt.pos.Joined != 0
+		tt.pos.Joined = now[n].joined
 		switch {
-		case p == nil && t.cfg.snapshot == "never":
-			tt.pos = tablePosition{V: 1, State: stateDone}
+		case p == nil && t.cfg.snapshot == "never", tt.pos.State == stateDone && !known:
+			tt.pos = tablePosition{V: 1, State: stateDone, Gen: tt.pos.Gen, Oid: now[n].oid, Joined: now[n].joined}
 			t.mark(tableKey(n), mustJSON(tt.pos))
 		case p == nil, tt.pos.State == stateCopying, tt.pos.State == stateLeft:
 			// A table that the publication had and we did not follow: writers may
 			// be between their commit record and their end, see baseSnapshot.
-			needBase = needBase || resumed && had[n] && tt.pos.State != stateCopying
+			needBase = needBase || resumed && had[n].oid != 0 && tt.pos.State != stateCopying
 			t.pending = append(t.pending, tt)
 		case tt.pos.State == stateCopied:
 			if err := tt.covered(); err != nil {
@@ -276,6 +289,58 @@ func (t *task) track(ctx context.Context, names []tableName, had map[tableName]b
 		t.slot.Base = base
 		t.mark(slotKey, mustJSON(t.slot))
 		return t.setBase(base)
+	}
+	return nil
+}
+
+// leave gives a table up whose changes have not all been seen: its rows are to be
+// taken back and read anew.
+func (t *task) leave(tt *trackedTable) {
+	t.env.Logger.Warn("the table is not the one that was read, or its changes were not all published: its rows are taken back and read anew", "table", tt.name.String())
+	if tt.cover != nil {
+		t.covering--
+	}
+	*tt = trackedTable{name: tt.name, pos: tablePosition{V: 1, State: stateLeft, Gen: tt.pos.Gen}}
+	t.mark(tableKey(tt.name), mustJSON(tt.pos))
+}
+
+// look compares the tables with the catalog, once in a heartbeat: what is not in
+// the publication any more, or is another table now, says nothing in the stream. The
+// error has the task opened anew, which reads such a table. One that is not there
+// at all is waited for, and holds nobody up.
+func (t *task) look(ctx context.Context) error {
+	if time.Since(t.looked) < t.cfg.heartbeat {
+		return nil
+	}
+	t.looked = time.Now()
+	c, err := t.conn(ctx)
+	if err != nil {
+		return err
+	}
+	now, err := t.members(ctx, c)
+	if err != nil {
+		return err
+	}
+	var again []string
+	for n, tt := range t.tables {
+		if tt.pos.State != stateLeft && tt.pos.is(now[n]) {
+			continue
+		}
+		rows, err := query(ctx, c, "SELECT pg_catalog.to_regclass("+quoteLit(n.quoted())+") IS NOT NULL")
+		if err != nil {
+			return err
+		}
+		if string(rows[0][0]) != "t" {
+			continue
+		}
+		if tt.pos.State != stateLeft {
+			t.leave(tt)
+		}
+		again = append(again, n.String())
+	}
+	if len(again) > 0 {
+		slices.Sort(again)
+		return fmt.Errorf("%s: not the table that was read, or not in publication %s all the time; it is read anew", strings.Join(again, ", "), t.cfg.publication)
 	}
 	return nil
 }
@@ -337,10 +402,7 @@ func (t *task) conn(ctx context.Context) (*pgconn.PgConn, error) {
 // Read hands over snapshot rows until there are none left, and then changes.
 func (t *task) Read(ctx context.Context, b *connectors.Batch) error {
 	if len(t.marks) > 0 {
-		for _, m := range t.marks {
-			b.Mark(m.key, m.pos, true)
-		}
-		t.marks = t.marks[:0]
+		t.addMarks(b)
 		return nil
 	}
 	if len(t.pending) > 0 {
@@ -354,7 +416,18 @@ func (t *task) Read(ctx context.Context, b *connectors.Batch) error {
 			return err
 		}
 	}
+	if err := t.look(ctx); err != nil {
+		t.addMarks(b)
+		return err
+	}
 	return t.readStream(ctx, b)
+}
+
+func (t *task) addMarks(b *connectors.Batch) {
+	for _, m := range t.marks {
+		b.Mark(m.key, m.pos, true)
+	}
+	t.marks = t.marks[:0]
 }
 
 // Committed lets the slot move: invariant 5, the positions are durable in the log.

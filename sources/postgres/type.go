@@ -39,7 +39,7 @@ func Spec() spec.Spec {
 			{Name: "snapshot", Type: spec.Enum, Default: "initial", Enum: []string{"initial", "never", "initial_only"},
 				Doc: "initial reads the rows that are there and then streams, never only streams, initial_only ends after the rows."},
 			{Name: "heartbeat", Type: spec.Duration, Default: "10s", Check: checkHeartbeat,
-				Doc: "How often the position moves while the tables are quiet, so that the slot does not hold WAL of other tables back."},
+				Doc: "How often the position moves while the tables are quiet, so that the slot does not hold WAL of other tables back, and how often the tables are compared with the catalog."},
 		},
 	}
 }

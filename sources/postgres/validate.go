@@ -134,16 +134,11 @@ func (s *source) validateTables(ctx context.Context, c *pgconn.PgConn, infos []*
 	}
 	exists := len(rows) > 0
 	mayAlter := exists && string(rows[0][2]) == "t"
-	had := map[tableName]bool{}
-	if exists {
-		pubs, err := query(ctx, c, `SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = `+quoteLit(s.cfg.publication))
-		if err != nil {
-			return err
-		}
-		for _, r := range pubs {
-			had[tableName{string(r[0]), string(r[1])}] = true
-		}
-	} else {
+	had, err := s.members(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !exists {
 		rows, err := query(ctx, c, `SELECT has_database_privilege(current_database(), 'CREATE'), quote_ident(current_database()), quote_ident(current_user)`)
 		if err != nil {
 			return err
@@ -154,7 +149,7 @@ func (s *source) validateTables(ctx context.Context, c *pgconn.PgConn, infos []*
 		}
 	}
 	for _, t := range infos {
-		s.validateTable(t, exists, mayAlter, had[t.name], f)
+		s.validateTable(t, exists, mayAlter, had[t.name].oid != 0, f)
 	}
 	return nil
 }

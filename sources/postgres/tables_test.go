@@ -1,0 +1,154 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/forebayhub/forebay/connectors"
+)
+
+// settle reads until done says so and the log holds all that the server has now. What
+// the source wants tried again is tried again, as the runtime does.
+func (f *fixture) settle(done func() bool) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	at, err := ParseLSN(string(sql(f.t, f.c, "SELECT pg_current_wal_insert_lsn()")[0][0]))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	sql(f.t, f.c, "SELECT pg_logical_emit_message(false, 'forebay-test', 'x')")
+	b := connectors.NewBatch(f.batch)
+	for !done() || f.lsn() < at {
+		if f.task == nil {
+			err = f.open(ctx)
+		} else {
+			err = f.read(ctx, b, nil)
+		}
+		if ctx.Err() != nil {
+			f.t.Fatalf("nothing is noticed; positions %s", f.positions)
+		}
+		if connectors.IsFatal(err) {
+			f.t.Fatal(err)
+		}
+		if err != nil {
+			f.close()
+		}
+	}
+}
+
+// again says whether a table has been read n times since its first reading, and streams.
+func (f *fixture) again(table string, n int) func() bool {
+	return func() bool {
+		var p tablePosition
+		key := tableKey(tableName{"public", table})
+		if err := parsePosition(key, f.positions[key], &p, &p.V); err != nil {
+			f.t.Fatal(err)
+		}
+		return p.Gen >= n && (p.State == stateCopied || p.State == stateDone)
+	}
+}
+
+// TestAnotherTableOfTheName: a streamed table that becomes another one, or whose changes
+// the publication has left out, is taken back and read anew: while the stream runs, and
+// at the next start. Its changes are neither missing nor those of another table.
+func TestAnotherTableOfTheName(t *testing.T) {
+	const swap = "BEGIN; ALTER TABLE @ RENAME TO @_old; ALTER TABLE @_other RENAME TO @; COMMIT"
+	const drop, add = "ALTER PUBLICATION p DROP TABLE @", "ALTER PUBLICATION p ADD TABLE @"
+	kinds := map[string][][]string{ // @ is the table
+		"TABLE ": {
+			{"BEGIN; CREATE TABLE @_new AS SELECT id + 1 AS id, v FROM @; DROP TABLE @; ALTER TABLE @_new RENAME TO @; ALTER TABLE @ ADD PRIMARY KEY (id); COMMIT", "INSERT INTO @ VALUES (7, 'new')"},
+			{swap, "INSERT INTO @ VALUES (7, 'new')"},
+			{drop, "INSERT INTO @ VALUES (7, 'unseen')"},
+			{drop, "INSERT INTO @ VALUES (7, 'unseen')", add},
+			{"ALTER TABLE @ RENAME TO @_old", "INSERT INTO @_old VALUES (7, 'unseen')", "ALTER TABLE @_old RENAME TO @"},
+		},
+		"ALL TABLES": {
+			{"DROP TABLE @", "CREATE TABLE @ (id int PRIMARY KEY, v text)", "INSERT INTO @ VALUES (2, 'new')"},
+			{swap},
+			{swap, "UPDATE @ SET v = 'new'", "INSERT INTO @_old VALUES (8, 'not ours')"},
+		},
+	}
+	for of, cases := range kinds {
+		t.Run(of, func(t *testing.T) {
+			var tables []string
+			var script strings.Builder
+			for i := range 2 * len(cases) {
+				o := fmt.Sprintf("o%d", i)
+				tables = append(tables, o)
+				script.WriteString(strings.ReplaceAll(`CREATE TABLE @ (id int PRIMARY KEY, v text); INSERT INTO @ VALUES (1, 'a'), (2, 'b');
+					CREATE TABLE @_other (id int PRIMARY KEY, v text); INSERT INTO @_other VALUES (2, 'z'), (5, 'z');`, "@", o))
+			}
+			f := start(t, script.String(), tables...)
+			if of == "TABLE " {
+				of += strings.Join(tables, ", ")
+			}
+			sql(t, f.c, "CREATE PUBLICATION p FOR "+of)
+			f.src.cfg.publication, f.src.cfg.heartbeat = "p", 20*time.Millisecond
+			rep := newReplica(t)
+			f.sink = rep.apply
+			f.sync()
+			change := func(o string, stmts []string) {
+				for _, stmt := range stmts {
+					sql(t, f.c, strings.ReplaceAll(stmt, "@", o))
+				}
+			}
+			for i, o := range tables[:len(cases)] { // one after the other, while the source runs
+				change(o, append([]string{"UPDATE @ SET v = 'bb' WHERE id = 2"}, cases[i]...))
+				f.settle(f.again(o, 1))
+				compare(t, f.c, rep, o, "id, v")
+			}
+			f.close()
+			for i, o := range tables[len(cases):] {
+				change(o, cases[i])
+			}
+			f.settle(f.again(tables[len(tables)-1], 1))
+			for _, o := range tables {
+				compare(t, f.c, rep, o, "id, v")
+				change(o, []string{"INSERT INTO @ VALUES (9, 'last')", "UPDATE @ SET v = 'u' WHERE id = 2"})
+			}
+			f.settle(func() bool { return true })
+			for _, o := range tables {
+				compare(t, f.c, rep, o, "id, v")
+				if f.again(o, 2)() {
+					t.Errorf("%s was read once too often", o)
+				}
+			}
+		})
+	}
+}
+
+// TestTableThatIsGoneAndComesBack: while a table is not there the others go on; once
+// there is one of its name it is read.
+func TestTableThatIsGoneAndComesBack(t *testing.T) {
+	f := start(t, "CREATE TABLE o (id int PRIMARY KEY); INSERT INTO o VALUES (1); CREATE TABLE p (id int PRIMARY KEY)", "o", "p")
+	f.src.cfg.heartbeat = 20 * time.Millisecond
+	f.sync()
+	f.col.lines = nil
+	sql(t, f.c, "DROP TABLE o", "INSERT INTO p VALUES (1)")
+	f.sync()
+	f.col.expect(t, "gone", "c {id=1} null -> {id=1}")
+	sql(t, f.c, "CREATE TABLE o (id int PRIMARY KEY)", "INSERT INTO o VALUES (2)")
+	f.settle(f.again("o", 1))
+	f.col.expect(t, "back", "t - null -> null", "r {id=2} null -> {id=2}")
+}
+
+// TestPositionWithoutTable: a position of an earlier version does not say which table
+// it is of. It takes the table that is there, and notices the next one.
+func TestPositionWithoutTable(t *testing.T) {
+	f := start(t, "CREATE TABLE o (id int PRIMARY KEY); INSERT INTO o VALUES (1)", "o")
+	f.sync()
+	f.close()
+	key := tableKey(tableName{"public", "o"})
+	f.positions[key] = connectors.Position(`{"v":1,"state":"done"}`)
+	sql(t, f.c, "INSERT INTO o VALUES (2)")
+	f.sync()
+	f.close()
+	f.col.expect(t, "as before", "r {id=1} null -> {id=1}", "c {id=2} null -> {id=2}")
+	sql(t, f.c, fmt.Sprintf("DROP TABLE o; CREATE TABLE o (id int PRIMARY KEY); ALTER PUBLICATION %s ADD TABLE o; INSERT INTO o VALUES (3)", quoteIdent(f.src.cfg.publication)))
+	f.settle(f.again("o", 1))
+	f.col.expect(t, "another", "t - null -> null", "r {id=3} null -> {id=3}")
+}
