@@ -30,7 +30,7 @@ var (
 // Like the iteration of Kafka's LogValidator. It allocates nothing per record; what is over DefaultLimit when
 // decompressed is ErrTooLarge.
 func (b Batch) Scan(h *Header) (s Scan, err error) {
-	if h.Attributes.Codec() == None {
+	if h.Attributes.Codec() == None || h.Count == 0 { // of none there is nothing to decompress
 		return scan(h, b[HeaderSize:])
 	}
 	err = b.Plain(h, func(plain []byte) error {
