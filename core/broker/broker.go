@@ -268,7 +268,7 @@ func (b *Broker) open(ctx context.Context) error {
 func (b *Broker) openLogDirs() (err error) {
 	stop := func(where string) func(error) {
 		return func(err error) {
-			b.fail(&problem.Error{Code: "disk-failed", Where: where, What: "a sync to disk failed; what was not synced may be lost, so this node stops: " + err.Error(), Hint: "look at the disk and the kernel's log", Err: err})
+			b.fail(&problem.Error{Code: "disk-failed", Where: where, What: "a write or a sync to disk failed; what was not synced may be lost, so this node stops: " + err.Error(), Hint: "look at the disk and the kernel's log", Err: err})
 		}
 	}
 	if b.logDirs, err = openLogDirs(b.dir, b.o.logDirs(), b.o.Logger, stop(b.o.DataDir)); err != nil {

@@ -365,6 +365,9 @@ func (l *logDirs) check(image *metadata.Image) error {
 
 // failed writes down that a directory has failed, or (false) that the cluster knows of all that have and are back.
 func (l *logDirs) failed(id string, failed bool) {
+	if l.placement == nil {
+		return // a file would say that there was a log.dirs
+	}
 	l.mu.Lock()
 	for i := range l.known {
 		r := slices.IndexFunc(l.dirs, func(r *replica.Dir) bool { return r.ID == l.known[i].ID })

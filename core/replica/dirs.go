@@ -75,14 +75,19 @@ func (s *Set) Fail(d *Dir, err error) {
 	poke(s.unavailable)
 }
 
-// failIn is Fail for an error that a log of d has met, if it is one of the disk. With one directory a broken log
-// is the log's own affair, as long as the Syncer has not failed.
+// failIn is Fail for an error that a log of d has met, if it is one of the disk.
 func (s *Set) failIn(d *Dir, err error) bool {
-	if s.o.Placement == nil || !OfDisk(err) {
+	if !OfDisk(err) {
 		return false
 	}
 	s.Fail(d, err)
 	return true
+}
+
+// unreadable is failIn for what was met before anything was written. Without log.dirs it is the affair of that log alone: the node would end,
+// and with it what can be read.
+func (s *Set) unreadable(d *Dir, err error) bool {
+	return s.o.Placement != nil && s.failIn(d, err)
 }
 
 // OfDisk says that an error came from a disk that does not do what it should: not from what lies on it, nor from a limit.
@@ -245,7 +250,7 @@ func (s *Set) closeIn(d *Dir, sl *slot, err error) (moved bool) {
 			s.o.Logger.Debug("closing a log of a failed directory", "partition", folder(sl.state), "err", err)
 		}
 	}
-	if s.o.Placement.Home(sl.state.ID()) != "" {
+	if s.o.Placement == nil || s.o.Placement.Home(sl.state.ID()) != "" {
 		return false
 	}
 	sl.dir = nil

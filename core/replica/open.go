@@ -82,7 +82,7 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 	if commitlog.NoDescriptors(err) {
 		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrNoFiles, folder(sl.state), err) // it passes
 	}
-	if s.failIn(d, err) {
+	if s.unreadable(d, err) {
 		return nil, fmt.Errorf("%w: %s: %w", commitlog.ErrFailed, folder(sl.state), err)
 	}
 	if err != nil {

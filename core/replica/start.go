@@ -32,7 +32,7 @@ func (s *Set) Start(image *metadata.Image) error {
 		return nil // settled below, where there are other directories
 	})
 	for i, d := range s.o.Dirs {
-		if errs[i] != nil && !s.failIn(d, errs[i]) {
+		if errs[i] != nil && !s.unreadable(d, errs[i]) {
 			return errs[i]
 		}
 	}
