@@ -32,7 +32,7 @@ func metadataCommand(s streams) *cobra.Command {
 // stoppedFlags are those by which a command reaches the directory of a node that does not run.
 func stoppedFlags(f *pflag.FlagSet) func(s streams) (broker.Stopped, error) {
 	data := f.String("data", "", "the data directory of a stopped `node`")
-	durability := f.String("durability", "power-safe", "what the node ran with, as of `forebay server`: after relaxed and an unclean end its tails may be lost")
+	durability := f.String("durability", "power-safe", "what the node ran with, if its version did not write it down: after relaxed and an unclean end its tails may be lost")
 	return func(s streams) (broker.Stopped, error) {
 		o := upOptions{durability: *durability}
 		d, err := o.durable()

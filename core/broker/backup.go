@@ -146,7 +146,7 @@ func (b *Broker) Backup(ctx context.Context) (*Backup, error) {
 type Stopped struct {
 	FS         vfs.FS // nil: the disk
 	DataDir    string
-	Durability commitlog.Durability // that the node ran with
+	Durability commitlog.Durability // that the node ran with, of a version that did not write it down
 	BootID     string               // "": this machine's
 	Logger     *slog.Logger         // nil: silent
 }
@@ -233,7 +233,7 @@ func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, er
 	if err := l.load(); err != nil {
 		return nil, err
 	}
-	dirs := oneDir(d).dirs
+	dirs, ran := oneDir(d).dirs, d.ran(s.Durability)
 	if l.known != nil {
 		dirs = nil
 		for _, k := range l.known {
@@ -256,10 +256,10 @@ func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, er
 	}
 	for _, r := range dirs {
 		// As register and registerAlone have it: only a killed process keeps its page cache (invariant 4).
-		if n := nodeOf(image, found.Node); n != nil && !r.Clean && s.Durability == commitlog.Relaxed && n.BootID != s.BootID {
+		if n := nodeOf(image, found.Node); n != nil && !r.Clean && ran == commitlog.Relaxed && n.BootID != s.BootID {
 			found.TailLost = true
 		}
-		logs, err := replica.Survey(r, replica.Options{FS: s.FS, Durability: s.Durability, BootID: s.BootID, Logger: s.Logger})
+		logs, err := replica.Survey(r, replica.Options{FS: s.FS, Durability: ran, BootID: s.BootID, Logger: s.Logger})
 		if err != nil {
 			return nil, fmt.Errorf("look through %s: %w", r.Path, err)
 		}

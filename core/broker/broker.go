@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -79,7 +80,8 @@ type Broker struct {
 	serving  context.Context
 	stopDial context.CancelFunc
 
-	recovered bool // the logs are
+	ran       commitlog.Durability // of the runs before
+	recovered bool                 // the logs are
 	closeOnce sync.Once
 	closeErr  error
 
@@ -206,6 +208,9 @@ func (b *Broker) open(ctx context.Context) error {
 	if b.dir, err = openDataDir(b.o.FS, b.o.DataDir, b.o.NodeID, b.o.Cluster != nil, b.o.Logger); err != nil {
 		return err
 	}
+	if err := b.begin(); err != nil {
+		return err
+	}
 	b.clusterID.Store(b.dir.meta.identity())
 	// Bound early, so that a port in use is told before anything is recovered; served only once all is.
 	if err := b.listen(ctx); err != nil {
@@ -258,10 +263,40 @@ func (b *Broker) open(ctx context.Context) error {
 			return err
 		}
 	}
+	b.settled()
 	b.quorum.Follow(b.replicas.Update)
 	b.replicas.Trust()
 	b.early.Go(func() error { b.tellOffline(b.serving); return nil })
 	return b.wire()
+}
+
+// begin finds out what the runs before promised, and writes down what this one does not, before its first record.
+func (b *Broker) begin() error {
+	b.ran = b.dir.ran(b.o.Durability)
+	if b.o.Durability == commitlog.PowerSafe {
+		return nil
+	}
+	err := b.dir.setDurability(b.o.Durability)
+	if errors.Is(err, syscall.ENOSPC) {
+		b.o.Logger.Warn("the disk is full: it could not be written down that this run is relaxed, so it is power-safe", "dir", b.o.DataDir)
+		b.o.Durability, err = commitlog.PowerSafe, nil
+	}
+	return err
+}
+
+// settled writes down that this run promises all that power-safe does: what earlier ones have left is on the disk, and the cluster knows what may be missing.
+func (b *Broker) settled() {
+	if n := b.quorum.Image().Nodes[b.o.NodeID]; b.o.Durability != commitlog.PowerSafe || n == nil || n.BootID != b.o.BootID {
+		return
+	}
+	if err := b.dir.setDurability(commitlog.PowerSafe); err != nil {
+		b.o.Logger.Warn("it could not be written down that this run is power-safe: after a power cut its replicas copy what they may have lost", "err", err)
+	}
+}
+
+// tailLost says that this node may have lost what it had when it last registered: only a killed process keeps its page cache (invariant 4).
+func (b *Broker) tailLost(before *metadata.Node) bool {
+	return !b.logDirs.clean() && b.ran == commitlog.Relaxed && before.BootID != b.o.BootID
 }
 
 // openLogDirs opens the log directories, and makes the set of partitions, without a look at what lies in them.
@@ -284,7 +319,7 @@ func (b *Broker) openLogDirs() (err error) {
 	o := replica.Options{
 		Files: commitlog.NewFiles(segments), NodeID: b.o.NodeID, FS: b.o.FS, Dirs: b.logDirs.dirs, Placement: b.logDirs.placement,
 		Replaced: b.logDirs.replaced(), Failed: func(d *replica.Dir, _ error) { b.logDirs.failed(d.ID, true) }, AllFailed: stop(b.o.DataDir),
-		Durability: b.o.Durability, Logger: b.loggers.Logger("replica"), BootID: b.o.BootID,
+		Durability: b.o.Durability, Ran: b.ran, Logger: b.loggers.Logger("replica"), BootID: b.o.BootID,
 		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
 	}
 	if b.o.Cluster != nil {
@@ -374,8 +409,7 @@ func (b *Broker) registerAlone(ctx context.Context) error {
 	commands = append(commands, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.o.Set["broker.rack"], BootID: b.o.BootID, Endpoints: endpoints, Offline: b.replicas.Unavailable(image),
 		MinISR: b.control.MinISR(), Level: metadata.Level,
-		// Only a killed process keeps its page cache (invariant 4).
-		TailLost: before != nil && !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID,
+		TailLost: before != nil && b.tailLost(before),
 	})
 	for _, c := range commands {
 		r, err := b.quorum.Propose(ctx, c)

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/consensus"
 	"github.com/forebayhub/forebay/core/controller"
 	"github.com/forebayhub/forebay/core/membership"
@@ -216,10 +215,10 @@ func (b *Broker) foreignProblem(id string) error {
 // register announces this node, with its logs recovered, and begins to keep its lease.
 func (b *Broker) register(ctx context.Context) error {
 	before := b.quorum.Image().Nodes[b.o.NodeID]
-	// Only a killed process keeps its page cache; an empty directory has lost everything (invariant 4). So has one that does not know of the node's last registration:
+	// An empty directory has lost everything (invariant 4). So has one that does not know of the node's last registration:
 	// it was put back from an older copy, since a node does nothing under a registration that its own disk does not have.
 	older := before != nil && !b.dir.fresh && !b.quorum.Remembers(uint64(before.Epoch))
-	lost := before != nil && (b.dir.fresh || older || !b.logDirs.clean() && b.o.Durability == commitlog.Relaxed && before.BootID != b.o.BootID)
+	lost := before != nil && (b.dir.fresh || older || b.tailLost(before))
 	if older {
 		b.o.Logger.Warn("the data directory is older than this node's last registration, as one that was put back from a copy: its replicas are in sync with nothing before they have copied what they lack",
 			"dir", b.o.DataDir, "registered", before.Epoch)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/vfs"
@@ -37,6 +38,8 @@ type dirMeta struct {
 	ClusterID string          `json:"cluster_id"`
 	// Restored names the restoration that the node's metadata is of, as metadata.Image does.
 	Restored string `json:"restored,omitempty"`
+	// Durability is relaxed from before the first record of a run that is, until a power-safe one has all on its disk and is registered. "": as the start says.
+	Durability string `json:"durability,omitempty"`
 }
 
 func (m dirMeta) identity() string { return metadata.Identity(m.ClusterID, m.Restored) }
@@ -121,6 +124,26 @@ func (d *dataDir) create(node metadata.NodeID) error {
 // setCluster says, durably, which cluster the directory belongs to.
 func (d *dataDir) setCluster(id, restored string) error {
 	d.meta.ClusterID, d.meta.Restored = id, restored
+	return d.writeMeta()
+}
+
+// ran is the durability of the runs before; this: of this one.
+func (d *dataDir) ran(this commitlog.Durability) commitlog.Durability {
+	switch {
+	case d.fresh, d.meta.Durability == "":
+		return this
+	case d.meta.Durability == commitlog.PowerSafe.String():
+		return commitlog.PowerSafe
+	}
+	return commitlog.Relaxed
+}
+
+// setDurability writes down, durably, what ran gives from now on.
+func (d *dataDir) setDurability(v commitlog.Durability) error {
+	if d.meta.Durability == v.String() {
+		return nil
+	}
+	d.meta.Durability = v.String()
 	return d.writeMeta()
 }
 

@@ -159,7 +159,7 @@ func TestSurvey(t *testing.T) {
 	n.end(t)
 	survey := func(boot string, lost bool, logs int) {
 		t.Helper()
-		k, err := BackupStopped(Stopped{FS: mem, DataDir: "/data", Durability: commitlog.Relaxed, BootID: boot})
+		k, err := BackupStopped(Stopped{FS: mem, DataDir: "/data", BootID: boot})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,6 +29,13 @@ const (
 	Relaxed                     // the page cache is enough
 )
 
+func (d Durability) String() string {
+	if d == PowerSafe {
+		return "power-safe"
+	}
+	return "relaxed"
+}
+
 // Config is a topic's configuration as far as the log is concerned; it can be
 // changed while the log is open.
 type Config struct {
@@ -63,6 +70,7 @@ type Options struct {
 	Name       string // topic-partition, for messages
 	Config     Config
 	Durability Durability
+	Ran        Durability       // of the runs that have written what is there; Relaxed of one of them is Relaxed of all
 	Syncer     *Syncer          // shared by all logs of a data directory
 	Files      *Files           // shared by all logs of a node; nil: one of its own
 	Now        func() time.Time // nil: time.Now

@@ -294,7 +294,7 @@ func (r *recovery) walkSegment(i int) (more bool, err error) {
 			}
 			return false, err
 		}
-		if w.pos >= trusted && l.o.Durability == Relaxed && !r.killed && r.older(&head) {
+		if w.pos >= trusted && max(l.o.Durability, l.o.Ran) == Relaxed && !r.killed && r.older(&head) {
 			return false, r.cut(i, w.pos, &CorruptError{File: s.path(), Pos: w.pos, Err: fmt.Errorf("%w: leader epoch %d after %d", ErrCorrupt, head.LeaderEpoch, l.epochs[len(l.epochs)-1].epoch)})
 		}
 		if w.pos == 0 {

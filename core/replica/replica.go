@@ -41,8 +41,9 @@ type Options struct {
 	Failed         func(*Dir, error)
 	AllFailed      func(error)
 	Durability     commitlog.Durability
-	Files          *commitlog.Files // bounds what the logs have open; nil: 1,024 segments
-	Logger         *slog.Logger     // nil: silent
+	Ran            commitlog.Durability // of the runs before
+	Files          *commitlog.Files     // bounds what the logs have open; nil: 1,024 segments
+	Logger         *slog.Logger         // nil: silent
 	Now            func() time.Time
 	ProducerExpiry time.Duration
 	BootID         string // of the machine

@@ -1,0 +1,61 @@
+package broker
+
+import (
+	"errors"
+	"net"
+	"testing"
+
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/metadata"
+	"github.com/forebayhub/forebay/internal/vfs"
+)
+
+// What a power cut may have taken is a matter of how the run before promised, and not of how this one does (invariant 4).
+func TestDurabilityOfTheRunBefore(t *testing.T) {
+	const safe, relaxed = commitlog.PowerSafe, commitlog.Relaxed
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	type run struct {
+		durability commitlog.Durability
+		boot       string
+		lost       bool // what this start has told the cluster
+	}
+	for name, runs := range map[string][]run{
+		"relaxed before":         {{relaxed, "a", false}, {safe, "b", true}, {safe, "c", false}},
+		"power-safe before":      {{safe, "a", false}, {relaxed, "b", false}, {relaxed, "c", true}},
+		"killed, then the power": {{relaxed, "a", false}, {safe, "a", false}, {safe, "b", false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewCrash()
+			var epoch metadata.Epoch
+			for i, r := range runs {
+				if i > 0 { // one that comes to nothing tells nobody
+					if _, err := Open(t.Context(), Options{DataDir: "/data", FS: disk, BootID: r.boot, KafkaAddr: busy.Addr().String()}); err == nil {
+						t.Fatal("two listen at one address")
+					}
+				}
+				n := start(t, Options{DataDir: "/data", FS: disk, Durability: r.durability, BootID: r.boot})
+				if i == 0 {
+					createTopic(t, n, "x", 1)
+				}
+				// A last leader that was not in sync any more is elected: one epoch more.
+				p := n.quorum.Image().Partition("x", 0)
+				if steps := p.LeaderEpoch - epoch; i > 0 && r.lost != (steps == 2) {
+					t.Errorf("run %d, %v after %v: %d epochs", i, r.durability, runs[i-1].durability, steps)
+				}
+				epoch = p.LeaderEpoch
+				produce(t, n.client(t), "x", i, i+1)
+				after := disk.Crashed(nil)
+				n.end(t)
+				if i+1 < len(runs) && r.boot != runs[i+1].boot {
+					disk = after
+				} else if err := errors.Join(disk.Remove("/data/clean-shutdown"), disk.SyncDir("/data")); err != nil { // as of a process that was killed
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
