@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -40,6 +43,7 @@ func (t *sinkTask) refresh(ctx context.Context) error {
 			}
 		}
 	}
+	t.tell(len(t.parts) + len(fresh))
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -47,6 +51,21 @@ func (t *sinkTask) refresh(ctx context.Context) error {
 		return fresh[i].Topic < fresh[j].Topic || fresh[i].Topic == fresh[j].Topic && fresh[i].Partition < fresh[j].Partition
 	})
 	return t.assign(ctx, fresh, topics)
+}
+
+// tell says that no topic matches, and when one does at last. Only the second look counts: a source that is declared with the sink makes its topics when it starts.
+func (t *sinkTask) tell(partitions int) {
+	switch {
+	case partitions == 0:
+		if t.looks++; t.looks == 2 {
+			t.o.Logger.Warn("no topic matches the sink's topics: it has nothing to write until there is one", "topics", strings.Join(t.o.Sink.Topics(), ", "))
+		}
+	case t.looks >= 2:
+		t.o.Logger.Info("a topic matches the sink's topics now", "partitions", partitions)
+		fallthrough
+	default:
+		t.looks = 0
+	}
 }
 
 // least is the lowest offset that the target still needs of a topic.
@@ -83,6 +102,7 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
+	t.warnOfGone(ctx, as, resume)
 	from, start := make(map[connectors.TopicPartition]int64, len(as)), make(map[connectors.TopicPartition]int64, len(as))
 	for _, a := range as {
 		at, ok := resume[a.TopicPartition]
@@ -110,6 +130,35 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 	t.poller.Add(from)
 	t.o.Logger.Debug("took on partitions", "count", len(from))
 	return nil
+}
+
+// warnOfGone says of which topics a target that holds nothing gets no beginning, because the log has it no more. The sink's answer is the log's start then; so it is when
+// the target holds just what is gone. The lag group tells the two apart: it stands where the target does, if this is the target that it was committed for.
+func (t *sinkTask) warnOfGone(ctx context.Context, as []connectors.Assignment, resume map[connectors.TopicPartition]int64) {
+	if !t.o.Start.IsZero() {
+		return // somebody has chosen
+	}
+	at := slices.DeleteFunc(slices.Clone(as), func(a connectors.Assignment) bool {
+		return a.StartOffset == 0 || resume[a.TopicPartition] != a.StartOffset
+	})
+	if len(at) == 0 {
+		return
+	}
+	known, err := t.o.Log.GroupOffsets(ctx, LagGroup(t.o.Env.Name))
+	if err != nil { // no right to read groups, maybe: rather say too much
+		t.o.Logger.Debug("read the lag group", "error", err)
+	}
+	offsets, partitions := map[string]int64{}, map[string]int{}
+	for _, a := range at {
+		if known[a.TopicPartition] != a.StartOffset {
+			offsets[a.Topic] += a.StartOffset
+			partitions[a.Topic]++
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(offsets)) {
+		t.o.Logger.Warn("the target begins behind offsets of the topic that the log no longer has: retention or DeleteRecords removed them, and with them every record that they still held",
+			"topic", topic, "offsets", offsets[topic], "partitions", partitions[topic])
+	}
 }
 
 // begin is where targets begin that hold nothing.

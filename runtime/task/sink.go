@@ -176,6 +176,7 @@ type sinkTask struct {
 	began     time.Time // when the first record was written since the last commit; zero: none was
 	traced    int64     // Stats.Records at the last commit
 	refreshed time.Time
+	looks     int // for topics without finding any; from the second on somebody has been told
 	tended    time.Time
 	reported  time.Time
 }

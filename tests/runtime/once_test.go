@@ -28,6 +28,7 @@ type bench struct {
 	stats   task.Stats
 	letters int               // DeadLetters of both
 	refuse  map[string]string // transforms of the source, as in a flat config
+	logger  *slog.Logger      // of the sink; nil: nobody listens
 }
 
 func newBench(t testing.TB) *bench {
@@ -75,9 +76,13 @@ func (b *bench) sink(ctx context.Context, m *memory, drain time.Duration) error 
 }
 
 func (b *bench) sinkWith(ctx context.Context, m *memory, drain time.Duration, stats *task.Stats) error {
+	logger := b.logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
 	return task.RunSink(ctx, task.SinkOptions{Log: b.log, Schemas: b.schemas, Sink: m,
-		Env:    connectors.Env{Name: "dst-" + b.group, Group: b.group, Host: "h", Logger: slog.New(slog.DiscardHandler)},
-		Logger: slog.New(slog.DiscardHandler), Stats: stats, Drain: drain, DeadLetters: b.letters})
+		Env:    connectors.Env{Name: "dst-" + b.group, Group: b.group, Host: "h", Logger: logger},
+		Logger: logger, Stats: stats, Drain: drain, DeadLetters: b.letters})
 }
 
 // Invariants 5 and 6: tasks are killed a hundred times, at any moment, and what
