@@ -60,6 +60,14 @@ func (t *tableInfo) columnNames() []string {
 	return names
 }
 
+// from names the table's own rows: those of its partitions, and not those of tables that inherit.
+func (t *tableInfo) from() string {
+	if t.partitioned {
+		return t.name.quoted()
+	}
+	return "ONLY " + t.name.quoted()
+}
+
 func (t *tableInfo) column(name string) *columnInfo {
 	for i := range t.columns {
 		if t.columns[i].name == name {

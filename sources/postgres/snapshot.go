@@ -327,11 +327,7 @@ func copySQL(info *tableInfo) string {
 	for i, n := range names {
 		names[i] = quoteIdent(n)
 	}
-	only := "ONLY "
-	if info.partitioned {
-		only = ""
-	}
-	sql := "SELECT " + strings.Join(names, ",") + " FROM " + only + info.name.quoted() + " WHERE true"
+	sql := "SELECT " + strings.Join(names, ",") + " FROM " + info.from() + " WHERE true"
 	if info.filter != "" {
 		sql += " AND (" + info.filter + ")"
 	}

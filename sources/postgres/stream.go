@@ -239,6 +239,10 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 func (t *task) markStream(b *connectors.Batch, boundary bool) {
 	var buf [128]byte
 	b.Mark(streamKey, appendStream(buf[:0], t.pos), boundary)
+	for _, tt := range t.extended {
+		b.Mark(tableKey(tt.name), mustJSON(tt.pos), boundary)
+	}
+	t.extended = t.extended[:0]
 	t.stream.ours = 0
 	t.stream.lastEnd = time.Now()
 }
@@ -351,7 +355,7 @@ func (t *task) finishTables(b *connectors.Batch, at LSN) {
 		if tt.cover == nil || at <= tt.cover.horizon {
 			continue
 		}
-		tt.cover, tt.lost, tt.order = nil, nil, nil
+		tt.cover, tt.order = nil, nil
 		tt.pos = tablePosition{V: 1, State: stateDone, Gen: tt.pos.Gen, Oid: tt.pos.Oid, Joined: tt.pos.Joined}
 		b.Mark(tableKey(tt.name), mustJSON(tt.pos), true)
 		t.covering--

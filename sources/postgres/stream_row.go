@@ -118,20 +118,15 @@ type rowEvent struct {
 
 func (e *rowEvent) emit(ctx context.Context) error {
 	st, c := e.st, e.c
-	var oldKeyJSON, newKeyJSON, oldID, newID []byte
-	tracking := st.tracked.cover != nil && st.key != nil
+	var oldKeyJSON, newKeyJSON []byte
+	var newKey [][]byte // where it may be looked for, see fillLost
 	if e.moved {
 		oldKeyJSON = st.keyJSON(e.b, c.old, nil)
 		newKeyJSON = st.keyJSON(e.b, c.new, c.old)
-	}
-	if tracking && c.kind != 'D' {
-		newID = bytes.Clone(st.keyJSON(e.b, c.new, c.old))
-		oldID = bytes.Clone(oldKeyJSON)
-	}
-	var newKey [][]byte
-	if tracking && e.moved {
-		for _, k := range st.keyTexts(c.new, c.old) {
-			newKey = append(newKey, bytes.Clone(k))
+		if st.tracked.cover != nil && st.key != nil {
+			for _, k := range st.keyTexts(c.new, c.old) {
+				newKey = append(newKey, bytes.Clone(k))
+			}
 		}
 	}
 	var before, after []schema.Value
@@ -170,8 +165,8 @@ func (e *rowEvent) emit(ctx context.Context) error {
 			tombstone(e.b, st.shape, key)
 		}
 		if !e.dropNew {
-			if tracking {
-				if err := e.t.fillLost(ctx, e.b, st, after, newKey, string(oldID), string(newID), e.dropOld); err != nil {
+			if newKey != nil {
+				if err := e.t.fillLost(ctx, e.b, st, after, newKey); err != nil {
 					return err
 				}
 			}

@@ -3,31 +3,34 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
 )
 
-// maxLost bounds how many rows a table remembers whose unsent columns are still to be read.
-const maxLost = 100_000
-
-// fillLost reads what a key change left out, when nobody downstream can have it.
+// fillLost reads what a key change left out, where nobody downstream may have it.
 //
 // A row that moves from the range of a later run to that of an earlier one was
 // seen by neither: the later run saw it gone, the earlier one had passed. The
 // stream brings it as a create, without its unchanged TOAST columns, and no
 // earlier record of this row exists. So its present values are read from the
 // table. They may be newer than the event; then the stream brings that newer
-// change later too, so that the replay ends where the table is. A row that is not
-// there any more under this key was moved again or deleted, and is looked for
-// when that event comes.
-func (t *task) fillLost(ctx context.Context, b *connectors.Batch, st *streamTable, after []schema.Value, key [][]byte, oldID, newID string, oldDropped bool) error {
+// change later too, so that the replay ends where the table is.
+//
+// When the row is not there under this key as the transaction left it, it may have
+// moved on, and what was read may be another row's. Its next move has been
+// committed by then, and is looked at in the same way: the table's coverage lasts
+// until the stream has passed everything that was committed when we looked, in the
+// table's position too. So every move is looked at that the coverage spans,
+// whatever became of the one before it: who is killed between the two knows nothing of it.
+func (t *task) fillLost(ctx context.Context, b *connectors.Batch, st *streamTable, after []schema.Value, key [][]byte) error {
 	tt := st.tracked
-	if !oldDropped && !tt.lost[oldID] {
+	if t.stream.tx.commit > tt.cover.horizon {
 		return nil
 	}
-	delete(tt.lost, oldID)
 	var missing []int
 	for i := range after {
 		if after[i].Kind == schema.Unavailable {
@@ -36,10 +39,6 @@ func (t *task) fillLost(ctx context.Context, b *connectors.Batch, st *streamTabl
 	}
 	if len(missing) == 0 {
 		return nil
-	}
-	names := make([]string, len(missing))
-	for i, m := range missing {
-		names[i] = quoteIdent(st.cols[m].name)
 	}
 	values := make([]string, len(key))
 	for i, k := range key {
@@ -61,34 +60,53 @@ func (t *task) fillLost(ctx context.Context, b *connectors.Batch, st *streamTabl
 		}
 		order.cols = append(order.cols, *col)
 	}
-	for _, m := range missing {
-		if info.column(st.cols[m].name) == nil {
-			return nil // dropped since; nobody will ask for it
+	names := []string{"xmin"}
+	missing = slices.DeleteFunc(missing, func(m int) bool {
+		was, is := &st.cols[m], info.column(st.cols[m].name)
+		if is == nil || is.typ != was.typ || is.typmod != was.typmod {
+			return true // dropped or rewritten since: the value of that time is nowhere
 		}
-	}
-	rows, err := query(ctx, c, "SELECT "+strings.Join(names, ",")+" FROM "+st.name.quoted()+" WHERE "+order.equal(order.columns(), order.literals(values)))
+		names = append(names, quoteIdent(is.name))
+		return false
+	})
+	rows, err := query(ctx, c, "SELECT "+strings.Join(names, ",")+" FROM "+info.from()+" WHERE "+order.equal(order.columns(), order.literals(values)))
 	if err != nil {
 		return fmt.Errorf("read the unsent columns of a row of %s: %w", st.name, err)
 	}
+	if len(rows) == 0 || string(rows[0][0]) != strconv.FormatUint(uint64(t.stream.tx.xid), 10) {
+		at, err := query(ctx, c, "SELECT pg_catalog.pg_current_wal_insert_lsn()")
+		if err != nil {
+			return err
+		}
+		horizon, err := ParseLSN(string(at[0][0]))
+		if err != nil {
+			return err
+		}
+		t.extend(tt, horizon)
+	}
 	if len(rows) == 0 {
-		if tt.lost == nil {
-			tt.lost = map[string]bool{}
-		}
-		if len(tt.lost) < maxLost {
-			tt.lost[newID] = true
-		}
 		return nil
 	}
 	for i, m := range missing {
 		after[m] = schema.Value{}
-		if rows[0][i] == nil {
+		text := rows[0][1+i]
+		if text == nil {
 			continue
 		}
-		v, err := st.cols[m].decode(b, b.Copy(rows[0][i]))
+		v, err := st.cols[m].decode(b, b.Copy(text))
 		if err != nil {
 			return valueError(st.name, st.cols[m].name, err)
 		}
 		after[m] = v
 	}
 	return nil
+}
+
+// extend makes a table's coverage last until the stream has passed horizon. The next mark of the stream makes that durable.
+func (t *task) extend(tt *trackedTable, horizon LSN) {
+	tt.cover.horizon = max(tt.cover.horizon, horizon)
+	tt.pos.Runs[len(tt.pos.Runs)-1].Horizon = LSNText(tt.cover.horizon)
+	if !slices.Contains(t.extended, tt) {
+		t.extended = append(t.extended, tt)
+	}
 }

@@ -44,10 +44,11 @@ type task struct {
 	first   bool            // no snapshot row has been read yet
 
 	stream   *stream
-	covering int            // tables whose coverage the stream still needs
-	pos      streamPosition // everything before it has been handed over
-	looked   time.Time      // when the tracked tables were last compared with the catalog
-	flushed  atomic.Uint64  // LSN that the server may forget up to: what Committed has seen
+	covering int             // tables whose coverage the stream still needs
+	extended []*trackedTable // those of which a longer one is to be marked, see stream_toast.go
+	pos      streamPosition  // everything before it has been handed over
+	looked   time.Time       // when the tracked tables were last compared with the catalog
+	flushed  atomic.Uint64   // LSN that the server may forget up to: what Committed has seen
 }
 
 // pendingMark is a position that stands without a record.
@@ -62,8 +63,6 @@ type trackedTable struct {
 	pos   tablePosition
 	cover *coverage
 	order *keyOrder
-	// lost holds keys of rows whose unsent columns could not be read yet, see stream_toast.go.
-	lost map[string]bool
 }
 
 // Open checks the server, adopts or makes publication and slot, and finds out
