@@ -322,6 +322,34 @@ func NewPostgres(tb testing.TB, settings ...string) *PostgresServer {
 	return s
 }
 
+// Copy is a server of the test's own on a copy of s's data, as a snapshot of its volume
+// is. s must have been stopped; the copy is yet to be started.
+func (s *PostgresServer) Copy() *PostgresServer {
+	s.tb.Helper()
+	s.own()
+	e, ctx := forTest(s.tb)
+	base, err := e.openFolder()
+	must(s.tb, "PostgreSQL", err)
+	p := &pgInstance{bin: s.pg.bin, dir: e.private(s.tb, base, "postgres"), extra: s.pg.extra, runAs: s.pg.runAs}
+	out, err := exec.CommandContext(ctx, "cp", "-a", filepath.Join(s.pg.dir, "data"), p.dir).CombinedOutput()
+	if err != nil {
+		s.tb.Fatalf("copy PostgreSQL's data: %v\n%s", err, out)
+	}
+	s.tb.Cleanup(func() { _ = p.server.stop(syscall.SIGQUIT, 10*time.Second) }) // the folder goes next
+	return newServer(s.tb, 0, s.Database, p)
+}
+
+// Standby makes a stopped server begin as a standby, which takes no writes until it is promoted.
+func (s *PostgresServer) Standby() {
+	s.tb.Helper()
+	s.own()
+	signal := filepath.Join(s.pg.dir, "data", "standby.signal")
+	must(s.tb, "make PostgreSQL a standby", os.WriteFile(signal, nil, 0o600))
+	if c := s.pg.runAs; c != nil {
+		must(s.tb, "make PostgreSQL a standby", os.Chown(signal, int(c.Uid), int(c.Gid)))
+	}
+}
+
 // Kill ends the server as a crash does: SIGKILL to the postmaster; its children notice and go.
 func (s *PostgresServer) Kill() {
 	s.tb.Helper()

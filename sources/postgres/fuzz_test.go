@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -137,6 +138,15 @@ func FuzzSnapshotText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string, xid uint32) {
 		if sn, err := parseSnapshot(s); err == nil {
 			_ = sn.saw(xid)
+		}
+	})
+}
+
+func FuzzSwitchPoint(f *testing.F) {
+	f.Add("1\t0/3000148\tno recovery target specified\n\n# a comment\n2\t1/A0\tbefore 2026-11-30", uint32(2))
+	f.Fuzz(func(t *testing.T, history string, timeline uint32) {
+		if at, err := switchPoint(history, timeline); err == nil && at != 0 && !strings.Contains(strings.ToUpper(history), strings.TrimLeft(at.String(), "0")) {
+			t.Errorf("%s is not in %q", at, history)
 		}
 	})
 }

@@ -22,11 +22,13 @@ func tableKey(n tableName) connectors.PositionKey {
 
 // slotPosition ties positions to a server: a slot's LSNs mean nothing elsewhere.
 type slotPosition struct {
-	V      int     `json:"v"`
-	System string  `json:"system"` // system identifier of the cluster
-	Slot   string  `json:"slot"`
-	From   LSNText `json:"from"`           // the slot's consistent point
-	Base   string  `json:"base,omitempty"` // pg_snapshot of what commits before it
+	V      int    `json:"v"`
+	System string `json:"system"` // system identifier of the cluster
+	Slot   string `json:"slot"`
+	// Timeline is the one that the stream was last on; 0, from an earlier version: unknown.
+	Timeline uint32  `json:"timeline,omitempty"`
+	From     LSNText `json:"from"`           // the slot's consistent point
+	Base     string  `json:"base,omitempty"` // pg_snapshot of what commits before it
 }
 
 // streamPosition says that every transaction that commits before LSN is in the

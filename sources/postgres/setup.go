@@ -33,7 +33,8 @@ func checkServer(ctx context.Context, c *pgconn.PgConn) error {
 		return err
 	}
 	if string(rows[0][1]) == "t" {
-		return connectors.Fatal(fmt.Errorf("the server is a standby"), "give the address of the primary")
+		// A failover is under way, as a rule: it is tried again.
+		return errors.New("the server is a standby, which cannot be streamed from; give the address of the primary if it stays one")
 	}
 	if l := string(rows[0][0]); l != "logical" {
 		return connectors.Fatal(fmt.Errorf("wal_level is %s, logical decoding needs logical", l), hintWalLevel)
@@ -266,15 +267,6 @@ func createSlot(ctx context.Context, repl *pgconn.PgConn, name string, temporary
 // importSnapshot begins a transaction on c that sees what the exported snapshot sees.
 func importSnapshot(ctx context.Context, c *pgconn.PgConn, name string) error {
 	return exec(ctx, c, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT "+quoteLit(name))
-}
-
-// identify gives the cluster's system identifier.
-func identify(ctx context.Context, repl *pgconn.PgConn) (string, error) {
-	rows, err := query(ctx, repl, "IDENTIFY_SYSTEM")
-	if err != nil {
-		return "", err
-	}
-	return string(rows[0][0]), nil
 }
 
 // baseSnapshot says which transactions a new slot's consistent point has behind

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -79,6 +80,14 @@ func (t *task) startStream(ctx context.Context) error {
 func (t *task) tryStream(ctx context.Context) error {
 	c, err := t.connect(ctx, true)
 	if err != nil {
+		return err
+	}
+	timeline := t.slot.Timeline
+	if err = t.sameHistory(ctx, c); err == nil && t.slot.Timeline != timeline {
+		err = errors.New("the server has failed over since the task was opened")
+	}
+	if err != nil {
+		closeConn(c)
 		return err
 	}
 	w, err := hijack(ctx, c)

@@ -43,6 +43,7 @@ type task struct {
 	marks   []pendingMark   // to be made by the next Read
 	first   bool            // no snapshot row has been read yet
 
+	until    LSN // where the WAL ends that this server and the positions' have in common, see history.go
 	stream   *stream
 	covering int             // tables whose coverage the stream still needs
 	extended []*trackedTable // those of which a longer one is to be marked, see stream_toast.go
@@ -100,10 +101,6 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 		return err
 	}
 	defer closeConn(repl)
-	system, err := identify(ctx, repl)
-	if err != nil {
-		return err
-	}
 	info, err := t.slotInfo(ctx, c)
 	if err != nil {
 		return err
@@ -116,7 +113,7 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 	logf := func(format string, args ...any) { t.env.Logger.Warn(fmt.Sprintf(format, args...)) }
 	resumed := positions[streamKey] != nil
 	if resumed {
-		if err := t.resume(positions, system, info); err != nil {
+		if err := t.resume(ctx, repl, positions, info); err != nil {
 			return err
 		}
 	}
@@ -129,7 +126,7 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 		return err
 	}
 	if !resumed {
-		if err := t.start(ctx, repl, system, info); err != nil {
+		if err := t.start(ctx, repl, info); err != nil {
 			return err
 		}
 	}
@@ -137,7 +134,7 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 }
 
 // resume takes the stream's position up and makes sure that the slot can go on from it.
-func (t *task) resume(positions map[connectors.PositionKey]connectors.Position, system string, info *slotInfo) error {
+func (t *task) resume(ctx context.Context, repl *pgconn.PgConn, positions map[connectors.PositionKey]connectors.Position, info *slotInfo) error {
 	if err := parsePosition(streamKey, positions[streamKey], &t.pos, &t.pos.V); err != nil {
 		return err
 	}
@@ -146,16 +143,15 @@ func (t *task) resume(positions map[connectors.PositionKey]connectors.Position, 
 		if err := parsePosition(slotKey, p, slot, &slot.V); err != nil {
 			return err
 		}
-		if slot.System != system {
-			return connectors.Fatal(fmt.Errorf("the positions are of another PostgreSQL cluster (system identifier %s, this one has %s)", slot.System, system),
-				"a restored or copied cluster needs a new snapshot: reset the source's positions")
-		}
 		if slot.Slot != t.cfg.slot {
 			return connectors.Fatal(fmt.Errorf("the positions are of slot %s, the config names %s", slot.Slot, t.cfg.slot), "name the old slot, or reset the source's positions for a new snapshot")
 		}
 		if err := t.setBase(slot.Base); err != nil {
 			return err
 		}
+	}
+	if err := t.sameHistory(ctx, repl); err != nil {
+		return err
 	}
 	at := LSN(t.pos.LSN)
 	if info == nil {
@@ -183,9 +179,13 @@ func (t *task) setBase(text string) error {
 }
 
 // start makes or adopts the slot for a source without positions.
-func (t *task) start(ctx context.Context, repl *pgconn.PgConn, system string, info *slotInfo) error {
+func (t *task) start(ctx context.Context, repl *pgconn.PgConn, info *slotInfo) error {
+	system, timeline, err := identify(ctx, repl)
+	if err != nil {
+		return err
+	}
 	var base string
-	slot := slotPosition{V: 1, System: system, Slot: t.cfg.slot}
+	slot := slotPosition{V: 1, System: system, Slot: t.cfg.slot, Timeline: timeline}
 	if info == nil {
 		made, err := createSlot(ctx, repl, t.cfg.slot, false)
 		if err != nil {
@@ -235,7 +235,7 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 				return err
 			}
 		}
-		if p != nil && tt.pos.State != stateLeft && !tt.pos.is(had[n]) {
+		if p != nil && tt.pos.State != stateLeft && (!tt.pos.is(had[n]) || resumed && tt.pos.horizon() > t.until) {
 			t.leave(tt)
 		}
 		known := tt.pos.Oid != 0 && tt.pos.Joined != 0
@@ -295,7 +295,7 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 // leave gives a table up whose changes have not all been seen: its rows are to be
 // taken back and read anew.
 func (t *task) leave(tt *trackedTable) {
-	t.env.Logger.Warn("the table is not the one that was read, or its changes were not all published: its rows are taken back and read anew", "table", tt.name.String())
+	t.env.Logger.Warn("the table is not the one that was read, or not all of its changes are there: its rows are taken back and read anew", "table", tt.name.String())
 	if tt.cover != nil {
 		t.covering--
 	}
@@ -344,16 +344,23 @@ func (t *task) look(ctx context.Context) error {
 	return nil
 }
 
+// horizon is how far into the WAL the rows reach that a snapshot has read.
+func (p *tablePosition) horizon() (h LSN) {
+	for _, r := range p.Runs {
+		h = max(h, LSN(r.Horizon))
+	}
+	return h
+}
+
 // covered makes the coverage of a table whose rows are all read.
 func (tt *trackedTable) covered() error {
-	tt.cover = &coverage{}
+	tt.cover = &coverage{horizon: tt.pos.horizon()}
 	for _, r := range tt.pos.Runs {
 		sn, err := parseSnapshot(r.Snap)
 		if err != nil {
 			return err
 		}
 		tt.cover.runs = append(tt.cover.runs, run{snap: sn, upto: r.Upto})
-		tt.cover.horizon = max(tt.cover.horizon, LSN(r.Horizon))
 	}
 	return nil
 }
