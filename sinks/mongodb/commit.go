@@ -245,21 +245,25 @@ func (l *line) model() (mongo.WriteModel, error) {
 			}
 		}
 		return mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(change).SetUpsert(true), nil
-	case dollars(doc):
+	case !replaces(doc):
 		return mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(bson.A{bson.D{{Key: "$replaceWith", Value: literal}}}).SetUpsert(true), nil
 	}
 	return mongo.NewReplaceOneModel().SetFilter(filter).SetReplacement(bson.Raw(doc)).SetUpsert(true), nil
 }
 
-// dollars says that a field's name begins with a dollar sign, which a replacement may not have.
-func dollars(doc bsoncore.Document) bool {
+// replaces says that a replacement, or an insert, writes a document as it is. A replacement refuses a field whose name begins with a dollar sign; for an empty
+// timestamp in a field (not in _id, and not further down) both write the server's clock.
+func replaces(doc bsoncore.Document) bool {
 	elements, _ := doc.Elements() // made here
 	for _, e := range elements {
 		if k := e.KeyBytes(); len(k) > 0 && k[0] == '$' {
-			return true
+			return false
+		}
+		if at, i, ok := e.Value().TimestampOK(); ok && at == 0 && i == 0 {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // needs is the _id of the document that a line takes columns from; zero: none is to be read.
@@ -315,10 +319,17 @@ func (t *task) insert(ctx context.Context, coll *mongo.Collection, b *buffer) er
 	if len(b.lines) == 0 {
 		return nil
 	}
-	docs := make([]any, len(b.lines))
+	models := make([]mongo.WriteModel, len(b.lines))
 	for i := range b.lines {
-		docs[i] = bson.Raw(b.lines[i].doc)
+		l := &b.lines[i]
+		models[i] = mongo.NewInsertOneModel().SetDocument(bson.Raw(l.doc))
+		if !replaces(l.doc) {
+			var err error
+			if models[i], err = l.model(); err != nil {
+				return err
+			}
+		}
 	}
-	_, err := coll.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	_, err := coll.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	return err
 }

@@ -142,6 +142,31 @@ func TestDocuments(t *testing.T) {
 	holds(t, m, "orders", `{"_id":42,"now":"long"}`, `{"_id":{"$oid":"0102000000000000000000ff"},"v":2.0}`)
 }
 
+// An empty timestamp stays one: in a field of a document, and as a key. A server that is given one to insert or to replace with puts its clock there.
+func TestEmptyTimestamp(t *testing.T) {
+	m := testenv.Mongo(t)
+	l := start(t, newSink(t, m, nil))
+	const empty = `{"$timestamp":{"t":0,"i":0}}`
+	doc := func(op connectors.Op, id, rest string) connectors.Record {
+		return docChange(op, id, `{"_id": `+id+`,"at": `+empty+`,"deep": {"at": `+empty+`}`+rest+`}`)
+	}
+	l.write(doc(connectors.OpRead, "1", ""), doc(connectors.OpRead, "2", ""), doc(connectors.OpRead, empty, ""))
+	l.flush()
+	l.write(doc(connectors.OpUpdate, "1", `,"n": 1`), doc(connectors.OpDelete, "2", ""), doc(connectors.OpCreate, "2", `,"n": 2`))
+	l.flush()
+	rest := `,"at":` + empty + `,"deep":{"at":` + empty + `}`
+	holds(t, m, "orders", `{"_id":1`+rest+`,"n":1}`, `{"_id":2`+rest+`,"n":2}`, `{"_id":`+empty+rest+`}`)
+
+	l = start(t, newSink(t, m, map[string]string{"mode": "append", "collection": "history"}))
+	l.write(doc(connectors.OpCreate, empty, ""), docChange(connectors.OpCreate, "1", `{"_id": 1}`))
+	l.flush()
+	id := func(n int) string {
+		return fmt.Sprintf(`{"_id":{"topic":"shop.public.orders","partition":0,"offset":%d},`, n)
+	}
+	ts := `,"_op":"c","_ts":{"$date":"2026-01-02T03:04:05Z"}}`
+	holds(t, m, "history", id(6)+`"id":`+empty+`,"document":{"_id":`+empty+rest+`}`+ts, id(7)+`"id":1,"document":{"_id":1}`+ts)
+}
+
 // Debezium's own events, without a schema: before and after are texts.
 func TestDocumentsOfAnotherTool(t *testing.T) {
 	m := testenv.Mongo(t)
