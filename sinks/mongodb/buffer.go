@@ -1,6 +1,8 @@
 package mongodb
 
 import (
+	"slices"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
@@ -19,6 +21,14 @@ type line struct {
 	unset  []string          // partly: fields that go away
 	full   bsoncore.Document // partly, and to be read: the document as a whole, of this try
 	from   bson.RawValue     // partly: the _id of the document, before this commit, that has the columns which were not sent; zero: this very one
+}
+
+func (l *line) size() int {
+	n := len(l.doc)
+	for _, u := range l.unset {
+		n += len(u) + 16
+	}
+	return n
 }
 
 // buffer collects what one commit writes. Its memory is what size says.
@@ -73,7 +83,7 @@ func (b *buffer) clear() {
 // remove notes that a key's document goes.
 func (b *buffer) remove(id key) {
 	l := b.row(id)
-	b.bytes -= len(l.doc)
+	b.bytes -= l.size()
 	*l = line{id: l.id, canon: l.canon, del: true}
 }
 
@@ -96,7 +106,12 @@ func (b *buffer) put(id key, doc bsoncore.Document, partly bool, unset []string,
 			return err
 		}
 		next.partly = base.partly
-		next.unset = append(append([]string(nil), base.unset...), unset...)
+		next.unset = slices.Clone(base.unset)
+		for _, u := range unset {
+			if !slices.Contains(next.unset, u) { // each is a stage of the statement, and a row may change thousands of times
+				next.unset = append(next.unset, u)
+			}
+		}
 	}
 	if next.partly && !next.from.IsZero() {
 		b.moves++
@@ -104,7 +119,7 @@ func (b *buffer) put(id key, doc bsoncore.Document, partly bool, unset []string,
 	if !next.partly {
 		next.from, next.unset = bson.RawValue{}, nil
 	}
-	b.bytes += len(next.doc) - len(l.doc)
+	b.bytes += next.size() - l.size()
 	*l = next
 	return nil
 }
