@@ -13,9 +13,8 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 )
 
-// memoryBudget bounds what all partitions of a task hold before they are due,
-// whatever flush.size says for each (invariant 9). The runtime commits what is due before
-// it hands over more.
+// memoryBudget bounds what all partitions of a task hold before they are due (invariant 9), or flush.size does
+// where it is larger. The runtime commits what is due before it hands over more.
 const memoryBudget = 64 << 20
 
 // movingWait is how long the first half of a key change waits for the second.
@@ -218,6 +217,7 @@ func (t *task) Tick(now time.Time) []connectors.TopicPartition {
 	for _, p := range t.parts {
 		total += p.size()
 	}
+	budget := max(memoryBudget, t.s.cfg.size)
 	var due []connectors.TopicPartition
 	for tp, p := range t.parts {
 		if p.next == p.start {
@@ -227,7 +227,7 @@ func (t *task) Tick(now time.Time) []connectors.TopicPartition {
 		if m := p.moving; m != nil && m.since.age(now) < movingWait && m.offset == p.start {
 			continue // nothing else to commit yet
 		}
-		if total > memoryBudget && !p.empty() || p.size() >= t.s.cfg.size || t.s.cfg.records > 0 && p.count >= t.s.cfg.records || age >= t.s.cfg.interval {
+		if total > budget && !p.empty() || p.size() >= t.s.cfg.size || t.s.cfg.records > 0 && p.count >= t.s.cfg.records || age >= t.s.cfg.interval {
 			due = append(due, tp)
 		}
 	}
