@@ -48,7 +48,7 @@ func (c *Controller) Elect(ctx context.Context, topic string, number int32, uncl
 			return kafkaError(ctx.Err())
 		}
 		// Something has changed since the look: it is looked at again.
-		if now := c.Image().Partition(topic, number); now != nil && now.PartitionEpoch == p.PartitionEpoch {
+		if now := c.Image().Partition(topic, number); now != nil && now.PartitionEpoch == p.PartitionEpoch && c.Image().Usable(now, change.Leader) {
 			return kafkaError(r.Err)
 		}
 	}

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -166,5 +167,41 @@ func TestELRIsKeptOnceAllKnowOfIt(t *testing.T) {
 		if got := g.Image().Features[metadata.FeatureELR]; got != want {
 			t.Errorf("%d nodes know of it: level %d", n, got)
 		}
+	}
+}
+
+// late is a quorum in which a node dies between the look and the choice.
+type late struct {
+	*quorum
+	dies metadata.NodeID
+}
+
+func (q *late) Propose(ctx context.Context, c metadata.Command) (metadata.Result, error) {
+	if _, ok := c.(*metadata.ChangePartition); ok && q.dies != 0 {
+		dead := &metadata.FenceNode{ID: q.dies, Epoch: q.Image().Nodes[q.dies].Epoch}
+		q.dies = 0
+		if r, err := q.quorum.Propose(ctx, dead); err != nil || r.Err != nil {
+			return r, err
+		}
+	}
+	return q.quorum.Propose(ctx, c)
+}
+
+// An unclean election that was overtaken by the death of whom it chose chooses another one.
+func TestUncleanElectionOfTheDead(t *testing.T) {
+	c := newController(t, 3, nil)
+	topic, err := create(t, c, NewTopic{Name: "t", Partitions: -1, Replication: -1, Assignment: map[int32][]metadata.NodeID{0: {1, 2, 3}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.propose(t.Context(), &metadata.ChangePartition{Topic: topic.ID, Leader: -1, ISR: []metadata.NodeID{}}); err != nil {
+		t.Fatal(err)
+	}
+	c = New(Options{Quorum: &late{c.quorum.(*quorum), 1}, NodeID: 2})
+	if err := c.Elect(t.Context(), "t", 0, true); err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Image().Partition("t", 0); p.Leader != 2 || !slices.Equal(p.ISR, []metadata.NodeID{2}) {
+		t.Errorf("%+v", p)
 	}
 }

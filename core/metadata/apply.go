@@ -309,6 +309,10 @@ func (i *Image) changePartition(c *ChangePartition) error {
 	if c.Leader != -1 && !slices.Contains(c.ISR, c.Leader) {
 		return fmt.Errorf("%w: leader %d of %s-%d is not in the ISR", ErrInvalidCommand, c.Leader, p.Topic, p.Number)
 	}
+	if c.Leader != -1 && !i.Usable(&p, c.Leader) {
+		// Whoever is neither in the ISR nor leads is fenced without a new partition epoch; and a leader that is fenced already is never replaced.
+		return fmt.Errorf("%w: leader %d of %s-%d is fenced, or its log is offline", ErrStale, c.Leader, p.Topic, p.Number)
+	}
 	p.ISR, p.Offline = slices.Clone(c.ISR), among(p.Offline, p.Replicas)
 	if i.keepELR(was, &p, -1); c.Leader >= 0 && !slices.Contains(was.ISR, c.Leader) && !slices.Contains(was.ELR, c.Leader) {
 		p.ELR = nil // an unclean election: who was eligible is to follow it
