@@ -244,12 +244,16 @@ func (p *Partition) ListOffset(ts int64, epoch int32, bound Bound) (offset, time
 	return offset, timestamp, leaderEpoch, nil
 }
 
-// DeleteBefore is DeleteRecords: -1 means the high watermark. It returns the new start.
+// DeleteBefore is DeleteRecords: -1 means the high watermark. It returns the new start. ErrNotYet: whether it may be deleted is not known yet.
 func (p *Partition) DeleteBefore(offset int64) (int64, error) {
-	if _, err := p.check(AnyEpoch); err != nil {
+	t, err := p.check(AnyEpoch)
+	if err != nil {
 		return -1, err
 	}
 	hw := p.hw.Load()
+	if hw < t.start && (offset == -1 || offset > hw && offset <= t.start) {
+		return -1, ErrNotYet // invariant 3: the leader before may have told more
+	}
 	if offset == -1 {
 		offset = hw
 	}
