@@ -238,6 +238,13 @@ func (s *segment) old(newest int64, cfg *Config, now time.Time) (bool, error) {
 
 // prepare gives the segment that takes n more bytes up to offset last and time newest, and its file: the active one, or a new one.
 func (l *Log) prepare(n, last, newest int64, cfg *Config, now time.Time) (*segment, *handle, error) {
+	if l.bounds.cleaned > l.cleaned {
+		// Compaction has seen records that were cut off since. What is appended in their place it has not seen: the values below a tombstone there would be
+		// passed over, and a hole of a power cut taken for its doing.
+		if err := l.writeBounds(bounds{start: l.start, cleaned: l.cleaned}); err != nil {
+			return nil, nil, l.writeError(err)
+		}
+	}
 	if len(l.segs) > 0 {
 		s := l.segs[len(l.segs)-1]
 		full := s.size > 0 && (s.size+n > cfg.SegmentBytes || s.index.bytes()+offsetWidth > int(cfg.IndexFileBytes) || s.times.bytes()+timeWidth > int(cfg.IndexFileBytes))
@@ -278,12 +285,6 @@ func (l *Log) makeFolder() error {
 func (l *Log) roll(now time.Time) (*segment, *handle, error) {
 	if err := l.makeFolder(); err != nil {
 		return nil, nil, l.writeError(err)
-	}
-	if l.bounds.cleaned > l.cleaned && l.bounds.cleaned >= l.leo {
-		// Compaction has seen records that were cut off since. A hole before this segment, of a power cut, is not to be taken for its doing.
-		if err := l.writeBounds(bounds{start: l.start, cleaned: l.cleaned}); err != nil {
-			return nil, nil, l.writeError(err)
-		}
 	}
 	s := newSegment(l.fs, l.files, l.dir, l.leo, now)
 	s.sound = true

@@ -131,7 +131,7 @@ func (c *cleaner) run(hw int64, now time.Time) (done bool, err error) {
 	}
 	cleaned := min(c.end, l.leo)
 	if err := l.writeBounds(bounds{start: l.start, cleaned: cleaned}); err != nil {
-		if noSpace(err) {
+		if noSpace(err) || NoDescriptors(err) {
 			return false, nil
 		}
 		return false, l.fail(err)

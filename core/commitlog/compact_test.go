@@ -397,3 +397,61 @@ func TestCompactionOfSegmentsThatAreCut(t *testing.T) {
 		t.Errorf("the pass was cut into %d times", cut)
 	}
 }
+
+// TestCutBelowWhatIsCleaned: what is appended in the place of compacted records that were cut off is not taken for compacted after a restart: a key whose tombstone
+// lies there would come back.
+func TestCutBelowWhatIsCleaned(t *testing.T) {
+	o, ck := memoryLog(t, Config{SegmentBytes: 1 << 20, Compact: true, TombstoneAge: time.Hour, MinDirtyRatio: 1e-9})
+	l := mustOpen(t, o)
+	put := func(key, value string) {
+		w := record.NewBuilder()
+		b := []byte(value)
+		if value == "" {
+			b = nil
+		}
+		w.Append(ck.ms, []byte(key), b)
+		one, err := w.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, l, one)
+	}
+	clean := func() {
+		t.Helper()
+		waitDurable(t, l)
+		if err := l.Clean(l.EndOffset(), Cleaning{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("gone", "old")
+	for i := range 100 {
+		put(fmt.Sprint("filler", i), "v")
+	}
+	mustDo(t, rollNow(l))
+	put("x", "x")
+	clean()
+	mustDo(t, l.TruncateTo(60))
+	put("gone", "new")
+	put("gone", "")
+	for i := range 100 {
+		put(fmt.Sprint("more", i), "v")
+	}
+	waitDurable(t, l)
+	mustDo(t, l.Close())
+	o.Syncer = NewSyncer(4, nil)
+	l = mustOpen(t, o)
+	put("x", "x")
+	mustDo(t, rollNow(l))
+	put("x", "x")
+	clean()
+	eachBatch(t, l, l.EndOffset(), func(_ *record.Header, b record.Batch) {
+		for r, err := range record.All(b, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(r.Key) == "gone" && r.Value != nil {
+				t.Errorf("at %d there is %q of a deleted key, and nothing will look at it again", r.Offset, r.Value)
+			}
+		}
+	})
+}

@@ -474,7 +474,7 @@ func (r *recovery) finish() error {
 		r.changed = true
 	}
 	if r.changed {
-		if err := l.fs.SyncDir(l.dir); err != nil {
+		if err := l.syncDir(l.dir); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -143,10 +144,22 @@ func (l *Log) swap(group []*segment, w *rewrite, clean int64) error {
 	}
 	m.txns = w.seg.txns > 0
 	name := segmentName(l.dir, group[0].base, swapSuffix)
-	if err := vfs.WriteFile(l.fs, name, m.encode(), true); err != nil {
-		return err
+	err := vfs.WriteFile(l.fs, name, m.encode(), true)
+	if noSpace(err) || NoDescriptors(err) {
+		// It may be there, and a start would carry it out, without the new segment that is given up now.
+		back := l.fs.Remove(name)
+		if back == nil || notExist(back) {
+			back = l.syncDir(l.dir)
+		}
+		if back == nil {
+			return err
+		}
+		err = errors.Join(err, back)
 	}
-	w.done = true
+	w.done = true // the new segment stays, for the manifest that may
+	if err != nil {
+		return l.fail(err)
+	}
 	for _, s := range group {
 		s.drop()
 	}
@@ -203,13 +216,13 @@ func (l *Log) replaceFiles(m manifest) error {
 
 // endSwap is step 4.
 func (l *Log) endSwap(name string) error {
-	if err := l.fs.SyncDir(l.dir); err != nil {
+	if err := l.syncDir(l.dir); err != nil {
 		return err
 	}
 	if err := l.fs.Remove(name); err != nil {
 		return err
 	}
-	return l.fs.SyncDir(l.dir)
+	return l.syncDir(l.dir)
 }
 
 // finishSwaps does at a start what a crash has left half done.

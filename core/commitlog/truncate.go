@@ -138,7 +138,7 @@ func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
 		if err := l.dropSnapshots(n); err != nil {
 			return err
 		}
-		if err := l.fs.SyncDir(l.dir); err != nil {
+		if err := l.syncDir(l.dir); err != nil {
 			return err
 		}
 	}
@@ -369,6 +369,7 @@ func (l *Log) wipe(offset int64) error {
 // writeBounds is durable when it returns; w is held.
 func (l *Log) writeBounds(b bounds) error {
 	if err := vfs.WriteFile(l.fs, path.Join(l.dir, boundsName), encodeBounds(b), true); err != nil {
+		l.bounds.cleaned = max(l.bounds.cleaned, b.cleaned) // it may be there
 		return err
 	}
 	l.bounds = b

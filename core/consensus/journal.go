@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 	"time"
 
 	"github.com/forebayhub/forebay/internal/metrics"
@@ -68,7 +69,8 @@ func openJournal(fsys vfs.FS, dir string, replay func(payload []byte) error) (*j
 		return nil, err
 	}
 	if _, err := fsys.Stat(name); errors.Is(err, fs.ErrNotExist) {
-		return createJournal(fsys, dir, nil)
+		j, _, err := createJournal(fsys, dir, nil)
+		return j, err
 	}
 	f, err := fsys.OpenFile(name, os.O_RDWR, 0o644)
 	if err != nil {
@@ -84,13 +86,13 @@ func openJournal(fsys vfs.FS, dir string, replay func(payload []byte) error) (*j
 
 // createJournal writes a journal that holds payload as its only frame beside the
 // journal, then renames it onto it: atomic, old or new.
-func createJournal(fsys vfs.FS, dir string, payload []byte) (*journal, error) {
+func createJournal(fsys vfs.FS, dir string, payload []byte) (j *journal, placed bool, err error) {
 	name := path.Join(dir, journalName)
 	f, err := fsys.OpenFile(name+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	j := &journal{fs: fsys, file: f, dir: dir, end: journalHeader, syncs: &metrics.Latency{}}
+	j = &journal{fs: fsys, file: f, dir: dir, end: journalHeader, syncs: &metrics.Latency{}}
 	b := append([]byte(journalMagic), journalVersion)
 	if payload != nil {
 		b = appendFrame(b, 1, payload)
@@ -104,14 +106,27 @@ func createJournal(fsys vfs.FS, dir string, payload []byte) (*journal, error) {
 	if err == nil {
 		err = fsys.Rename(name+".new", name)
 	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
+	if placed = err == nil; placed {
+		err = syncDir(fsys, dir)
+	} else {
+		_ = fsys.Remove(name + ".new") // written anew at the next try
 	}
 	if err != nil {
 		_ = f.Close() // the first error tells more
-		return nil, fmt.Errorf("create %s: %w", name, err)
+		return nil, placed, fmt.Errorf("create %s: %w", name, err)
 	}
-	return j, nil
+	return j, placed, nil
+}
+
+// syncDir makes a folder's names durable. Its failure is final, so it waits for a descriptor, for 10 s at most.
+func syncDir(fsys vfs.FS, dir string) (err error) {
+	for range 200 {
+		if err = fsys.SyncDir(dir); !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
 }
 
 func appendFrame(b []byte, seq uint64, payload []byte) []byte {
@@ -234,14 +249,17 @@ func (j *journal) append(payload []byte) error {
 	return nil
 }
 
-// replace makes payload the only frame.
+// replace makes payload the only frame. Where that finds no room or no descriptor the journal stays as it is: it is whole, and only longer than it need be.
 func (j *journal) replace(payload []byte) error {
 	if j.err != nil {
 		return j.err
 	}
-	n, err := createJournal(j.fs, j.dir, payload)
+	n, placed, err := createJournal(j.fs, j.dir, payload)
+	if err != nil && !placed {
+		return nil
+	}
 	if err != nil {
-		j.err = err
+		j.err = err // which of the two a start finds nobody knows
 		return err
 	}
 	_ = j.file.Close() // everything in it is in the new one, synced

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -238,5 +239,68 @@ func TestJournalHasRoomOnAFullDisk(t *testing.T) {
 	}
 	if err := s.SetUint64([]byte("term"), 101); err != nil {
 		t.Error(err)
+	}
+}
+
+// A journal is written anew to be shorter, which it need not be: where that finds no room or no descriptor, the old one goes on.
+func TestCompactionOfTheJournalThatFails(t *testing.T) {
+	for name, rule := range map[string]vfs.Rule{
+		"no descriptor":            {Op: vfs.OpOpen, Path: "journal.new", Err: syscall.EMFILE},
+		"no room":                  {Op: vfs.OpWrite, Path: "journal.new", Err: syscall.ENOSPC},
+		"not synced":               {Op: vfs.OpSync, Path: "journal.new", Err: syscall.EIO},
+		"no descriptor at the end": {Op: vfs.OpSyncDir, Count: 1, Err: syscall.EMFILE},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewFault(vfs.NewMemory())
+			if err := disk.MkdirAll("/r", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			s := newStore(t, disk)
+			for n := 1; n <= 100; n += 10 {
+				if err := s.StoreLogs(entries(n, n+9, 100<<10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = s.close()
+			s = newStore(t, disk) // or the file is still known by the name under which it was made
+			heal := disk.Inject(rule)
+			if err := s.DeleteRange(1, 95); err != nil {
+				t.Error(err)
+			}
+			heal()
+			if err := s.StoreLogs(entries(101, 102, 10)); err != nil {
+				t.Fatal(err)
+			}
+			_ = s.close()
+			s = newStore(t, disk)
+			if lo, hi := span(t, s); lo != 96 || hi != 102 {
+				t.Errorf("%d to %d", lo, hi)
+			}
+		})
+	}
+}
+
+// A node whose journal has failed ends: as a follower it would answer heartbeats, and have the metadata of that moment for ever.
+func TestAJournalThatHasFailedEndsTheNode(t *testing.T) {
+	disk := vfs.NewFault(vfs.NewMemory())
+	if err := disk.MkdirAll("/r", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ended := 0
+	s, err := openStore(disk, "/r", func(error) { ended++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.close() }()
+	if err := s.StoreLogs(entries(1, 3, 10)); err != nil {
+		t.Fatal(err)
+	}
+	heal := disk.Inject(vfs.Rule{Op: vfs.OpSync, Path: "journal*", Err: syscall.EIO})
+	if err := s.StoreLogs(entries(4, 4, 10)); err == nil || ended != 1 {
+		t.Errorf("%v, ended %d times", err, ended)
+	}
+	heal()
+	if err := s.StoreLogs(entries(4, 4, 10)); err == nil || ended != 1 {
+		t.Errorf("afterwards: %v, ended %d times", err, ended)
 	}
 }

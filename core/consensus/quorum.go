@@ -152,9 +152,18 @@ func open(o Options, st *store) (*Quorum, error) {
 	if err != nil {
 		return nil, err
 	}
+	newest := uint64(0)
 	for _, s := range saved {
-		last = max(last, s.Index)
+		newest = max(newest, s.Index)
 	}
+	if newest > last && last > 0 {
+		// Killed between a snapshot from the leader and the removal of the entries that it stands for: the next one would be refused as a gap.
+		first, _ := st.FirstIndex() // fails as little as LastIndex
+		if err := st.DeleteRange(first, last); err != nil {
+			return nil, err
+		}
+	}
+	last = max(last, newest)
 	exists, err := raft.HasExistingState(st, st, snaps)
 	if err != nil {
 		return nil, err

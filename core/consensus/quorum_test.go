@@ -292,3 +292,30 @@ func TestHalfACompactionIsNoJournal(t *testing.T) {
 		t.Error("the half is still there", err)
 	}
 }
+
+// Who is killed between a snapshot of the leader's and the removal of the entries that it stands for goes on behind the snapshot.
+func TestKilledBehindASnapshot(t *testing.T) {
+	disk := vfs.NewMemory()
+	q := openReady(t, disk, "/raft")
+	propose(t, q, setKey(1))
+	image := *q.Image()
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	image.Index = 1000
+	sink, err := (&snapshots{fs: disk, dir: "/raft"}).Create(1, image.Index, 7, configuration([]Member{{ID: 1, Address: "node-1"}}), 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (frozen{&image}).Persist(sink); err != nil {
+		t.Fatal(err)
+	}
+	q = openReady(t, disk, "/raft")
+	propose(t, q, setKey(2))
+	if got := q.Image(); got.Index <= 1000 || got.BrokerConfigs[""]["k1"] != "1" || got.BrokerConfigs[""]["k2"] != "2" {
+		t.Errorf("at %d: %v", got.Index, got.BrokerConfigs)
+	}
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
+}

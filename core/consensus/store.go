@@ -28,6 +28,7 @@ type store struct {
 	entries []*raft.Log // contiguous
 	stable  map[string][]byte
 	halt    func(error)
+	halting sync.Once
 	running atomic.Bool // raft has taken over; before that, errors are returned
 	syncs   *metrics.Latency
 	stored  func() // after entries were added, before raft sends them to others; set before raft runs
@@ -207,8 +208,27 @@ func (s *store) GetLog(index uint64, l *raft.Log) error {
 
 func (s *store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
+// stop ends the node when its journal has failed for good. Raft on a follower only logs the error and goes on to answer heartbeats, with metadata that
+// stand still for ever. Lock s.mu must not be held.
+func (s *store) stop() {
+	s.mu.Lock()
+	err := s.j.err
+	s.mu.Unlock()
+	if err != nil {
+		s.halting.Do(func() { s.halt(fmt.Errorf("raft's journal: %w", err)) })
+	}
+}
+
 // StoreLogs is durable when it returns; all of logs or none survive a crash.
 func (s *store) StoreLogs(logs []*raft.Log) error {
+	err := s.storeLogs(logs)
+	if err != nil {
+		s.stop()
+	}
+	return err
+}
+
+func (s *store) storeLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
@@ -241,6 +261,14 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 
 // DeleteRange drops a prefix (compaction) or a suffix (conflict) of the log.
 func (s *store) DeleteRange(lo, hi uint64) error {
+	err := s.deleteRange(lo, hi)
+	if err != nil {
+		s.stop()
+	}
+	return err
+}
+
+func (s *store) deleteRange(lo, hi uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := binary.AppendUvarint(binary.AppendUvarint([]byte{opDelete}, lo), hi)
@@ -286,7 +314,7 @@ func (s *store) Set(key, val []byte) error {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		s.halt(fmt.Errorf("raft's term and vote: %w", err))
+		s.halting.Do(func() { s.halt(fmt.Errorf("raft's term and vote: %w", err)) })
 		if s.running.Load() {
 			runtime.Goexit()
 		}
