@@ -111,6 +111,7 @@ func (q *Quorum) tryFound(ctx context.Context, expect int, all []Candidate) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	began := time.Now()
 	for _, c := range founders[:expect] {
 		var err error
 		if c.ID == q.node {
@@ -121,6 +122,10 @@ func (q *Quorum) tryFound(ctx context.Context, expect int, all []Candidate) erro
 		if err != nil {
 			return nil // tried again
 		}
+	}
+	// Round(0) drops the monotonic clock, which may stand still while a machine is paused.
+	if took := max(time.Since(began), time.Now().Round(0).Sub(began.Round(0))); took > grantFor/2 {
+		return nil // held up: the words may have been given to another one by now
 	}
 	err := q.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter, ID: raft.ServerID(strconv.Itoa(int(q.node))), Address: raft.ServerAddress(q.peers.Addr()),
