@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,7 +146,9 @@ func FuzzSnapshotText(f *testing.F) {
 func FuzzSwitchPoint(f *testing.F) {
 	f.Add("1\t0/3000148\tno recovery target specified\n\n# a comment\n2\t1/A0\tbefore 2026-11-30", uint32(2))
 	f.Fuzz(func(t *testing.T, history string, timeline uint32) {
-		if at, err := switchPoint(history, timeline); err == nil && at != 0 && !strings.Contains(strings.ToUpper(history), strings.TrimLeft(at.String(), "0")) {
+		at, err := switchPoint(history, timeline)
+		said := func(field string) bool { l, err := ParseLSN(field); return err == nil && l == at }
+		if err == nil && at != 0 && !slices.ContainsFunc(strings.Fields(history), said) {
 			t.Errorf("%s is not in %q", at, history)
 		}
 	})
