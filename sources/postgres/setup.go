@@ -110,7 +110,36 @@ func (s *source) ensurePublication(ctx context.Context, c *pgconn.PgConn, tables
 	if len(add) == 0 {
 		return had, nil
 	}
+	for _, t := range add {
+		if err := s.published(ctx, c, t, had, string(rows[0][5]) == "t"); err != nil {
+			return nil, err
+		}
+	}
 	return had, s.lockedDDL(ctx, c, addTables(pub, add), lockList(add, slotExists), logf)
+}
+
+// published refuses a table whose rows the publication would not send under its
+// name, even if it were put in: a partition of a table that is in it and published as
+// such, and a partitioned table that is published as its partitions.
+func (s *source) published(ctx context.Context, c *pgconn.PgConn, t tableName, had map[tableName]member, viaRoot bool) error {
+	rows, err := query(ctx, c, `SELECT n.nspname, r.relname, r.relkind FROM pg_catalog.pg_partition_ancestors(pg_catalog.to_regclass(`+quoteLit(t.quoted())+`)) a
+		JOIN pg_catalog.pg_class r ON r.oid = a.relid JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace`)
+	if err != nil {
+		return fmt.Errorf("look up what %s is a partition of: %w", t, err)
+	}
+	pub := s.cfg.publication
+	set := "ALTER PUBLICATION " + quoteIdent(pub) + " SET (publish_via_partition_root = "
+	for _, r := range rows { // the table itself is among them
+		of := tableName{string(r[0]), string(r[1])}
+		switch {
+		case of == t && string(r[2]) == "p" && !viaRoot:
+			return connectors.Fatal(fmt.Errorf("publication %s publishes %s as its partitions", pub, t), set+"true);  or name the partitions in tables")
+		case of != t && had[of].oid != 0 && viaRoot:
+			return connectors.Fatal(fmt.Errorf("publication %s publishes %s as %s, of which it is a partition", pub, t, of),
+				"name "+of.String()+" in tables, or take it out of the publication, or "+set+"false)")
+		}
+	}
+	return nil
 }
 
 func createPublication(pub string, tables []tableName) string {

@@ -152,3 +152,31 @@ func TestPositionWithoutTable(t *testing.T) {
 	f.settle(f.again("o", 1))
 	f.col.expect(t, "another", "t - null -> null", "r {id=3} null -> {id=3}")
 }
+
+// TestPublishedUnderAnotherName: a partition that the publication sends as its root, or a
+// root that it sends as its partitions, has no rows under its own name in the stream. It is
+// refused, each time, and the publication is left as it was.
+func TestPublishedUnderAnotherName(t *testing.T) {
+	f := start(t, "CREATE TABLE r (id int PRIMARY KEY) PARTITION BY LIST (id); CREATE TABLE r0 PARTITION OF r FOR VALUES IN (0)", "r")
+	for pub, c := range map[string]struct{ published, viaRoot, table, want string }{
+		"a": {"r", "true", "r0", "publishes public.r0 as public.r"},
+		"b": {"r", "false", "r", "publishes public.r as its partitions"},
+		"c": {"r0", "false", "r", "publishes public.r as its partitions"},
+	} {
+		sql(t, f.c, "CREATE PUBLICATION "+pub+" FOR TABLE "+c.published+" WITH (publish_via_partition_root = "+c.viaRoot+")")
+		g := f.on(f.src.cfg.url, nil)
+		g.src.cfg.tables, g.src.cfg.publication = []string{c.table}, pub
+		g.openFails(c.want)
+		g.openFails(c.want)
+		var found []string
+		for _, x := range g.src.Validate(context.Background()) {
+			found = append(found, x.Path+": "+x.Message)
+		}
+		if len(found) != 1 || !strings.HasPrefix(found[0], "publication: ") || !strings.Contains(found[0], c.want) {
+			t.Errorf("Validate finds %q", found)
+		}
+	}
+	if n := sql(t, f.c, "SELECT count(*) FROM pg_publication_rel")[0][0]; string(n) != "3" {
+		t.Errorf("the publications have %s tables, not 3", n)
+	}
+}

@@ -125,6 +125,11 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 	if err != nil {
 		return err
 	}
+	for _, n := range names {
+		if now[n].oid == 0 {
+			return fmt.Errorf("publication %s has lost %s again", t.cfg.publication, n)
+		}
+	}
 	if !resumed {
 		if err := t.start(ctx, repl, info); err != nil {
 			return err

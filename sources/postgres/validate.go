@@ -128,12 +128,12 @@ func (s *source) validateSlot(ctx context.Context, c *pgconn.PgConn, f *findings
 }
 
 func (s *source) validateTables(ctx context.Context, c *pgconn.PgConn, infos []*tableInfo, f *findings) error {
-	rows, err := query(ctx, c, `SELECT puballtables, pubupdate OR pubdelete, pg_has_role(pubowner, 'USAGE') FROM pg_catalog.pg_publication WHERE pubname = `+quoteLit(s.cfg.publication))
+	rows, err := query(ctx, c, `SELECT pubviaroot, pg_has_role(pubowner, 'USAGE') FROM pg_catalog.pg_publication WHERE pubname = `+quoteLit(s.cfg.publication))
 	if err != nil {
 		return err
 	}
 	exists := len(rows) > 0
-	mayAlter := exists && string(rows[0][2]) == "t"
+	viaRoot, mayAlter := exists && string(rows[0][0]) == "t", exists && string(rows[0][1]) == "t"
 	had, err := s.members(ctx, c)
 	if err != nil {
 		return err
@@ -149,6 +149,12 @@ func (s *source) validateTables(ctx context.Context, c *pgconn.PgConn, infos []*
 		}
 	}
 	for _, t := range infos {
+		if exists && had[t.name].oid == 0 {
+			if err := s.published(ctx, c, t.name, had, viaRoot); err != nil {
+				f.err("publication", err)
+				continue
+			}
+		}
 		s.validateTable(t, exists, mayAlter, had[t.name].oid != 0, f)
 	}
 	return nil
