@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -51,21 +52,57 @@ func TestTheOnlyDirectoryFails(t *testing.T) {
 	}
 }
 
-// A node of one data directory whose disk takes no more writes ends, and another one leads: it would refuse what it leads for ever.
-func TestAWriteFailsInACluster(t *testing.T) {
-	options := three(t)
-	faults := make([]*vfs.Fault, len(options))
+// threeDisks are three nodes that can be made to fail, with one partition x on all of them.
+func threeDisks(t *testing.T, configs map[string]*string) (options []Options, nodes []*node, faults []*vfs.Fault, cl *kgo.Client) {
+	t.Helper()
+	options = three(t)
 	for i := range options {
-		faults[i] = vfs.NewFault(vfs.Disk{})
+		faults = append(faults, vfs.NewFault(vfs.Disk{}))
 		options[i].FS = faults[i]
 	}
-	nodes := startAll(t, options)
-	ctx := within(t, time.Minute)
-	cl := nodes[0].client(t, seeds(nodes), kgo.MetadataMinAge(50*time.Millisecond))
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 1, 3, nil, "x"); err != nil {
+	nodes = startAll(t, options)
+	cl = nodes[0].client(t, seeds(nodes), kgo.MetadataMinAge(50*time.Millisecond))
+	if _, err := kadm.NewClient(cl).CreateTopic(within(t, 20*time.Second), 1, 3, configs, "x"); err != nil {
 		t.Fatal(err)
 	}
 	produce(t, cl, "x", 0, 1)
+	return options, nodes, faults, cl
+}
+
+// inSync waits until x has all its replicas in sync.
+func (n *node) inSync(t *testing.T) {
+	t.Helper()
+	ctx := within(t, 30*time.Second)
+	for len(n.quorum.Image().Partition("x", 0).ISR) < 3 {
+		if err := n.quorum.WaitIndex(ctx, n.quorum.Image().Index+1); err != nil {
+			t.Fatalf("in sync: %v", n.quorum.Image().Partition("x", 0).ISR)
+		}
+	}
+}
+
+// One follower whose disk is full does not hold up the acknowledgements of the others, and comes back by itself.
+func TestAFollowersDiskIsFull(t *testing.T) {
+	two := "2"
+	_, nodes, faults, cl := threeDisks(t, map[string]*string{"min.insync.replicas": &two})
+	nodes[0].inSync(t)
+	p := nodes[0].quorum.Image().Partition("x", 0)
+	full := p.Leader % 3 // its next one
+	remove := faults[full].Inject(vfs.Rule{Op: vfs.OpWrite, Path: "/log/x-0/", Err: syscall.ENOSPC})
+	start := time.Now()
+	produce(t, cl, "x", 1, 2)
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("acknowledged after %v", took)
+	}
+	if now := nodes[p.Leader-1].quorum.Image().Partition("x", 0); now.Leader != p.Leader || slices.Contains(now.ISR, full+1) || len(now.Offline) > 0 {
+		t.Errorf("%+v", now)
+	}
+	remove()
+	nodes[0].inSync(t)
+}
+
+// A node of one data directory whose disk takes no more writes ends, and another one leads: it would refuse what it leads for ever.
+func TestAWriteFailsInACluster(t *testing.T) {
+	options, nodes, faults, cl := threeDisks(t, nil)
 	leader := nodes[0].quorum.Image().Partition("x", 0).Leader
 	remove := faults[leader-1].Inject(vfs.Rule{Op: vfs.OpWrite, Path: "/log/x-0/", Err: syscall.EIO})
 	produce(t, cl, "x", 1, 2) // tried again until somebody takes it
@@ -76,9 +113,5 @@ func TestAWriteFailsInACluster(t *testing.T) {
 	}
 	remove()
 	nodes[leader-1] = start(t, options[leader-1])
-	for len(other.quorum.Image().Partition("x", 0).ISR) < 3 {
-		if err := other.quorum.WaitIndex(ctx, other.quorum.Image().Index+1); err != nil {
-			t.Fatalf("node %d is not in sync again: %v", leader, err)
-		}
-	}
+	other.inSync(t)
 }

@@ -19,6 +19,24 @@ type follower struct {
 	fetchedAt time.Time
 	leaderEnd int64 // at fetchedAt
 	sent      int64 // the offset that it was last sent records from, plus one; 0: it has asked for others since
+
+	// stuck is where it gets no further: it was sent records from there, and from nowhere else since.
+	stuck struct {
+		at    int64
+		since time.Time
+		times int
+	}
+}
+
+// A replica that was sent the same records stuckTimes in stuckAfter, and still wants them, cannot take them: its disk is full, as a rule. Kafka waits for replica.lag.time.max.ms.
+const (
+	stuckAfter = 5 * time.Second
+	stuckTimes = 3
+)
+
+// isStuck says that a replica does not take what it is sent.
+func (f *follower) isStuck(now time.Time) bool {
+	return f.end == f.stuck.at && f.stuck.times >= stuckTimes && now.Sub(f.stuck.since) > stuckAfter
 }
 
 // wished is a change of the ISR that was asked for and may be agreed to at any time.
@@ -116,10 +134,27 @@ func (p *Partition) fetched(r *ReadRequest, t *term) (again bool) {
 // gave notes what a follower is sent.
 func (p *Partition) gave(r *ReadRequest) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if f := p.mu.followers[r.Replica]; f != nil {
-		f.sent = r.Offset + 1
+	f := p.mu.followers[r.Replica]
+	if f == nil {
+		p.mu.Unlock()
+		return
 	}
+	f.sent = r.Offset + 1
+	now := p.now()
+	if f.stuck.at != r.Offset || f.stuck.times == 0 {
+		f.stuck.at, f.stuck.since, f.stuck.times = r.Offset, now, 0
+	}
+	f.stuck.times++
+	leaves := p.wish != nil && p.mu.wished == nil && f.isStuck(now) && p.sparesLocked(r.Replica, len(p.mu.state.ISR))
+	p.mu.Unlock()
+	if leaves {
+		p.wish(p)
+	}
+}
+
+// sparesLocked says that a member of an ISR of so many can leave it, and enough are left to acknowledge records.
+func (p *Partition) sparesLocked(n metadata.NodeID, members int) bool {
+	return slices.Contains(p.mu.state.ISR, n) && p.enoughLocked(members-1)
 }
 
 // preferred is the replica that a consumer near to it is to read from, if that is another one than this leader: in sync, and with that
@@ -154,7 +189,7 @@ func (p *Partition) joinsLocked(n metadata.NodeID, f *follower, t *term) bool {
 type Nodes func(metadata.NodeID) (epoch int64, ok bool)
 
 // Wish gives the change of the ISR that is called for, if any: replicas that have been behind for longer
-// than lag leave, those that have caught up join. Whoever takes it must tell Wished what became of it. From here on it counts as if it might be agreed to.
+// than lag leave, and at once those that cannot take what they are sent, as long as others are enough to acknowledge; those that have caught up join. Whoever takes it must tell Wished what became of it. From here on it counts as if it might be agreed to.
 func (p *Partition) Wish(lag time.Duration, nodes Nodes) (c metadata.ISRChange, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,13 +210,15 @@ func (p *Partition) Wish(lag time.Duration, nodes Nodes) (c metadata.ISRChange, 
 	}
 	now, end := p.now(), p.log.EndOffset()
 	var isr []metadata.NodeID
+	members := len(s.ISR)
 	for _, n := range s.Replicas {
 		f, in := p.mu.followers[n], slices.Contains(s.ISR, n)
 		epoch, alive := nodes(n)
 		switch {
 		case n == p.node:
 			c.NodeEpoch = epoch
-		case in && (f == nil || f.end < end && now.Sub(f.caughtUp) > lag):
+		case in && (f == nil || f.end < end && (now.Sub(f.caughtUp) > lag || f.isStuck(now) && p.sparesLocked(n, members))):
+			members--
 			continue
 		case in && f.epoch >= 0:
 			epoch = f.epoch

@@ -22,10 +22,12 @@ func (p *Partition) advanced() {
 // underMinLocked says that this node leads fewer in-sync replicas than the topic asks for. A
 // topic cannot ask for more than it has replicas; under reassignment, than it had or is to have: writes do not stop for that.
 func (p *Partition) underMinLocked() bool {
-	if !p.term.Load().leading || len(p.mu.state.ISR) >= p.mu.minISR {
-		return false
-	}
-	return len(p.mu.state.ISR) < min(len(p.mu.state.Origin()), len(p.mu.state.Target()))
+	return p.term.Load().leading && !p.enoughLocked(len(p.mu.state.ISR))
+}
+
+// enoughLocked says that an ISR of so many acknowledges records.
+func (p *Partition) enoughLocked(members int) bool {
+	return members >= p.mu.minISR || members >= min(len(p.mu.state.Origin()), len(p.mu.state.Target()))
 }
 
 // liftLocked raises the high watermark to the least durable end over the in-sync replicas
