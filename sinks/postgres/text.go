@@ -58,6 +58,9 @@ func encoderOf(s *schema.Schema, col pgType) encodeFunc {
 	case schema.Int16, schema.Int32, schema.Int64:
 		return encodeInt
 	case schema.Float32:
+		if col.base == "double precision" {
+			return encodeFloat(64) // of the value, as PostgreSQL's cast: the shortest text of a real is another double
+		}
 		return encodeFloat(32)
 	case schema.Float64:
 		return encodeFloat(64)

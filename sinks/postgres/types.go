@@ -264,8 +264,8 @@ func stores(a, b pgType) bool {
 		return (b.base == "jsonb" || b.base == "json" || b.base == "text") && !b.array // as a JSON array
 	}
 	switch b.base {
-	case "double precision", "real":
-		return numberRank[a.base] > 0 || a.base == "real" || a.base == "double precision"
+	case "double precision", "real": // of two lengths of a float the column takes the longer
+		return numberRank[a.base] > 0
 	case "numeric":
 		return len(b.mods) == 0 && (a.base == "real" || a.base == "double precision" || a.base == "money")
 	case "character varying", "character", "name", "bpchar": // too long a value is an error of the server

@@ -58,6 +58,8 @@ func widened(id int64, after bool) connectors.Record {
 			vals = append(vals, w.value)
 		case w.after == optText:
 			vals = append(vals, "text")
+		case w.after.Kind == schema.Float64:
+			vals = append(vals, schema.Float64Of(0.123456789))
 		default:
 			vals = append(vals, nil)
 		}
@@ -124,6 +126,7 @@ func TestWideningOfWhatIsNotCommitted(t *testing.T) {
 					other.write(patch(2))
 					other.flush()
 				}
+				holds(t, c, "SELECT r FROM "+table+" WHERE id = 3", "0.123456789") // not as real has it
 				got := rows(t, c, find(table))
 				if way == "altered" {
 					want = got
