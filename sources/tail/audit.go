@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -17,9 +20,13 @@ import (
 // it is older than its present name; so Rows needs Reached. Lines in the log
 // whose file is gone have no row here.
 func (s *Source) AuditPoint(context.Context) (connectors.AuditPoint, error) {
-	matches, err := s.cfg.glob()
+	matches, blind, err := s.cfg.glob()
 	if err != nil {
 		return nil, err
+	}
+	if len(blind) > 0 {
+		name := slices.Min(slices.Collect(maps.Keys(blind)))
+		return nil, fmt.Errorf("an audit has to see all files: %s: %w", name, blind[name])
 	}
 	p := &auditPoint{src: s, positions: map[connectors.PositionKey]connectors.Position{}}
 	for _, m := range matches {

@@ -59,7 +59,7 @@ func Spec() spec.Spec {
 			{Name: "on_long", Type: spec.Enum, Enum: []string{"split", "truncate", "drop"}, Default: "split",
 				Doc: "What happens to a longer one: split makes more records of it and loses nothing, truncate keeps its beginning, drop leaves it out."},
 			{Name: "rotate_wait", Type: spec.Duration, Default: "30s",
-				Doc: "How long a file that was renamed to a name that paths do not match, or deleted, is still watched after its last line; and how long newer files of the same log wait for an older one whose last line has no newline."},
+				Doc: "How long a file that was renamed to a name that paths do not match, or deleted, is still watched after its last line; and how long newer files of the same log wait for an older one whose last line has no newline. What was read of files in a folder that is not there is remembered for an hour, in one that cannot be read or is not mounted for 30 days."},
 			{Name: "poll", Type: spec.Duration, Default: "250ms", Check: atLeastDuration(time.Millisecond),
 				Doc: "How often to look for new data where the system does not tell (network file systems)."},
 			{Name: "max_open", Type: spec.Int, Default: "1000", Check: atLeast(1),

@@ -53,7 +53,13 @@ func (f *file) mayBeCopied(path string) bool {
 func (t *task) copied(fresh []found) error {
 	for _, m := range fresh {
 		for _, o := range slices.Clone(t.order) {
-			if o.offset > 0 && o.copyOf == "" && o.mayBeCopied(m.path) {
+			switch {
+			case o.offset == 0 || o.copyOf != "" || t.files[o.id] != o:
+			case o.sight == hidden: // its device may be back with another number; inodes keep theirs
+				if m.id.ino == o.id.ino && (o.fd == nil || o.size <= m.size) && (m.path == o.path || o.mayBeCopied(m.path)) {
+					t.continued(o)
+				}
+			case o.mayBeCopied(m.path):
 				if err := t.replaced(o); err != nil {
 					return err
 				}
@@ -73,7 +79,7 @@ const certain = 1024
 // may be what goes on for it. Callers look at f again afterwards. false: ask again after a scan.
 func (t *task) hold(f *file) (bool, error) {
 	for _, o := range slices.Clone(t.order) {
-		if o == f || o.copyOf != "" || o.offset == 0 && f.size < certain || !o.mayBeCopied(f.path) {
+		if o == f || o.copyOf != "" || o.unreachable() || o.offset == 0 && f.size < certain || !o.mayBeCopied(f.path) {
 			continue
 		}
 		if o.offset > 0 {
@@ -112,7 +118,7 @@ func (t *task) stillHeld(f *file) error {
 			o = g
 		}
 	}
-	if o != nil && o.offset > 0 && f.size == f.tried {
+	if o != nil && (o.unreachable() || o.offset > 0 && f.size == f.tried) {
 		return nil
 	}
 	if o != nil {
@@ -214,7 +220,7 @@ func (t *task) content(f *file) (contentState, error) {
 	fd := f.fd
 	if fd == nil {
 		var ok bool
-		if fd, _, ok = openAs(f.path, f.id); !ok && t.locate(f) {
+		if fd, _, ok = openAs(f.path, f.id); !ok && t.locate(f) == inPlace {
 			fd, _, ok = openAs(f.path, f.id)
 		}
 		if !ok {
@@ -289,7 +295,7 @@ func (t *task) replaced(f *file) error {
 // takeOver lets a copy of f continue where f was: f lost its content, or is gone. All other copies of it are
 // known to their end. It returns the copy that goes on, nil when there is none.
 func (t *task) takeOver(f *file) *file {
-	copies := t.copiesOf(f)
+	copies, all := t.copiesOf(f)
 	var best *twin
 	for i := range copies {
 		if c := &copies[i]; best == nil || c.whole && !best.whole || c.whole == best.whole && c.size > best.size {
@@ -297,7 +303,7 @@ func (t *task) takeOver(f *file) *file {
 		}
 	}
 	for _, d := range slices.Clone(t.order) {
-		if d.copyOf == f.key() && !slices.ContainsFunc(copies, func(c twin) bool { return c.id == d.id }) {
+		if all && d.copyOf == f.key() && !slices.ContainsFunc(copies, func(c twin) bool { return c.id == d.id }) {
 			t.release(d) // a copy of what f had before, or of what it has now
 		}
 	}
@@ -342,16 +348,17 @@ type twin struct {
 
 // copiesOf looks in f's folder for the copies that a rotation made of what was read of f.
 // A copy that ends before f's offset can be told by its beginning only, so that has to be long, or the file held already.
-func (t *task) copiesOf(f *file) []twin {
+// false: the folder cannot be read, so there may be others.
+func (t *task) copiesOf(f *file) ([]twin, bool) {
 	if f.offset == 0 {
-		return nil // nothing was read, so a copy is a file like any other
+		return nil, true // nothing was read, so a copy is a file like any other
 	}
 	dir := filepath.Dir(f.path)
 	var out []twin
 	for range 10 {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return nil
+			return nil, false
 		}
 		out = out[:0]
 		for _, e := range entries {
@@ -368,7 +375,7 @@ func (t *task) copiesOf(f *file) []twin {
 			break
 		}
 	}
-	return out
+	return out, true
 }
 
 // copyAt says whether the file at path is a copy of f that has no life of its own.

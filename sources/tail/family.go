@@ -113,9 +113,11 @@ func current(f *file, family string) bool {
 func (t *task) unfinished(o, f *file, now time.Time) bool {
 	wrote, ok := t.restat(o, now)
 	switch {
+	case !ok && o.unseen > 1:
+		return false // it is away, and may stay away
 	case !ok:
 		t.soon()
-		return true // the scan finds it, or drops it
+		return true // the scan finds it, or misses it
 	case o.size < o.offset:
 		t.soon()
 		return true // it lost its content, and what of it is in a copy comes first
@@ -147,7 +149,7 @@ func (t *task) restat(o *file, now time.Time) (wrote time.Time, ok bool) {
 				err = fs.ErrNotExist
 			}
 		}
-		if err != nil && t.locate(o) {
+		if err != nil && t.locate(o) == inPlace {
 			st, err = os.Stat(o.path)
 		}
 	}

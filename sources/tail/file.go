@@ -58,6 +58,9 @@ type file struct {
 	since     time.Time              // when it first waited for an older file's unfinished line
 	matched   bool                   // the last scan found it under a path that matches
 	deleted   bool                   // it has no name any more
+	sight     sight                  // what the last scan knew of it when no list had it
+	away      time.Time              // since when it is so
+	unseen    int                    // and for how many scans
 	copyOf    connectors.PositionKey // not read while that file still has the content
 	warned    bool                   // that it cannot be read
 	moved     bool                   // offset or identity changed since the last mark

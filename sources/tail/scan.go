@@ -25,30 +25,38 @@ func (t *task) bind() error {
 		byID[m.id], t.here[m.id] = m, true
 	}
 	var there, old []*file
-	for _, f := range append([]*file(nil), t.order...) { // all of them, before one is said to be the copy of another
+	for _, f := range slices.Clone(t.order) { // all of them, before one is said to be the copy of another
 		if f.deleted {
 			continue
 		}
 		if m, ok := byID[f.id]; ok {
-			f.path = m.path
+			f.path, f.matched = m.path, true
 			f.sized(m.size, now)
 			t.rename(f)
-		} else if !t.locate(f) {
+		} else if t.locate(f) == inPlace {
+			f.matched = t.cfg.match(f.path)
+		} else {
 			continue
 		}
 		f.active = now
 		there = append(there, f)
 	}
-	for _, f := range append([]*file(nil), t.order...) {
-		if !f.deleted && !slices.Contains(there, f) {
-			t.lost(f)
+	for _, f := range slices.Clone(t.order) {
+		if f.deleted || slices.Contains(there, f) {
+			continue
 		}
+		if s := t.locate(f); s != inPlace {
+			t.absent(f, s, now)
+			continue
+		}
+		f.matched, f.active = t.cfg.match(f.path), now // since this moment
+		there = append(there, f)
 	}
 	for _, f := range there {
 		if t.files[f.id] != f {
 			continue
 		}
-		renamed := !t.here[f.id] || f.path != f.origin
+		renamed := !f.matched || f.path != f.origin
 		switch err := t.open(f); {
 		case errors.Is(err, errChanged):
 			if err := t.replaced(f); err != nil {
@@ -56,8 +64,7 @@ func (t *task) bind() error {
 			}
 			continue
 		case errors.Is(err, fs.ErrNotExist):
-			t.lost(f)
-			continue
+			continue // since this moment; the scan says it
 		}
 		if renamed {
 			old = append(old, f)
@@ -112,27 +119,20 @@ func (t *task) rename(f *file) {
 	}
 }
 
-// lost handles a position whose file has no name any more.
-func (t *task) lost(f *file) {
-	if f.copyOf == "" {
-		if t.takeOver(f) == nil {
-			t.log.Warn("a file was deleted or moved away while it was not watched; lines behind the offset, if there were any, are lost",
-				"path", f.path, "offset", f.offset)
-		}
-	}
-	t.forget = append(t.forget, f.key())
-	t.drop(f)
-}
-
 func (t *task) list() ([]found, error) {
 	t.listing++
-	return t.cfg.glob()
+	matches, blind, err := t.cfg.glob()
+	for name, err := range blind {
+		t.tell(name, err)
+	}
+	return matches, err
 }
 
 // look lists the files. When there are new ones it lists them again until nothing
 // changes: the list is not made in one moment, and a rotation meanwhile could show the new
 // file and hide the one that was renamed.
 func (t *task) look() ([]found, error) {
+	t.folders, t.told, t.dark = map[string]*folder{}, t.dark, map[string]bool{}
 	matches, err := t.list()
 	for range 10 {
 		fresh := false
@@ -188,9 +188,15 @@ func (t *task) scan(now time.Time) error {
 		switch {
 		case !here[f.id]:
 			was := f.matched
-			t.missing(f, now)
-			if was && !f.deleted && t.files[f.id] == f && f.copyOf == "" {
+			if err := t.missing(f, now); err != nil {
+				return err
+			}
+			if was && !f.matched && !f.deleted && t.files[f.id] == f && f.copyOf == "" {
 				renamed = append(renamed, f)
+			}
+		case f.sight != inPlace:
+			if err := t.back(f, now); err != nil {
+				return err
 			}
 		case f.size < f.offset && f.copyOf == "":
 			if err := t.replaced(f); err != nil {
@@ -227,61 +233,6 @@ func (t *task) scan(now time.Time) error {
 	}
 	t.first, t.scanned = false, list
 	return nil
-}
-
-// missing handles a file that no glob finds any more.
-func (t *task) missing(f *file, now time.Time) {
-	first := f.matched
-	if first {
-		f.matched, f.active = false, now
-	}
-	if f.fd != nil {
-		st, err := f.fd.Stat()
-		if err != nil {
-			return // read says it
-		}
-		f.sized(st.Size(), now)
-		if links(st) == 0 && !f.deleted {
-			f.deleted, f.active = true, now
-		} else if links(st) > 0 && first {
-			t.locate(f) // its new name; the descriptor serves as well
-		}
-		return
-	}
-	if !t.locate(f) {
-		t.lost(f)
-	}
-}
-
-// locate looks for a file under its name and then under all others in its
-// folder. Under a name that no rotation gives, the inode alone is no proof: it may have another life.
-func (t *task) locate(f *file) bool {
-	is := func(path string) (fs.FileInfo, bool) {
-		info, err := os.Stat(path)
-		if err != nil {
-			return nil, false
-		}
-		id, ok := idOf(info)
-		return info, ok && id == f.id
-	}
-	if info, ok := is(f.path); ok {
-		f.sized(info.Size(), time.Now())
-		return true
-	}
-	dir := filepath.Dir(f.path)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return false
-	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if info, ok := is(path); ok && !e.IsDir() && (f.mayBeCopied(path) || f.matches(path)) {
-			f.path = path
-			f.sized(info.Size(), time.Now())
-			return true
-		}
-	}
-	return false
 }
 
 // appear takes on a file that was not there before.

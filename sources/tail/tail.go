@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -158,25 +159,26 @@ type found struct {
 	size int64
 }
 
-// glob lists the regular files that match, each once.
-func (c *config) glob() ([]found, error) {
-	var out []found
+// glob lists the regular files that match, each once, and the folders and files that could not be looked at.
+func (c *config) glob() (out []found, blind map[string]error, err error) {
+	blind = map[string]error{}
 	seen := map[fileID]bool{}
 	for _, p := range c.paths {
-		names, err := doublestar.FilepathGlob(p)
+		base, pattern := doublestar.SplitPattern(filepath.ToSlash(p))
+		names, err := doublestar.Glob(eyes{fs: os.DirFS(base), base: base, blind: blind}, pattern)
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", p, err)
+			return nil, nil, fmt.Errorf("list %s: %w", p, err)
 		}
 		for _, n := range names {
-			if c.excluded(n) {
+			if n = filepath.Join(base, n); c.excluded(n) {
 				continue
 			}
 			info, err := os.Stat(n)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-				continue
-			}
 			if err != nil {
-				return nil, err
+				if !errors.Is(err, fs.ErrNotExist) {
+					blind[n] = err
+				}
+				continue
 			}
 			id, ok := idOf(info)
 			if !ok || !info.Mode().IsRegular() || seen[id] {
@@ -186,7 +188,48 @@ func (c *config) glob() ([]found, error) {
 			out = append(out, found{path: n, id: id, size: info.Size()})
 		}
 	}
-	return out, nil
+	return out, blind, nil
+}
+
+// eyes is the file system below base that a glob looks at. It remembers what could not be
+// read: a glob takes that for empty, and goes on with the rest.
+type eyes struct {
+	fs    fs.FS
+	base  string
+	blind map[string]error
+}
+
+func (e eyes) note(name string, err error) error {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		e.blind[filepath.Join(e.base, name)] = err
+	}
+	return err
+}
+
+// Open is there for fs.FS.
+func (e eyes) Open(name string) (fs.File, error) {
+	f, err := e.fs.Open(name)
+	return f, e.note(name, err)
+}
+
+// ReadDir lists a folder.
+func (e eyes) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(e.fs, name)
+	return entries, e.note(name, err)
+}
+
+// Stat looks at one name.
+func (e eyes) Stat(name string) (fs.FileInfo, error) {
+	info, err := fs.Stat(e.fs, name)
+	return info, e.note(name, err)
+}
+
+// match says whether a list would show a file of that path.
+func (c *config) match(path string) bool {
+	return !c.excluded(path) && slices.ContainsFunc(c.paths, func(p string) bool {
+		ok, err := doublestar.PathMatch(p, path)
+		return err == nil && ok
+	})
 }
 
 func (c *config) excluded(name string) bool {

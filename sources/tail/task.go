@@ -47,6 +47,10 @@ type task struct {
 	listing uint64 // how many lists of the files were begun
 	scanned uint64 // the number of the list that the last whole scan went by
 
+	folders map[string]*folder // listed since the last scan began
+	dark    map[string]bool    // what could not be looked at since then
+	told    map[string]bool    // and in the scan before: the log has it
+
 	hints    *watcher
 	nextScan time.Time
 	scanCost time.Duration
@@ -207,6 +211,9 @@ func (t *task) mark(b *connectors.Batch) {
 
 // read takes what a file has to give now, at most a chunk, and returns how many bytes it went on.
 func (t *task) read(f *file, now time.Time, b *connectors.Batch) (int, error) {
+	if f.unreachable() {
+		return 0, nil
+	}
 	m := t.ahead(f, now)
 	if f.idle() && m == moreComes {
 		return 0, nil
@@ -294,7 +301,13 @@ func (t *task) olderLives(f *file) bool {
 		return false
 	}
 	for _, g := range t.order {
-		if g == f || g.origin != f.origin || g.deleted || g.matched {
+		if g == f || g.origin != f.origin || g.deleted {
+			continue
+		}
+		if g.unreachable() {
+			return true // it may come back, as the older one
+		}
+		if g.matched {
 			continue
 		}
 		if gat, ok := g.modified(); ok && (gat.Before(at) || gat.Equal(at) && g.id.ino < f.id.ino) {
