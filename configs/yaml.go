@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/forebayhub/forebay/connectors/spec"
 )
@@ -95,6 +97,12 @@ func (r *reader) node(n ast.Node, within []string) spec.Node {
 	case *ast.SequenceNode:
 		out.Shape = spec.List
 		for _, v := range n.Values {
+			if key, text, ok := colonText(v); ok && n.IsFlowStyle {
+				item := spec.Node{Line: key.Line, Col: key.Column}
+				r.expand(&item, text)
+				out.List = append(out.List, item)
+				continue
+			}
 			out.List = append(out.List, r.node(v, within))
 		}
 	case *ast.AnchorNode:
@@ -128,6 +136,26 @@ func (r *reader) node(n ast.Node, within []string) spec.Node {
 		}
 	}
 	return out
+}
+
+// colonText mends what the parser makes of host:port in a list within { }: YAML takes a colon that no space follows for a part of a plain text
+// (ns-plain-char), the parser for the end of a key. It is that when nothing stands on either side of the colon but plain text.
+func colonText(n ast.Node) (at *token.Position, text string, ok bool) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok || m.Start == nil || m.Start.Type != token.MappingValueType || len(m.Values) != 1 {
+		return nil, "", false
+	}
+	key, colon, value := m.Values[0].Key.GetToken(), m.Start, m.Values[0].Value.GetToken()
+	for _, t := range []*token.Token{key, colon, value} {
+		if t == nil || t.Position == nil || t.Position.Line != colon.Position.Line || t != colon && t.Indicator != token.NotIndicator {
+			return nil, "", false
+		}
+	}
+	k, c, v := key.Position, colon.Position.Column, value.Position.Column
+	if k.Column+utf8.RuneCountInString(key.Value) != c || v != c+1 || value.Type == token.ImplicitNullType {
+		return nil, "", false
+	}
+	return k, key.Value + ":" + value.Value, true
 }
 
 func (r *reader) entry(out *spec.Node, v *ast.MappingValueNode, within []string) {
