@@ -42,6 +42,7 @@ type columnInfo struct {
 	cast      string // the type's name, for a literal
 	collation bool   // the collation is not plain bytes
 	order     string // the collation's name; "" for a type without
+	filled    bool   // it has a default, or rows that have none of its own
 	ops       operators
 }
 
@@ -155,7 +156,7 @@ func (s *source) loadTable(ctx context.Context, c *pgconn.PgConn, name tableName
 	rows, err = query(ctx, c, `SELECT a.attname, a.atttypid, a.atttypmod, a.attgenerated <> '', format_type(a.atttypid, -1),
 			a.attcollation <> 0 AND NOT coalesce((SELECT l.collcollate IN ('C','POSIX') FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation AND l.collname <> 'default'), false),
 			coalesce((SELECT quote_ident(ln.nspname) || '.' || quote_ident(l.collname) FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace WHERE l.oid = a.attcollation AND l.collname <> 'default'), ''),
-			ops.by[1], ops.by[3], ops.by[4], ops.by[5]
+			a.atthasdef OR a.atthasmissing, ops.by[1], ops.by[3], ops.by[4], ops.by[5]
 		FROM pg_catalog.pg_attribute a LEFT JOIN LATERAL (
 			SELECT array_agg('OPERATOR(' || quote_ident(pn.nspname) || '.' || p.oprname || ')' ORDER BY m.amopstrategy) AS by
 			FROM pg_catalog.pg_opclass oc JOIN pg_catalog.pg_amop m ON m.amopfamily = oc.opcfamily AND m.amoplefttype = oc.opcintype AND m.amoprighttype = oc.opcintype AND m.amoppurpose = 's'
@@ -175,9 +176,9 @@ func (s *source) loadTable(ctx context.Context, c *pgconn.PgConn, name tableName
 		if err1 != nil || err2 != nil {
 			return nil, fmt.Errorf("%s: the catalog's columns cannot be read", name)
 		}
-		col := columnInfo{name: string(r[0]), typ: uint32(typ), typmod: int32(mod), generated: string(r[3]) == "t", cast: string(r[4]), collation: string(r[5]) == "t", order: string(r[6]), ops: builtinOperators}
-		if r[7] != nil {
-			col.ops = operators{string(r[7]), string(r[8]), string(r[9]), string(r[10])}
+		col := columnInfo{name: string(r[0]), typ: uint32(typ), typmod: int32(mod), generated: string(r[3]) == "t", cast: string(r[4]), collation: string(r[5]) == "t", order: string(r[6]), filled: string(r[7]) == "t", ops: builtinOperators}
+		if r[8] != nil {
+			col.ops = operators{string(r[8]), string(r[9]), string(r[10]), string(r[11])}
 		}
 		if !col.generated { // pgoutput does not send them
 			t.columns = append(t.columns, col)

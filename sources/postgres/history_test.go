@@ -33,6 +33,7 @@ func (f *fixture) moreWAL(n int) {
 // restored, a standby that had lagged and whose WAL has passed the position since, the
 // old primary. A failover that lost nothing goes on; a standby is tried again.
 func TestServerThatIsBehind(t *testing.T) {
+	t.Parallel()
 	old := testenv.NewPostgres(t)
 	f := &fixture{c: dial(t, old.URL), col: &collect{}, src: configure(t, old.URL, []string{"o"}, nil)}
 	f.logbook = newLogbook(t, f.src, f.col.add)
@@ -80,7 +81,6 @@ func TestServerThatIsBehind(t *testing.T) {
 	}
 	end &^= 16<<20 - 1
 	g.runUntil(context.Background(), func() bool { return g.lsn() >= end })
-	t.Logf("position %s, flushed %s", g.lsn(), sql(t, g.c, "SELECT pg_current_wal_flush_lsn()")[0][0])
 	g.close()
 	g.sync()
 	g.close()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -396,10 +397,20 @@ func (t *task) relation(ctx context.Context, m relation) error {
 			key = append(key, c.name)
 		}
 	}
-	key, err := t.keyColumns(ctx, name, m, key)
+	c, err := t.conn(ctx)
 	if err != nil {
 		return err
 	}
+	info, err := t.loadTable(ctx, c, name)
+	if err != nil {
+		return err
+	}
+	if col := tt.refilled(m.cols, info); col != "" {
+		t.env.Logger.Warn("ALTER TABLE has changed a column, and PostgreSQL sends no events for the rows that this has changed: the topic has them as they were. To have the table read anew, "+
+			"take it out of the publication (it is put back by itself), or out of the config for one start", "table", name.String(), "column", col, "publication", t.cfg.publication)
+	}
+	tt.seen = m.cols
+	key = keyColumns(info, m, key)
 	sh, err := t.newShape(ctx, &t.types, t.conn, name, cols, key)
 	if err != nil {
 		return err
@@ -408,22 +419,32 @@ func (t *task) relation(ctx context.Context, m relation) error {
 	return nil
 }
 
+// refilled names a column whose values ALTER TABLE may have changed since the last
+// description, in rows that are there: one of another type, or a new one with a default.
+func (tt *trackedTable) refilled(cols []relationColumn, info *tableInfo) string {
+	for _, c := range cols {
+		i := slices.IndexFunc(tt.seen, func(was relationColumn) bool { return was.name == c.name })
+		switch {
+		case tt.seen == nil || info == nil:
+		case i >= 0 && (tt.seen[i].typ != c.typ || tt.seen[i].typmod != c.typmod):
+			return c.name
+		case i < 0:
+			if now := info.column(c.name); now != nil && now.filled {
+				return c.name
+			}
+		}
+	}
+	return ""
+}
+
 // keyColumns orders the replica identity as the primary key is. With REPLICA
 // IDENTITY FULL, the message flags every column, and the primary key is in the catalog alone.
-func (t *task) keyColumns(ctx context.Context, name tableName, m relation, flagged []string) ([]string, error) {
-	c, err := t.conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	info, err := t.loadTable(ctx, c, name)
-	if err != nil {
-		return nil, err
-	}
+func keyColumns(info *tableInfo, m relation, flagged []string) []string {
 	if info == nil { // dropped since
 		if m.identity == 'f' {
-			return nil, nil
+			return nil
 		}
-		return flagged, nil
+		return flagged
 	}
 	has := map[string]bool{}
 	for _, n := range flagged {
@@ -437,15 +458,15 @@ func (t *task) keyColumns(ctx context.Context, name tableName, m relation, flagg
 	for _, k := range info.key {
 		if !has[k] {
 			if m.identity == 'f' || m.identity == 'n' {
-				return nil, nil
+				return nil
 			}
-			return flagged, nil // the key has changed since
+			return flagged // the key has changed since
 		}
 	}
 	if m.identity != 'f' && m.identity != 'n' && len(info.key) != len(flagged) {
-		return flagged, nil
+		return flagged
 	}
-	return info.key, nil
+	return info.key
 }
 
 // next counts a change of the transaction and says whether the log holds it already.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,7 @@ func (f *fixture) again(table string, n int) func() bool {
 // the publication has left out, is taken back and read anew: while the stream runs, and
 // at the next start. Its changes are neither missing nor those of another table.
 func TestAnotherTableOfTheName(t *testing.T) {
+	t.Parallel()
 	const swap = "BEGIN; ALTER TABLE @ RENAME TO @_old; ALTER TABLE @_other RENAME TO @; COMMIT"
 	const drop, add = "ALTER PUBLICATION p DROP TABLE @", "ALTER PUBLICATION p ADD TABLE @"
 	kinds := map[string][][]string{ // @ is the table
@@ -74,6 +76,7 @@ func TestAnotherTableOfTheName(t *testing.T) {
 	}
 	for of, cases := range kinds {
 		t.Run(of, func(t *testing.T) {
+			t.Parallel()
 			var tables []string
 			var script strings.Builder
 			for i := range 2 * len(cases) {
@@ -124,6 +127,7 @@ func TestAnotherTableOfTheName(t *testing.T) {
 // TestTableThatIsGoneAndComesBack: while a table is not there the others go on; once
 // there is one of its name it is read.
 func TestTableThatIsGoneAndComesBack(t *testing.T) {
+	t.Parallel()
 	f := start(t, "CREATE TABLE o (id int PRIMARY KEY); INSERT INTO o VALUES (1); CREATE TABLE p (id int PRIMARY KEY)", "o", "p")
 	f.src.cfg.heartbeat = 20 * time.Millisecond
 	f.sync()
@@ -134,29 +138,25 @@ func TestTableThatIsGoneAndComesBack(t *testing.T) {
 	sql(t, f.c, "CREATE TABLE o (id int PRIMARY KEY)", "INSERT INTO o VALUES (2)")
 	f.settle(f.again("o", 1))
 	f.col.expect(t, "back", "t - null -> null", "r {id=2} null -> {id=2}")
-}
 
-// TestPositionWithoutTable: a position of an earlier version does not say which table
-// it is of. It takes the table that is there, and notices the next one.
-func TestPositionWithoutTable(t *testing.T) {
-	f := start(t, "CREATE TABLE o (id int PRIMARY KEY); INSERT INTO o VALUES (1)", "o")
+	// A position of an earlier version does not say which table it is of. It takes the
+	// table that is there, and the next one is noticed.
+	f.close()
+	f.positions[tableKey(tableName{"public", "o"})] = connectors.Position(`{"v":1,"state":"done","gen":1}`)
+	sql(t, f.c, "INSERT INTO o VALUES (3)")
 	f.sync()
 	f.close()
-	key := tableKey(tableName{"public", "o"})
-	f.positions[key] = connectors.Position(`{"v":1,"state":"done"}`)
-	sql(t, f.c, "INSERT INTO o VALUES (2)")
-	f.sync()
-	f.close()
-	f.col.expect(t, "as before", "r {id=1} null -> {id=1}", "c {id=2} null -> {id=2}")
-	sql(t, f.c, fmt.Sprintf("DROP TABLE o; CREATE TABLE o (id int PRIMARY KEY); ALTER PUBLICATION %s ADD TABLE o; INSERT INTO o VALUES (3)", quoteIdent(f.src.cfg.publication)))
-	f.settle(f.again("o", 1))
-	f.col.expect(t, "another", "t - null -> null", "r {id=3} null -> {id=3}")
+	f.col.expect(t, "an earlier version's", "c {id=3} null -> {id=3}")
+	sql(t, f.c, "DROP TABLE o; CREATE TABLE o (id int PRIMARY KEY); ALTER PUBLICATION "+quoteIdent(f.src.cfg.publication)+" ADD TABLE o; INSERT INTO o VALUES (4)")
+	f.settle(f.again("o", 2))
+	f.col.expect(t, "another", "t - null -> null", "r {id=4} null -> {id=4}")
 }
 
 // TestPublishedUnderAnotherName: a partition that the publication sends as its root, or a
 // root that it sends as its partitions, has no rows under its own name in the stream. It is
 // refused, each time, and the publication is left as it was.
 func TestPublishedUnderAnotherName(t *testing.T) {
+	t.Parallel()
 	f := start(t, "CREATE TABLE r (id int PRIMARY KEY) PARTITION BY LIST (id); CREATE TABLE r0 PARTITION OF r FOR VALUES IN (0)", "r")
 	for pub, c := range map[string]struct{ published, viaRoot, table, want string }{
 		"a": {"r", "true", "r0", "publishes public.r0 as public.r"},
@@ -179,4 +179,42 @@ func TestPublishedUnderAnotherName(t *testing.T) {
 	if n := sql(t, f.c, "SELECT count(*) FROM pg_publication_rel")[0][0]; string(n) != "3" {
 		t.Errorf("the publications have %s tables, not 3", n)
 	}
+}
+
+// TestRowsThatAlterTableChanges: PostgreSQL sends nothing for them. A warning says so, once,
+// and what it advises helps.
+func TestRowsThatAlterTableChanges(t *testing.T) {
+	t.Parallel()
+	f := start(t, "CREATE TABLE o (id int PRIMARY KEY, v int); INSERT INTO o VALUES (1, 10), (2, 20)", "o")
+	f.src.cfg.heartbeat = 20 * time.Millisecond
+	var log strings.Builder
+	f.src.env.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	rep := newReplica(t)
+	f.sink = rep.apply
+	warned := func(change, column string) {
+		t.Helper()
+		sql(t, f.c, change, "UPDATE o SET v = v WHERE id = 1")
+		f.sync()
+		sql(t, f.c, "UPDATE o SET v = v WHERE id = 1")
+		f.sync()
+		want := 1
+		if column == "" {
+			want = 0
+		}
+		if n := strings.Count(log.String(), "no events"); n != want || !strings.Contains(log.String(), "column="+column) && column != "" {
+			t.Errorf("after %s, %d warnings: %s", change, n, log.String())
+		}
+		log.Reset()
+	}
+	warned("SELECT 1", "")
+	warned("ALTER TABLE o ADD plain text", "")
+	warned("ALTER TABLE o DROP plain", "")
+	warned("ALTER TABLE o ADD extra int NOT NULL DEFAULT 7", "extra")
+	warned("ALTER TABLE o ALTER v TYPE text USING 'n' || v", "v")
+	if row := rep.tables["shop.public.o"]["{id=2}"]; strings.Join(row, " ") != "2 20" {
+		t.Errorf("the other row is %v", row)
+	}
+	sql(t, f.c, "ALTER PUBLICATION "+quoteIdent(f.src.cfg.publication)+" DROP TABLE o")
+	f.settle(f.again("o", 1))
+	compare(t, f.c, rep, "o", "*")
 }

@@ -64,6 +64,7 @@ type trackedTable struct {
 	pos   tablePosition
 	cover *coverage
 	order *keyOrder
+	seen  []relationColumn // of the last Relation message
 }
 
 // Open checks the server, adopts or makes publication and slot, and finds out
