@@ -147,8 +147,7 @@ const (
 
 // Capabilities are what a configured connector can do.
 type Capabilities struct {
-	Delivery  Delivery
-	HostBound bool // splits name hosts
+	Delivery Delivery
 }
 
 // Env is what the runtime gives to every connector.
@@ -316,7 +315,10 @@ func (e *RecordError) Unwrap() error { return e.Err }
 type SourceType struct {
 	Name string // postgres
 	Spec spec.Spec
-	New  func(cfg spec.Values, env Env) (Source, error)
+	// HostBound says that splits name hosts, so every host that has workers runs its own. It is the type's word, whatever the config says: who
+	// shares out the connectors may be a worker that cannot resolve that config.
+	HostBound bool
+	New       func(cfg spec.Values, env Env) (Source, error)
 }
 
 type SinkType struct {

@@ -72,8 +72,10 @@ func (p *previewer) print(r *task.RecordText) error {
 
 func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 	var src connectors.Source
+	hostBound := false
 	for _, t := range p.registry.Sources {
 		if t.Name == c.Type {
+			hostBound = t.HostBound
 			var err error
 			if src, err = t.New(c.Values, connectorEnv(c.Name)); err != nil {
 				return badInput(c.Name, err.Error(), "")
@@ -94,7 +96,7 @@ func (p *previewer) source(ctx context.Context, c configs.Connector) error {
 		}
 		return p.print(out)
 	}
-	if src.Capabilities().HostBound { // files: a task reads them and changes nothing
+	if hostBound { // files: a task reads them and changes nothing
 		return p.read(ctx, src, show)
 	}
 	auditor, ok := src.(connectors.SourceAuditor)

@@ -23,7 +23,7 @@ func (p *Plugin) sourceType(k *pb.Kind) (*connectors.SourceType, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connectors.SourceType{Name: p.o.Name, Spec: s, New: func(cfg spec.Values, env connectors.Env) (connectors.Source, error) {
+	return &connectors.SourceType{Name: p.o.Name, Spec: s, HostBound: k.GetHostBound(), New: func(cfg spec.Values, env connectors.Env) (connectors.Source, error) {
 		return &source{p: p, env: env, kind: k, config: configOf(s, cfg, env, false)}, nil
 	}}, nil
 }
@@ -168,7 +168,7 @@ func configOf(s spec.Spec, cfg spec.Values, env connectors.Env, sink bool) *pb.C
 }
 
 func capabilities(k *pb.Kind) connectors.Capabilities {
-	out := connectors.Capabilities{HostBound: k.GetHostBound()}
+	var out connectors.Capabilities
 	switch k.GetDelivery() {
 	case pb.Delivery_IDEMPOTENT_BY_KEY:
 		out.Delivery = connectors.IdempotentByKey

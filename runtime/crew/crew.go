@@ -39,6 +39,8 @@ type Options struct {
 	HTTP   string // where this worker's REST API answers, for the others
 	Alone  bool   // no other worker can be there: no group is joined
 	Idle   bool   // runs nothing, but knows who does
+	// Getenv is what ${VAR} is resolved with here; nil: os.LookupEnv.
+	Getenv func(string) (string, bool)
 	// Ask asks who answers at the address of a worker's REST API: the worker's Name. Nil: a worker that has gone is missed when
 	// its session ends, not before.
 	Ask func(ctx context.Context, http string) (name string, err error)
@@ -55,8 +57,7 @@ type Crew struct {
 	mu struct {
 		sync.Mutex
 		set        declared.Set
-		news       chan struct{}   // closed with the next set
-		bound      map[string]bool // connectors of set that are bound to their host
+		news       chan struct{} // closed with the next set
 		hands      map[string]*hand
 		member     *hublog.Member  // nil: has not joined
 		mine       map[string]bool // connectors that this worker was given, in generation
@@ -99,7 +100,7 @@ func New(o Options) (*Crew, error) {
 	}
 	c := &Crew{o: o, log: l, id: name(o.Worker.Host, o.HTTP), changed: make(chan struct{}, 1)}
 	c.mu.news = make(chan struct{})
-	c.mu.bound, c.mu.hands, c.mu.mine = map[string]bool{}, map[string]*hand{}, map[string]bool{}
+	c.mu.hands, c.mu.mine = map[string]*hand{}, map[string]bool{}
 	return c, nil
 }
 
@@ -125,13 +126,9 @@ func (c *Crew) group() string { return "forebay-workers-" + c.o.Worker.Group }
 
 // Declare makes the set what the group should run. Connectors that did not change go on undisturbed.
 func (c *Crew) Declare(set declared.Set) {
-	bound := map[string]bool{}
-	for _, d := range set.Connectors {
-		bound[d.Name] = c.hostBound(d)
-	}
 	c.mu.Lock()
 	others := !slices.EqualFunc(c.mu.set.Connectors, set.Connectors, func(a, b declared.Connector) bool { return a.Name == b.Name })
-	c.mu.set, c.mu.bound = set, bound
+	c.mu.set = set
 	close(c.mu.news)
 	c.mu.news = make(chan struct{})
 	m := c.mu.member
@@ -166,22 +163,9 @@ func (c *Crew) wake() {
 	}
 }
 
-// hostBound asks a source; one that cannot be made here is not.
+// hostBound says whether a connector is known here to be bound to its host; of a type that is missing here others have to say it.
 func (c *Crew) hostBound(d declared.Connector) bool {
-	if d.Kind != declared.Source {
-		return false
-	}
-	r, err := c.o.Types.Resolve(d, nil)
-	if err != nil {
-		return false
-	}
-	for _, t := range c.o.Worker.Registry.Sources {
-		if t.Name == d.Type {
-			src, err := t.New(r.Values, connectors.Env{Name: d.Name, Group: c.o.Worker.Group, Host: c.o.Worker.Host, Logger: c.o.Worker.Logger})
-			return err == nil && src.Capabilities().HostBound
-		}
-	}
-	return false
+	return d.Kind == declared.Source && slices.ContainsFunc(c.o.Worker.Registry.Sources, func(t connectors.SourceType) bool { return t.Name == d.Type && t.HostBound })
 }
 
 // Run runs this worker's share until ctx ends, and lets the tasks commit what they have. It is called once.
@@ -354,7 +338,7 @@ func (c *Crew) takeBack(mine func(connector string) bool) {
 func (c *Crew) start(d declared.Connector) *hand {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &hand{declared: d, since: time.Now(), stop: cancel, done: make(chan struct{})}
-	r, err := c.o.Types.Resolve(d, nil)
+	r, err := c.o.Types.Resolve(d, c.o.Getenv)
 	if err == nil {
 		o := c.o.Worker
 		o.Connectors = []worker.Config{{Name: d.Name, Type: d.Type, Sink: d.Kind == declared.Sink, Wanted: wanted(d), Values: r.Values, Node: r.Written}}

@@ -17,6 +17,7 @@ type presence struct {
 	Generation int32    `json:"generation"`
 	Owned      []string `json:"owned"`
 	Releasing  []string `json:"releasing,omitempty"`
+	Bound      []string `json:"bound,omitempty"` // connectors of the set that it knows to be bound to their host
 }
 
 // orders are what a worker is told.
@@ -40,6 +41,11 @@ func (c *Crew) metadata() []byte {
 			p.Releasing = append(p.Releasing, n)
 		}
 	}
+	for _, d := range c.mu.set.Connectors {
+		if c.hostBound(d) {
+			p.Bound = append(p.Bound, d.Name)
+		}
+	}
 	slices.Sort(p.Owned)
 	slices.Sort(p.Releasing)
 	text, _ := json.Marshal(p) // strings and numbers: never fails
@@ -49,14 +55,15 @@ func (c *Crew) metadata() []byte {
 // share shares out what is declared, as far as this worker knows it.
 func (c *Crew) share(all []hublog.Attendee) map[string][]byte {
 	c.mu.Lock()
-	jobs := jobsOf(c.mu.set, c.mu.bound)
+	jobs := jobsOf(c.mu.set, c.hostBound)
 	c.mu.Unlock()
 	return give(jobs, all)
 }
 
-// give makes everybody's orders of what all say of themselves.
+// give makes everybody's orders of what all say of themselves. A job is bound to its host if anybody knows it to be.
 func give(jobs []job, all []hublog.Attendee) map[string][]byte {
 	var peers []peer
+	bound := map[string]bool{}
 	names := map[string]string{}
 	var ring []string
 	for _, a := range all {
@@ -68,6 +75,13 @@ func give(jobs []job, all []hublog.Attendee) map[string][]byte {
 		peers = append(peers, peer{a.ID, host, p.Owned, p.Releasing, p.Generation})
 		names[a.ID] = p.Name
 		ring = append(ring, p.Name)
+		for _, n := range p.Bound {
+			bound[n] = true
+		}
+	}
+	jobs = slices.Clone(jobs)
+	for i, j := range jobs {
+		jobs[i].bound = j.bound || bound[j.name]
 	}
 	slices.Sort(ring)
 	ring = slices.Compact(ring)
@@ -124,10 +138,10 @@ func (c *Crew) lost() {
 }
 
 // jobsOf is what a set has to share out.
-func jobsOf(set declared.Set, bound map[string]bool) []job {
+func jobsOf(set declared.Set, bound func(declared.Connector) bool) []job {
 	jobs := make([]job, len(set.Connectors))
 	for i, d := range set.Connectors {
-		jobs[i] = job{name: d.Name, pipeline: pipelineOf(d, set), bound: bound[d.Name]}
+		jobs[i] = job{name: d.Name, pipeline: pipelineOf(d, set), bound: bound(d)}
 	}
 	return jobs
 }
@@ -177,13 +191,13 @@ func ownersOf(members []hublog.Told) owners {
 
 func (o owners) has(member, connector string) bool { return slices.Contains(o.runs[member], connector) }
 
-// of is the member that has a connector; of one that is bound to its host, that on host first.
-func (o owners) of(connector string, bound bool, host string) (member string) {
+// of is the member that has a connector; of several, each of which has its host's part, that on host first.
+func (o owners) of(connector, host string) (member string) {
 	for _, n := range o.names {
 		if !o.has(n, connector) {
 			continue
 		}
-		if h, _ := split(n); !bound || h == host {
+		if h, _ := split(n); h == host {
 			return n
 		}
 		member = n
@@ -202,7 +216,7 @@ func (c *Crew) orphaned(has owners) bool {
 	}
 	again := false
 	for _, d := range c.mu.set.Connectors {
-		if has.of(d.Name, c.mu.bound[d.Name], c.o.Worker.Host) == "" {
+		if has.of(d.Name, c.o.Worker.Host) == "" {
 			c.mu.orphans = append(c.mu.orphans, d.Name)
 			again = again || slices.Contains(before, d.Name)
 		}

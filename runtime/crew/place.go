@@ -39,7 +39,6 @@ func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []strin
 	all = []declared.Place{}
 	elsewhere := false
 	c.mu.Lock()
-	bound := c.mu.bound
 	for _, d := range c.mu.set.Connectors {
 		here := c.mu.hands[d.Name] != nil
 		all = append(all, declared.Place{Connector: d, Here: here})
@@ -59,7 +58,7 @@ func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []strin
 	others = c.except(has.names)
 	for i, p := range all {
 		if !p.Here {
-			_, all[i].HTTP = split(has.of(p.Name, bound[p.Name], c.o.Worker.Host))
+			_, all[i].HTTP = split(has.of(p.Name, c.o.Worker.Host))
 		}
 	}
 	return all, others, nil

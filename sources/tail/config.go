@@ -26,7 +26,7 @@ import (
 
 // Type is the source as plugins/builtin lists it.
 func Type() connectors.SourceType {
-	return connectors.SourceType{Name: "tail", Spec: Spec(), New: New}
+	return connectors.SourceType{Name: "tail", Spec: Spec(), HostBound: true, New: New}
 }
 
 // maxLineLimit bounds max_line: one record must fit into a Kafka batch and into memory.

@@ -81,7 +81,7 @@ func (s *Source) Topics(context.Context) ([]connectors.TopicSpec, error) {
 
 // Capabilities: positions are byte offsets, so a resume is exact.
 func (s *Source) Capabilities() connectors.Capabilities {
-	return connectors.Capabilities{Delivery: connectors.ExactlyOnce, HostBound: true}
+	return connectors.Capabilities{Delivery: connectors.ExactlyOnce}
 }
 
 // Compare orders two positions of one file.

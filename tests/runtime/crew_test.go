@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/api"
 	"github.com/forebayhub/forebay/runtime/crew"
 	"github.com/forebayhub/forebay/runtime/declared"
@@ -17,19 +19,27 @@ import (
 )
 
 // startCrew runs one worker of the group that o names, and its REST API.
-func startCrew(t *testing.T, o worker.Options, set declared.Set) (c *crew.Crew, stop func()) {
+func startCrew(t *testing.T, o worker.Options, set declared.Set) (*crew.Crew, func()) {
 	t.Helper()
 	web, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err = crew.New(crew.Options{Worker: o, HTTP: web.Addr().String(), Ask: api.Ask(nil, ""),
-		Types: declared.Types{Registry: o.Registry, SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields}})
+	c, stop := startMember(t, crew.Options{Worker: o, HTTP: web.Addr().String(), Ask: api.Ask(nil, "")}, set)
+	rest := &http.Server{Handler: api.New(api.Options{Worker: c, Name: c.Answer}), ReadHeaderTimeout: time.Second}
+	go func() { _ = rest.Serve(web) }() // until it is closed
+	t.Cleanup(func() { _ = rest.Close() })
+	return c, func() { stop(); _ = rest.Close() }
+}
+
+// startMember runs one worker that nobody can ask anything.
+func startMember(t *testing.T, o crew.Options, set declared.Set) (c *crew.Crew, stop func()) {
+	t.Helper()
+	o.Types = declared.Types{Registry: o.Worker.Registry, SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields}
+	c, err := crew.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest := &http.Server{Handler: api.New(api.Options{Worker: c, Name: c.Answer}), ReadHeaderTimeout: time.Second}
-	go func() { _ = rest.Serve(web) }() // until it is closed
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -44,7 +54,6 @@ func startCrew(t *testing.T, o worker.Options, set declared.Set) (c *crew.Crew, 
 		if err := <-done; err != nil {
 			t.Error("crew:", err)
 		}
-		_ = rest.Close()
 	}
 	t.Cleanup(stop)
 	return c, stop
@@ -87,4 +96,59 @@ func TestCrewTakesBackWhatIsItsOwn(t *testing.T) {
 	src.more(100)
 	eventually(t, 5*time.Second, "it goes on", func() bool { return src.acknowledged() == 300 })
 	stopHeir()
+}
+
+// hosted is a source of which each host has a part.
+type hosted struct {
+	*numbers
+	host string
+}
+
+func (s hosted) Plan(context.Context, int) ([]connectors.Split, error) {
+	return []connectors.Split{{ID: "host-" + s.host, Host: s.host}}, nil
+}
+
+// A source that is bound to its host runs its part on each, whether or not the worker that shares out can make it: a variable is missing there, or a plugin.
+func TestCrewSharesOutWhatItCannotMakeItself(t *testing.T) {
+	log := openLog(t)
+	for name, known := range map[string]bool{"no variable": true, "no plugin": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src := &numbers{topic: unique("n"), n: 100}
+			group := unique("g")
+			member := func(host string, knows bool, env map[string]string) (*crew.Crew, func()) {
+				o := worker.Options{Log: log, Group: group, Host: host, DrainTimeout: 10 * time.Second}
+				if knows {
+					o.Registry.Sources = []connectors.SourceType{{Name: "hosted", Spec: spec.Spec{Fields: []spec.Field{{Name: "paths", Type: spec.Strings, Required: true}}}, HostBound: true,
+						New: func(_ spec.Values, env connectors.Env) (connectors.Source, error) { return hosted{src, env.Host}, nil }}}
+				}
+				return startMember(t, crew.Options{Worker: o, HTTP: "none", Getenv: func(name string) (string, bool) { v, ok := env[name]; return v, ok }},
+					declared.Set{Version: 1, Connectors: []declared.Connector{{Name: "logs", Kind: declared.Source, Type: "hosted", Fields: map[string]declared.Value{"paths": {List: []string{"${V}/*.log"}}}}}})
+			}
+			failed := func(c *crew.Crew) func() bool {
+				return func() bool {
+					s := c.Status()
+					return len(s) == 1 && s[0].State == worker.Failed && strings.Contains(s[0].Error, map[bool]string{true: "V is not set", false: "hosted"}[known])
+				}
+			}
+			a, stop := member("a", known, nil)
+			eventually(t, 20*time.Second, "the first worker's part has failed", failed(a))
+			b, _ := member("b", true, map[string]string{"V": "/var/log"})
+			eventually(t, 20*time.Second, "the other host's part runs", func() bool {
+				s := b.Status()
+				return len(s) == 1 && s[0].State == worker.Running && src.acknowledged() == 100
+			})
+			if !failed(a)() {
+				t.Errorf("the first worker has %+v", a.Status())
+			}
+			stop() // now the other one shares out
+			a, _ = member("a", known, nil)
+			eventually(t, 20*time.Second, "the first worker's part has failed again", failed(a))
+			src.more(100)
+			eventually(t, 20*time.Second, "the other's goes on", func() bool { return src.acknowledged() == 200 })
+			if n := src.opened(); n != 1 {
+				t.Errorf("the task was opened %d times", n)
+			}
+		})
+	}
 }

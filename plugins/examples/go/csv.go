@@ -37,6 +37,7 @@ func csvType() connectors.SourceType {
 				{Name: "poll", Type: spec.Duration, Default: "1s", Doc: "How often to look for new rows and files."},
 			},
 		},
+		HostBound: true,
 		New: func(v spec.Values, env connectors.Env) (connectors.Source, error) {
 			s := &csvSource{folder: v.String("folder"), topic: v.String("topic"), comma: []rune(v.String("comma"))[0], poll: v.Duration("poll"), host: env.Host}
 			if s.topic == "" {
@@ -69,7 +70,7 @@ func (s *csvSource) Topics(context.Context) ([]connectors.TopicSpec, error) {
 }
 
 func (s *csvSource) Capabilities() connectors.Capabilities {
-	return connectors.Capabilities{Delivery: connectors.ExactlyOnce, HostBound: true}
+	return connectors.Capabilities{Delivery: connectors.ExactlyOnce}
 }
 
 // place is a position: how much of a file has been read. The key is the file's name.

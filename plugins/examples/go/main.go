@@ -9,5 +9,5 @@ import (
 
 func main() {
 	can := connectors.Capabilities{Delivery: connectors.ExactlyOnce}
-	serve.Main(serve.Source(csvType(), connectors.Capabilities{Delivery: connectors.ExactlyOnce, HostBound: true}), serve.Sink(linesType(), can))
+	serve.Main(serve.Source(csvType(), can), serve.Sink(linesType(), can))
 }

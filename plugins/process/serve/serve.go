@@ -111,6 +111,7 @@ func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.Description
 	d := &pb.Description{}
 	if s.source != nil {
 		d.Source = kindOf(s.source.Spec, s.sourceCan)
+		d.Source.HostBound = s.source.HostBound
 	}
 	if s.sink != nil {
 		d.Sink = kindOf(s.sink.Spec, s.sinkCan)
@@ -120,7 +121,7 @@ func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.Description
 }
 
 func kindOf(s spec.Spec, c connectors.Capabilities) *pb.Kind {
-	k := &pb.Kind{Doc: s.Doc, Delivery: pb.Delivery(c.Delivery), HostBound: c.HostBound}
+	k := &pb.Kind{Doc: s.Doc, Delivery: pb.Delivery(c.Delivery)}
 	for _, f := range s.Docs() {
 		k.Fields = append(k.Fields, &pb.Field{Name: f.Name, Type: fieldTypes[f.Type], Default: f.Default, Required: f.Required, Enum: f.Allowed, Doc: f.Doc, Example: f.Example})
 	}
