@@ -168,6 +168,10 @@ func (c *connector) run(ctx context.Context) {
 		c.mu.Lock()
 		wanted := c.mu.wanted
 		c.mu.restart = false
+		select { // what was asked for up to here is done now: left over, it would start again what fails for good, or is fenced (invariant 7)
+		case <-c.wake:
+		default:
+		}
 		rctx, cancel := context.WithCancel(ctx)
 		c.mu.cancel = cancel
 		c.mu.Unlock()

@@ -158,7 +158,8 @@ func TestNewTopicIsFoundWithinFiveSeconds(t *testing.T) {
 type failing struct {
 	numbers
 	err   error
-	times int // how many of its tasks fail; 0: all
+	from  int // the first of its tasks that fails
+	times int // the last one; 0: all
 }
 
 func (s *failing) Task(connectors.Split) connectors.SourceTask { return failingTask{s} }
@@ -172,7 +173,7 @@ func (t failingTask) Open(context.Context, map[connectors.PositionKey]connectors
 	return nil
 }
 func (t failingTask) Read(ctx context.Context, _ *connectors.Batch) error {
-	if t.s.times > 0 && t.s.opened() > t.s.times {
+	if n := t.s.opened(); n < t.s.from || t.s.times > 0 && n > t.s.times {
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -216,6 +217,30 @@ func TestErrorsAreRetriedOrFinal(t *testing.T) {
 	}
 }
 
+// anotherRuns returns when a source of its own has come from nothing to RUNNING: what began before that has long been seen.
+func anotherRuns(t *testing.T, log hublog.Options) {
+	t.Helper()
+	w, stop := start(t, options(log, &numbers{topic: unique("n")}, nil))
+	defer stop()
+	eventually(t, 30*time.Second, "another source runs", func() bool { return state(w, 0) == worker.Running })
+}
+
+// A restart is over with the tasks that it begins: when these fail, nobody has asked for others.
+func TestARestartIsUsedUp(t *testing.T) {
+	log := openLog(t)
+	src := &failing{numbers: numbers{topic: unique("n")}, err: connectors.Fatal(errors.New("slot is lost"), ""), from: 2}
+	w, _ := start(t, options(log, src, nil))
+	eventually(t, 30*time.Second, "running", func() bool { return state(w, 0) == worker.Running })
+	if err := w.Restart("src"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "failed", func() bool { return state(w, 0) == worker.Failed })
+	anotherRuns(t, log)
+	if n := src.opened(); n != 2 || state(w, 0) != worker.Failed {
+		t.Errorf("it was opened %d times and is %s", n, state(w, 0))
+	}
+}
+
 func TestRejectNamesTheRecord(t *testing.T) {
 	src := &numbers{topic: unique("n"), n: 10}
 	dst := newMemory(src.topic)
@@ -233,15 +258,24 @@ func TestASecondWorkerFencesTheFirst(t *testing.T) {
 	src := &numbers{topic: unique("n"), n: 1 << 40}
 	o := options(log, src, nil)
 	first, _ := start(t, o)
-	eventually(t, 30*time.Second, "the first appends", func() bool { return first.Status()[0].Records > 100 })
+	eventually(t, 30*time.Second, "the first appends", func() bool { return first.Status()[0].Records > 100 && state(first, 0) == worker.Running })
+	if err := first.Restart("src"); err != nil { // long over when it is fenced
+		t.Fatal(err)
+	}
+	before := first.Status()[0].Records
+	eventually(t, 30*time.Second, "the first appends again", func() bool { return src.opened() == 2 && first.Status()[0].Records > before+100 })
 	o.Registry = options(log, &numbers{topic: src.topic, n: 1 << 40}, nil).Registry
 	second, _ := start(t, o)
 	eventually(t, 30*time.Second, "the first has failed", func() bool { return state(first, 0) == worker.Failed })
 	if e := first.Status()[0].Error; !strings.Contains(e, "another worker of group") {
 		t.Errorf("error %q", e)
 	}
+	anotherRuns(t, log)
 	was := second.Status()[0].Records
 	eventually(t, 30*time.Second, "the second appends", func() bool { return second.Status()[0].Records > was })
+	if a, b := state(first, 0), state(second, 0); a != worker.Failed || b != worker.Running {
+		t.Errorf("the first is %s, the second %s", a, b)
+	}
 }
 
 func TestDeliveryThatCannotBeKept(t *testing.T) {
