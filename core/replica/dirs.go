@@ -166,11 +166,11 @@ func (s *Set) fewest() (least *Dir) {
 	return least
 }
 
-// Unavailable are the partitions of image that have a replica here which cannot be used, for its directory's sake or because its log is damaged
-// and others have all that was acknowledged.
+// Unavailable are the partitions of image that have a replica here which cannot be used, for its directory's sake, or because its log is damaged or cannot
+// be opened and others have all that was acknowledged.
 func (s *Set) Unavailable(image *metadata.Image) []metadata.PartitionID {
 	list := s.missing(image)
-	for _, id := range s.hurt(image) {
+	for _, id := range append(s.hurt(image), s.shut(image)...) {
 		if !slices.Contains(list, id) {
 			list = append(list, id)
 		}
@@ -193,6 +193,22 @@ func (s *Set) missing(image *metadata.Image) (list []metadata.PartitionID) {
 			if d != nil && (d.Failed() != nil || d.suspect.Load()) || d == nil && s.lost(id, p) {
 				list = append(list, p.ID())
 			}
+		}
+	}
+	return list
+}
+
+// shut are those whose log could not be opened, and which stand aside until the next start.
+func (s *Set) shut(image *metadata.Image) (list []metadata.PartitionID) {
+	for _, sl := range s.slots() {
+		sl.mu.Lock()
+		shut, state := sl.err != nil && !sl.damaged.Load(), sl.state
+		sl.mu.Unlock()
+		if !shut {
+			continue
+		}
+		if p := image.Partition(state.Topic, state.Number); p != nil && p.TopicID == state.TopicID && slices.Contains(p.Replicas, s.o.NodeID) && s.standsAside(image, p) {
+			list = append(list, p.ID())
 		}
 	}
 	return list

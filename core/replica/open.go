@@ -90,6 +90,7 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 		if errors.Is(err, commitlog.ErrCorrupt) {
 			s.damaged(sl, err)
 		}
+		poke(s.unavailable)
 		s.o.Logger.Error("partition is offline", "partition", folder(sl.state), "err", err)
 		return nil, sl.err
 	}

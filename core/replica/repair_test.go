@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -518,5 +519,37 @@ func TestADamagedOwnerFile(t *testing.T) {
 				t.Errorf("%s: in quarantine: %v", what, list)
 			}
 		}
+	}
+}
+
+// A replica whose log cannot be opened, as the disk does not give it, is led by another one until it can be.
+func TestALogThatCannotBeOpened(t *testing.T) {
+	f := vfs.NewFault(vfs.NewMemory())
+	x := newHurt(t, f)
+	again := func() {
+		t.Helper()
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
+		x.open()
+		x.answer()
+		x.start()
+	}
+	remove := f.Inject(vfs.Rule{Op: vfs.OpReadDir, Path: "/data/log/t-0", Err: syscall.EIO})
+	again()
+	if _, err := x.Partition("t", 0); !errors.Is(err, commitlog.ErrFailed) {
+		t.Fatal(err)
+	}
+	x.tell()
+	if p := x.state(); p.Leader != 2 || slices.Contains(p.ISR, 1) || len(x.Damaged()) > 0 {
+		t.Errorf("%+v", p)
+	}
+	remove()
+	again()
+	if _, err := x.Partition("t", 0); err != nil {
+		t.Fatal(err)
+	}
+	if x.tell(); len(x.state().Offline) > 0 {
+		t.Errorf("it is there again: %+v", x.state())
 	}
 }
