@@ -22,7 +22,8 @@ func auditCommand(s streams) *cobra.Command {
 		Use:   "audit FILE… NAME",
 		Short: "Prove a pipeline: compare source, log and sink at one point",
 		Long: "Compares what the sources hold, what the log holds and what the sink holds at one point of the sources, and lists what is\n" +
-			"missing, doubled or different. NAME is a sink, with the sources that feed it, or a source. Exit code 0 only when nothing is.",
+			"missing, doubled or different. NAME is a sink, with the sources that feed it, or a source. Exit code 0 only when nothing is; 1 when\n" +
+			"something is, 2 when not all could be compared, 3 when nobody answers.",
 		Args: cobra.MinimumNArgs(2),
 	}
 	wait := c.Flags().Duration("wait", 2*time.Minute, "how long the pipeline may take to reach the point")

@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -87,7 +89,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			return a.run(ctx, c)
 		}
 	}
-	return nil, &problem.Error{Code: "no-such-connector", Class: problem.Input, Where: o.Name, What: "no source or sink of that name in the config"}
+	names := make([]string, len(o.Connectors))
+	for i, c := range o.Connectors {
+		names[i] = c.Name
+	}
+	return nil, &problem.Error{Code: "no-such-connector", Class: problem.Input, Where: o.Name, What: "no source or sink of that name in the config",
+		Hint: "it has " + strings.Join(names, ", ")}
 }
 
 type auditor struct {
@@ -99,7 +106,7 @@ type auditor struct {
 
 func (a *auditor) run(ctx context.Context, c worker.Config) (*Result, error) {
 	if !c.Sink {
-		if err := a.source(ctx, c, func(string) bool { return true }); err != nil {
+		if err := a.source(ctx, c, []string{"*"}); err != nil {
 			return nil, err
 		}
 		return &a.result, nil
@@ -113,14 +120,59 @@ func (a *auditor) run(ctx context.Context, c worker.Config) (*Result, error) {
 		if s.Sink {
 			continue
 		}
-		if err := a.source(ctx, s, func(topic string) bool { return task.Matches(globs, topic) }); err != nil {
+		if err := a.source(ctx, s, globs); err != nil {
 			return nil, fmt.Errorf("source %s: %w", s.Name, err)
 		}
+	}
+	if err := a.matched(ctx, c.Name, globs); err != nil {
+		return nil, err
 	}
 	if err := a.sink(ctx, c, sink, globs); err != nil {
 		return nil, fmt.Errorf("sink %s: %w", c.Name, err)
 	}
 	return &a.result, nil
+}
+
+// matched notes each of a sink's patterns that matches nothing in the log: what is misspelt is compared with nothing, and would pass. It is
+// an error when none matches. The sources have been waited for: what they are to make is there.
+func (a *auditor) matched(ctx context.Context, sink string, globs []string) error {
+	topics, err := a.log.Topics(ctx)
+	if err != nil {
+		return err
+	}
+	var idle []string
+	for _, g := range globs {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(topics)), func(topic string) bool { return task.Matches([]string{g}, topic) }) {
+			idle = append(idle, "the log has no topic that matches "+g)
+		}
+	}
+	if len(idle) == len(globs) {
+		return &problem.Error{Code: "no-topics", Class: problem.Input, Where: sink, What: strings.Join(idle, "\n"), Hint: "`forebay topics list` shows the topics"}
+	}
+	for _, why := range idle {
+		a.result.Incomplete = append(a.result.Incomplete, sink+": "+why)
+	}
+	return nil
+}
+
+// unreachable is the code of a source that does not answer, or lets nobody in.
+const unreachable = "source-unreachable"
+
+// away is that error, in one line, whatever lines a driver's has.
+func away(err error) error {
+	return &problem.Error{Code: unreachable, Class: problem.Environment, What: strings.Join(strings.Fields(err.Error()), " "),
+		Hint: "so nothing can be told of it; `forebay doctor FILE` looks at what its url leads to", Err: err}
+}
+
+// startsWith says whether one of the patterns may match a topic of the source of that name, which is their first part.
+func startsWith(globs []string, name string) bool {
+	own := name + "."
+	return slices.ContainsFunc(globs, func(g string) bool {
+		if i := strings.IndexAny(g, "*?"); i >= 0 {
+			return strings.HasPrefix(own, g[:i]) || strings.HasPrefix(g[:i], own)
+		}
+		return g == name || strings.HasPrefix(g, own)
+	})
 }
 
 func (a *auditor) env(c worker.Config) connectors.Env {
@@ -167,8 +219,9 @@ func (a *auditor) ends(ctx context.Context, want func(string) bool) (ends, map[s
 	return at, topics, err
 }
 
-// source compares a source with the log.
-func (a *auditor) source(ctx context.Context, c worker.Config, want func(string) bool) error {
+// source compares the topics of a source that the patterns match with the log.
+func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) error {
+	want := func(topic string) bool { return task.Matches(globs, topic) }
 	src, err := a.newSource(c)
 	if err != nil {
 		return err
@@ -177,7 +230,7 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 	if err != nil {
 		return err
 	}
-	mine, err := a.feeds(ctx, src, chain, want)
+	mine, err := a.feeds(ctx, c.Name, src, chain, globs)
 	if err != nil || !mine {
 		return err
 	}
@@ -197,7 +250,7 @@ func (a *auditor) source(ctx context.Context, c worker.Config, want func(string)
 	a.o.Progress("fixing a point of " + c.Name)
 	point, err := sa.AuditPoint(ctx)
 	if err != nil {
-		return fmt.Errorf("fix a point: %w", err)
+		return away(fmt.Errorf("fix a point: %w", err))
 	}
 	defer func() { _ = point.Close() }() // it was only read
 	at, err := a.reach(ctx, c, src, point.Positions())
@@ -267,13 +320,18 @@ func (a *auditor) transformed(chain *transform.Chain, topic string, fn func(conn
 }
 
 // feeds says whether one of the source's topics, as its transforms route them, is wanted, or may be.
-func (a *auditor) feeds(ctx context.Context, src connectors.Source, chain *transform.Chain, want func(string) bool) (bool, error) {
+// One that cannot be asked, and has none of these by its name, does not feed them.
+func (a *auditor) feeds(ctx context.Context, name string, src connectors.Source, chain *transform.Chain, globs []string) (bool, error) {
 	specs, err := src.Topics(ctx)
 	if err != nil {
-		return false, fmt.Errorf("list topics: %w", err)
+		if _, ours := src.(connectors.SourceAuditor); ours && !chain.Routes() && !startsWith(globs, name) { // a plugin's topics have any names
+			a.o.Progress("leaving out " + name + ", which cannot be asked for its topics: no pattern matches " + name + ".*")
+			return false, nil
+		}
+		return false, away(fmt.Errorf("list topics: %w", err))
 	}
 	for _, s := range specs {
-		if to, sure := chain.Topic(s.Name); !sure || to != "" && want(to) {
+		if to, sure := chain.Topic(s.Name); !sure || to != "" && task.Matches(globs, to) {
 			return true, nil
 		}
 	}

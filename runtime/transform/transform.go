@@ -7,6 +7,7 @@ package transform
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
@@ -118,6 +119,11 @@ func (c *Chain) Apply(b *connectors.Batch, r *connectors.Record) (keep bool, err
 // Touched says whether the last Apply changed the record's key or value. Where the bytes are nil then, they are to be
 // made of the typed form, if there is one.
 func (c *Chain) Touched() bool { return c.work.key || c.work.value }
+
+// Routes says whether one of the transforms may give records another topic.
+func (c *Chain) Routes() bool {
+	return c != nil && slices.ContainsFunc(c.steps, func(s step) bool { _, routes := s.do.(*route); return routes })
+}
 
 // Topic is the topic that a topic's records go to, as far as they are not dropped; "" when all of them are. sure is false
 // when the topic depends on more than the topic.
