@@ -259,6 +259,9 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	}
 	c := Connector{Name: e.Key, Sink: sink, Node: e.Value, File: path, Line: e.Line}
 	l.seen[e.Key] = c
+	if e.Value.Unresolved {
+		return
+	}
 	if e.Value.Shape != spec.Mapping {
 		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' is a mapping of its fields", kind, e.Key), "at least `type`: "+strings.Join(names, ", "))
 		return
@@ -266,6 +269,9 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	typ := lookup(e.Value, "type")
 	if typ == nil || typ.Value.Shape == spec.Absent {
 		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' has no type", kind, e.Key), "one of "+strings.Join(names, ", "))
+		return
+	}
+	if typ.Value.Unresolved && !l.o.Remote { // it was told
 		return
 	}
 	c.Type = typ.Value.Text

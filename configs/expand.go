@@ -17,8 +17,8 @@ func (r *reader) expand(out *spec.Node, text string) {
 		out.Raw = text
 	}
 	for _, p := range problems {
+		out.Raw, out.Unresolved = text, true
 		if p.Here && r.remote {
-			out.Raw, out.Unresolved = text, true
 			*r.problems = append(*r.problems, Problem{File: r.file, Line: max(out.Line, 1), Col: max(out.Col, 1),
 				Message: p.Message + " here", Hint: "each node resolves it for itself, when it runs the connector", Warning: true})
 			continue

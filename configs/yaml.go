@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -37,7 +38,7 @@ func (r *reader) read(text []byte) (spec.Node, bool) {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) && syntax.GetToken() != nil {
 			at := syntax.GetToken().Position
-			r.problems.add(r.file, at.Line, at.Column, "not YAML: "+syntax.GetMessage(), tabHint(syntax.GetMessage()))
+			r.problems.add(r.file, at.Line, at.Column, "not YAML: "+syntax.GetMessage(), syntaxHint(syntax.GetMessage(), text, at.Line))
 		} else {
 			r.problems.add(r.file, 1, 1, "not YAML: "+err.Error(), "")
 		}
@@ -112,18 +113,20 @@ func (r *reader) node(n ast.Node, within []string) spec.Node {
 		name := n.Value.GetToken().Value
 		target, ok := r.anchors[name]
 		if !ok {
-			r.problems.add(r.file, line, col, fmt.Sprintf("alias *%s has no anchor &%s before it", name, name), "")
-			return out
+			hint := fmt.Sprintf("a text that begins with * needs quotes: %q", "*"+name)
+			r.problems.add(r.file, line, col, fmt.Sprintf("alias *%s has no anchor &%s before it", name, name), hint)
+			return bad(out)
 		}
 		for _, w := range within {
 			if w == name {
 				r.problems.add(r.file, line, col, fmt.Sprintf("alias *%s contains itself", name), "")
-				return out
+				return bad(out)
 			}
 		}
 		return r.node(target, append(within[:len(within):len(within)], name))
 	case *ast.TagNode:
 		r.problems.add(r.file, line, col, fmt.Sprintf("YAML tag %s is not used here", n.Start.Value), "leave the tag out")
+		return bad(out)
 	case *ast.NullNode:
 	case *ast.LiteralNode:
 		r.expand(&out, n.Value.Value)
@@ -162,6 +165,9 @@ func (r *reader) entry(out *spec.Node, v *ast.MappingValueNode, within []string)
 	line, col := place(v.Key)
 	if _, merge := v.Key.(*ast.MergeKeyNode); merge {
 		merged := r.node(v.Value, within)
+		if merged.Unresolved {
+			return
+		}
 		if merged.Shape != spec.Mapping {
 			r.problems.add(r.file, line, col, "`<<` merges a mapping, and this is none", "")
 			return
@@ -194,10 +200,41 @@ func lookup(n spec.Node, key string) *spec.Entry {
 	return nil
 }
 
-// tabHint says what a YAML parser does not: that the sign which it shows is a tab, and what to write.
-func tabHint(message string) string {
-	if strings.Contains(message, "'\t'") {
-		return "YAML indents with spaces, not with tabs"
-	}
-	return ""
+// bad is a node of which a problem was told: what it would have been is not checked.
+func bad(n spec.Node) spec.Node {
+	n.Unresolved = true
+	return n
 }
+
+// syntaxHint says what a YAML parser does not: what was probably meant on that line, the first of which is 1.
+func syntaxHint(message string, text []byte, line int) string {
+	lines := strings.Split(string(text), "\n")
+	at := lines[min(max(line, 1), len(lines))-1]
+	next := line
+	for next < len(lines) && strings.TrimSpace(lines[next]) == "" {
+		next++
+	}
+	switch {
+	case strings.Contains(message, "'\t'"): // the sign that it shows is a tab
+		return "YAML indents with spaces, not with tabs"
+	case bareReference.MatchString(at):
+		return "within [ ] and { } a text with ${…} needs quotes"
+	case bareStar.MatchString(at):
+		return `a text that begins with * needs quotes: "*"`
+	case !strings.Contains(message, "value is not allowed in this context"):
+		return ""
+	case strings.HasPrefix(message, "mapping") && next < len(lines) && indent(lines[next]) > indent(at):
+		return fmt.Sprintf("look at the indentation of line %d or %d", line, next+1)
+	case strings.HasPrefix(message, "mapping") && strings.Count(at, ": ") > 1:
+		return "a text with a colon and a space in it needs quotes"
+	}
+	return fmt.Sprintf("look at the indentation of line %d", line)
+}
+
+var (
+	bareReference = regexp.MustCompile(`[\[{][^"'#]*\$\{`)
+	bareStar      = regexp.MustCompile(`(: |[\[,] *)\*[]},\s]*$`)
+)
+
+// indent is how many spaces a line begins with.
+func indent(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
