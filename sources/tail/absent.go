@@ -87,7 +87,7 @@ func (d *folder) without(dir string, dev uint64) sight {
 }
 
 // locate looks for a file under its name and then under all others in its
-// folder. Under a name that no rotation gives, the inode alone is no proof: it may have another life.
+// folder, or in that which its name led to. Under a name that no rotation gives, the inode alone is no proof: it may have another life.
 func (t *task) locate(f *file) sight {
 	is := func(path string) (bool, error) {
 		info, err := os.Stat(path)
@@ -101,21 +101,32 @@ func (t *task) locate(f *file) sight {
 		}
 		return ok, nil
 	}
-	if ok, err := is(f.path); ok {
-		return inPlace
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.tell(filepath.Dir(f.path), err)
-		return hidden
+	for _, path := range []string{f.path, f.target} {
+		if path == "" {
+			continue
+		}
+		ok, err := is(path)
+		if ok {
+			return inPlace
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.tell(filepath.Dir(path), err)
+			return hidden
+		}
 	}
-	dir := filepath.Dir(f.path)
-	d := t.folder(dir)
-	for _, path := range d.paths[f.id] {
-		if f.mayBeCopied(path) || f.matches(path) {
-			if ok, _ := is(path); ok {
-				return inPlace
+	var dir string
+	var d *folder
+	for _, dir = range f.folders(f.path) {
+		d = t.folder(dir)
+		for _, path := range d.paths[f.id] {
+			if f.mayBeCopied(path) || f.matches(path) {
+				if ok, _ := is(path); ok {
+					return inPlace
+				}
 			}
 		}
 	}
+	// The last one is where the file itself was.
 	s := d.without(dir, f.id.dev)
 	switch {
 	case s == hidden && d.err == nil:

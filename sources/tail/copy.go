@@ -45,7 +45,34 @@ func isCopyName(original, copy string) bool {
 
 // mayBeCopied says whether path is what a copy of f would be called; f may have been renamed since.
 func (f *file) mayBeCopied(path string) bool {
-	return isCopyName(f.origin, path) || isCopyName(f.path, path)
+	return isCopyName(f.origin, path) || isCopyName(f.path, path) || isCopyName(f.target, path)
+}
+
+// isCopied says whether path is what a copy that is made of f now is called: of a file that was renamed none is.
+func (f *file) isCopied(path string) bool {
+	return isCopyName(f.path, path) || (f.path == f.origin || f.path == f.target) && isCopyName(f.target, path)
+}
+
+// sibling is an entry of a folder.
+type sibling struct {
+	path string
+	fs.DirEntry
+}
+
+// siblings lists folders. An error of one of them is an error.
+func siblings(dirs []string) (out []sibling, err error) {
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if !e.IsDir() {
+				out = append(out, sibling{filepath.Join(dir, e.Name()), e})
+			}
+		}
+	}
+	return out, nil
 }
 
 // copied looks, when new files have appeared, whether the files that they may be
@@ -94,7 +121,7 @@ func (t *task) hold(f *file) (bool, error) {
 				return false, nil
 			}
 		}
-		if !f.matched || !isCopyName(o.path, f.path) { // what was renamed itself is not copied any more: short logs may begin alike
+		if !f.matched || !o.isCopied(f.path) { // short logs may begin alike
 			continue
 		}
 		switch sameContent(o, f) {
@@ -319,7 +346,7 @@ func (t *task) takeOver(f *file) *file {
 			t.add(c)
 		}
 		now := time.Now()
-		c.path, c.origin, c.part, c.copyOf, c.moved, c.active = m.path, f.origin, f.part, "", true, now
+		c.path, c.origin, c.target, c.part, c.copyOf, c.moved, c.active = m.path, f.origin, f.target, f.part, "", true, now
 		c.tried, c.need, c.flushed = 0, 0, 0
 		c.sized(m.size, now)
 		t.kin = nil
@@ -353,25 +380,25 @@ func (t *task) copiesOf(f *file) ([]twin, bool) {
 	if f.offset == 0 {
 		return nil, true // nothing was read, so a copy is a file like any other
 	}
-	dir := filepath.Dir(f.path)
+	dirs := f.folders(f.path)
 	var out []twin
 	for range 10 {
-		entries, err := os.ReadDir(dir)
+		entries, err := siblings(dirs)
 		if err != nil {
 			return nil, false
 		}
 		out = out[:0]
 		for _, e := range entries {
-			path := filepath.Join(dir, e.Name())
-			if e.IsDir() || !f.mayBeCopied(path) && path != f.path {
+			if !f.mayBeCopied(e.path) && e.path != f.path && e.path != f.target {
 				continue
 			}
-			if m, ok := t.copyAt(f, path); ok {
+			m, ok := t.copyAt(f, e.path)
+			if ok && !slices.ContainsFunc(out, func(c twin) bool { return c.id == m.id }) { // a link and what it leads to are one
 				out = append(out, m)
 			}
 		}
-		again, err := os.ReadDir(dir)
-		if err == nil && slices.EqualFunc(entries, again, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() && inodeOf(a) == inodeOf(b) }) {
+		again, err := siblings(dirs)
+		if err == nil && slices.EqualFunc(entries, again, func(a, b sibling) bool { return a.path == b.path && inodeOf(a) == inodeOf(b) }) {
 			break
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ type file struct {
 	id     fileID
 	origin string // the path under which it was found first
 	path   string // the path under which it was seen last
+	target string // what path led to when that was a link: rotation happens in that folder, under that name
 	part   int32
 	ident  string // of its content: the header file
 	from   int64  // where its own records begin
@@ -79,6 +81,7 @@ func (f *file) position() connectors.Position {
 	if f.path != f.origin {
 		p.At = f.path
 	}
+	p.Target = f.target
 	data, err := json.Marshal(p)
 	if err != nil {
 		panic(fmt.Sprintf("tail: a position of plain fields: %v", err)) // cannot happen
@@ -87,12 +90,35 @@ func (f *file) position() connectors.Position {
 }
 
 func fileOf(p position) *file {
-	f := &file{id: fileID{p.Dev, p.Inode}, origin: p.Path, path: p.Path, part: p.Part, ident: p.File, from: p.From, gen: p.Gen, offset: p.Offset, skip: p.Skip,
+	f := &file{id: fileID{p.Dev, p.Inode}, origin: p.Path, path: p.Path, target: p.Target, part: p.Part, ident: p.File, from: p.From, gen: p.Gen, offset: p.Offset, skip: p.Skip,
 		head: parseSum(p.Head), headLen: p.HeadLen, tailLen: p.TailLen, tailSum: p.Tail, copyOf: p.CopyOf}
 	if p.At != "" {
 		f.path = p.At
 	}
 	return f
+}
+
+// named gives f the path under which it is seen.
+func (f *file) named(path string) {
+	target := ""
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if target, err = filepath.EvalSymlinks(path); err != nil {
+			target = "" // it leads nowhere now
+		}
+	}
+	f.path = path
+	if target != "" || filepath.Dir(path) != filepath.Dir(f.target) { // renamed where it was rotated: that is still the name it was written under
+		f.target = target
+	}
+}
+
+// folders are those in which f and what rotation made of it can be.
+func (f *file) folders(path string) []string {
+	out := []string{filepath.Dir(path)}
+	if f.target != "" && filepath.Dir(f.target) != out[0] {
+		out = append(out, filepath.Dir(f.target))
+	}
+	return out
 }
 
 // reset makes f a file of the same inode whose content is another one.

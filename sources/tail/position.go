@@ -15,8 +15,9 @@ import (
 // them is another one than before (truncated, deleted and created).
 type position struct {
 	V      int    `json:"v"`
-	Path   string `json:"path"`         // under which it was found first: the header path of its records
-	At     string `json:"at,omitempty"` // under which it was seen last, when that is another
+	Path   string `json:"path"`             // under which it was found first: the header path of its records
+	At     string `json:"at,omitempty"`     // under which it was seen last, when that is another
+	Target string `json:"target,omitempty"` // what that led to, when it was a link
 	Dev    uint64 `json:"dev"`
 	Inode  uint64 `json:"inode"`
 	Gen    int64  `json:"gen"` // -1: whichever (an audit's point)

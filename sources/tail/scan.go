@@ -29,8 +29,12 @@ func (t *task) bind() error {
 		if f.deleted {
 			continue
 		}
+		if f.target == "" { // a position of before targets were in it
+			f.named(f.path)
+		}
 		if m, ok := byID[f.id]; ok {
-			f.path, f.matched = m.path, true
+			f.named(m.path)
+			f.matched = true
 			f.sized(m.size, now)
 			t.rename(f)
 		} else if t.locate(f) == inPlace {
@@ -83,14 +87,13 @@ func (t *task) bind() error {
 // known, and not older than f. (A younger one that had been read to its end and forgotten would
 // mean that f had been quiet even longer, and forgotten too.)
 func (t *task) rotatedSince(f *file, since time.Time) {
-	dir := filepath.Dir(f.origin)
-	entries, err := os.ReadDir(dir)
+	entries, err := siblings(f.folders(f.origin))
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if e.IsDir() || !isCopyName(f.origin, path) || t.cfg.excluded(path) {
+		path := e.path
+		if !isCopyName(f.origin, path) && !isCopyName(f.target, path) || t.cfg.excluded(path) {
 			continue
 		}
 		info, err := os.Stat(path)
@@ -103,7 +106,7 @@ func (t *task) rotatedSince(f *file, since time.Time) {
 		}
 		t.appear(found{path: path, id: id, size: info.Size()}, time.Now())
 		if g := t.files[id]; g != nil {
-			g.origin, g.part, g.matched = f.origin, f.part, false
+			g.origin, g.target, g.part, g.matched = f.origin, f.target, f.part, false
 			t.kin = nil
 		}
 	}
@@ -179,7 +182,10 @@ func (t *task) scan(now time.Time) error {
 			fresh = append(fresh, m)
 			continue
 		}
-		f.path, f.matched, f.deleted = m.path, true, false
+		if f.path != m.path {
+			f.named(m.path)
+		}
+		f.matched, f.deleted = true, false
 		t.rename(f)
 		f.sized(m.size, now)
 	}
@@ -209,7 +215,8 @@ func (t *task) scan(now time.Time) error {
 	}
 	for _, m := range fresh {
 		if f := t.files[m.id]; f != nil { // a copy that has just been taken over
-			f.path, f.matched = m.path, true
+			f.named(m.path)
+			f.matched = true
 			continue
 		}
 		t.appear(m, now)
@@ -242,6 +249,7 @@ func (t *task) appear(m found, now time.Time) {
 	}
 	delete(t.ignored, m.id)
 	f := &file{id: m.id, origin: m.path, path: m.path, part: partitionOf(t.family(m.path), t.cfg.partitions), ident: newIdent(m.id), head: newSum, matched: true}
+	f.named(m.path)
 	f.sized(m.size, now)
 	f.active = now
 	if m.size > 0 {
