@@ -341,9 +341,10 @@ func TestACLsOfFranzGo(t *testing.T) {
 	if done, err := session.End(ctx, kgo.TryCommit); !done || err != nil {
 		t.Fatal(done, err)
 	}
-	if at, err := admin.FetchOffsets(ctx, "g-2"); err != nil || at["orders-1"][0].At != 1 {
-		t.Errorf("offsets of the transaction: %v %v", at, err)
-	}
+	eventually(t, "the transaction's marker is with the offsets", func() bool {
+		at, err := admin.FetchOffsets(ctx, "g-2")
+		return err == nil && at["orders-1"][0].At == 1
+	})
 	if err := as("bob", kgo.DefaultProduceTopic("secret"), kgo.RecordRetries(1)).ProduceSync(ctx, kgo.StringRecord("v")).FirstErr(); !errors.Is(err, kerr.TopicAuthorizationFailed) {
 		t.Errorf("produce: %v", err)
 	}
