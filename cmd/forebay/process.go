@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -21,6 +22,7 @@ import (
 	"github.com/forebayhub/forebay/core/broker"
 	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/loglevel"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/tlsdir"
 	"github.com/forebayhub/forebay/internal/tracing"
@@ -98,7 +100,16 @@ func (p process) serve(ctx context.Context, s streams) error {
 	nodeCtx, stopNode := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopNode()
 	nodeFailed := make(chan struct{})
-	ready, warnings := func() error { return nil }, func() []string { return nil }
+	var away atomic.Pointer[error] // why the log has not answered yet
+	ready, warnings := func() error {
+		if err := away.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}, func() []string { return nil }
+	if p.node == nil {
+		away.Store(noKafka(kafka, errors.New("it has not been asked yet")))
+	}
 	if p.node != nil {
 		node := *p.node
 		node.Logger, node.Loggers = log, loggers
@@ -157,7 +168,14 @@ func (p process) serve(ctx context.Context, s streams) error {
 		handler = mux
 	}
 	front.rest.Store(&handler)
-	fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())
+	if p.node == nil {
+		if err := p.reach(ctx, where, kafka, &away, log); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() == nil {
+		fmt.Fprintf(s.out, "ready kafka=%s http=%s\n", kafka, web.Addr())
+	}
 	defer time.AfterFunc(time.Second, releaseStartPages).Stop()
 
 	workerCtx, stopWorker := context.WithCancel(ctx)
@@ -187,6 +205,39 @@ func (p process) serve(ctx context.Context, s streams) error {
 	}
 	stopNode()
 	return errors.Join(err, running.Wait())
+}
+
+// maxReachPause bounds the pauses between a worker's tries to reach the log at its start.
+const maxReachPause = 30 * time.Second
+
+// reach returns when a broker has answered, or when ctx ends. Until then away says why it does not serve. A machine starts its services in any
+// order, so it goes on trying.
+func (p process) reach(ctx context.Context, where hublog.Options, kafka string, away *atomic.Pointer[error], log *slog.Logger) error {
+	l, err := hublog.Open(where)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for wait := time.Second; ; wait = min(2*wait, maxReachPause) {
+		try, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := l.Ping(try)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			away.Store(nil)
+			return nil
+		}
+		why := noKafka(kafka, err)
+		away.Store(why)
+		log.Warn((*why).Error(), "again in", wait)
+		if err := pause.For(ctx, wait); err != nil {
+			return nil // it ends, as everything does
+		}
+	}
+}
+
+func noKafka(kafka string, err error) *error {
+	err = fmt.Errorf("no Kafka at %s: %s; is --bootstrap right?", kafka, rootCause(err))
+	return &err
 }
 
 // connectorWing is the connectors' side of a process.

@@ -1,6 +1,12 @@
 package api
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/forebayhub/forebay/runtime/worker"
+)
 
 func live(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok\n")) // the client may have gone
@@ -17,6 +23,11 @@ func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 	if h.o.Warnings != nil {
 		for _, warning := range h.o.Warnings() {
 			text += "warning: " + warning + "\n"
+		}
+	}
+	for _, s := range h.all() {
+		if s.State == worker.Failed {
+			text += fmt.Sprintf("warning: connector %s FAILED: %s\n", s.Name, strings.Join(strings.Fields(s.Error), " "))
 		}
 	}
 	_, _ = w.Write([]byte(text)) // the client may have gone

@@ -37,6 +37,9 @@ func Open(o Options) (*Log, error) {
 // Close ends the connection. Appenders and Pollers have their own.
 func (l *Log) Close() { l.cl.Close() }
 
+// Ping is nil when a node of the log answers.
+func (l *Log) Ping(ctx context.Context) error { return l.cl.Ping(ctx) }
+
 // Embedded says whether the log is a node in this process.
 func (l *Log) Embedded() bool { return l.o.Dial != nil }
 
