@@ -48,8 +48,12 @@ type connectorState struct {
 		WorkerID string `json:"worker_id,omitempty"`
 		Trace    string `json:"trace,omitempty"`
 	} `json:"connector"`
-	Since time.Time `json:"since,omitzero"`
-	Tasks []struct {
+	Class   string    `json:"class,omitempty"` // its type: tail, postgres
+	Since   time.Time `json:"since,omitzero"`
+	Records int64     `json:"records"`
+	Lag     int64     `json:"lag"` // sink: records; -1: unknown
+	Behind  *float64  `json:"lag_seconds,omitempty"`
+	Tasks   []struct {
 		ID    int    `json:"id"`
 		State string `json:"state"`
 		Trace string `json:"trace,omitempty"`
@@ -94,11 +98,11 @@ func ask(c *cobra.Command, method, path string, in any, limit int64) ([]byte, er
 	if err != nil {
 		return nil, badInput("--http "+addr, "not an address", "write host:port, as in 127.0.0.1:8080")
 	}
-	path, err = c.Flags().GetString("http-token")
+	tokenFile, err := c.Flags().GetString("http-token")
 	if err != nil {
 		return nil, err
 	}
-	token, err := httpToken(path)
+	token, err := httpToken(tokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +135,11 @@ func ask(c *cobra.Command, method, path string, in any, limit int64) ([]byte, er
 		if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusBadRequest {
 			class = problem.Input
 		}
-		return nil, &problem.Error{Code: "refused", Class: class, What: what}
+		hint := ""
+		if resp.StatusCode == http.StatusNotFound && strings.HasPrefix(path, "/connectors/") {
+			hint = "`forebay connectors list` shows the connectors"
+		}
+		return nil, &problem.Error{Code: "refused", Class: class, What: what, Hint: hint}
 	}
 	return body, nil
 }
@@ -158,6 +166,18 @@ func connectorStates(c *cobra.Command, names []string) ([]connectorState, error)
 	return states, nil
 }
 
+// lag is how far it is behind, in records, which only a sink counts, and in seconds.
+func (st connectorState) lag() string {
+	var parts []string
+	if st.Type == "sink" && st.Lag >= 0 {
+		parts = append(parts, fmt.Sprint(st.Lag))
+	}
+	if st.Behind != nil {
+		parts = append(parts, fmt.Sprintf("%.3gs", *st.Behind))
+	}
+	return orDash(strings.Join(parts, "/"))
+}
+
 func connectorsList(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List connectors and their states", Args: cobra.NoArgs}
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -170,9 +190,9 @@ func connectorsList(s streams) *cobra.Command {
 		}
 		var rows [][]string
 		for _, st := range states {
-			rows = append(rows, []string{st.Name, st.Type, st.Connector.State, fmt.Sprint(len(st.Tasks)), st.Connector.WorkerID, inOneLine(st.Connector.Trace)})
+			rows = append(rows, []string{st.Name, st.Type, orDash(st.Class), st.lag(), st.Connector.State, fmt.Sprint(len(st.Tasks)), st.Connector.WorkerID, inOneLine(st.Connector.Trace)})
 		}
-		return table(s.out, "CONNECTOR TYPE STATE TASKS WORKER ERROR", rows)
+		return table(s.out, "CONNECTOR KIND TYPE LAG STATE TASKS WORKER ERROR", rows)
 	}
 	addJSON(c)
 	addHTTP(c)
@@ -193,7 +213,7 @@ func connectorsDescribe(s streams) *cobra.Command {
 			return writeJSON(s.out, states)
 		}
 		for _, st := range states {
-			fmt.Fprintf(s.out, "%s  %s  %s  on %s\n", st.Name, st.Type, st.Connector.State, st.Connector.WorkerID)
+			fmt.Fprintf(s.out, "%s  %s %s  %s  on %s  records %d  lag %s\n", st.Name, st.Class, st.Type, st.Connector.State, st.Connector.WorkerID, st.Records, st.lag())
 			if st.Connector.Trace != "" && len(st.Tasks) == 0 {
 				fmt.Fprintf(s.out, "  %s\n", st.Connector.Trace)
 			}

@@ -267,7 +267,7 @@ func (h *handler) statusOf(s worker.Status) map[string]any {
 		tasks = append(tasks, h.taskOf(t))
 	}
 	// Beyond Connect's: what the console and the live table show.
-	out := map[string]any{"name": s.Name, "connector": h.stateOf(s.State, s.Error), "tasks": tasks, "type": kindOf(s),
+	out := map[string]any{"name": s.Name, "connector": h.stateOf(s.State, s.Error), "tasks": tasks, "type": kindOf(s), "class": s.Type,
 		"records": s.Records, "bytes": s.Bytes, "records_per_second": s.Rate, "lag": s.Lag, "since": s.Since}
 	if s.Timely() {
 		out["lag_seconds"] = s.Behind.Seconds()

@@ -235,6 +235,12 @@ func (h *handler) declare(w http.ResponseWriter, r *http.Request, name string, e
 	reply(w, code, map[string]any{"name": name, "config": s.Types().Flat(c), "tasks": []any{}, "type": c.Kind})
 }
 
+// idle are Connect's fields of every connector that say nothing here, as `forebay migrate connect` explains of each: its tools send them always.
+var idle = []string{
+	"tasks.max", "tasks.max.enforce", "config.action.reload", "connector.plugin.version", "header.converter", "errors.retry.timeout", "errors.retry.delay.max.ms", "errors.log.enable",
+	"errors.log.include.messages", "exactly.once.support", "transaction.boundary", "transaction.boundary.interval.ms", "offsets.storage.topic",
+}
+
 // fromFlat reads Connect's flat map. A type that is a source's and a sink's, like postgres, is a sink's when
 // topics are given, as in Connect.
 func fromFlat(types declared.Types, name string, config map[string]string, before *declared.Connector) (declared.Connector, error) {
@@ -256,7 +262,7 @@ func fromFlat(types declared.Types, name string, config map[string]string, befor
 	default:
 		c.Kind = declared.Source
 	}
-	c.Fields = types.Fields(c.Kind, c.Type, spec.FlatNode(config), "connector.class", "name")
+	c.Fields = types.Fields(c.Kind, c.Type, spec.FlatNode(config), append([]string{"connector.class", "name"}, idle...)...)
 	for field, v := range c.Fields { // stars, as a GET shows them, are nobody's secret: the value stays as it was
 		if before == nil || v.Text != spec.SecretText("").String() {
 			continue

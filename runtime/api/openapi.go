@@ -39,7 +39,7 @@ var schemas = map[string]schema{
 	"Kind":  oneOf("source", "sink"),
 	"State": object(stateFields(nil)),
 	"Status": object(schema{"name": text, "type": ref("Kind"), "connector": ref("State"), "tasks": listOf(ref("TaskStatus")),
-		"records": whole, "bytes": whole, "records_per_second": number, "lag": whole, "lag_seconds": number, "since": schema{"type": "string", "format": "date-time"}}),
+		"class": text, "records": whole, "bytes": whole, "records_per_second": number, "lag": whole, "lag_seconds": number, "since": schema{"type": "string", "format": "date-time"}}),
 	"TaskStatus": object(stateFields(schema{"id": whole})),
 	"Tasks":      listOf(object(schema{"id": object(schema{"connector": text, "task": whole}), "config": ref("Config")})),
 	"Topics":     mapOf(object(schema{"topics": listOf(text)})),

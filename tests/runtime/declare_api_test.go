@@ -41,6 +41,17 @@ func TestDeclareOverREST(t *testing.T) {
 		do(http.MethodPut, path, body, http.StatusBadRequest)
 	}
 	do(http.MethodDelete, "/connectors/c", "", http.StatusNotFound)
+	// What Connect's tools send always is taken, and is nothing to change.
+	always := `{"name":"b","connector.class":"pipe","url":"******","paths":"x","tasks.max":1,"config.action.reload":"restart","errors.retry.timeout":"0"}`
+	if got := do(http.MethodPut, "/connectors/b/config", always, http.StatusOK); strings.Contains(got, "tasks.max") {
+		t.Error(got)
+	}
+	var checked struct {
+		Errors int `json:"error_count"`
+	}
+	if err := json.Unmarshal([]byte(do(http.MethodPut, "/connector-plugins/pipe/config/validate", always, http.StatusOK)), &checked); err != nil || checked.Errors != 0 {
+		t.Errorf("%+v %v", checked, err)
+	}
 
 	set, err := s.Load(t.Context())
 	if err != nil || len(set.Connectors) != 2 || set.Version != 4 || set.Connectors[1].Fields["url"].Text != "db://s3cret" {
