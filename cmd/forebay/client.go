@@ -148,6 +148,9 @@ func refused(where string, err error) error {
 			p.What, p.Hint = "there is no such topic or partition", "`forebay topics list` shows the topics"
 			return p
 		}
+		if k.Code == kerr.GroupIDNotFound.Code {
+			p.Hint = "`forebay groups list` shows the groups"
+		}
 		if detail := strings.TrimPrefix(err.Error(), k.Error()); detail != err.Error() && strings.Trim(detail, ": ") != "" {
 			p.What = strings.Trim(detail, ": ")
 		}

@@ -47,6 +47,15 @@ func lettersOf(c *cobra.Command, sink string) (l *hublog.Log, group string, d *d
 	if l, err = hublog.Open(hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-dlq"}); err != nil {
 		return nil, "", nil, err
 	}
+	topic := dlq.Topic(group, sink)
+	topics, err := l.Topics(c.Context(), topic)
+	if _, there := topics[topic]; err == nil && !there {
+		err = &problem.Error{Code: "no-dead-letters", Class: problem.Runtime, Where: sink, What: "it has never had dead letters in group " + group, Hint: "see `forebay connectors list`"}
+	}
+	if err != nil {
+		l.Close()
+		return nil, "", nil, refused(sink, err)
+	}
 	if d, err = dlq.List(c.Context(), l, group, sink); err != nil {
 		l.Close()
 		return nil, "", nil, refused(sink, err)

@@ -124,7 +124,9 @@ func TestDLQ(t *testing.T) {
 	stop()
 	rows("n0 n1 n2 much too long n4 n5 n6 n7 n8 n9 n10 n11 n12 n13 n14 n16 n17 n18 n19 n20 n21 n22 n23 n24 n25 n26 n27 n28 n29")
 	has(cli(0, "list", "wh", "--all"), "t-0@3 ", "replayed", "t-0@15 ", "dropped")
-	has(cli(0, "list", "never"), "RECORD")
+	for _, args := range [][]string{{"list", "never"}, {"replay", "never", "--all"}, {"drop", "never", "--all"}, {"show", "never", "t-0@1"}} {
+		has(cli(1, args...), "never: it has never had dead letters in group default (see `forebay connectors list`)")
+	}
 }
 
 // dlqAt runs forebay dlq.

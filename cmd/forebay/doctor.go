@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,9 +31,12 @@ func doctorCommand(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "doctor [FILE…]", Short: "Check this machine, and what the files reach, and say what to mend"}
 	data := c.Flags().String("data", "./forebay-data", "the data directory that will be used")
 	kafka := c.Flags().String("kafka", "127.0.0.1:9092", "the address that will be listened on")
+	peer := c.Flags().String("peer", defaultPeer, "the address that will be listened on by a node of a cluster")
+	gossip := c.Flags().String("gossip", defaultGossip, "the address that will be listened on by a node of a cluster, over TCP and UDP")
 	http := c.Flags().String("http", "127.0.0.1:8080", "the address that will be listened on")
 	c.RunE = func(c *cobra.Command, files []string) error {
-		verdicts := machineVerdicts(*data, *kafka, *http)
+		verdicts := machineVerdicts(*data)
+		ports := []verdict{portVerdict("--kafka", *kafka), portVerdict("--peer", *peer), portVerdict("--gossip", *gossip), portVerdict("--http", *http)}
 		if len(files) > 0 {
 			more, err := connectorVerdicts(c.Context(), s, files)
 			if err != nil {
@@ -41,12 +45,16 @@ func doctorCommand(s streams) *cobra.Command {
 			verdicts = append(verdicts, more...)
 		}
 		if c.Flags().Changed("bootstrap") {
-			more, err := clusterVerdicts(c)
+			more, reached, err := clusterVerdicts(c)
 			if err != nil {
 				return err
 			}
+			if node, here := reached[*kafka]; here {
+				heldBy(ports, node)
+			}
 			verdicts = append(verdicts, more...)
 		}
+		verdicts = append(ports, verdicts...)
 		bad := 0
 		for _, v := range verdicts {
 			if v.State == "bad" {
@@ -77,8 +85,17 @@ func doctorCommand(s streams) *cobra.Command {
 	return c
 }
 
-func machineVerdicts(data, kafka, http string) []verdict {
-	return []verdict{descriptorVerdict(), memoryVerdict(), diskVerdict(data), syncVerdict(data), portVerdict("--kafka", kafka), portVerdict("--http", http)}
+func machineVerdicts(data string) []verdict {
+	return []verdict{descriptorVerdict(), memoryVerdict(), diskVerdict(data), syncVerdict(data)}
+}
+
+// heldBy says of ports in use that a node which was reached at --kafka has them: it runs on this machine, and is meant to.
+func heldBy(ports []verdict, node int32) {
+	for i := range ports {
+		if p := &ports[i]; p.State == "bad" && strings.HasSuffix(p.Found, unix.EADDRINUSE.Error()) {
+			p.State, p.Found, p.Advice = "ok", fmt.Sprintf("held by node %d", node), ""
+		}
+	}
 }
 
 func descriptorVerdict() verdict {
@@ -171,6 +188,13 @@ func portVerdict(flag, addr string) verdict {
 		return verdict{Check: v.Check, State: "bad", Found: err.Error(), Advice: "stop who listens there, or give another address; port 0 picks one"}
 	}
 	_ = l.Close() // it was only a probe
+	if flag == "--gossip" {
+		u, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return verdict{Check: v.Check, State: "bad", Found: err.Error(), Advice: "stop who listens there, or give another address; port 0 picks one"}
+		}
+		_ = u.Close()
+	}
 	return v
 }
 

@@ -18,34 +18,35 @@ import (
 // reachTime bounds a connection to a node.
 const reachTime = 3 * time.Second
 
-// clusterVerdicts looks at a running cluster: whether this machine reaches each node, and what is wrong with its partitions.
-func clusterVerdicts(c *cobra.Command) ([]verdict, error) {
+// clusterVerdicts looks at a running cluster: whether this machine reaches each node, and what is wrong with its partitions. The nodes that were
+// reached are by their address.
+func clusterVerdicts(c *cobra.Command) (out []verdict, reached map[string]int32, err error) {
 	admin, done, err := dialAdmin(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer done()
 	rows, err := nodeRows(c, admin)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	topics, err := admin.ListTopicsWithInternal(c.Context())
 	if err != nil {
-		return nil, refused("", err)
+		return nil, nil, refused("", err)
 	}
-	var out []verdict
+	reached = map[string]int32{}
 	client, err := dial(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer client.Close()
 	sec, err := security(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config, err := sec.Config()
 	if err != nil {
-		return nil, badInput("--command-config", err.Error(), "")
+		return nil, nil, badInput("--command-config", err.Error(), "")
 	}
 	for _, r := range rows {
 		name := fmt.Sprintf("node %d", r.ID)
@@ -57,12 +58,13 @@ func clusterVerdicts(c *cobra.Command) ([]verdict, error) {
 		if v.State != "ok" {
 			continue
 		}
+		reached[r.Kafka] = r.ID
 		if config != nil {
 			out = append(out, certificateVerdict(c.Context(), name, r.Kafka, config))
 		}
 		out = append(out, diskVerdicts(c.Context(), client, r.ID)...)
 	}
-	return append(out, partitionVerdict(topics)), nil
+	return append(out, partitionVerdict(topics)), reached, nil
 }
 
 // certificateSoon is how long before its end a certificate is talked of.

@@ -39,12 +39,23 @@ func TestPartitionVerdict(t *testing.T) {
 
 // TestDoctorOfACluster: a node that runs is found well, and one that nobody reaches is told.
 func TestDoctorOfACluster(t *testing.T) {
-	kafka, _ := startUp(t)
+	kafka, web := startUp(t)
 	var out, errs bytes.Buffer
-	code := run(t.Context(), []string{"doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--bootstrap", kafka}, nil, &out, &errs)
+	code := run(t.Context(), []string{"doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--http", "127.0.0.1:0", "--bootstrap", kafka}, nil, &out, &errs)
 	if code != 0 || !strings.Contains(out.String(), "node 1 at "+kafka+": reachable") || !strings.Contains(out.String(), "partitions: 0, all replicas in sync") ||
 		!strings.Contains(out.String(), "node 1's disk of ") {
 		t.Errorf("exit code %d\n%s%s", code, out.String(), errs.String())
+	}
+	// The port of the node that was reached is held by it, and not by somebody who has to go.
+	out.Reset()
+	code = run(t.Context(), []string{"doctor", "--data", t.TempDir(), "--kafka", kafka, "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--http", web, "--bootstrap", kafka}, nil, &out, &errs)
+	if code != 0 || !strings.Contains(out.String(), "ok       --kafka "+kafka+": held by node 1\n") || !strings.Contains(out.String(), "ok       --gossip 127.0.0.1:0: free") {
+		t.Errorf("exit code %d\n%s%s", code, out.String(), errs.String())
+	}
+	out.Reset()
+	if code = run(t.Context(), []string{"doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--peer", kafka, "--gossip", "127.0.0.1:0", "--http", "127.0.0.1:0"}, nil, &out, &errs); code != 3 ||
+		!strings.Contains(out.String(), "bad      --peer "+kafka) {
+		t.Errorf("exit code %d\n%s", code, out.String())
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/forebayhub/forebay/runtime/task"
 )
 
 func groupsCommand(s streams) *cobra.Command {
@@ -134,6 +136,9 @@ func groupsAlter(s streams) *cobra.Command {
 		}
 		if err := answers.Error(); err != nil {
 			return refused(names[0], err)
+		}
+		if sink, ok := strings.CutPrefix(names[0], task.LagGroup("")); ok {
+			fmt.Fprintf(s.err, "warning: if %s is a sink, it does not move: its place is in its target, and it only reports it to this group; see docs/rewind.md\n", sink)
 		}
 		return say(c, s, "altered", names)
 	}

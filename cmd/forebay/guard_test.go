@@ -116,7 +116,7 @@ func TestSecuredNode(t *testing.T) {
 		{"", append([]string{"consume", "orders", "--records", "2"}, admin...), "two"},
 		{"", append([]string{"groups", "list"}, admin...), "GROUP"},
 		{"", append([]string{"nodes", "list"}, admin...), "alive"},
-		{"", append([]string{"doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"}, admin...), "warning  node 1's certificate: ends at"},
+		{"", append([]string{"doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--http", "127.0.0.1:0"}, admin...), "warning  node 1's certificate: ends at"},
 		{"", []string{"metadata", "backup", filepath.Join(dir, "backup"), "--http", web, "--command-config", props("admin")}, "1 nodes, 1 topics"},
 		{"", []string{"connectors", "list", "--http", web, "--command-config", props("admin")}, ""},
 		{"", []string{"connectors", "list", "--http", web, "--command-config", props("alice"), "--http-token", tokenFile}, ""},
@@ -209,7 +209,7 @@ func TestWorkerWithTLSDir(t *testing.T) {
 	if _, err := tlsdir.Init(tlsdir.Plan{Dir: dir, Nodes: []tlsdir.Node{{Name: "w1", Hosts: []string{"127.0.0.1"}}}, Days: 1}); err != nil {
 		t.Fatal(err)
 	}
-	kafka, web := startRun(t, "server", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--tls-dir", filepath.Join(dir, "n1"), "--set", "super.users=User:CN=admin", "--set",
+	kafka, web := startRun(t, "server", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--tls-dir", filepath.Join(dir, "n1"), "--set", "super.users=User:CN=admin", "--set",
 		"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer")
 	startRun(t, "worker", "--bootstrap", kafka, "--http", "127.0.0.1:0", "--tls-dir", filepath.Join(dir, "w1"))
 	props := filepath.Join(dir, "admin", "client.properties")

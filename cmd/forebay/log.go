@@ -27,6 +27,9 @@ func logCommand(s streams) *cobra.Command {
 		if ferr := out.Flush(); err == nil {
 			err = ferr
 		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return badInput(args[0], "there is no such file", "the files of a partition are in its folder in the data directory, or in one of log.dirs; docs/formats/data-directory.md")
+		}
 		return err
 	}
 	c.AddCommand(dump, logRepair(s))

@@ -37,7 +37,7 @@ func produceCommand(s streams) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 	}
 	format := c.Flags().String("format", "text", "text: a line is a value; json: a line is {key, value, headers, partition}")
-	separator := c.Flags().String("key-separator", "", "text: what stands before this is the key")
+	separator := c.Flags().String("key-separator", "", "text: what stands before this is the key, `\\t` for a tab; each line must have it")
 	headers := c.Flags().StringArray("header", nil, "`name=value` for every record; repeatable")
 	acks := c.Flags().String("acks", "all", "all | 1 | 0")
 	codec := c.Flags().String("compression", "none", "none | gzip | snappy | lz4 | zstd")
@@ -83,7 +83,7 @@ func produceCommand(s streams) *cobra.Command {
 		lines := bufio.NewScanner(s.in)
 		lines.Buffer(nil, maxLine)
 		for n := 1; lines.Scan() && first.get() == nil; n++ {
-			r, err := parseLine(*format, *separator, lines.Bytes())
+			r, err := parseLine(*format, strings.ReplaceAll(*separator, `\t`, "\t"), lines.Bytes())
 			if err != nil {
 				if err := settle(); err != nil { // what came before the line is there, whatever its batch was, or the user hears of that first
 					return refused(args[0], err)
@@ -188,6 +188,7 @@ func parseLine(format, separator string, line []byte) (*kgo.Record, error) {
 		if key, value, ok := strings.Cut(text, separator); ok {
 			return &kgo.Record{Key: []byte(key), Value: []byte(value), Partition: -1}, nil
 		}
+		return nil, fmt.Errorf("the line has no %q, so no key", separator)
 	}
 	return &kgo.Record{Value: []byte(text), Partition: -1}, nil
 }

@@ -50,11 +50,14 @@ func findingVerdicts(name string, findings []spec.Finding) []verdict {
 		if f.Warning {
 			state = "warning"
 		}
-		message := f.Message
+		message, advice := inOneLine(f.Message), f.Hint
+		if advice == "" && f.Path == "url" { // a driver's text
+			advice = "see whether the server runs, and whether the url's host, user and database are right"
+		}
 		if f.Path != "" {
 			message = f.Path + ": " + message
 		}
-		out = append(out, verdict{Check: name, State: state, Found: message, Advice: f.Hint})
+		out = append(out, verdict{Check: name, State: state, Found: message, Advice: advice})
 	}
 	return out
 }

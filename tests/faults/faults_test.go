@@ -113,7 +113,7 @@ func TestWrongPassword(t *testing.T) {
 		t.Errorf("the password stands in the error: %s", text)
 	}
 	alive(t, n)
-	out, code := node.Run(t, []string{wrong}, "doctor", config, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	out, code := node.Run(t, []string{wrong}, "doctor", config, "--kafka", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	if code != 3 || !strings.Contains(out, "password") {
 		t.Errorf("doctor: exit code %d\n%s", code, out)
 	}

@@ -72,7 +72,7 @@ func TestTheScrubNamesWhatNobodyReads(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "partition 0: node 1 has found the log of its replica damaged: "+list[1]) {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
-	out, code = node.Run(t, nil, "doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--bootstrap", n.Kafka)
+	out, code = node.Run(t, nil, "doctor", "--data", t.TempDir(), "--kafka", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--http", "127.0.0.1:0", "--bootstrap", n.Kafka)
 	if code == 0 || !strings.Contains(out, "node 1's log of t-0: damaged: "+list[1]) {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
