@@ -121,7 +121,7 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 			t.o.Stats.topic(a.Topic).active.Store(true)
 		}
 		t.ids[a.Topic] = a.TopicID
-		t.parts[a.TopicPartition] = &part{tp: a.TopicPartition, written: at, committed: at, durable: at, reported: -1}
+		t.parts[a.TopicPartition] = &part{tp: a.TopicPartition, written: at, committed: at, durable: at, half: -1, reported: -1}
 		start[a.TopicPartition] = a.StartOffset
 	}
 	if err := t.redecide(from, start); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -54,15 +55,20 @@ func refuse(o SinkOptions, refused map[connectors.TopicPartition]map[int64]error
 	if o.DeadLetters == 0 || !errors.As(err, &bad) {
 		return false
 	}
-	of := refused[bad.TopicPartition]
+	return later(refused, bad.TopicPartition, bad.Offset, bad, o.DeadLetters)
+}
+
+// later has the next task refuse a record; false: it was not handed on, which is a mistake in the connector, or there are as many as may be.
+func later(refused map[connectors.TopicPartition]map[int64]error, tp connectors.TopicPartition, offset int64, reason error, most int) bool {
+	of := refused[tp]
 	if of == nil {
 		of = map[int64]error{}
-		refused[bad.TopicPartition] = of
+		refused[tp] = of
 	}
-	if of[bad.Offset] != nil || len(of) > o.DeadLetters {
-		return false // it was not handed on: a mistake in the connector
+	if of[offset] != nil || len(of) > most {
+		return false
 	}
-	of[bad.Offset] = bad
+	of[offset] = reason
 	return true
 }
 
@@ -159,6 +165,9 @@ func (t *sinkTask) offer(r *connectors.Record) error {
 		d.seen[o.hash] = true
 	}
 	d.batch, d.origins = append(d.batch, *r), append(d.origins, o)
+	if p := t.part(tp); p != nil && hasHeader(r, headerNewKey) {
+		p.half = r.Offset
+	}
 	if o.across == dlq.Truncate { // all that comes waits, should it be refused
 		return t.handApart(tp)
 	}
@@ -252,25 +261,19 @@ func (t *sinkTask) handApart(tp connectors.TopicPartition) error {
 		}
 	}
 	t.o.Stats.Records.Add(-int64(len(rejects)))
-	if d.again != nil {
-		d.again.first(d.batch)
-	}
 	d.batch, d.origins = d.batch[:0], d.origins[:0]
 	clear(d.seen)
 	return nil
 }
 
-// reject makes a record a dead letter that cannot be handled. The second half of a move cannot become one when the first has been handed on.
+// reject makes a record a dead letter that cannot be handled. The second half of a move becomes one behind the first: when that has been handed on, and
+// the target does not have it yet, the next task refuses it.
 func (t *sinkTask) reject(r *connectors.Record, o origin, stage dlq.Stage, reason error) error {
 	if !hasHeader(r, headerOldKey) {
 		return t.bury(r, o, stage, reason)
 	}
-	if a := t.dead.again; a != nil && a.half >= 0 { // nothing of the replay is in the target yet
-		tp := connectors.TopicPartition{Topic: r.Topic, Partition: r.Partition}
-		if t.dead.refused[tp] == nil {
-			t.dead.refused[tp] = map[int64]error{}
-		}
-		t.dead.refused[tp][a.half] = fmt.Errorf("the other half of its move: %w", reason)
+	tp := connectors.TopicPartition{Topic: r.Topic, Partition: r.Partition}
+	if p := t.part(tp); p != nil && p.half >= p.durable && later(t.dead.refused, tp, p.half, fmt.Errorf("the other half of its move: %w", reason), t.dead.limit) {
 		return errAnew
 	}
 	return connectors.Fatal(fmt.Errorf("the sink cannot take the record of %s-%d at offset %d, which moves a row to another key, and has its first half already: %w", r.Topic, r.Partition, r.Offset, reason),
@@ -313,6 +316,9 @@ func (d *dead) add(e dlq.Entry) {
 func (t *sinkTask) redecide(from, start map[connectors.TopicPartition]int64) error {
 	if t.dead == nil {
 		return nil
+	}
+	for tp, at := range from { // what the target has moved past is not read again
+		maps.DeleteFunc(t.dead.refused[tp], func(offset int64, _ error) bool { return offset < at })
 	}
 	if err := t.drops(); err != nil { // first: what is forgotten could not be dropped any more
 		return err

@@ -157,7 +157,7 @@ func (t *sinkTask) replays(tp connectors.TopicPartition) (*part, error) {
 	if !ok {
 		return nil, connectors.Fatal(fmt.Errorf("the sink does not say where to resume the replays of %s-%d", tp.Topic, tp.Partition), "a mistake in the connector")
 	}
-	p := &part{tp: v, written: at, committed: at, durable: at}
+	p := &part{tp: v, written: at, committed: at, durable: at, half: -1}
 	t.dead.replays[v] = p
 	return p, nil
 }
@@ -166,7 +166,7 @@ func (t *sinkTask) replays(tp connectors.TopicPartition) (*part, error) {
 // are neither there nor refused yet.
 func (t *sinkTask) playAgain(v *part, under []dlq.Entry) (left bool, err error) {
 	d := t.dead
-	a := &again{part: v, half: -1, done: map[int64]bool{}}
+	a := &again{part: v, done: map[int64]bool{}}
 	for _, e := range under {
 		if e.Number >= v.written {
 			a.entries = append(a.entries, e)
@@ -207,7 +207,6 @@ func (t *sinkTask) playAgain(v *part, under []dlq.Entry) (left bool, err error) 
 type again struct {
 	part    *part
 	entries []dlq.Entry // in the order of the log, and of their numbers
-	half    int64       // the number of the last first half of a move that was handed on; -1: none
 	done    map[int64]bool
 	ahead   struct {
 		any, whole int64 // offsets of the first letters that were refused before: any, and a truncate
@@ -219,15 +218,6 @@ type again struct {
 func (a *again) behind(at int64, hash string, key, any, whole bool) (bool, bool, bool) {
 	first, ok := a.ahead.keys[hash]
 	return key || ok && first < at, any || a.ahead.any < at, whole || a.ahead.whole < at
-}
-
-// first notes the first halves of moves among records that were handed on.
-func (a *again) first(records []connectors.Record) {
-	for i := range records {
-		if hasHeader(&records[i], headerNewKey) {
-			a.half = records[i].Offset
-		}
-	}
 }
 
 // leftOut notes that a transform leaves a record out: there is nothing to write.

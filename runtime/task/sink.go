@@ -152,6 +152,7 @@ type part struct {
 	written   int64     // after the last record given to the sink
 	committed int64     // everything before it is in the target
 	durable   int64     // where a task that starts now would resume
+	half      int64     // the last first half of a move that the sink was given; -1: none
 	reported  int64     // to the lag group; -1: nothing yet
 	oldest    int64     // milliseconds: no later than the first record that is not committed, while there is one
 	made      time.Time // when that one came to be at its source, as far as it is known; zero: everything is committed

@@ -389,13 +389,14 @@ func TestDeadLettersOfTransforms(t *testing.T) {
 	}
 }
 
-// A change of a key is two records: neither waits without the other, and a second half that is refused fails the task.
+// A change of a key is two records: neither waits without the other. When the second half is refused the first one waits, too, unless the target has it: then
+// the task fails.
 func TestDeadLettersKeepTheHalvesOfAMoveTogether(t *testing.T) {
 	for _, c := range []struct {
-		bad    int64
-		parked []int64
-		fatal  bool
-	}{{bad: 0, parked: []int64{0, 1, 2}}, {bad: 1, parked: []int64{1, 2}}, {bad: 2, fatal: true}} {
+		bad       int64
+		parked    []int64
+		committed bool // the first half, before the second comes
+	}{{bad: 0, parked: []int64{0, 1, 2, 3}}, {bad: 1, parked: []int64{1, 2, 3}}, {bad: 2, parked: []int64{1, 2, 3}}, {bad: 2, committed: true}} {
 		b := newBench(t)
 		b.letters = 10
 		topic := unique("moves")
@@ -407,40 +408,106 @@ func TestDeadLettersKeepTheHalvesOfAMoveTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer a.Close()
-		if err := a.Begin(); err != nil {
-			t.Fatal(err)
-		}
-		for i, header := range []string{"", "__debezium.newkey", "__debezium.oldkey", ""} {
-			var hs []kgo.RecordHeader
-			if header != "" {
-				hs = append(hs, kgo.RecordHeader{Key: header, Value: []byte("x")})
+		add := func(lo, hi int) {
+			t.Helper()
+			if err := a.Begin(); err != nil {
+				t.Fatal(err)
 			}
-			a.Append(topic, 0, []byte{'a' + byte(i)}, []byte(strconv.Itoa(i)), hs, time.Now())
-		}
-		if _, err := a.Commit(t.Context()); err != nil {
-			t.Fatal(err)
+			for i := lo; i < hi; i++ {
+				var hs []kgo.RecordHeader
+				if header := []string{"", "__debezium.newkey", "__debezium.oldkey", "", ""}[i]; header != "" {
+					hs = append(hs, kgo.RecordHeader{Key: header, Value: []byte("x")})
+				}
+				a.Append(topic, 0, []byte{"abccd"[i]}, []byte(strconv.Itoa(i)), hs, time.Now())
+			}
+			if _, err := a.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
 		dst := newMemory(topic)
-		dst.reject = func(r *connectors.Record) bool { return r.Offset == c.bad }
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- b.sink(ctx, dst, 10*time.Second) }()
-		if c.fatal {
-			if err := <-done; !connectors.IsFatal(err) || !strings.Contains(err.Error(), "moves a row to another key") {
+		var mended atomic.Bool
+		dst.reject = func(r *connectors.Record) bool {
+			return string(r.RawValue) == strconv.Itoa(int(c.bad)) && !mended.Load()
+		}
+		run := func(what string, until func() bool) {
+			t.Helper()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- b.sink(ctx, dst, 10*time.Second) }()
+			eventually(t, 30*time.Second, what, until)
+			cancel()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.committed {
+			add(0, 2)
+			run("the first half is read", func() bool { return dst.given(1) })
+			add(2, 5)
+			if err := b.sink(t.Context(), dst, 10*time.Second); !connectors.IsFatal(err) || !strings.Contains(err.Error(), "moves a row to another key") {
 				t.Errorf("bad %d: %v", c.bad, err)
 			}
-			cancel()
 			continue
 		}
-		eventually(t, 30*time.Second, "the last is read", func() bool { return dst.given(3) })
-		cancel()
-		if err := <-done; err != nil {
-			t.Fatal(err)
+		add(0, 5)
+		run("the last is read", func() bool { return dst.given(4) })
+		if got := numbersOf(letters(t, b)); !slices.Equal(got, c.parked) {
+			t.Errorf("bad %d: dead letters %v instead of %v", c.bad, got, c.parked)
 		}
-		d, err := dlq.List(t.Context(), b.log, b.group, "dst-"+b.group)
-		if err != nil || !slices.Equal(numbersOf(d), c.parked) {
-			t.Errorf("bad %d: %v, dead letters %v instead of %v", c.bad, err, numbersOf(d), c.parked)
+		mended.Store(true)
+		ask(t, b, topic, dlq.Replay)
+		run("all are played again", func() bool { return letters(t, b).Count() == 0 })
+		exactly(t, dst.all(), 5)
+	}
+}
+
+// A commit that is refused for the second half of a move is made without both halves.
+func TestACommitIsRefusedForHalfAMove(t *testing.T) {
+	b := newBench(t)
+	b.letters = 200
+	topic := unique("moves")
+	if _, err := b.log.EnsureTopic(t.Context(), connectors.TopicSpec{Name: topic}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := b.log.NewAppender(t.Context(), topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := a.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	const n, half = 120, 50 // a commit is made of a hundred
+	for i := range n {
+		var hs []kgo.RecordHeader
+		if header := map[int]string{half: "__debezium.newkey", half + 1: "__debezium.oldkey"}[i]; header != "" {
+			hs = append(hs, kgo.RecordHeader{Key: header, Value: []byte("x")})
 		}
+		a.Append(topic, 0, []byte("k"+strconv.Itoa(i)), []byte(strconv.Itoa(i)), hs, time.Now())
+	}
+	if _, err := a.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dst := newMemory(topic)
+	refused := atomic.Bool{}
+	dst.step = func(step string, tp connectors.TopicPartition) error {
+		if step == "commit" && !refused.Swap(true) {
+			return &connectors.RecordError{TopicPartition: tp, Offset: half + 1, Err: errors.New("too odd")}
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- b.sink(ctx, dst, 10*time.Second) }()
+	eventually(t, 30*time.Second, "all others are in the target", func() bool { return dst.count() == n-2 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := numbersOf(letters(t, b)); !slices.Equal(got, []int64{half, half + 1}) {
+		t.Errorf("dead letters %v", got)
 	}
 }
 
