@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -177,9 +179,14 @@ func (l *loader) file(path string) (root, bool) {
 		l.problems.add(path, 1, 1, cause(err).Error(), "")
 		return root{}, false
 	}
+	before := len(l.problems)
 	r := reader{file: path, getenv: l.o.Getenv, remote: l.o.Remote, problems: &l.problems}
 	n, ok := r.read(text)
 	switch {
+	case ok && ofKafkaConnect(n):
+		l.problems = l.problems[:before] // its references are of another kind
+		l.problems.add(path, n.Line, n.Col, "this is a config of Kafka Connect", fmt.Sprintf("`forebay migrate connect %s` translates it", path))
+		return root{}, false
 	case !ok:
 		return root{}, false
 	case n.Shape == spec.Absent:
@@ -190,6 +197,28 @@ func (l *loader) file(path string) (root, bool) {
 		return root{}, false
 	}
 	return root{path, n}, true
+}
+
+// ofKafkaConnect says whether a file is what Kafka Connect takes or shows: a connector's config, alone or with its name, or several by name.
+func ofKafkaConnect(n spec.Node) bool {
+	switch n.Shape {
+	case spec.Scalar: // properties
+		return connectorClass.MatchString(n.Text)
+	case spec.Mapping:
+		return !slices.ContainsFunc(rootKeys, func(key string) bool { return lookup(n, key) != nil }) && hasConnectorClass(n, 4)
+	}
+	return false
+}
+
+var (
+	connectorClass = regexp.MustCompile(`(^|\s)connector\.class\s*=`)
+	rootKeys       = []string{"core", "plugins", "sources", "sinks", "tests"}
+)
+
+// hasConnectorClass looks no deeper than depth: {name: {info: {config: {connector.class}}}} is what Kafka Connect shows of several.
+func hasConnectorClass(n spec.Node, depth int) bool {
+	return lookup(n, "connector.class") != nil ||
+		depth > 1 && slices.ContainsFunc(n.Map, func(e spec.Entry) bool { return hasConnectorClass(e.Value, depth-1) })
 }
 
 func (l *loader) sections(r root) {
@@ -205,7 +234,7 @@ func (l *loader) sections(r root) {
 		case "tests":
 			l.testSection(r.file, e)
 		default:
-			l.problems.add(r.file, e.Line, e.Col, fmt.Sprintf("no key '%s' here", e.Key), nearestHint(e.Key, []string{"core", "plugins", "sources", "sinks", "tests"}))
+			l.problems.add(r.file, e.Line, e.Col, fmt.Sprintf("no key '%s' here", e.Key), nearestHint(e.Key, rootKeys))
 		}
 	}
 }
@@ -239,9 +268,35 @@ func (l *loader) section(path string, section spec.Entry, sink bool) {
 		l.problems.add(path, n.Line, n.Col, fmt.Sprintf("`%s` is a mapping from names to connectors", section.Key), fmt.Sprintf("for example `%s: {lake: {type: file, …}}`", section.Key))
 		return
 	}
-	for _, e := range n.Map {
+	for i := 0; i < len(n.Map); i++ {
+		e := n.Map[i]
+		if e.Value.Shape == spec.Absent && !e.Value.Unresolved && i+1 < len(n.Map) && l.isField(n.Map[i+1], sink) {
+			at := n.Map[i+1]
+			l.problems.add(path, at.Line, at.Col, fmt.Sprintf("'%s' stands beside '%s', as if it were a name", at.Key, e.Key), fmt.Sprintf("indent it below '%s', as its other fields", e.Key))
+			l.seen[e.Key] = Connector{Name: e.Key, Sink: sink, File: path, Line: e.Line}
+			for i+1 < len(n.Map) && l.isField(n.Map[i+1], sink) {
+				i++
+			}
+			continue
+		}
 		l.connector(path, e, sink)
 	}
+}
+
+// isField says whether an entry in the place of a connector is a field of one: it has the name of one, and not the shape of a connector.
+func (l *loader) isField(e spec.Entry, sink bool) bool {
+	if lookup(e.Value, "type") != nil {
+		return false
+	}
+	types := l.sourceTypes()
+	if sink {
+		types = l.sinkTypes()
+	}
+	first, _, _ := strings.Cut(e.Key, ".")
+	return e.Key == "type" || slices.ContainsFunc(types, func(typ string) bool {
+		s, _ := l.spec(typ, sink)
+		return slices.ContainsFunc(s.Fields, func(f spec.Field) bool { return f.Name == first })
+	})
 }
 
 func (l *loader) connector(path string, e spec.Entry, sink bool) {
@@ -251,7 +306,6 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	}
 	if !spec.ValidName(e.Key) {
 		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("'%s' cannot be a %s's name", e.Key, kind), "letters, digits, _ and -, at most 64, a letter first")
-		return
 	}
 	if before, ok := l.seen[e.Key]; ok {
 		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("a second connector called '%s'", e.Key), fmt.Sprintf("the first is %s:%d", before.File, before.Line))
@@ -268,6 +322,11 @@ func (l *loader) connector(path string, e spec.Entry, sink bool) {
 	}
 	typ := lookup(e.Value, "type")
 	if typ == nil || typ.Value.Shape == spec.Absent {
+		if at := slices.IndexFunc(e.Value.Map, func(f spec.Entry) bool { return spec.Nearest(f.Key, []string{"type"}) != "" }); typ == nil && at >= 0 {
+			e = e.Value.Map[at]
+			l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' has no type, but a field '%s'", kind, c.Name, e.Key), "did you mean 'type'?")
+			return
+		}
 		l.problems.add(path, e.Line, e.Col, fmt.Sprintf("%s '%s' has no type", kind, e.Key), "one of "+strings.Join(names, ", "))
 		return
 	}
@@ -388,6 +447,9 @@ func (l *loader) finish() {
 func nearestHint(got string, known []string) string {
 	if n := spec.Nearest(got, known); n != "" {
 		return fmt.Sprintf("did you mean '%s'?", n)
+	}
+	if len(known) == 0 {
+		return ""
 	}
 	return "one of " + strings.Join(known, ", ")
 }

@@ -56,6 +56,7 @@ func (l *loader) pluginSection(path string, section spec.Entry) {
 		}
 		values, findings := PluginSpec.Parse(e.Value)
 		if l.report(path, who, e.Value, findings) || e.Value.AnyUnresolved() {
+			l.unasked[e.Key] = true // its connectors are not to blame
 			continue
 		}
 		l.plugins = append(l.plugins, &namedPlugin{file: path, entry: e, values: values})
@@ -88,6 +89,7 @@ func (l *loader) askPlugins() {
 				hint = f.Hint
 			}
 			l.problems.add(p.file, p.entry.Line, p.entry.Col, strings.ReplaceAll(p.err.Error(), "\n", "; "), hint)
+			l.unasked[p.entry.Key] = true // its connectors are not to blame
 			continue
 		}
 		if p.source == nil && p.sink == nil {
