@@ -47,7 +47,8 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 			runtime.Gosched()
 			continue // retention or compaction was faster
 		}
-		if (errors.Is(err, ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF)) && l.cutSince(cuts) {
+		// Of an index, too: it is rebuilt at the first cut that it meets, and there may have been another.
+		if (errors.Is(err, ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errBadIndex)) && l.cutSince(cuts) {
 			continue
 		}
 		if err = l.damage(s, err); err != nil {
@@ -72,7 +73,7 @@ func (l *Log) Doubt(offset int64) error {
 		l.mu.RUnlock()
 		return nil
 	}
-	s, size, every := l.segs[i], l.segs[i].size, l.cfg.IndexBytes
+	s, size, every, cuts := l.segs[i], l.segs[i].size, l.cfg.IndexBytes, l.cuts
 	l.mu.RUnlock()
 	h, err := s.open(false, l.now())
 	if errors.Is(err, errGone) {
@@ -83,6 +84,9 @@ func (l *Log) Doubt(offset int64) error {
 	}
 	defer h.release()
 	pos, _, err := l.locate(s, h, size, every, offset, false)
+	if err != nil && l.cutSince(cuts) {
+		return nil // it is read anew by who asked
+	}
 	l.tell(err)
 	if err == nil {
 		s.doubt(pos)
