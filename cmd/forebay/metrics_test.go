@@ -275,18 +275,24 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestMetricsOfAConnector: a process without a node of its own, too, tells what its connectors do.
-func TestMetricsOfAConnector(t *testing.T) {
+// threeLines is a config in which source app reads a log of three lines, and sink lake writes them to files.
+func threeLines(t *testing.T) (job string) {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/a.log", []byte("one\ntwo\nthree\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	job := dir + "/job.yaml"
+	job = dir + "/job.yaml"
 	text := "sources: {app: {type: tail, paths: [" + dir + "/*.log]}}\nsinks: {lake: {type: file, url: " + dir + "/lake, topics: [app], format: text, rotate: {interval: 100ms}}}\n"
 	if err := os.WriteFile(job, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, web := startUp(t, job)
+	return job
+}
+
+// TestMetricsOfAConnector: a process without a node of its own, too, tells what its connectors do.
+func TestMetricsOfAConnector(t *testing.T) {
+	_, web := startUp(t, threeLines(t))
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		p, _ := scrape(t, web)
 		lag, told := p[`forebay_connector_lag_records{connector="lake"}`]

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -34,16 +33,7 @@ func TestTraces(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
 	t.Setenv("OTEL_SERVICE_NAME", "hub-1")
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/a.log", []byte("one\ntwo\nthree\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	job := dir + "/job.yaml"
-	text := "sources: {app: {type: tail, paths: [" + dir + "/*.log]}}\nsinks: {lake: {type: file, url: " + dir + "/lake, topics: [app], format: text, rotate: {interval: 100ms}}}\n"
-	if err := os.WriteFile(job, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	startUp(t, job)
+	startUp(t, threeLines(t))
 	seen, limit := "", time.After(30*time.Second)
 	for !strings.Contains(seen, " source transaction of app by hub-1 ") || !strings.Contains(seen, " sink transaction of lake by hub-1 ") {
 		select {

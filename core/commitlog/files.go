@@ -4,7 +4,6 @@ import (
 	"errors"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // Files bounds the segments whose files are open, over all logs of a node, so that descriptors follow the traffic and
@@ -119,20 +118,6 @@ func (f *Files) spare() {
 	for _, v := range victims {
 		v.letGo()
 	}
-}
-
-// patience is how often, every 50 ms, descriptors are waited for where their want would be final.
-const patience = 200
-
-// syncDir makes a folder's names durable. Its failure is final for a log, so it waits for a descriptor, for 10 s at most.
-func (l *Log) syncDir(dir string) (err error) {
-	for range patience {
-		if err = l.fs.SyncDir(dir); !NoDescriptors(err) {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return err
 }
 
 // NoDescriptors tells an error that passes: the process, or the machine, has no file descriptor left.

@@ -118,14 +118,14 @@ func (l *Log) syncFiles(dirty []*segment, folderNew, namesNew bool) error {
 		}
 	}
 	if namesNew {
-		if err := l.syncDir(l.dir); err != nil {
+		if err := vfs.SyncDir(l.fs, l.dir); err != nil {
 			return err
 		}
 	}
 	if folderNew {
 		// The folder itself, and the data directory in case that it is as new.
 		for _, dir := range []string{path.Dir(l.dir), path.Dir(path.Dir(l.dir))} {
-			if err := l.syncDir(dir); err != nil {
+			if err := vfs.SyncDir(l.fs, dir); err != nil {
 				return err
 			}
 		}
@@ -276,5 +276,5 @@ func (l *Log) Destroy() error {
 	if !l.made {
 		return nil
 	}
-	return l.syncDir(path.Dir(l.dir))
+	return vfs.SyncDir(l.fs, path.Dir(l.dir))
 }

@@ -474,7 +474,7 @@ func (r *recovery) finish() error {
 		r.changed = true
 	}
 	if r.changed {
-		if err := l.syncDir(l.dir); err != nil {
+		if err := vfs.SyncDir(l.fs, l.dir); err != nil {
 			return err
 		}
 	}

@@ -121,7 +121,7 @@ func (s *segment) open(create bool, now time.Time) (*handle, error) {
 
 // openPatiently is open for a sync, whose failure would be final: it waits for descriptors, for 10 s at most.
 func (s *segment) openPatiently(now time.Time) (h *handle, err error) {
-	for range patience {
+	for range 200 {
 		if h, err = s.open(false, now); !NoDescriptors(err) {
 			break
 		}

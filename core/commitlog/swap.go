@@ -149,7 +149,7 @@ func (l *Log) swap(group []*segment, w *rewrite, clean int64) error {
 		// It may be there, and a start would carry it out, without the new segment that is given up now.
 		back := l.fs.Remove(name)
 		if back == nil || notExist(back) {
-			back = l.syncDir(l.dir)
+			back = vfs.SyncDir(l.fs, l.dir)
 		}
 		if back == nil {
 			return err
@@ -216,13 +216,13 @@ func (l *Log) replaceFiles(m manifest) error {
 
 // endSwap is step 4.
 func (l *Log) endSwap(name string) error {
-	if err := l.syncDir(l.dir); err != nil {
+	if err := vfs.SyncDir(l.fs, l.dir); err != nil {
 		return err
 	}
 	if err := l.fs.Remove(name); err != nil {
 		return err
 	}
-	return l.syncDir(l.dir)
+	return vfs.SyncDir(l.fs, l.dir)
 }
 
 // finishSwaps does at a start what a crash has left half done.

@@ -138,7 +138,7 @@ func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
 		if err := l.dropSnapshots(n); err != nil {
 			return err
 		}
-		if err := l.syncDir(l.dir); err != nil {
+		if err := vfs.SyncDir(l.fs, l.dir); err != nil {
 			return err
 		}
 	}

@@ -113,7 +113,7 @@ func (l *Log) appendTxns(s *segment, list []abortedTxn) error {
 		return err
 	}
 	if s.txns == 0 {
-		if err := l.syncDir(l.dir); err != nil {
+		if err := vfs.SyncDir(l.fs, l.dir); err != nil {
 			return err
 		}
 	}

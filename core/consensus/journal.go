@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"syscall"
 	"time"
 
 	"github.com/forebayhub/forebay/internal/metrics"
@@ -107,7 +106,7 @@ func createJournal(fsys vfs.FS, dir string, payload []byte) (j *journal, placed 
 		err = fsys.Rename(name+".new", name)
 	}
 	if placed = err == nil; placed {
-		err = syncDir(fsys, dir)
+		err = vfs.SyncDir(fsys, dir)
 	} else {
 		_ = fsys.Remove(name + ".new") // written anew at the next try
 	}
@@ -116,17 +115,6 @@ func createJournal(fsys vfs.FS, dir string, payload []byte) (j *journal, placed 
 		return nil, placed, fmt.Errorf("create %s: %w", name, err)
 	}
 	return j, placed, nil
-}
-
-// syncDir makes a folder's names durable. Its failure is final, so it waits for a descriptor, for 10 s at most.
-func syncDir(fsys vfs.FS, dir string) (err error) {
-	for range 200 {
-		if err = fsys.SyncDir(dir); !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return err
 }
 
 func appendFrame(b []byte, seq uint64, payload []byte) []byte {

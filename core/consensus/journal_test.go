@@ -89,6 +89,20 @@ func TestStoreKeepsWhatRaftGivesIt(t *testing.T) {
 	}
 }
 
+// behind95 goes on with a store that has entries 96 to 100, and gives the one of the next start, which has them.
+func behind95(t *testing.T, s *store, disk vfs.FS) *store {
+	t.Helper()
+	if err := s.StoreLogs(entries(101, 102, 10)); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.close()
+	s = newStore(t, disk)
+	if lo, hi := span(t, s); lo != 96 || hi != 102 {
+		t.Errorf("%d to %d", lo, hi)
+	}
+	return s
+}
+
 func TestJournalIsCompacted(t *testing.T) {
 	disk := vfs.NewMemory()
 	if err := disk.MkdirAll("/r", 0o755); err != nil {
@@ -110,14 +124,7 @@ func TestJournalIsCompacted(t *testing.T) {
 	if err != nil || info.Size() > 1<<20 {
 		t.Fatalf("%d bytes after the compaction, %v", info.Size(), err)
 	}
-	if err := s.StoreLogs(entries(101, 102, 10)); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.close()
-	s = newStore(t, disk)
-	if lo, hi := span(t, s); lo != 96 || hi != 102 {
-		t.Errorf("%d to %d", lo, hi)
-	}
+	s = behind95(t, s, disk)
 	if v, _ := s.GetUint64([]byte("term")); v != 9 {
 		t.Error("the term is lost")
 	}
@@ -268,14 +275,7 @@ func TestCompactionOfTheJournalThatFails(t *testing.T) {
 				t.Error(err)
 			}
 			heal()
-			if err := s.StoreLogs(entries(101, 102, 10)); err != nil {
-				t.Fatal(err)
-			}
-			_ = s.close()
-			s = newStore(t, disk)
-			if lo, hi := span(t, s); lo != 96 || hi != 102 {
-				t.Errorf("%d to %d", lo, hi)
-			}
+			behind95(t, s, disk)
 		})
 	}
 }

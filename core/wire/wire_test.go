@@ -224,7 +224,7 @@ func TestWhatDoesNotComeIsCut(t *testing.T) {
 				defer here.Close()
 				written.Go(func() {
 					for at := c.sent; at < len(body) && c.rate > 0; {
-						time.Sleep(time.Second)
+						<-time.After(time.Second) // of the bubble's clock: the pace
 						n, err := there.Write(body[at:min(at+c.rate, len(body))])
 						if at += n; err != nil {
 							return // cut
@@ -233,7 +233,7 @@ func TestWhatDoesNotComeIsCut(t *testing.T) {
 				})
 				synctest.Wait()
 				if !c.others {
-					time.Sleep(time.Hour)
+					<-time.After(time.Hour)
 					synctest.Wait()
 					if len(got) > 0 {
 						t.Fatal(<-got)

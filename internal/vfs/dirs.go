@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
+	"time"
 )
 
 // MkdirAllSync makes dir and what is missing above it, and makes each new
@@ -61,6 +63,17 @@ func ReadFile(f FS, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return b[:n], nil
+}
+
+// SyncDir makes a folder's names durable where a failure would be final: it waits for a descriptor, for 10 s at most.
+func SyncDir(f FS, dir string) (err error) {
+	for range 200 {
+		if err = f.SyncDir(dir); !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
 }
 
 // WriteFile replaces a file as a whole: it writes name.tmp and renames it. With
