@@ -80,10 +80,11 @@ func produceCommand(s streams) *cobra.Command {
 			}
 			return first.get()
 		}
+		sep := strings.ReplaceAll(*separator, `\t`, "\t")
 		lines := bufio.NewScanner(s.in)
 		lines.Buffer(nil, maxLine)
 		for n := 1; lines.Scan() && first.get() == nil; n++ {
-			r, err := parseLine(*format, strings.ReplaceAll(*separator, `\t`, "\t"), lines.Bytes())
+			r, err := parseLine(*format, sep, lines.Bytes())
 			if err != nil {
 				if err := settle(); err != nil { // what came before the line is there, whatever its batch was, or the user hears of that first
 					return refused(args[0], err)

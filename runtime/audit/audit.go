@@ -140,9 +140,10 @@ func (a *auditor) matched(ctx context.Context, sink string, globs []string) erro
 	if err != nil {
 		return err
 	}
+	names := slices.Collect(maps.Keys(topics))
 	var idle []string
 	for _, g := range globs {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(topics)), func(topic string) bool { return task.Matches([]string{g}, topic) }) {
+		if !slices.ContainsFunc(names, func(topic string) bool { return task.Matches([]string{g}, topic) }) {
 			idle = append(idle, "the log has no topic that matches "+g)
 		}
 	}

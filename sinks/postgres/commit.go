@@ -370,11 +370,7 @@ func (tb *table) present(set string) (names, rest []string) {
 			continue
 		}
 		names = append(names, quoteIdent(c.name))
-		key := false
-		for _, k := range tb.key {
-			key = key || k == i
-		}
-		if !key {
+		if !tb.inKey(c) {
 			rest = append(rest, quoteIdent(c.name))
 		}
 	}

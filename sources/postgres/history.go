@@ -37,11 +37,7 @@ func (t *task) sameHistory(ctx context.Context, repl *pgconn.PgConn) error {
 			"a restored or copied cluster needs a new snapshot: reset the source's positions")
 	}
 	// Where it inserts, as no sender has read further; what is flushed may lag.
-	rows, err := query(ctx, repl, "SELECT pg_catalog.pg_current_wal_insert_lsn()")
-	if err != nil {
-		return err
-	}
-	if t.until, err = ParseLSN(string(rows[0][0])); err != nil {
+	if t.until, err = insertLSN(ctx, repl); err != nil {
 		return err
 	}
 	why := fmt.Sprintf("the server's WAL ends at %s", t.until)
@@ -94,4 +90,13 @@ func switchPoint(history string, timeline uint32) (LSN, error) {
 		}
 	}
 	return 0, nil
+}
+
+// insertLSN is where the server inserts WAL.
+func insertLSN(ctx context.Context, c *pgconn.PgConn) (LSN, error) {
+	rows, err := query(ctx, c, "SELECT pg_catalog.pg_current_wal_insert_lsn()")
+	if err != nil {
+		return 0, err
+	}
+	return ParseLSN(string(rows[0][0]))
 }

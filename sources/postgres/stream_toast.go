@@ -74,11 +74,7 @@ func (t *task) fillLost(ctx context.Context, b *connectors.Batch, st *streamTabl
 		return fmt.Errorf("read the unsent columns of a row of %s: %w", st.name, err)
 	}
 	if len(rows) == 0 || string(rows[0][0]) != strconv.FormatUint(uint64(t.stream.tx.xid), 10) {
-		at, err := query(ctx, c, "SELECT pg_catalog.pg_current_wal_insert_lsn()")
-		if err != nil {
-			return err
-		}
-		horizon, err := ParseLSN(string(at[0][0]))
+		horizon, err := insertLSN(ctx, c)
 		if err != nil {
 			return err
 		}
