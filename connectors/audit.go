@@ -23,6 +23,14 @@ type AuditPoint interface {
 	Close() error
 }
 
+// SnapshotSource is a SourceAuditor that reads what its source has before, or beside, the changes. What the log holds
+// of a table can be compared from the end of its snapshot on.
+type SnapshotSource interface {
+	SourceAuditor
+	// Copying names what, by these durable positions, is still being copied; "" when the log holds all of it.
+	Copying(positions map[PositionKey]Position) string
+}
+
 // ReachedPoint is an AuditPoint whose rows depend on how the task came to read them.
 type ReachedPoint interface {
 	AuditPoint

@@ -244,20 +244,11 @@ func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) e
 		a.incomplete(c.Name, fmt.Errorf("a source of type %s has no way to show what it holds", c.Type))
 		return nil
 	}
-	before, _, err := a.ends(ctx, want) // what lies below belongs to the point for sure
+	before, point, at, err := a.point(ctx, c, src, sa, want)
 	if err != nil {
 		return err
-	}
-	a.o.Progress("fixing a point of " + c.Name)
-	point, err := sa.AuditPoint(ctx)
-	if err != nil {
-		return away(fmt.Errorf("fix a point: %w", err))
 	}
 	defer func() { _ = point.Close() }() // it was only read
-	at, err := a.reach(ctx, c, src, point.Positions())
-	if err != nil {
-		return err
-	}
 	if p, ok := point.(connectors.ReachedPoint); ok {
 		if err := p.Reached(at); err != nil {
 			return fmt.Errorf("positions of %s: %w", c.Name, err)
@@ -296,6 +287,76 @@ func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) e
 		r.finish()
 	}
 	return nil
+}
+
+// point fixes a point of a source and waits until the log holds it: at are the durable positions then, and what
+// lies below before belongs to the point for sure.
+//
+// A snapshot has its rows as they were later than a point that was fixed during it, and versions between the two never
+// come. So the point is fixed anew until none was under way, neither before it nor when it was reached.
+func (a *auditor) point(ctx context.Context, c worker.Config, src connectors.Source, sa connectors.SourceAuditor, want func(string) bool) (
+	before ends, point connectors.AuditPoint, at map[connectors.PositionKey]connectors.Position, err error,
+) {
+	snapshots, _ := src.(connectors.SnapshotSource)
+	for {
+		if snapshots != nil {
+			if err := a.copied(ctx, c, src, snapshots); err != nil {
+				return nil, nil, nil, err
+			}
+		}
+		if before, _, err = a.ends(ctx, want); err != nil {
+			return nil, nil, nil, err
+		}
+		a.o.Progress("fixing a point of " + c.Name)
+		if point, err = sa.AuditPoint(ctx); err != nil {
+			return nil, nil, nil, away(fmt.Errorf("fix a point: %w", err))
+		}
+		at, err = a.reach(ctx, c, src, point.Positions())
+		if err == nil && (snapshots == nil || snapshots.Copying(at) == "") {
+			return before, point, at, nil
+		}
+		_ = point.Close() // it was only read
+		if err != nil {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+// copied waits until a source has no snapshot under way.
+func (a *auditor) copied(ctx context.Context, c worker.Config, src connectors.Source, s connectors.SnapshotSource) error {
+	said := false
+	return a.until(ctx, func() (string, error) {
+		at, err := a.positions(ctx, c, src)
+		if err != nil {
+			return "", err
+		}
+		what := s.Copying(at)
+		if what == "" {
+			return "", nil
+		}
+		if !said {
+			said = true
+			a.o.Progress("waiting until the snapshot of " + c.Name + " is in the log")
+		}
+		return fmt.Sprintf("source %s has not copied all that there was when it began within %v: it is at %s", c.Name, a.o.Wait, what), nil
+	})
+}
+
+// positions are the durable positions of all of a source's splits.
+func (a *auditor) positions(ctx context.Context, c worker.Config, src connectors.Source) (map[connectors.PositionKey]connectors.Position, error) {
+	all, err := position.ReadAll(ctx, a.log, a.o.Group, c.Name)
+	if err != nil {
+		return nil, err
+	}
+	at := map[connectors.PositionKey]connectors.Position{}
+	for _, m := range all {
+		for key, p := range m {
+			if have, ok := at[key]; !ok || src.Compare(key, p, have) > 0 {
+				at[key] = p
+			}
+		}
+	}
+	return at, nil
 }
 
 // incomplete says that something cannot be compared, and why.
@@ -367,17 +428,8 @@ func (a *auditor) until(ctx context.Context, ok func() (reason string, err error
 func (a *auditor) reach(ctx context.Context, c worker.Config, src connectors.Source, want map[connectors.PositionKey]connectors.Position) (at map[connectors.PositionKey]connectors.Position, err error) {
 	a.o.Progress("waiting until the log holds " + c.Name + " up to the point")
 	err = a.until(ctx, func() (string, error) {
-		all, err := position.ReadAll(ctx, a.log, a.o.Group, c.Name)
-		if err != nil {
+		if at, err = a.positions(ctx, c, src); err != nil {
 			return "", err
-		}
-		at = map[connectors.PositionKey]connectors.Position{}
-		for _, m := range all {
-			for key, p := range m {
-				if have, ok := at[key]; !ok || src.Compare(key, p, have) > 0 {
-					at[key] = p
-				}
-			}
 		}
 		for key, p := range want {
 			if have, ok := at[key]; !ok || src.Compare(key, have, p) < 0 {

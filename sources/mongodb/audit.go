@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/sources/internal/cdc"
 )
 
 // auditBatch is how many bytes of documents Rows holds at a time.
@@ -20,6 +21,11 @@ type auditPoint struct {
 	client *mongo.Client
 	at     stamp
 	all    []collectionInfo
+}
+
+// Copying names a collection whose snapshot is not over.
+func (s *source) Copying(positions map[connectors.PositionKey]connectors.Position) string {
+	return cdc.Copying(positions, collectionPrefix)
 }
 
 // AuditPoint takes the present cluster time: the stream up to it and a read at it show the same. The
@@ -116,4 +122,4 @@ func (a *auditPoint) Close() error {
 	return a.client.Disconnect(ctx)
 }
 
-var _ connectors.SourceAuditor = (*source)(nil)
+var _ connectors.SnapshotSource = (*source)(nil)

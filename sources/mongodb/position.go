@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/sources/internal/cdc"
 )
 
 // The positions of the source's one split. Each is a JSON object with a version.
@@ -63,7 +64,7 @@ func (p *streamPosition) setToken(token bson.Raw) error {
 
 // The states of a collection's snapshot.
 const (
-	stateCopying = "copying"
+	stateCopying = cdc.StateCopying
 	stateCopied  = "copied" // all documents are in the log; the stream has yet to pass the last cluster time
 	stateDone    = "done"
 	stateLeft    = "left" // the config does not name it any more: a return needs a new snapshot

@@ -197,11 +197,12 @@ func (t *task) track(all []collectionInfo, positions map[connectors.PositionKey]
 		if positions[collectionKey(c.name)] == nil {
 			if t.cfg.snapshot == "never" {
 				c.pos.State = stateDone
-				if err := t.mark(collectionKey(c.name), c.pos); err != nil {
-					return err
-				}
 			} else {
 				t.pending = append(t.pending, c)
+			}
+			// With the stream's first position, so that no look at the two takes the collection for one that is there.
+			if err := t.mark(collectionKey(c.name), c.pos); err != nil {
+				return err
 			}
 		}
 	}

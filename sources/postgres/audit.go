@@ -22,6 +22,11 @@ type auditPoint struct {
 	tables []*tableInfo
 }
 
+// Copying names a table whose snapshot is not over.
+func (s *source) Copying(positions map[connectors.PositionKey]connectors.Position) string {
+	return cdc.Copying(positions, tablePrefix)
+}
+
 // AuditPoint makes a temporary slot: its consistent point and its snapshot belong
 // together, so a log that has the stream up to the one holds the other.
 func (s *source) AuditPoint(ctx context.Context) (connectors.AuditPoint, error) {

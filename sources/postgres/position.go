@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/sources/internal/cdc"
 )
 
 // The positions of the source's one split. Each is a JSON object with a version.
@@ -60,7 +61,7 @@ func appendStream(dst []byte, p streamPosition) []byte {
 
 // The states of a table's snapshot.
 const (
-	stateCopying = "copying"
+	stateCopying = cdc.StateCopying
 	stateCopied  = "copied" // all rows are in the log; the stream has yet to pass the horizon
 	stateDone    = "done"
 	stateLeft    = "left" // the config does not name it any more: a return needs a new snapshot
