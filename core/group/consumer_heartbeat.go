@@ -493,7 +493,7 @@ func (d *draft) subscribe(next *consumer, s *state) *refusal {
 const regexPause = time.Second
 
 // resolve finds the topics of regular expressions: of a new one at once, of all when the metadata is newer than the last
-// look, and forgets those that nobody uses.
+// look, and forgets those that nobody uses. A classic member has no eye for topics (may is nil): what others' expressions match is left to their heartbeats.
 func (d *draft) resolve(changed bool, now time.Time, s *state) *refusal {
 	used := map[string]bool{}
 	for _, m := range d.members {
@@ -501,7 +501,7 @@ func (d *draft) resolve(changed bool, now time.Time, s *state) *refusal {
 			used[*m.regex] = true
 		}
 	}
-	stale := d.image != d.cg.seen && !now.Before(d.cg.lookAt)
+	stale := d.may != nil && d.image != d.cg.seen && !now.Before(d.cg.lookAt)
 	if len(used) == 0 || stale {
 		d.seen = d.image
 	}
@@ -518,7 +518,7 @@ func (d *draft) resolve(changed bool, now time.Time, s *state) *refusal {
 	}
 	for _, re := range slices.Sorted(maps.Keys(used)) {
 		old, known := d.regexes[re]
-		if known && !stale {
+		if known && !stale || d.may == nil {
 			continue
 		}
 		p, err := d.cg.compiled(re)

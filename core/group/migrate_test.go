@@ -162,6 +162,40 @@ func TestUpgradeDuringRebalance(t *testing.T) {
 	})
 }
 
+// A classic member may join where others subscribe by a regular expression, also when the metadata is newer than the last look at
+// what that matches. It has panicked there, with the shard locked.
+func TestClassicMemberBesideARegex(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		re := "ord.*"
+		b := n.reader("g", "b")
+		b.regex, b.topics = &re, []string{}
+		settle(t, b)
+		n.restart() // nothing has been looked at
+		a := n.client("g")
+		a.own(nil)
+		wantCode(t, "join", a.join().ErrorCode, 0)
+		wantCode(t, "sync", a.sync(nil).ErrorCode, 0)
+		n.setTopics(map[string]int{"orders": 3, "ordeals": 2})
+		time.Sleep(2 * regexPause)
+		c := n.client("g")
+		c.own(nil)
+		wantCode(t, "join", c.join().ErrorCode, 0)
+		wantCode(t, "heartbeat", b.beat().ErrorCode, 0)
+		for range 20 {
+			wantCode(t, "heartbeat", b.beat().ErrorCode, 0)
+			a.follow(t, parts{})
+			c.follow(t, parts{})
+		}
+		owned := map[string]bool{}
+		for id := range b.owned {
+			owned[n.im.TopicIDs[id].Name] = true
+		}
+		if !owned["ordeals"] {
+			t.Errorf("the reader has %v: a topic that came later is not looked at", owned)
+		}
+	})
+}
+
 func TestMigrationPolicy(t *testing.T) {
 	testNode(t, Options{Consumer: ConsumerOptions{Migration: MigrateNever}}, func(t *testing.T, n *node) {
 		stableGroup(t, n, 1)
