@@ -97,15 +97,16 @@ func (s *state) resolve(refs []Reference) (out []resolved, err error) {
 	return out, walk(refs, 0)
 }
 
-// sameReferences compares references with the version latest put in.
-func (s *state) sameReferences(a, b []Reference) bool {
-	at := func(r Reference) Reference {
-		if v := s.get(r.Subject, latest, false); r.Version == latest && v != nil {
-			r.Version = v.Version
+// pinned are references with the version that is the latest now: what comes later must not change what an id means. Confluent's registry does the same
+// (AbstractSchemaProvider.resolveReferences). -1 is left where the subject has no version.
+func (s *state) pinned(refs []Reference) []Reference {
+	refs = slices.Clone(refs)
+	for i, r := range refs {
+		if v := s.get(r.Subject, r.Version, true); v != nil {
+			refs[i].Version = v.Version
 		}
-		return r
 	}
-	return slices.EqualFunc(a, b, func(a, b Reference) bool { return at(a) == at(b) })
+	return refs
 }
 
 type avroSchema struct {

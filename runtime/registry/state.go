@@ -75,6 +75,7 @@ func (s *state) apply(keyBytes, valueBytes []byte) error {
 			return fmt.Errorf("value of subject %q version %d: %w", k.Subject, k.Version, err)
 		}
 		v.Subject, v.Version = k.Subject, k.Version
+		v.References = s.pinned(v.References) // older registries wrote -1
 		if v.Type == Avro {
 			v.Type = ""
 		}

@@ -310,6 +310,58 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestLatestReference: a reference to the latest version is one to the version that is the latest when the schema is registered, so its id means one schema. What
+// an older registry wrote with -1 means what was the latest where its record stands in the topic.
+func TestLatestReference(t *testing.T) {
+	const order = `{"type":"record","name":"Order","fields":[{"name":"to","type":"Addr"}]}`
+	addr := func(fields string) string { return `{"type":"record","name":"Addr","fields":[` + fields + `]}` }
+	const street, city = `{"name":"street","type":"string"}`, `{"name":"city","type":"string"}`
+	to := func(version int) []Reference { return []Reference{{"Addr", "addr", version}} }
+	o := newTopic(t)
+	if _, err := o.add("order", "", order, to(latest)...); code(err) != codeInvalidSchema {
+		t.Errorf("the latest of nothing: %v", err)
+	}
+	asked := to(latest)
+	_, err := o.add("addr", "", addr(street+","+city))
+	first, err2 := o.add("order", "", order, asked...)
+	same, err3 := o.add("order", "", order, to(1)...)
+	_, err4 := o.add("addr", "", addr(street))
+	if err := errors.Join(err, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	older := slices.Clone(o.records)
+	if asked[0].Version != latest || first.References[0].Version != 1 || same.ID != first.ID {
+		t.Errorf("the first is %+v, with its version named %+v", first, same)
+	}
+	if got := o.ids[first.ID][0].References; !slices.Equal(got, to(1)) {
+		t.Errorf("id %d references %v after another version of addr", first.ID, got)
+	}
+	if _, err := o.lookup("order", &request{content: content{Schema: order, References: to(latest)}}, false, false); code(err) != codeSchemaNotFound {
+		t.Errorf("the first is found by what it was not registered with: %v", err)
+	}
+	second, err := o.add("order", "", order, to(latest)...)
+	if err != nil || second.ID == first.ID || !slices.Equal(second.References, to(2)) {
+		t.Fatalf("the second is %+v: %v", second, err)
+	}
+	if _, _, err := o.deleteVersion("addr", 1, false); code(err) != codeReferenced {
+		t.Errorf("what the first references is deleted: %v", err)
+	}
+	if found, err := o.lookup("order", &request{content: content{Schema: order, References: to(latest)}}, false, false); err != nil || found.ID != second.ID {
+		t.Errorf("found %+v: %v", found, err)
+	}
+
+	again := newTopic(t)
+	for i, r := range older {
+		older[i].Value = []byte(strings.Replace(string(r.Value), `"subject":"addr","version":1}`, `"subject":"addr","version":-1}`, 1))
+	}
+	if err := again.take(older, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := again.ids[first.ID][0].References; !strings.Contains(string(older[1].Value), "-1") || !slices.Equal(got, to(1)) {
+		t.Errorf("%s is read as %v", older[1].Value, got)
+	}
+}
+
 // TestReferencesAreBounded: what one schema needs is bounded in number and in bytes.
 func TestReferencesAreBounded(t *testing.T) {
 	o := newTopic(t)

@@ -43,7 +43,7 @@ func (s *state) brought(subject string, q *request, r rules) (*schemaValue, sche
 	if given(q.Metadata) || given(q.RuleSet) {
 		return nil, nil, fail(codeUnprocessable, "This registry keeps no metadata and no rule sets of data contracts")
 	}
-	v := &schemaValue{Subject: subject, content: content{Type: strings.ToUpper(q.Type), References: q.References, Schema: q.Schema}}
+	v := &schemaValue{Subject: subject, content: content{Type: strings.ToUpper(q.Type), References: s.pinned(q.References), Schema: q.Schema}}
 	if v.Type == Avro {
 		v.Type = ""
 	}
@@ -78,7 +78,7 @@ func given(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "nu
 // match is the newest version of a subject that is the same schema; nil: none.
 func (s *state) match(v *schemaValue, deleted bool) *schemaValue {
 	for _, have := range slices.Backward(s.versions(v.Subject, deleted)) {
-		if have.kind() == v.kind() && have.Schema == v.Schema && s.sameReferences(have.References, v.References) {
+		if have.kind() == v.kind() && have.Schema == v.Schema && slices.Equal(have.References, v.References) {
 			return have
 		}
 	}
