@@ -148,7 +148,7 @@ func (s *source) loadTable(ctx context.Context, c *pgconn.PgConn, name tableName
 	t := &tableInfo{name: name, oid: uint32(oid), partitioned: string(r[1]) == "p", unlogged: string(r[2]) == "u",
 		identity: r[3][0], selectable: string(r[4]) == "t", owned: string(r[5]) == "t"}
 	o := string(r[0])
-	which := "i.indisprimary"
+	which := "i.indisprimary AND i.indimmediate" // PostgreSQL takes no DEFERRABLE key for a replica identity: it may hold twice what a statement passes through
 	if t.identity == 'i' {
 		which = "i.indisreplident"
 	}

@@ -189,14 +189,14 @@ func (s *source) validateTable(t *tableInfo, exists, mayAlter, published bool, f
 	full := "ALTER TABLE " + t.name.quoted() + " REPLICA IDENTITY FULL;"
 	switch {
 	case t.identity == 'n', t.identity == 'd' && len(t.key) == 0:
-		what := "has no primary key"
+		what := "has no primary key (a DEFERRABLE one does not count)"
 		if t.identity == 'n' {
 			what = "has REPLICA IDENTITY NOTHING"
 		}
 		f.warn("tables", full+"  or add a primary key; inserts alone need neither",
 			"%s %s: once it is published, PostgreSQL refuses UPDATE and DELETE on it; its records have a null key, and an interrupted snapshot of it begins anew", t.name, what)
 	case len(t.key) == 0:
-		f.warn("tables", "add a primary key", "%s has no primary key: its records have a null key, and an interrupted snapshot of it begins anew", t.name)
+		f.warn("tables", "add a primary key", "%s has no primary key (a DEFERRABLE one does not count): its records have a null key, and an interrupted snapshot of it begins anew", t.name)
 	}
 	for _, k := range t.key {
 		if t.column(k) == nil {
