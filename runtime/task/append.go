@@ -228,11 +228,12 @@ func (t *sourceTask) headers(r *connectors.Record, schemaID []byte) []kgo.Record
 }
 
 // partition chooses by the key's hash. Without a key, changes of a table stay in
-// order in partition 0, and other records stay in order per split.
+// order in partition 0, and other records stay in order per split. Of the source's own
+// choices, in a topic with fewer partitions than it asks for, several share one.
 func (t *sourceTask) partition(r *connectors.Record, key []byte, n int32) int32 {
 	switch {
 	case r.Partition >= 0:
-		return r.Partition
+		return r.Partition % n
 	case key != nil:
 		return hublog.Partition(key, n)
 	case r.Change != nil:

@@ -174,6 +174,7 @@ func (t *sourceTask) ensureTopics(ctx context.Context) error {
 		return fmt.Errorf("list the source's topics: %w", err)
 	}
 	names := make([]string, 0, len(specs))
+	asked := map[string]int32{} // partitions of topics that are new to the task
 	for _, s := range specs {
 		if to, sure := t.chain.Topic(s.Name); sure {
 			if to == "" {
@@ -181,16 +182,28 @@ func (t *sourceTask) ensureTopics(ctx context.Context) error {
 			}
 			s.Name = to
 		}
-		created, err := t.o.Log.EnsureTopic(ctx, withDefaults(s, t.o.Partitions))
+		s = withDefaults(s, t.o.Partitions)
+		created, err := t.o.Log.EnsureTopic(ctx, s)
 		if err != nil {
 			return err
 		}
 		if created {
 			t.o.Logger.Info("created topic", "topic", s.Name)
 		}
+		if t.topics[s.Name] == nil {
+			asked[s.Name] = max(asked[s.Name], s.Partitions)
+		}
 		names = append(names, s.Name)
 	}
-	return t.describe(ctx, names)
+	if err := t.describe(ctx, names); err != nil {
+		return err
+	}
+	for name, n := range asked {
+		if have := t.topics[name].partitions; have < n {
+			t.o.Logger.Warn("the topic was there and has fewer partitions than the source asks for: what would go to the others shares those", "topic", name, "partitions", have, "asked", n)
+		}
+	}
+	return nil
 }
 
 func (t *sourceTask) describe(ctx context.Context, names []string) error {

@@ -45,7 +45,7 @@ func Spec() spec.Spec {
 				Doc: "Files to leave out, as globs over the whole path or, without a slash, over the file's name."},
 			{Name: "topic", Type: spec.String, Doc: "The topic to append to; the default is the source's name."},
 			{Name: "partitions", Type: spec.Int, Default: "1", Check: atLeast(1),
-				Doc: "Partitions of the topic when it is created; a file's lines stay in one."},
+				Doc: "Partitions of the topic when it is created; a file's lines stay in one. The files share those of a topic that is there and has fewer."},
 			{Name: "start", Type: spec.Enum, Enum: []string{"beginning", "end"}, Default: "beginning",
 				Doc: "Where to begin in files that are there at the very first start; later files are read from their beginning."},
 			{Name: "multiline", Type: spec.Group, Doc: "Joins lines into one record.", Fields: []spec.Field{
