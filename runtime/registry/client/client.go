@@ -224,24 +224,25 @@ type reference struct {
 	Version int    `json:"version"`
 }
 
-// whole is a schema with what it references.
+// whole is a schema with what it references, as a registry resolves it (Confluent's AbstractSchemaProvider.resolveReferences): a name that came before counts once, and
+// what was soft-deleted since is still meant.
 func (c *Client) whole(ctx context.Context, s stored) (converter.SchemaText, error) {
 	out := converter.SchemaText{Type: s.Type, Text: s.Schema}
 	if out.Type == "" {
 		out.Type = "AVRO"
 	}
-	seen := map[reference]bool{}
+	seen := map[string]bool{}
 	var follow func([]reference) error
 	follow = func(refs []reference) error {
 		for _, r := range refs {
-			if seen[r] {
+			if seen[r.Name] {
 				continue
 			}
-			if seen[r] = true; len(seen) > maxReferences {
+			if seen[r.Name] = true; len(seen) > maxReferences {
 				return fmt.Errorf("%w: it has more than %d references", ErrUnknown, maxReferences)
 			}
 			var inner stored
-			if err := c.ask(ctx, http.MethodGet, fmt.Sprintf("/subjects/%s/versions/%d", url.PathEscape(r.Subject), r.Version), nil, &inner); err != nil {
+			if err := c.ask(ctx, http.MethodGet, fmt.Sprintf("/subjects/%s/versions/%d?deleted=true", url.PathEscape(r.Subject), r.Version), nil, &inner); err != nil {
 				return fmt.Errorf("its reference to version %d of %s: %w", r.Version, r.Subject, err)
 			}
 			if err := follow(inner.References); err != nil {

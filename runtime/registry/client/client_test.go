@@ -101,6 +101,28 @@ func TestSchema(t *testing.T) {
 	}
 }
 
+// TestReferences: references are resolved as the registry did when it took the schema. A name means what it meant first, and what is referenced may be soft-deleted.
+func TestReferences(t *testing.T) {
+	c, err := New(Options{Own: served(t, func(r *http.Request, _ string) (int, string) {
+		switch r.URL.String() {
+		case "http://registry/schemas/ids/3":
+			return 200, `{"schema":"s","references":[{"name":"Customer","subject":"c","version":1},{"name":"Address","subject":"a","version":2}]}`
+		case "http://registry/subjects/c/versions/1?deleted=true":
+			return 200, `{"schema":"C","references":[{"name":"Address","subject":"a","version":1}]}`
+		case "http://registry/subjects/a/versions/1?deleted=true":
+			return 200, `{"schema":"A"}`
+		}
+		return 404, `{"error_code":40402,"message":"Version not found."}`
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Schema(t.Context(), 3)
+	if want := (converter.SchemaText{Type: "AVRO", Text: "s", References: []converter.Reference{{Name: "Address", Text: "A"}, {Name: "Customer", Text: "C"}}}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
 // That a registry does not have something is what it says itself, and no other node of it says otherwise: a proxy, or a path that is wrong, has status 404 too.
 func TestNotThere(t *testing.T) {
 	const have = `{"schema":"\"int\""}`
