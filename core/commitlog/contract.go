@@ -53,8 +53,9 @@ type Slice struct {
 	File    vfs.File
 	Pos     int64
 	Len     int
+	More    bool // the limit of bytes, or the segment's end, has cut it short: there is more below the offset's limit
 	release func()
-	end     bool // empty because the segment has nothing at or above the offset
+	end     bool // ends with the segment
 }
 
 // Release lets the file be closed and deleted; once, when the bytes are sent.

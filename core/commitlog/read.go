@@ -55,6 +55,7 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 			l.tell(err)
 		}
 		if err != nil || slice.Len > 0 || next < 0 || next >= limit {
+			slice.More = slice.More || slice.Len > 0 && slice.end && next >= 0 && next < limit
 			return slice, err
 		}
 		// Compaction has left a gap at the end of this segment, or what is left is not to be given.
@@ -124,7 +125,7 @@ func (l *Log) readSegment(s *segment, size int64, at place, every, from, limit i
 	if pos == size {
 		return Slice{end: true}, nil
 	}
-	end := pos + int64(first.Size())
+	end, more := pos+int64(first.Size()), first.LastOffset()+1 < limit
 	if first.LastOffset() >= limit {
 		// limit lies inside of the batch, or of a gap before it; or the offset is damaged, and who waits for it would wait for ever.
 		return Slice{}, s.verify(h.file, pos, end, size, at)
@@ -134,15 +135,15 @@ func (l *Log) readSegment(s *segment, size int64, at place, every, from, limit i
 			return Slice{}, nil
 		}
 	} else if toEnd && size-pos <= int64(most) {
-		end = size // the usual: up to the end of the log
-	} else if end, err = l.extent(s, h, size, end, pos+int64(most), limit); err != nil {
+		end, more = size, false // the usual: up to the end of the log
+	} else if end, more, err = l.extent(s, h, size, end, pos+int64(most), limit); err != nil {
 		return Slice{}, err
 	}
 	if err := s.verify(h.file, pos, end, size, at); err != nil {
 		return Slice{}, err
 	}
 	ok = true
-	return Slice{File: h.file, Pos: pos, Len: int(end - pos), release: h.release}, nil
+	return Slice{File: h.file, Pos: pos, Len: int(end - pos), More: more, end: end == size, release: h.release}, nil
 }
 
 // damage says once that a segment is damaged, if that is what err says.
@@ -211,8 +212,8 @@ func (s *segment) walkTo(h *handle, pos, size, from, rel int64) (head record.Hea
 	}
 }
 
-// extent finds where a read that has one batch already ends: at most at byte stop, below offset limit.
-func (l *Log) extent(s *segment, h *handle, size, end, stop, limit int64) (int64, error) {
+// extent finds where a read that has one batch already ends: at most at byte stop, below offset limit. more says that it was stop that ended it.
+func (l *Log) extent(s *segment, h *handle, size, end, stop, limit int64) (at int64, more bool, err error) {
 	// Jump near the end by the index: to the last entry that is within both bounds.
 	rel, p, ok, err := s.index.lastWhere(func(rel int64, p uint32) bool { return int64(p) <= stop && s.base+rel < limit })
 	w := newWalker(h.file, s.path(), end, size, 8<<10)
@@ -228,13 +229,16 @@ func (l *Log) extent(s *segment, h *handle, size, end, stop, limit int64) (int64
 	for {
 		head, err := w.header()
 		if errors.Is(err, io.EOF) {
-			return end, nil
+			return end, false, nil
 		}
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
-		if head.LastOffset() >= limit || w.pos+int64(head.Size()) > stop {
-			return end, nil
+		if head.LastOffset() >= limit {
+			return end, false, nil
+		}
+		if w.pos+int64(head.Size()) > stop {
+			return end, true, nil
 		}
 		w.skip(&head)
 		end = w.pos

@@ -124,6 +124,9 @@ func (cg *consumerGroup) mayCommit(w commitWish, items []commitItem) int16 {
 	if w.generation < 0 && len(cg.members) == 0 {
 		return 0
 	}
+	if w.producer != nil && w.generation == -1 && w.member == "" && w.instance == nil {
+		return 0 // a producer that says the group alone (sendOffsetsToTransaction before KIP-447): its own epoch is what fences it
+	}
 	m := cg.members[w.member]
 	if m == nil {
 		return kerr.UnknownMemberID.Code

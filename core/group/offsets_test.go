@@ -426,6 +426,19 @@ func FuzzSubscription(f *testing.F) {
 	})
 }
 
+// A producer of a transaction may say the group alone, as clients before KIP-447 do, also when the group has members of KIP-848.
+func TestTxnOffsetCommitOfNoMember(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		r := n.reader("s", "m", "orders")
+		settle(t, r)
+		wantCode(t, "of the group alone", txnCommit(n, 100, 0, 5), 0)
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Version, req.Group, req.Generation = 9, "s", -1
+		req.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "orders", Partitions: make([]kmsg.OffsetCommitRequestTopicPartition, 1)}}
+		wantCode(t, "without a transaction", n.c.OffsetCommit(ctx, req).Topics[0].Partitions[0].ErrorCode, kerr.UnknownMemberID.Code)
+	})
+}
+
 // From version 6 on clients of transactions know what KIP-848 says of groups and members that are gone; older ones know one code for all.
 func TestTxnOffsetCommitSaysWhatItsVersionKnows(t *testing.T) {
 	testNode(t, Options{}, func(t *testing.T, n *node) {

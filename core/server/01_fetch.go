@@ -40,7 +40,7 @@ type fetching struct {
 
 	parts  []fetchPart
 	bytes  int  // read by the last pass
-	urgent bool // the last pass met an error or a divergence: answer now
+	urgent bool // the last pass met an error, a divergence or a partition that has more than it may give: answer now
 	waiter *partition.Waiter
 	timer  *time.Timer
 	cuts   []cut
@@ -96,6 +96,7 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 		defer session.end()
 	}
 	f.maxBytes = min(f.maxBytes, int(c.s.d.MaxFetchBytes))
+	f.minBytes = min(f.minBytes, f.maxBytes)
 	f.replica = max(f.replica, -1) // -2, Kafka's debugging consumer, sees what consumers see
 	metered := img.Quotas != nil && f.replica < 0
 	if metered {
@@ -326,7 +327,7 @@ func (f *fetching) readAll() {
 			Near:      f.near,
 		})
 		f.bytes += part.res.Slice.Len
-		f.urgent = f.urgent || part.err != nil || part.res.Diverging != nil || part.res.Elsewhere
+		f.urgent = f.urgent || part.err != nil || part.res.Diverging != nil || part.res.Elsewhere || part.res.Slice.More
 	}
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/wire"
 )
 
@@ -22,10 +21,7 @@ func (s *Server) describeProducers(r *request) kmsg.Response {
 			}
 			part := kmsg.NewDescribeProducersResponseTopicPartition()
 			part.Partition = number
-			p, err := s.d.Replicas.Partition(t.Topic, number)
-			if err == nil {
-				err = leads(p, partition.AnyEpoch)
-			}
+			p, err := s.d.Replicas.Partition(t.Topic, number) // a follower, too, tells what it has: `kafka-transactions --broker-id` asks each node
 			if err == nil {
 				for _, pr := range p.Log().Producers() {
 					a := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()

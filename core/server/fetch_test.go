@@ -87,6 +87,35 @@ func TestFetchWaits(t *testing.T) {
 	}
 }
 
+// A partition that has more than it may give, or at all as much as the request may, is not waited for: nothing would come of it. Kafka's DelayedFetch counts
+// what is readable, up to the limits.
+func TestFetchDoesNotWaitForWhatItMayNotGive(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("orders", 2)
+	c := n.dial()
+	body := strings.Repeat("x", 40_000)
+	for range 5 {
+		call[*kmsg.ProduceResponse](c, produceRequest(9, topic, 0, -1, batch(t, body)))
+	}
+	ask := func(least, most, ofPartition int32) time.Duration {
+		req := withWait(fetchRequest(12, topic, 0, 0), 20_000)
+		req.MinBytes, req.MaxBytes = least, most
+		for i := range req.Topics[0].Partitions {
+			req.Topics[0].Partitions[i].PartitionMaxBytes = ofPartition
+		}
+		begin := time.Now()
+		if got := call[*kmsg.FetchResponse](c, req); len(got.Topics[0].Partitions[0].RecordBatches) == 0 {
+			t.Errorf("at least %d, at most %d, %d of one: nothing", least, most, ofPartition)
+		}
+		return time.Since(begin)
+	}
+	for _, x := range [][3]int32{{100_000, 1 << 20, 100_000}, {100_000, 100_000, 1 << 20}, {1 << 20, 50_000, 50_000}, {30_000, 20_000, 20_000}} {
+		if took := ask(x[0], x[1], x[2]); took > 10*time.Second {
+			t.Errorf("at least %d, at most %d, %d of one: waited %v", x[0], x[1], x[2], took)
+		}
+	}
+}
+
 // KIP-74: the first partition with data gives one batch even above the limits, the others keep to them.
 func TestFetchLimits(t *testing.T) {
 	n := newNode(t, nodeOptions{})

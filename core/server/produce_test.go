@@ -145,6 +145,13 @@ func TestNotLeaderNamesTheLeaderKIP951(t *testing.T) {
 	if len(fr.Brokers) != 1 || fr.Brokers[0].Host != "two.example" {
 		t.Fatalf("%+v", fr.Brokers)
 	}
+	// What producers it knows a follower tells all the same: `kafka-transactions find-hanging --broker-id` asks each node.
+	dp := kmsg.NewPtrDescribeProducersRequest()
+	dp.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "orders", Partitions: []int32{0, 1}}}
+	got := call[*kmsg.DescribeProducersResponse](c, dp).Topics[0].Partitions
+	if got[0].ErrorCode != 0 || got[1].ErrorCode != kerr.UnknownTopicOrPartition.Code {
+		t.Fatalf("%+v", got)
+	}
 }
 
 // guardRecorder answers for the transaction coordinator.
