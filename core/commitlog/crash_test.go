@@ -341,6 +341,71 @@ func TestCutOnAFullDisk(t *testing.T) {
 	}
 }
 
+// TestCutThatPasses: a cut that fails before it takes anything, for want of room or of descriptors, leaves the log as it was, also for who opens it again, and is made later.
+func TestCutThatPasses(t *testing.T) {
+	for name, rule := range map[string]vfs.Rule{
+		"the transactions cannot be opened": {Op: vfs.OpOpen, Path: txnSuffix, Err: syscall.EMFILE},
+		"a segment cannot be opened":        {Op: vfs.OpOpen, Path: segmentName("", 0, logSuffix), Err: syscall.ENFILE},
+		"no room for the folder's sync":     {Op: vfs.OpSyncDir, Err: syscall.ENOSPC},
+	} {
+		for _, later := range []bool{false, true} { // it is made after all
+			t.Run(fmt.Sprintf("%s, later %t", name, later), func(t *testing.T) {
+				fault := vfs.NewFault(vfs.NewMemory())
+				o, ck := memoryLog(t, Config{SegmentBytes: 400})
+				o.FS, o.Syncer, o.Files = fault, NewSteppedSyncer(nil), NewFiles(1)
+				l := mustOpen(t, o)
+				var aborted []AbortedTxn
+				const each, all = 2, 16
+				write := func() {
+					t.Helper()
+					for base := l.EndOffset(); base < all; base += each {
+						epoch := int32(base / 4)
+						if _, err := l.Append(batch(t, ck.ms, []string{"v"}, producerOf(7, 0, int32(base/each)), inTxn), epoch, FromClient); err != nil {
+							t.Fatal(err)
+						}
+						if _, err := l.Append(record.EndTxn(7, 0, record.Marker{Type: record.Abort}, ck.ms), epoch, FromCoordinator); err != nil {
+							t.Fatal(err)
+						}
+						aborted = append(aborted[:base/each], AbortedTxn{7, base, base + 1})
+					}
+				}
+				write()
+				mustDo(t, l.Close()) // all of it is in files
+				o.Syncer = NewSteppedSyncer(nil)
+				l = mustOpen(t, o)
+				l.pointEvery = 1
+				const end = 6
+				heal := fault.Inject(rule)
+				err := l.TruncateTo(end)
+				heal()
+				if want := map[bool]error{true: ErrDiskFull, false: ErrNoFiles}[errors.Is(rule.Err, syscall.ENOSPC)]; !errors.Is(err, want) || l.Failed() != nil || l.EndOffset() != all {
+					t.Fatal(err, l.Failed(), l.EndOffset())
+				}
+				if later {
+					mustDo(t, l.TruncateTo(end))
+					write()
+				} else {
+					mustAppend(t, l, batch(t, ck.ms, []string{"v"}))
+				}
+				l.syncer.Step()
+				check := func() {
+					t.Helper()
+					p, _ := l.ProducerState(7)
+					if got := l.Aborted(0, all); !slices.Equal(got, aborted) || p.LastSequence != all/each-1 || l.EpochAt(5) != 1 || l.EpochAt(all-1) != 3 {
+						t.Fatalf("aborted %v, want %v; epochs %d, %d; producer %+v", got, aborted, l.EpochAt(5), l.EpochAt(all-1), p)
+					}
+				}
+				check()
+				for _, boot := range []string{o.BootID, "another"} {
+					o.Syncer, o.BootID = NewSteppedSyncer(nil), boot // as it is left by a kill
+					l = mustOpen(t, o)
+					check()
+				}
+			})
+		}
+	}
+}
+
 // TestAbortedOnceOnAFullDisk: an aborted transaction that was written down, while there was no room for what comes after it, is not written down again. A client
 // that is told of it twice drops what its producer has committed since.
 func TestAbortedOnceOnAFullDisk(t *testing.T) {

@@ -206,7 +206,7 @@ func (l *Log) snapshot(offset int64) {
 // keptSnapshots is how many snapshot files stay: one may be damaged by a power cut.
 const keptSnapshots = 3
 
-// Close flushes and writes what a clean start needs.
+// Close flushes and writes what a clean start needs. Of a log that has failed it gives that error: what it had may not be on the disk.
 func (l *Log) Close() error {
 	l.w.Lock()
 	defer l.w.Unlock()
@@ -216,8 +216,8 @@ func (l *Log) Close() error {
 	if closed {
 		return nil
 	}
-	var err error
-	if failed == nil && any {
+	err := failed
+	if err == nil && any {
 		err = l.settle()
 	}
 	l.shut()

@@ -58,3 +58,29 @@ func TestAFolderThatIsNotSynced(t *testing.T) {
 		}
 	}
 }
+
+// TestNoRoomForARewrite: where the file system finds out only at the sync that there is no room for a compacted segment, it is given up, and the log goes on.
+func TestNoRoomForARewrite(t *testing.T) {
+	for _, full := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
+		fault := vfs.NewFault(vfs.NewMemory())
+		o, _ := memoryLog(t, Config{SegmentBytes: 500, Compact: true, MinDirtyRatio: 1e-9})
+		o.FS = fault
+		l := mustOpen(t, o)
+		for i := range 30 {
+			mustAppend(t, l, keyed(t, 1000, "k", fmt.Sprint(i)))
+		}
+		waitDurable(t, l)
+		size := l.Size()
+		heal := fault.Inject(vfs.Rule{Op: vfs.OpSync, Path: cleanedSuffix, Err: full})
+		if err := l.Clean(30, Cleaning{}); err != nil || l.Size() != size {
+			t.Errorf("%v at a compaction's sync: %v, %d bytes, was %d", full, err, l.Size(), size)
+		}
+		mustAppend(t, l, keyed(t, 1000, "k", "30"))
+		waitDurable(t, l)
+		heal()
+		if err := l.Clean(30, Cleaning{}); err != nil || l.Size() >= size {
+			t.Errorf("with room: %v, %d bytes, was %d", err, l.Size(), size)
+		}
+		mustDo(t, l.Close())
+	}
+}

@@ -87,6 +87,10 @@ func passing(err error) error {
 func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	s := l.segs[i]
 	epochs := cutEpochs(l.epochs, end)
+	table, err := l.replay(i, pos, end) // first: it opens files
+	if err != nil {
+		return passing(err)
+	}
 	if err := l.lower(position{base: s.base, pos: pos, offset: end}, epochs, end); err != nil {
 		return err
 	}
@@ -103,17 +107,13 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	l.cuts++
 	s.size = pos
 	s.doubt(pos)
-	err := s.trim(h.file, pos, l.cfg.IndexBytes)
+	err = s.trim(h.file, pos, l.cfg.IndexBytes)
 	l.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	// What is left may not have been synced yet.
 	if err := l.syncFiles(l.segs[min(max(l.segmentAt(l.synced.base), 0), i):i+1], l.folderNew, true); err != nil {
-		return err
-	}
-	table, err := l.replay(i, pos, end)
-	if err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -128,37 +128,46 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	return nil
 }
 
-// lower brings the recovery point down, durably, and drops what tells of offsets from end on. With ErrDiskFull the log can go on as it was: it
-// vouches for less than it has, and a snapshot that is gone is made up from the one before.
+// lower brings the recovery point down, durably, and drops what tells of offsets from end on. With ErrDiskFull or ErrNoFiles the log can go on as it was: it
+// vouches for less than it has, a snapshot that is gone is made up from the one before, and the other files are written again before the point rises.
 func (l *Log) lower(to position, epochs []epochEntry, end int64) error {
 	if err := l.lowerPoint(to); err != nil {
 		return err
 	}
 	if n := sort.Search(len(l.snaps), func(i int) bool { return l.snaps[i] > end }); n < len(l.snaps) {
+		all := l.snaps
 		if err := l.dropSnapshots(n); err != nil {
 			return err
 		}
 		if err := vfs.SyncDir(l.fs, l.dir); err != nil {
-			return err
+			l.snaps = all // the next cut syncs the folder for them
+			return passing(err)
 		}
 	}
 	if len(epochs) != len(l.epochs) {
+		l.mu.Lock()
+		l.epochsDirty = true
+		l.mu.Unlock()
 		if err := vfs.WriteFile(l.fs, path.Join(l.dir, epochsName), encodeEpochs(epochs), true); err != nil {
 			return passing(err)
 		}
 	}
 	kept := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= end })
+	l.mu.Lock()
+	l.abortedDisk = min(l.abortedDisk, end)
+	l.mu.Unlock()
 	for _, s := range l.segs {
 		n := sort.Search(len(l.aborted), func(i int) bool { return l.aborted[i].LastOffset >= s.base })
 		s.txns = min(s.txns, max(kept-n, 0))
+	}
+	for _, s := range l.segs {
 		if err := l.cutTxns(s); err != nil {
-			return err
+			return passing(err)
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.aborted = l.aborted[:kept:kept]
-	l.abortedDisk = min(l.abortedDisk, end)
 	return nil
 }
 

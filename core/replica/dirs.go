@@ -166,8 +166,8 @@ func (s *Set) fewest() (least *Dir) {
 	return least
 }
 
-// Unavailable are the partitions of image that have a replica here which cannot be used, for its directory's sake, or because its log is damaged or cannot
-// be opened and others have all that was acknowledged.
+// Unavailable are the partitions of image that have a replica here which cannot be used, for its directory's sake, or because its log is damaged, cannot
+// be opened or has failed, and others have all that was acknowledged.
 func (s *Set) Unavailable(image *metadata.Image) []metadata.PartitionID {
 	list := s.missing(image)
 	for _, id := range append(s.hurt(image), s.shut(image)...) {
@@ -198,13 +198,14 @@ func (s *Set) missing(image *metadata.Image) (list []metadata.PartitionID) {
 	return list
 }
 
-// shut are those whose log could not be opened, and which stand aside until the next start.
+// shut are those whose log could not be opened, or takes no more writes, and which stand aside until the next start.
 func (s *Set) shut(image *metadata.Image) (list []metadata.PartitionID) {
 	for _, sl := range s.slots() {
 		sl.mu.Lock()
-		shut, state := sl.err != nil && !sl.damaged.Load(), sl.state
+		p, state := sl.p.Load(), sl.state
+		shut := sl.err != nil || p != nil && p.Log().Failed() != nil
 		sl.mu.Unlock()
-		if !shut {
+		if !shut || sl.damaged.Load() {
 			continue
 		}
 		if p := image.Partition(state.Topic, state.Number); p != nil && p.TopicID == state.TopicID && slices.Contains(p.Replicas, s.o.NodeID) && s.standsAside(image, p) {

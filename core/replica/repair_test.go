@@ -553,3 +553,27 @@ func TestALogThatCannotBeOpened(t *testing.T) {
 		t.Errorf("it is there again: %+v", x.state())
 	}
 }
+
+// A replica whose log has failed without a fault of the disk, as one that could not be cut back on a full one, is led by another one, and not marked as clean at the end.
+func TestALogThatHasFailed(t *testing.T) {
+	f := vfs.NewFault(vfs.NewMemory())
+	x := newHurt(t, f)
+	for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpTruncate} {
+		defer f.Inject(vfs.Rule{Op: op, Path: ".log", Err: syscall.ENOSPC})()
+	}
+	if _, err := appendTo(x.house, "t", 0); !errors.Is(err, commitlog.ErrFailed) {
+		t.Fatal(err)
+	}
+	select {
+	case <-x.UnavailableChanged():
+	default:
+		t.Error("nobody is told")
+	}
+	x.tell()
+	if p := x.state(); p.Leader != 2 || slices.Contains(p.ISR, 1) || len(x.Damaged()) > 0 {
+		t.Errorf("%+v", p)
+	}
+	if err := x.Close(); !errors.Is(err, commitlog.ErrFailed) {
+		t.Errorf("it closes as if all were well: %v", err)
+	}
+}
