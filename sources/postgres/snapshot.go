@@ -222,10 +222,7 @@ func (t *task) beginRun(ctx context.Context, b *connectors.Batch, tt *trackedTab
 // between two runs, when its key is another or has another order, and for a table without a key.
 func (t *task) continueAt(b *connectors.Batch, r *tableRun, info *tableInfo, files []uint32) {
 	p := &r.tt.pos
-	keys := make([]string, len(r.order.cols))
-	for i, c := range r.order.cols {
-		keys[i] = c.name
-	}
+	keys := r.shape.keyNames()
 	same := p.State == stateCopying && p.Oid == info.oid && len(keys) > 0 && slices.Equal(p.Key, keys) && r.order.was(p.Order) && containsAll(files, p.Files)
 	if same {
 		p.Files = files

@@ -405,16 +405,20 @@ func (t *task) relation(ctx context.Context, m relation) error {
 	if err != nil {
 		return err
 	}
+	const anew = "To have the table read anew, take it out of the publication (it is put back by itself), or out of the config for one start"
 	if col := tt.refilled(m.cols, info); col != "" {
-		t.env.Logger.Warn("ALTER TABLE has changed a column, and PostgreSQL sends no events for the rows that this has changed: the topic has them as they were. To have the table read anew, "+
-			"take it out of the publication (it is put back by itself), or out of the config for one start", "table", name.String(), "column", col, "publication", t.cfg.publication)
+		t.env.Logger.Warn("ALTER TABLE has changed a column, and PostgreSQL sends no events for the rows that this has changed: the topic has them as they were. "+anew,
+			"table", name.String(), "column", col, "publication", t.cfg.publication)
 	}
-	tt.seen = m.cols
 	key = keyColumns(info, m, key)
 	sh, err := t.newShape(ctx, &t.types, t.conn, name, cols, key)
 	if err != nil {
 		return err
 	}
+	if now := sh.keyNames(); tt.seen != nil && !slices.Equal(tt.key, now) {
+		t.env.Logger.Warn("the table has another key: the topic has the rows of before under the old one. "+anew, "table", name.String(), "old", tt.key, "new", now, "publication", t.cfg.publication)
+	}
+	tt.seen, tt.key = m.cols, sh.keyNames()
 	t.stream.relations[m.oid] = &streamTable{shape: sh, tracked: tt}
 	return nil
 }

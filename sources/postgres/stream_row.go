@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
@@ -83,11 +85,15 @@ func (st *streamTable) keyTexts(tuple, fallback []datum) [][]byte {
 }
 
 // split decides for a transaction that some runs saw and others did not: for the
-// key that a row had, and for the key that it has.
+// key that a row had, and for the key that it has. With another key than the runs were
+// read by there is no telling, and the table is read anew.
 func (t *task) split(ctx context.Context, st *streamTable, c *change, moved bool) (dropOld, dropNew bool, err error) {
 	tt := st.tracked
-	if tt.order == nil || len(st.keyCols) != len(tt.order.cols) {
-		return false, false, connectors.Fatal(fmt.Errorf("the key of %s has changed between snapshot and stream", st.name), "reset the source's positions for a new snapshot")
+	if tt.order == nil || !slices.Equal(st.keyNames(), tt.pos.Key) {
+		t.stream.relations[tt.pos.Oid] = nil
+		t.leave(tt)
+		t.looked = time.Time{} // at once
+		return true, true, nil
 	}
 	seen := func(key [][]byte) (bool, error) {
 		return tt.cover.seen(&t.stream.tx, func(upto []string) (bool, error) {

@@ -71,6 +71,15 @@ func (s *source) newShape(ctx context.Context, ts *types, conn connFunc, name ta
 	return sh, nil
 }
 
+// keyNames are the key's columns, in its order.
+func (sh *shape) keyNames() []string {
+	names := make([]string, len(sh.keyCols))
+	for i, c := range sh.keyCols {
+		names[i] = sh.cols[c].name
+	}
+	return names
+}
+
 // keyOf picks the key out of a row's values.
 func (sh *shape) keyOf(b *connectors.Batch, row []schema.Value) connectors.Datum {
 	if sh.key == nil {

@@ -211,6 +211,11 @@ func TestRowsThatAlterTableChanges(t *testing.T) {
 	warned("ALTER TABLE o DROP plain", "")
 	warned("ALTER TABLE o ADD extra int NOT NULL DEFAULT 7", "extra")
 	warned("ALTER TABLE o ALTER v TYPE text USING 'n' || v", "v")
+	sql(t, f.c, "CREATE UNIQUE INDEX i ON o (v, id); ALTER TABLE o ALTER v SET NOT NULL; ALTER TABLE o REPLICA IDENTITY USING INDEX i; INSERT INTO o VALUES (3, 'n')")
+	f.settle(func() bool { return strings.Contains(log.String(), "another key") })
+	if !strings.Contains(log.String(), "old=[id] new=\"[v id]\"") {
+		t.Errorf("another key: %s", log.String())
+	}
 	if row := rep.tables["shop.public.o"]["{id=2}"]; strings.Join(row, " ") != "2 20" {
 		t.Errorf("the other row is %v", row)
 	}

@@ -65,6 +65,7 @@ type trackedTable struct {
 	cover *coverage
 	order *keyOrder
 	seen  []relationColumn // of the last Relation message
+	key   []string         // the key's columns then
 }
 
 // Open checks the server, adopts or makes publication and slot, and finds out
@@ -244,6 +245,13 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 		if p != nil && tt.pos.State != stateLeft && (!tt.pos.is(had[n]) || resumed && tt.pos.horizon() > t.until) {
 			t.leave(tt)
 		}
+		if tt.pos.State == stateCopied {
+			if fits, err := t.loadOrder(ctx, tt); err != nil {
+				return err
+			} else if !fits {
+				t.leave(tt)
+			}
+		}
 		known := tt.pos.Oid != 0 && tt.pos.Joined != 0
 		tt.pos.Joined = now[n].joined
 		switch {
@@ -264,9 +272,6 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 				return err
 			}
 			t.covering++
-			if err := t.loadOrder(ctx, tt); err != nil {
-				return err
-			}
 		}
 	}
 	for key, p := range positions {
@@ -305,7 +310,7 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 // leave gives a table up whose changes have not all been seen: its rows are to be
 // taken back and read anew.
 func (t *task) leave(tt *trackedTable) {
-	t.env.Logger.Warn("the table is not the one that was read, or not all of its changes are there: its rows are taken back and read anew", "table", tt.name.String())
+	t.env.Logger.Warn("the table is not the one that was read, or has another key, or not all of its changes are there: its rows are taken back and read anew", "table", tt.name.String())
 	if tt.cover != nil {
 		t.covering--
 	}
@@ -349,7 +354,7 @@ func (t *task) look(ctx context.Context) error {
 	}
 	if len(again) > 0 {
 		slices.Sort(again)
-		return fmt.Errorf("%s: not the table that was read, or not in publication %s all the time; it is read anew", strings.Join(again, ", "), t.cfg.publication)
+		return fmt.Errorf("%s: not the table or not the key that was read, or not in publication %s all the time; it is read anew", strings.Join(again, ", "), t.cfg.publication)
 	}
 	return nil
 }
@@ -375,18 +380,19 @@ func (tt *trackedTable) covered() error {
 	return nil
 }
 
-// loadOrder finds out how the table's keys compare, if several runs need it.
-func (t *task) loadOrder(ctx context.Context, tt *trackedTable) error {
+// loadOrder finds out how the table's keys compare, if several runs need it. Without the
+// columns that the runs were read by, in that order, nothing tells what each has seen.
+func (t *task) loadOrder(ctx context.Context, tt *trackedTable) (fits bool, err error) {
 	if len(tt.pos.Runs) < 2 {
-		return nil
+		return true, nil
 	}
 	c, err := t.conn(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	info, err := t.loadTable(ctx, c, tt.name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	tt.order = &keyOrder{}
 	for _, k := range tt.pos.Key {
@@ -395,14 +401,11 @@ func (t *task) loadOrder(ctx context.Context, tt *trackedTable) error {
 			col = info.column(k)
 		}
 		if col == nil {
-			return connectors.Fatal(fmt.Errorf("%s has lost its key column %s between snapshot and stream", tt.name, k), "reset the source's positions for a new snapshot")
+			return false, nil
 		}
 		tt.order.cols = append(tt.order.cols, *col)
 	}
-	if !tt.order.was(tt.pos.Order) {
-		return connectors.Fatal(fmt.Errorf("the key of %s has another order than when its rows were read", tt.name), "reset the source's positions for a new snapshot")
-	}
-	return nil
+	return tt.order.was(tt.pos.Order), nil
 }
 
 // conn is the connection for questions; a broken one is replaced.
