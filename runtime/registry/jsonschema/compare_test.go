@@ -14,6 +14,9 @@ func TestRead(t *testing.T) {
 		return obj(`"additionalProperties":false,"properties":{` + props + `}`)
 	}
 	open := func(props string) string { return obj(`"properties":{` + props + `}`) }
+	modern := func(rest string) string {
+		return `{"$schema":"https://json-schema.org/draft/2020-12/schema","$defs":{"s":{"type":"string"}},` + rest + `}`
+	}
 	for _, c := range []struct{ rule, original, update, want string }{
 		{"words that say nothing about values", `{"type":"string","title":"a"}`, `{"type":"string","title":"b","description":"c","default":"d"}`, ""},
 		{"another type", `{"type":"string"}`, `{"type":"number"}`, "TYPE_CHANGED #"},
@@ -74,7 +77,19 @@ func TestRead(t *testing.T) {
 		{"a type array grows", `{"type":["null","string"]}`, `{"type":["null","string","number"]}`, ""},
 		{"not less", `{"not":{"type":"number"}}`, `{"not":{"type":"integer"}}`, ""},
 		{"not more", `{"not":{"type":"integer"}}`, `{"not":{"type":"number"}}`, "NOT_TYPE_EXTENDED #/not"},
-		{"behind a $ref", `{"$ref":"#/definitions/a","definitions":{"a":{"type":"string"}}}`, `{"$ref":"#/definitions/a","definitions":{"a":{"type":"number"}}}`, "COMBINED_TYPE_SUBSCHEMAS_CHANGED #"},
+		{"behind a $ref", `{"$ref":"#/definitions/a","definitions":{"a":{"type":"string"}}}`, `{"$ref":"#/definitions/a","definitions":{"a":{"type":"number"}}}`, "TYPE_CHANGED #"},
+		{"alternatives move behind a $ref", open(`"a":{"oneOf":[{"type":"null"},{"type":"string"}]}`),
+			obj(`"properties":{"a":{"$ref":"#/definitions/n"}},"definitions":{"n":{"oneOf":[{"type":"null"},{"type":"string"}]}}`), ""},
+		{"types move behind a $ref to a $ref", `{"type":["null","string"]}`, `{"$ref":"#/definitions/a","definitions":{"a":{"$ref":"#/definitions/b"},"b":{"type":["null","string"]}}}`, ""},
+		{"and come back, fewer", `{"$ref":"#/definitions/a","definitions":{"a":{"type":["null","string"]}}}`, `{"type":["null"]}`, "SUM_TYPE_NARROWED #"},
+		{"a condition beside a $ref", modern(`"$ref":"#/$defs/s"`), modern(`"$ref":"#/$defs/s","maxLength":5`), "TYPE_CHANGED #"},
+		{"one less", modern(`"$ref":"#/$defs/s","maxLength":5`), modern(`"$ref":"#/$defs/s","title":"t"`), ""},
+		{"a tighter one", modern(`"$ref":"#/$defs/s","maxLength":5`), modern(`"$ref":"#/$defs/s","maxLength":4`), "COMBINED_TYPE_SUBSCHEMAS_CHANGED #"},
+		{"one that draft-07 ignores", `{"$ref":"#/definitions/s","definitions":{"s":{"type":"string"}}}`, `{"$ref":"#/definitions/s","maxLength":5,"definitions":{"s":{"type":"string"}}}`, ""},
+		{"a $ref in a circle", `{"$ref":"#"}`, `{"$ref":"#","title":"t"}`, "TOO_COMPLEX #"},
+		{"another type of Connect's bytes", `{"type":"number","connect.type":"bytes"}`, `{"type":"string","connect.type":"bytes"}`, ""},
+		{"bytes of one side", `{"type":"number","connect.type":"bytes"}`, `{"type":"string","connect.type":"string"}`, "TYPE_CHANGED #"},
+		{"bytes with other values", `{"type":"number","connect.type":"bytes","enum":[1]}`, `{"type":"string","connect.type":"bytes","enum":["a"]}`, "COMBINED_TYPE_SUBSCHEMAS_CHANGED #"},
 		{"a recursive one", `{"type":"object","additionalProperties":{"$ref":"#"}}`, `{"type":"object","additionalProperties":{"$ref":"#"}}`, ""},
 	} {
 		t.Run(c.rule, func(t *testing.T) {

@@ -20,7 +20,12 @@ type Schema struct {
 	root  *tree.Value
 	docs  map[string]*tree.Value // by the name of a reference
 	nodes map[*tree.Value]*node
+	// modern says that the document is of draft 2019-09 or later: what stands beside a $ref counts. It did not before.
+	modern bool
 }
+
+// modernDrafts are the values of $schema of such documents, without http(s):// and #.
+var modernDrafts = []string{"json-schema.org/draft/2019-09/schema", "json-schema.org/draft/2020-12/schema"}
 
 // Parse reads a schema. docs are those that it may reference, by name.
 func Parse(text string, docs map[string]string) (*Schema, error) {
@@ -28,7 +33,8 @@ func Parse(text string, docs map[string]string) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Schema{root: root, docs: map[string]*tree.Value{}, nodes: map[*tree.Value]*node{}}
+	_, draft, _ := strings.Cut(strings.TrimSuffix(root.Get("$schema").Str(), "#"), "://")
+	s := &Schema{root: root, docs: map[string]*tree.Value{}, nodes: map[*tree.Value]*node{}, modern: slices.Contains(modernDrafts, draft)}
 	for name, text := range docs {
 		if s.docs[name], err = tree.Parse([]byte(text)); err != nil {
 			return nil, fmt.Errorf("reference %q: %w", name, err)
@@ -48,18 +54,20 @@ func (s *Schema) Normalized() string { return s.root.Sorted() }
 
 // The kinds of nodes. A schema with constraints of several kinds is one that combines a node for each.
 const (
-	anything = "any"
-	nothing  = "none"
-	combined = "combined"
+	anything  = "any"
+	nothing   = "none"
+	combined  = "combined"
+	reference = "$ref"
 )
 
 // node is a schema or a part of one: constraints of one kind.
 type node struct {
-	kind     string // anything, nothing, combined, enum, const, not, or a type: object, array, string, number, boolean, null
+	kind     string // anything, nothing, combined, reference, enum, const, not, or a type: object, array, string, number, boolean, null
 	value    *tree.Value
 	how      string  // of a combined one: allOf, anyOf, oneOf
-	parts    []*node // of a combined one
+	parts    []*node // of a combined one; of a reference what it leads to
 	whole    bool    // a number that must be an integer
+	bytes    bool    // a schema that is Kafka Connect's for bytes
 	fields   map[string]*node
 	names    []string        // of fields, in their order
 	requires map[string]bool // names of members that an object must have
@@ -87,6 +95,7 @@ func (s *Schema) node(v, doc *tree.Value) (*node, error) {
 	default:
 		return nil, fmt.Errorf("a schema is an object or a boolean, and not %s", v.Kind)
 	}
+	var parts []*node
 	if ref := v.Get("$ref"); ref != nil {
 		to, in, err := s.Follow(ref, doc)
 		if err != nil {
@@ -96,12 +105,14 @@ func (s *Schema) node(v, doc *tree.Value) (*node, error) {
 		if err != nil {
 			return nil, err
 		}
-		n.kind, n.how, n.parts = combined, "allOf", []*node{target}
-		return n, nil
+		parts = append(parts, &node{kind: reference, value: v, parts: []*node{target}})
 	}
-	parts, err := s.parts(v, doc)
-	if err != nil {
-		return nil, err
+	if len(parts) == 0 || s.modern {
+		more, err := s.parts(v, doc)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, more...)
 	}
 	switch len(parts) {
 	case 0:
@@ -111,7 +122,22 @@ func (s *Schema) node(v, doc *tree.Value) (*node, error) {
 	default:
 		n.kind, n.how, n.parts = combined, "allOf", parts
 	}
+	n.bytes = v.Get("connect.type").Str() == "bytes"
 	return n, nil
+}
+
+// maxHops bounds references that lead to references; a circle has no end.
+const maxHops = 100
+
+// through is what a reference leads to.
+func (n *node) through() *node {
+	for range maxHops {
+		if n.kind != reference {
+			break
+		}
+		n = n.parts[0]
+	}
+	return n
 }
 
 // Root is the document.
