@@ -158,7 +158,8 @@ type Env struct {
 	Logger *slog.Logger
 }
 
-// Source is a configured source. Making one does no I/O.
+// Source is a configured source. Making one does no I/O. A worker makes one for a connector, and its tasks from it, one after the other.
+// If it is an io.Closer, Close has it let go of what it holds between two tasks: when the connector is stopped, and at the end.
 type Source interface {
 	// Validate checks live what a config cannot show: rights, settings, reachability.
 	Validate(ctx context.Context) []spec.Finding

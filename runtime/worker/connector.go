@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ type connector struct {
 	env    connectors.Env
 	spec   spec.Spec
 	logger *slog.Logger
-	source func() (connectors.Source, error)
+	source connectors.Source // one for all its tasks: it may hold something from one to the next
 	sink   func() (connectors.Sink, error)
 	stats  task.Stats
 	flush  chan task.Flush
@@ -81,12 +82,11 @@ func (c *connector) makeSource() error {
 	for _, t := range c.w.o.Registry.Sources {
 		if t.Name == c.cfg.Type {
 			c.spec = t.Spec
-			c.source = func() (connectors.Source, error) { return t.New(c.cfg.Values, c.env) }
-			src, err := c.source()
-			if err != nil {
+			var err error
+			if c.source, err = t.New(c.cfg.Values, c.env); err != nil {
 				return input(c.cfg, err.Error(), "")
 			}
-			return c.checkDelivery(src.Capabilities())
+			return c.checkDelivery(c.source.Capabilities())
 		}
 	}
 	return input(c.cfg, "no such source type", lost)
@@ -163,6 +163,7 @@ func (c *connector) set(s State, err error) {
 
 // run keeps the connector doing what is wanted until ctx ends.
 func (c *connector) run(ctx context.Context) {
+	defer c.giveUp()
 	backoff := firstBackoff
 	for ctx.Err() == nil {
 		c.mu.Lock()
@@ -177,6 +178,9 @@ func (c *connector) run(ctx context.Context) {
 		c.mu.Unlock()
 		if wanted != Running {
 			cancel()
+			if wanted == Stopped {
+				c.giveUp()
+			}
 			c.set(wanted, nil)
 			c.await(ctx, 0)
 			continue
@@ -217,6 +221,15 @@ func (c *connector) run(ctx context.Context) {
 		}
 	}
 	c.set(Stopped, c.lastWords())
+}
+
+// giveUp closes what a source holds between its tasks.
+func (c *connector) giveUp() {
+	if s, ok := c.source.(io.Closer); ok {
+		if err := s.Close(); err != nil {
+			c.logger.Warn("a source could not be closed", "error", err)
+		}
+	}
 }
 
 // await waits for a change of what is wanted, for d (0: for ever), or for the end.
@@ -301,10 +314,7 @@ func (c *connector) sinkOnce(ctx context.Context) error {
 }
 
 func (c *connector) sourceOnce(ctx context.Context) error {
-	src, err := c.source()
-	if err != nil {
-		return connectors.Fatal(err, "")
-	}
+	src := c.source
 	if err := connectors.Check(ctx, src); err != nil {
 		return err
 	}

@@ -184,6 +184,14 @@ func (h *hub) expect(want ...string) {
 	}
 }
 
+func (h *hub) fileOf(path string) fileID {
+	h.t.Helper()
+	info, err := os.Stat(path)
+	must(h.t, err)
+	id, _ := idOf(info)
+	return id
+}
+
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

@@ -26,7 +26,8 @@ func (t *task) bind() error {
 	}
 	var there, old []*file
 	for _, f := range slices.Clone(t.order) { // all of them, before one is said to be the copy of another
-		if f.deleted {
+		if f.deleted { // and held open
+			there = append(there, f)
 			continue
 		}
 		if f.target == "" { // a position of before targets were in it
@@ -46,7 +47,7 @@ func (t *task) bind() error {
 		there = append(there, f)
 	}
 	for _, f := range slices.Clone(t.order) {
-		if f.deleted || slices.Contains(there, f) {
+		if slices.Contains(there, f) {
 			continue
 		}
 		if s := t.locate(f); s != inPlace {
@@ -60,8 +61,8 @@ func (t *task) bind() error {
 		if t.files[f.id] != f {
 			continue
 		}
-		renamed := !f.matched || f.path != f.origin
-		switch err := t.open(f); {
+		renamed := !f.deleted && (!f.matched || f.path != f.origin)
+		switch err := t.reopen(f); {
 		case errors.Is(err, errChanged):
 			if err := t.replaced(f); err != nil {
 				return err

@@ -25,12 +25,10 @@ type Source struct {
 	env connectors.Env
 	log *slog.Logger
 
-	mu   sync.Mutex
-	kept map[fileID]*file // deleted files with lines that are not durable in the log yet
+	mu      sync.Mutex
+	kept    map[fileID]*file                // open files that no task has: the last one's, and deleted ones that the log has not forgotten yet
+	durable map[connectors.PositionKey]bool // of which the log has a position
 }
-
-// maxKept bounds the descriptors of deleted files that outlive their task.
-const maxKept = 256
 
 // New makes a source.
 func New(v spec.Values, env connectors.Env) (connectors.Source, error) {
@@ -42,7 +40,7 @@ func New(v spec.Values, env connectors.Env) (connectors.Source, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{cfg: c, env: env, log: log, kept: map[fileID]*file{}}, nil
+	return &Source{cfg: c, env: env, log: log, kept: map[fileID]*file{}, durable: map[connectors.PositionKey]bool{}}, nil
 }
 
 // Validate looks whether there is anything to read.
@@ -100,11 +98,12 @@ func (s *Source) Compare(_ connectors.PositionKey, a, b connectors.Position) int
 // Task makes the task of a split.
 func (s *Source) Task(connectors.Split) connectors.SourceTask { return newTask(s) }
 
-// keep holds a deleted file's descriptor beyond its task.
+// keep holds a descriptor beyond its task: while there is none, the log is away for instance, the file may be deleted, and what was
+// written to it is nowhere else. There are no more of them than a task may hold.
 func (s *Source) keep(t *task, f *file) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.kept) >= maxKept {
+	if len(s.kept) >= t.cfg.maxOpen {
 		t.shut(f)
 		return
 	}
@@ -114,10 +113,15 @@ func (s *Source) keep(t *task, f *file) {
 	t.opened--
 }
 
-// release closes the descriptors of files whose end is durable in the log.
-func (s *Source) release(positions map[connectors.PositionKey]connectors.Position) {
+// committed learns of which files the log has positions, and closes those whose end is durable in it.
+func (s *Source) committed(positions map[connectors.PositionKey]connectors.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for key, p := range positions {
+		if s.durable[key] = true; p == nil {
+			delete(s.durable, key)
+		}
+	}
 	for id, f := range s.kept {
 		if p, ok := positions[fileKey(id)]; ok && p == nil {
 			f.close()
@@ -126,30 +130,50 @@ func (s *Source) release(positions map[connectors.PositionKey]connectors.Positio
 	}
 }
 
-// rejoin gives a new task the deleted files that the last one had not finished.
-func (s *Source) rejoin(t *task) {
+// known says whether the log has a position of that file.
+func (s *Source) known(f *file) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.durable[f.key()]
+}
+
+// rejoin gives a new task what the last one held open. bind holds it against the positions.
+func (s *Source) rejoin(t *task, positions map[connectors.PositionKey]connectors.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, k := range s.kept {
-		delete(s.kept, id)
 		f := t.files[id]
+		st, err := k.fd.Stat()
+		// A position that was there and is not any more was forgotten in the log's last transaction, though nobody was told. Before the
+		// very first position start: end decides of all files alike.
+		if err != nil || f == nil && (s.durable[fileKey(id)] || t.first && t.cfg.fromEnd) {
+			k.close()
+			continue
+		}
 		if f == nil { // nothing of it was ever committed
-			f = &file{id: id, head: newSum, ident: newIdent(id)}
+			f = &file{id: id, head: newSum, ident: newIdent(id), origin: k.origin, target: k.target, part: k.part}
 			t.add(f)
-			f.origin, f.part = k.origin, k.part
-			t.kin = nil
 		}
-		f.path, f.fd, f.deleted, f.active = k.path, k.fd, true, time.Now()
-		st, err := f.fd.Stat()
-		if err == nil {
-			f.size = st.Size()
-			err = f.verify(f.fd, f.size)
-		}
+		f.path, f.fd, f.deleted, f.active = k.path, k.fd, links(st) == 0, time.Now()
+		f.sized(st.Size(), f.active)
 		t.opened++
-		if err != nil {
-			t.drop(f)
-		}
 	}
+	clear(s.kept)
+	clear(s.durable)
+	for key := range positions {
+		s.durable[key] = true
+	}
+}
+
+// Close lets go of what is held for the next task. The Source can be used again.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.kept {
+		f.close()
+	}
+	clear(s.kept)
+	return nil
 }
 
 // found is a file that a glob matched.

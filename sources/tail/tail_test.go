@@ -290,6 +290,76 @@ func TestDeletedFileSurvivesTaskRestart(t *testing.T) {
 	}
 }
 
+// A file that had given all it had at the end of a task may be written to, rotated and deleted before the next one begins: the log was away.
+func TestFileThatIsDeletedBetweenTasks(t *testing.T) {
+	for _, glob := range []string{"app.log", "app.log*"} {
+		t.Run(glob, func(t *testing.T) {
+			dir := t.TempDir()
+			log := in(dir, "app.log")
+			h := newHub(t, "paths", in(dir, glob))
+			write(t, log, "1\n")
+			write(t, in(dir, "app.log.2"), "") // open, or not
+			h.start()
+			h.expect("1")
+			must(t, h.task.Close())
+			write(t, log, "2\n3\n")
+			must(t, os.Rename(log, log+".1"))
+			write(t, log+".1", "4\n")
+			must(t, os.Remove(log+".1"))
+			write(t, log, "5\n")
+			h.reopen()
+			h.expect("1", "2", "3", "4", "5")
+			h.until("the deleted file to be forgotten", func() bool { return h.positions[fileKey(h.fileOf(log))] != nil && len(h.task.order) <= 2 })
+			must(t, h.task.Close())
+			must(t, os.Rename(log, log+".1"))
+			write(t, log+".1", "6\n") // it has a name: its descriptor and the list agree
+			h.reopen()
+			h.expect("1", "2", "3", "4", "5", "6")
+			must(t, h.task.Close())
+			h.task = nil
+			must(t, h.src.Close())
+			if len(h.src.kept) > 0 {
+				t.Fatal("a source that was closed holds files")
+			}
+		})
+	}
+}
+
+// That a file was forgotten may be in the log though the task did not hear of it.
+func TestForgottenUnheard(t *testing.T) {
+	dir := t.TempDir()
+	log := in(dir, "app.log")
+	h := newHub(t, "paths", log, "rotate_wait", "1ms")
+	write(t, log, "1\n")
+	h.start()
+	h.expect("1")
+	must(t, os.Remove(log))
+	for len(h.src.kept) == 0 {
+		h.read(5*time.Millisecond, true)
+	}
+	clear(h.positions)
+	must(t, h.task.Close())
+	h.reopen()
+	write(t, log, "2\n")
+	h.expect("1", "2")
+}
+
+// Nor is a file forgotten in the transaction that has its first position: then nobody could tell whether it was read.
+func TestForgottenAfterItsFirstPosition(t *testing.T) {
+	log := in(t.TempDir(), "app.log")
+	h := newHub(t, "paths", log, "rotate_wait", "1ms")
+	write(t, log, "1\n")
+	h.start()
+	h.until("the first line", func() bool { return h.read(20*time.Millisecond, true) })
+	must(t, os.Remove(log))
+	for range 10 {
+		h.read(5*time.Millisecond, true)
+	}
+	if len(h.task.order) != 1 {
+		t.Fatal("the file was forgotten before the log knew it")
+	}
+}
+
 func TestCompressedIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	log := in(dir, "app.log")

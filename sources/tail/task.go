@@ -80,7 +80,7 @@ func (t *task) Open(_ context.Context, positions map[connectors.PositionKey]conn
 		}
 		t.add(f)
 	}
-	t.src.rejoin(t)
+	t.src.rejoin(t, positions)
 	t.hints = newWatcher(t.log)
 	return t.bind()
 }
@@ -275,7 +275,7 @@ func (t *task) finish(f *file, m more) {
 	if m != moreNever || f.size > f.offset && f.copyOf == "" {
 		return
 	}
-	if t.olderLives(f) {
+	if t.olderLives(f) || f.offset > 0 && !t.src.known(f) { // of a file that was never in the log a next task could not tell that it was forgotten
 		return
 	}
 	for _, d := range t.order {
@@ -436,6 +436,14 @@ func (t *task) split(s *splitter, data []byte, f *file, m more, b *connectors.Ba
 	return used, sk
 }
 
+// reopen is open at a start: what the last task held open is compared, too.
+func (t *task) reopen(f *file) error {
+	if f.fd != nil {
+		return f.verify(f.fd, f.size)
+	}
+	return t.open(f)
+}
+
 // open opens a file that was closed, and makes sure that it is still the one that was read.
 func (t *task) open(f *file) error {
 	t.clock++
@@ -500,24 +508,22 @@ func (t *task) trouble(f *file, err error) error {
 	return fmt.Errorf("read %s: %w", f.path, err)
 }
 
-// Committed lets go of deleted files whose last lines are durable.
+// Committed lets go of deleted files whose end is durable.
 func (t *task) Committed(_ context.Context, positions map[connectors.PositionKey]connectors.Position) error {
-	t.src.release(positions)
+	t.src.committed(positions)
 	return nil
 }
 
-// Close lets go of everything; deleted files that hold unread or uncommitted lines wait for the next task.
+// Close ends the task; what is open waits for the next one.
 func (t *task) Close() error {
 	if t.hints != nil {
 		t.hints.close()
 		t.hints = nil
 	}
 	for _, f := range t.order {
-		if f.deleted && f.fd != nil {
+		if f.fd != nil {
 			t.src.keep(t, f)
-			continue
 		}
-		f.close()
 	}
 	t.order, t.files, t.opened = nil, map[fileID]*file{}, 0
 	return nil
