@@ -84,7 +84,7 @@ func (t *task) bind() error {
 }
 
 // rotatedSince takes on the files that were written under f's name and rotated
-// away while nobody watched, to names that no glob matches: copies' names, not
+// away while nobody watched, to names that no glob matches: names of the same family (app.log.audit is another log), not
 // known, and not older than f. (A younger one that had been read to its end and forgotten would
 // mean that f had been quiet even longer, and forgotten too.)
 func (t *task) rotatedSince(f *file, since time.Time) {
@@ -92,9 +92,13 @@ func (t *task) rotatedSince(f *file, since time.Time) {
 	if err != nil {
 		return
 	}
+	rotated := func(from, path string) bool {
+		known := func(p string) bool { return p == from || t.names[p] } // it is a log, though it may not be there now
+		return isCopyName(from, path) && family(path, known) == family(from, known)
+	}
 	for _, e := range entries {
 		path := e.path
-		if !isCopyName(f.origin, path) && !isCopyName(f.target, path) || t.cfg.excluded(path) {
+		if !rotated(f.origin, path) && !rotated(f.target, path) || t.cfg.excluded(path) {
 			continue
 		}
 		info, err := os.Stat(path)

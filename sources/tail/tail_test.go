@@ -97,6 +97,31 @@ func TestRotationWhileStopped(t *testing.T) {
 	}
 }
 
+// Beside a log may lie others whose names begin as its own does and that nobody asked for.
+func TestRotationBesideAnotherLog(t *testing.T) {
+	for _, name := range []string{"app.log", "syslog"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			log := in(dir, name)
+			h := newHub(t, "paths", log)
+			write(t, log, "1\n")
+			h.start()
+			h.expect("1")
+			h.kill()
+			for _, other := range []string{".audit", "-errors", ".audit.1"} {
+				write(t, log+other, "secret\n")
+			}
+			write(t, log, "2\n")
+			must(t, os.Rename(log, log+".2"))
+			write(t, log+".1", "3\n") // made and rotated while nobody looked; there is no new log yet
+			h.start()
+			h.expect("1", "2", "3")
+			write(t, log, "4\n")
+			h.expect("1", "2", "3", "4")
+		})
+	}
+}
+
 func sorted(v []string) string {
 	out := append([]string(nil), v...)
 	for i := range out {
