@@ -175,6 +175,13 @@ type Source interface {
 	Task(split Split) SourceTask
 }
 
+// BoundedSource is a Source that can cut what it reads, and so asks how large a record may be.
+type BoundedSource interface {
+	// Bound says, before each Task and each audit, how many bytes a record's key, value and headers may have together where the source's topics
+	// take the least. A larger record fails the source, or becomes a dead letter. Transforms may add to it.
+	Bound(bytes int)
+}
+
 // Checker is a Source or a Sink whose config somebody else has to read, a plugin's process: New, which does no I/O, cannot ask.
 type Checker interface {
 	// Check does no I/O but to ask. An error says that the config is wrong, and is Fatal.

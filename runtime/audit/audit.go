@@ -244,6 +244,9 @@ func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) e
 		a.incomplete(c.Name, fmt.Errorf("a source of type %s has no way to show what it holds", c.Type))
 		return nil
 	}
+	if err := a.bound(ctx, src, chain); err != nil {
+		return err
+	}
 	before, point, at, err := a.point(ctx, c, src, sa, want)
 	if err != nil {
 		return err
@@ -287,6 +290,29 @@ func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) e
 		r.finish()
 	}
 	return nil
+}
+
+// bound tells a source how large its records may be, as its task does.
+func (a *auditor) bound(ctx context.Context, src connectors.Source, chain *transform.Chain) error {
+	specs, err := src.Topics(ctx)
+	if err != nil {
+		return away(fmt.Errorf("list topics: %w", err))
+	}
+	there, err := a.log.Topics(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, s := range specs {
+		if to, sure := chain.Topic(s.Name); sure {
+			s.Name = to
+		}
+		if _, ok := there[s.Name]; ok {
+			names = append(names, s.Name)
+		}
+	}
+	_, err = task.Bound(ctx, a.log, src, names...)
+	return err
 }
 
 // point fixes a point of a source and waits until the log holds it: at are the durable positions then, and what

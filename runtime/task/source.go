@@ -95,7 +95,7 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 		}
 		names = append(names, letters.Name)
 	}
-	most, err := o.Log.MaxMessageBytes(ctx, names...)
+	most, err := Bound(ctx, o.Log, o.Source, names...)
 	if err != nil {
 		return false, err
 	}
@@ -118,6 +118,17 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	}
 	t.contact = time.Now()
 	return true, t.run(ctx, hard, loaded.Positions)
+}
+
+// Bound is the largest batch that all of the topics take, in bytes. It tells a source that wants to know what that leaves for a record.
+func Bound(ctx context.Context, l *hublog.Log, src connectors.Source, topics ...string) (most int32, err error) {
+	if most, err = l.MaxMessageBytes(ctx, topics...); err != nil {
+		return 0, err
+	}
+	if b, ok := src.(connectors.BoundedSource); ok {
+		b.Bound(int(most) - batchOverhead)
+	}
+	return most, nil
 }
 
 // drain derives a context that outlives ctx by d.

@@ -29,8 +29,11 @@ func Type() connectors.SourceType {
 	return connectors.SourceType{Name: "tail", Spec: Spec(), HostBound: true, New: New}
 }
 
-// maxLineLimit bounds max_line: one record must fit into a Kafka batch and into memory.
-const maxLineLimit = 64 << 20
+// maxLineLimit bounds max_line: no topic of a source takes a larger record.
+const maxLineLimit = 16 << 20
+
+// headerRoom is what Bound leaves for the headers, of which the path may have 4 KiB, and for what transforms add.
+const headerRoom = 8 << 10
 
 // Spec lists the fields.
 func Spec() spec.Spec {
@@ -55,7 +58,7 @@ func Spec() spec.Spec {
 					Doc: "How long a record waits for another line before it counts as complete."},
 			}},
 			{Name: "max_line", Type: spec.Size, Default: "1MiB", Check: checkMaxLine,
-				Doc: "The longest record, in bytes; up to twice as much is held in memory."},
+				Doc: "The longest record, in bytes, at most 16MiB; where the topic's max.message.bytes less 9 KiB is less, that counts. Up to twice as much is held in memory."},
 			{Name: "on_long", Type: spec.Enum, Enum: []string{"split", "truncate", "drop"}, Default: "split",
 				Doc: "What happens to a longer one: split makes more records of it and loses nothing, truncate keeps its beginning, drop leaves it out."},
 			{Name: "rotate_wait", Type: spec.Duration, Default: "30s",
@@ -87,7 +90,7 @@ func checkRegexp(v any) error {
 
 func checkMaxLine(v any) error {
 	if n := v.(spec.ByteSize); n < 1 || n > maxLineLimit {
-		return errors.New("between 1 byte and 64MiB")
+		return errors.New("between 1 byte and 16MiB, which is what a topic takes")
 	}
 	return nil
 }
@@ -116,6 +119,7 @@ type config struct {
 	partitions     int32
 	fromEnd        bool
 	splitter       splitter
+	maxLine        int           // bytes; splitter.max is less where the topic takes less
 	flush          time.Duration // of a multiline record
 	rotateWait     time.Duration
 	poll           time.Duration
@@ -129,6 +133,7 @@ func configOf(v spec.Values, env connectors.Env) (config, error) {
 		partitions: int32(v.Int("partitions")),
 		fromEnd:    v.String("start") == "end",
 		splitter:   splitter{max: int(v.Size("max_line"))},
+		maxLine:    int(v.Size("max_line")),
 		flush:      v.Duration("multiline.timeout"),
 		rotateWait: v.Duration("rotate_wait"),
 		poll:       v.Duration("poll"),

@@ -77,6 +77,11 @@ func (s *Source) Topics(context.Context) ([]connectors.TopicSpec, error) {
 	return []connectors.TopicSpec{{Name: s.cfg.topic, Partitions: s.cfg.partitions}}, nil
 }
 
+// Bound is there for connectors.BoundedSource: a line that is longer than its topic takes is long, whatever max_line says.
+func (s *Source) Bound(bytes int) {
+	s.cfg.splitter.max = max(1, min(s.cfg.maxLine, max(bytes-headerRoom, bytes/2)))
+}
+
 // Capabilities: positions are byte offsets, so a resume is exact.
 func (s *Source) Capabilities() connectors.Capabilities {
 	return connectors.Capabilities{Delivery: connectors.ExactlyOnce}
