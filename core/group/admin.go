@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/statelog"
 	"github.com/forebayhub/forebay/core/wire"
 )
@@ -212,8 +213,23 @@ func (s *state) wait(ctx context.Context, start func(done func(error)) error) in
 	}
 }
 
-// remove writes tombstones for offsets, and for the group itself when whole; done is called once they are durable.
+// removedBytes is about how large a batch of tombstones becomes: well below max.message.bytes, however many offsets go.
+const removedBytes = 256 << 10
+
+// remove writes tombstones for offsets, and for the group itself when whole; done is called once they are durable. An error means that done
+// will not be called: some of the offsets may go all the same.
 func (s *state) remove(g *group, keys []topicPartition, whole bool, done func(error)) error {
+	const rest = metadata.MaxTopicName + 64 // what a record has beside the group's name
+	for few := max(1, removedBytes/(len(g.id)+rest)); len(keys) > few; keys = keys[few:] {
+		if err := s.removeFew(g, keys[:few], false, func(error) {}); err != nil {
+			return err
+		}
+	}
+	return s.removeFew(g, keys, whole, done)
+}
+
+// removeFew is remove of what goes into one batch.
+func (s *state) removeFew(g *group, keys []topicPartition, whole bool, done func(error)) error {
 	var records []statelog.Record
 	for _, k := range keys {
 		records = append(records, offsetRecord(g.id, k.topic, k.partition, nil))
@@ -265,6 +281,8 @@ func (s *state) expire() {
 	s.expiry.Arm(s.c.o.ExpiryInterval)
 	now := s.c.keeper.Now().UnixMilli()
 	image := s.c.host.image()
+	var failed int
+	var why error
 	for _, g := range s.groups {
 		var keys []topicPartition
 		for k, o := range g.offsets {
@@ -277,15 +295,12 @@ func (s *state) expire() {
 		if len(keys) == 0 && !whole {
 			continue
 		}
-		err := s.remove(g, keys, whole, func(err error) {
-			if err != nil {
-				s.c.log.Warn("expired offsets were not removed", "group", g.id, "error", err)
-			}
-		})
-		if err != nil {
-			s.c.log.Warn("expired offsets were not removed", "group", g.id, "error", err)
-			return
+		if err := s.remove(g, keys, whole, func(error) {}); err != nil {
+			failed, why = failed+1, err // those of the other groups may go
 		}
+	}
+	if failed > 0 && !s.shard.Dead() {
+		s.c.log.Warn("expired offsets were not removed", "groups", failed, "error", why)
 	}
 }
 

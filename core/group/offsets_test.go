@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -185,6 +186,50 @@ func TestOffsetsExpire(t *testing.T) {
 			t.Fatalf("groups are left: %+v", gs)
 		}
 	})
+}
+
+// However many offsets of a group are over, they go, and do not keep those of other groups here. A group of so many can be deleted, too.
+func TestManyOffsetsGo(t *testing.T) {
+	const many = 2_000 // with the group's long name, their tombstones are more than a batch may have
+	commit := func(t *testing.T, c *client) {
+		t.Helper()
+		for from := range int32(5) {
+			items := make([]commitItem, many/5)
+			for k := range items {
+				items[k] = commitItem{topic: "wide", partition: from*many/5 + int32(k), offset: 1, epoch: -1}
+			}
+			c.n.c.commit(ctx, commitWish{group: c.group, generation: -1, retention: -1}, items)
+			wantCode(t, "commit", items[0].code, 0)
+		}
+	}
+	for _, asked := range []bool{false, true} {
+		testNode(t, Options{}, func(t *testing.T, n *node) {
+			wide := topic("wide", many)
+			n.im.Topics[wide.Name], n.im.TopicIDs[wide.ID] = wide, wide
+			large := n.client(strings.Repeat("long", 250))
+			commit(t, large)
+			for k := range 9 {
+				c := n.client(fmt.Sprint("small-", k))
+				c.gen = -1
+				wantCode(t, "commit", c.commit(0, 1), 0)
+			}
+			if asked {
+				r := kmsg.NewPtrDeleteGroupsRequest()
+				r.Groups = []string{large.group}
+				wantCode(t, "delete", n.c.DeleteGroups(ctx, r).Groups[0].ErrorCode, 0)
+			} else {
+				<-time.After(7*24*time.Hour + time.Hour)
+			}
+			for range 2 {
+				groups := n.c.ListGroups(kmsg.NewPtrListGroupsRequest()).Groups
+				if asked && len(groups) != 9 || !asked && len(groups) != 0 {
+					t.Fatalf("deleted by hand %v: %d groups are left", asked, len(groups))
+				}
+				n.restart()
+				synctest.Wait()
+			}
+		})
+	}
 }
 
 // An offset that is committed anew while its time is over is not taken away behind the commit's back: the commit is acknowledged, and its

@@ -71,6 +71,10 @@ func (s *state) Replay(b statelog.Batch) error {
 			k := groupPartition{d.offsetKey.Group, topicPartition{d.offsetKey.Topic, d.offsetKey.Partition}}
 			if d.offset == nil {
 				s.forget(k)
+				// Offsets without a group have no record that would end it.
+				if g := s.groups[k.group]; g != nil && !g.stored && g.consumer == nil && len(g.offsets) == 0 && len(g.open) == 0 {
+					delete(s.groups, k.group)
+				}
 				continue
 			}
 			o := &offset{offset: d.offset.Offset, leaderEpoch: d.offset.LeaderEpoch, metadata: d.offset.Metadata, time: d.offset.CommitTimestamp,

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"sync"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/statelog"
 )
 
@@ -19,6 +20,9 @@ type Memory struct {
 	waiters []waiter
 }
 
+// maxBatch is the default of max.message.bytes.
+const maxBatch = 1<<20 + 12
+
 type waiter struct {
 	offset int64
 	done   func(error)
@@ -32,6 +36,9 @@ func (m *Memory) Append(batch []byte, _ int32) (int64, error) {
 	defer m.mu.Unlock()
 	if m.fail != nil {
 		return -1, m.fail
+	}
+	if len(batch) > maxBatch {
+		return -1, commitlog.ErrTooLarge
 	}
 	b := append([]byte(nil), batch...)
 	base := m.end()
