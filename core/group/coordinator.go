@@ -253,10 +253,7 @@ type nodeHost struct {
 func (h nodeHost) image() *metadata.Image { return h.controller.Image() }
 
 func (h nodeHost) createTopic(ctx context.Context) error {
-	_, errs := h.controller.CreateTopics(ctx, []controller.NewTopic{{
-		Name: Topic, Partitions: -1, Replication: -1,
-		Configs: map[string]string{"cleanup.policy": "compact", "segment.bytes": "104857600", "compression.type": "producer"},
-	}}, false)
+	_, errs := h.controller.CreateTopics(ctx, []controller.NewTopic{{Name: Topic, Partitions: -1, Replication: -1}}, false)
 	var e *controller.Error
 	if errors.As(errs[0], &e) && e.Code == kerr.TopicAlreadyExists.Code {
 		return nil

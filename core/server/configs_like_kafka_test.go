@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -260,6 +262,29 @@ func TestGroupConfigs(t *testing.T) {
 		}
 		if got := listed(); len(got) != s.listed || len(got) == 1 && got[0] != "g" {
 			t.Errorf("after %v: %v are listed", s.changes, got)
+		}
+	}
+}
+
+// The topics of coordinators have the configs that the node is told for them.
+func TestInternalTopicsHaveTheirConfigs(t *testing.T) {
+	n := newNode(t, nodeOptions{static: map[string]string{
+		"offsets.topic.segment.bytes": "4194304", "transaction.state.log.segment.bytes": "5242880", "offsets.topic.num.partitions": "2", "transaction.state.log.num.partitions": "2",
+	}})
+	if err := errors.Join(n.s.d.Groups.EnsureTopic(t.Context()), n.s.d.Txns.EnsureTopic(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for topic, want := range map[string]string{
+		"__consumer_offsets":  "1 4194304 compact false producer",
+		"__transaction_state": "1 5242880 compact false uncompressed",
+	} {
+		var values []string
+		for _, c := range n.describe(topicType, topic, "cleanup.policy", "compression.type", "segment.bytes", "min.insync.replicas", "unclean.leader.election.enable").Configs {
+			values = append(values, *c.Value)
+		}
+		slices.Sort(values)
+		if got := strings.Join(values, " "); got != want {
+			t.Errorf("%s: %s, want %s", topic, got, want)
 		}
 	}
 }

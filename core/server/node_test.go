@@ -70,6 +70,7 @@ type nodeOptions struct {
 	fs         vfs.FS
 	dir        string
 	durability commitlog.Durability
+	static     map[string]string // what --set would say
 	deps       func(*Deps)
 	listener   func(*Listener, *controller.Controller) // changes what is asked of clients
 }
@@ -82,7 +83,7 @@ func newNode(t testing.TB, o nodeOptions) *node {
 	n := &node{t: t, quorum: &quorum{}, logs: &syncBuffer{}}
 	logger := slog.New(slog.NewTextHandler(n.logs, nil))
 	n.quorum.image.Store(metadata.NewImage())
-	ctl := controller.New(controller.Options{Quorum: n.quorum, NodeID: 1})
+	ctl := controller.New(controller.Options{Quorum: n.quorum, NodeID: 1, Static: o.static})
 	for _, c := range []metadata.Command{
 		&metadata.SetClusterID{ID: "abcdefghijklmnopqrstuv"},
 		&metadata.RegisterNode{ID: 1, Host: "127.0.0.1", Port: 9092, BootID: "b"},

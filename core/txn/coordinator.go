@@ -254,10 +254,7 @@ type nodeHost struct{ d Deps }
 func (h nodeHost) image() *metadata.Image { return h.d.Controller.Image() }
 
 func (h nodeHost) createTopic(ctx context.Context) error {
-	_, errs := h.d.Controller.CreateTopics(ctx, []controller.NewTopic{{
-		Name: Topic, Partitions: -1, Replication: -1,
-		Configs: map[string]string{"cleanup.policy": "compact", "segment.bytes": "104857600", "compression.type": "uncompressed"},
-	}}, false)
+	_, errs := h.d.Controller.CreateTopics(ctx, []controller.NewTopic{{Name: Topic, Partitions: -1, Replication: -1}}, false)
 	var e *controller.Error
 	if errors.As(errs[0], &e) && e.Code == kerr.TopicAlreadyExists.Code {
 		return nil
