@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 	"time"
 
 	"github.com/forebayhub/forebay/internal/metrics"
@@ -53,7 +54,7 @@ type journal struct {
 	end  int64 // of the last frame
 	size int64 // of the file: zeros from end on
 	seq  uint64
-	err  error // the first failed sync; final
+	err  error // of the disk, or of what raft believes to be here; final
 
 	syncs *metrics.Latency
 }
@@ -210,7 +211,7 @@ func laterFrame(b []byte, seq uint64) int {
 	return -1
 }
 
-// append makes payload durable. A failed sync is final.
+// append makes payload durable. An error is final unless it is want of room.
 func (j *journal) append(payload []byte) error {
 	if j.err != nil {
 		return j.err
@@ -221,8 +222,11 @@ func (j *journal) append(payload []byte) error {
 	b := appendFrame(nil, j.seq+1, payload)
 	j.grow()
 	if _, err := j.file.WriteAt(b, j.end); err != nil {
-		// Nothing was promised for these bytes yet: the next frame overwrites them.
-		return fmt.Errorf("write %s at %d: %w", j.file.Name(), j.end, err)
+		err = fmt.Errorf("write %s at %d: %w", j.file.Name(), j.end, err)
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			j.err = err
+		}
+		return err // nothing was promised for these bytes yet: where there is room again the next frame overwrites them
 	}
 	began := time.Now()
 	err := j.file.Sync()

@@ -280,9 +280,39 @@ func TestCompactionOfTheJournalThatFails(t *testing.T) {
 	}
 }
 
-// A node whose journal has failed ends: as a follower it would answer heartbeats, and have the metadata of that moment for ever.
+// A node whose journal has failed ends: as a follower it would answer heartbeats, and have the metadata of that moment for ever. Want of room passes.
 func TestAJournalThatHasFailedEndsTheNode(t *testing.T) {
-	disk := vfs.NewFault(vfs.NewMemory())
+	for name, c := range map[string]struct {
+		rule vfs.Rule
+		ends int
+	}{
+		"not synced":  {vfs.Rule{Op: vfs.OpSync, Err: syscall.EIO}, 1},
+		"not written": {vfs.Rule{Op: vfs.OpWrite, Err: syscall.EIO}, 1},
+		"read-only":   {vfs.Rule{Op: vfs.OpWrite, Err: syscall.EROFS}, 1},
+		"no room":     {vfs.Rule{Op: vfs.OpWrite, Err: syscall.ENOSPC}, 0},
+		"no quota":    {vfs.Rule{Op: vfs.OpWrite, Err: syscall.EDQUOT}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewFault(vfs.NewMemory())
+			s, ended := endingStore(t, disk)
+			if err := s.StoreLogs(entries(1, 3, 10)); err != nil {
+				t.Fatal(err)
+			}
+			heal := disk.Inject(c.rule)
+			if err := s.StoreLogs(entries(4, 4, 10)); err == nil || *ended != c.ends {
+				t.Errorf("%v, ended %d times", err, *ended)
+			}
+			heal()
+			if err := s.StoreLogs(entries(4, 4, 10)); (err == nil) != (c.ends == 0) || *ended != c.ends {
+				t.Errorf("afterwards: %v, ended %d times", err, *ended)
+			}
+		})
+	}
+}
+
+// endingStore counts how often the node is told to end.
+func endingStore(t *testing.T, disk vfs.FS) (*store, *int) {
+	t.Helper()
 	if err := disk.MkdirAll("/r", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -291,16 +321,35 @@ func TestAJournalThatHasFailedEndsTheNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.close() }()
+	t.Cleanup(func() { _ = s.close() })
+	return s, &ended
+}
+
+// After a snapshot from the leader raft goes on behind it whether the entries before could be removed or not. Where there was no room for that they go with
+// the first that comes; a gap for which there is no such reason ends the node.
+func TestEntriesBehindASnapshot(t *testing.T) {
+	disk := vfs.NewFault(vfs.NewMemory())
+	s, ended := endingStore(t, disk)
 	if err := s.StoreLogs(entries(1, 3, 10)); err != nil {
 		t.Fatal(err)
 	}
-	heal := disk.Inject(vfs.Rule{Op: vfs.OpSync, Path: "journal*", Err: syscall.EIO})
-	if err := s.StoreLogs(entries(4, 4, 10)); err == nil || ended != 1 {
-		t.Errorf("%v, ended %d times", err, ended)
+	heal := disk.Inject(vfs.Rule{Op: vfs.OpWrite, Err: syscall.ENOSPC})
+	if err := s.DeleteRange(1, 3); err == nil {
+		t.Fatal("there was room")
+	}
+	if err := s.StoreLogs(entries(8, 9, 10)); err == nil || *ended > 0 {
+		t.Fatalf("%v, ended %d times", err, *ended)
 	}
 	heal()
-	if err := s.StoreLogs(entries(4, 4, 10)); err == nil || ended != 1 {
-		t.Errorf("afterwards: %v, ended %d times", err, ended)
+	if err := s.StoreLogs(entries(8, 9, 10)); err != nil || *ended > 0 {
+		t.Fatalf("%v, ended %d times", err, *ended)
+	}
+	for _, s := range []*store{s, newStore(t, disk)} {
+		if lo, hi := span(t, s); lo != 8 || hi != 9 {
+			t.Errorf("%d to %d", lo, hi)
+		}
+	}
+	if err := s.StoreLogs(entries(12, 12, 10)); err == nil || *ended != 1 {
+		t.Errorf("a gap: %v, ended %d times", err, *ended)
 	}
 }

@@ -26,6 +26,7 @@ type store struct {
 	mu      sync.Mutex
 	j       *journal
 	entries []*raft.Log // contiguous
+	owed    bool        // all entries were to be removed, and there was no room for it
 	stable  map[string][]byte
 	halt    func(error)
 	halting sync.Once
@@ -70,6 +71,10 @@ func appendEntry(b []byte, l *raft.Log) []byte {
 	b = binary.AppendVarint(b, at)
 	b = appendBytes(b, l.Data)
 	return appendBytes(b, l.Extensions)
+}
+
+func appendDelete(b []byte, lo, hi uint64) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(append(b, opDelete), lo), hi)
 }
 
 func appendStable(b []byte, key string, val []byte) []byte {
@@ -239,9 +244,15 @@ func (s *store) storeLogs(logs []*raft.Log) error {
 		next = s.entries[n-1].Index + 1
 	}
 	var b []byte
+	behind := s.owed && logs[0].Index > next // a snapshot from the leader: raft has only logged that its entries are still there
+	if behind {
+		b = appendDelete(b, s.entries[0].Index, next-1)
+		next = logs[0].Index
+	}
 	for _, l := range logs {
 		if l.Index != next {
-			return fmt.Errorf("raft entry %d, want %d", l.Index, next)
+			s.j.err = fmt.Errorf("raft entry %d, want %d", l.Index, next) // raft would try for ever
+			return s.j.err
 		}
 		next++
 		b = appendEntry(b, l)
@@ -249,6 +260,10 @@ func (s *store) storeLogs(logs []*raft.Log) error {
 	if err := s.j.append(b); err != nil {
 		return err
 	}
+	if behind {
+		s.entries = nil
+	}
+	s.owed = false
 	for _, l := range logs {
 		c := *l
 		s.entries = append(s.entries, &c)
@@ -271,8 +286,10 @@ func (s *store) DeleteRange(lo, hi uint64) error {
 func (s *store) deleteRange(lo, hi uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := binary.AppendUvarint(binary.AppendUvarint([]byte{opDelete}, lo), hi)
-	if err := s.j.append(b); err != nil {
+	err := s.j.append(appendDelete(nil, lo, hi))
+	n := len(s.entries)
+	s.owed = err != nil && n > 0 && lo <= s.entries[0].Index && hi >= s.entries[n-1].Index
+	if err != nil {
 		return err
 	}
 	s.cut(lo, hi)
