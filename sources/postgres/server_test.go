@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -325,6 +326,44 @@ func TestSlotTrouble(t *testing.T) {
 		}
 		f.openFails("is lost")
 	})
+}
+
+// TestCommitThatWaits: a transaction whose commit is in the WAL, and passed by, but waits for a standby, is waited for by the snapshot that has to see it.
+// It is the newest of all, so that no snapshot lists it among those that run.
+func TestCommitThatWaits(t *testing.T) {
+	t.Parallel()
+	pg := testenv.NewPostgres(t, "synchronous_standby_names=nobody", "synchronous_commit=local")
+	f := &fixture{c: dial(t, pg.URL), col: &collect{}, src: configure(t, pg.URL, []string{"a"}, map[string]any{"publication": "p"})}
+	f.logbook = newLogbook(t, f.src, f.col.add)
+	t.Cleanup(f.close)
+	sql(t, f.c, "CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE b (id int PRIMARY KEY)", "CREATE PUBLICATION p FOR TABLE a, b")
+	f.sync()
+	w := dial(t, pg.URL)
+	committed := make(chan error)
+	go func() {
+		committed <- exec(context.Background(), w, "SET synchronous_commit = on; INSERT INTO b VALUES (1)")
+	}()
+	for len(sql(t, f.c, "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'")) == 0 && t.Context().Err() == nil {
+	}
+	f.sync()
+	f.close()
+	f.src.cfg.tables = []string{"a", "b"}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := f.open(t.Context())
+	for b := connectors.NewBatch(f.batch); err == nil && len(f.task.(*task).pending) > 0; {
+		err = f.read(ctx, b, nil)
+	}
+	if ctx.Err() == nil || err == nil {
+		t.Errorf("not waited for: %v", err)
+	}
+	sql(t, f.c, "SELECT pg_cancel_backend("+strconv.FormatUint(uint64(w.PID()), 10)+")")
+	if err := <-committed; err != nil {
+		t.Fatal(err)
+	}
+	f.close()
+	f.sync()
+	f.col.expect(t, "waited", "r {id=1} null -> {id=1}")
 }
 
 // TestServerRestart: after the server's death the task reports an error that is

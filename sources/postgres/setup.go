@@ -323,8 +323,9 @@ func (s *source) baseSnapshot(ctx context.Context, sl newSlot) (string, error) {
 
 // everything is a base that is always enough, and slower: every transaction that
 // has begun by now must have ended. It serves for a slot that was there before us.
+// A snapshot's xmax would not do: the newest of those that run may be above it.
 func everything(ctx context.Context, c *pgconn.PgConn) (string, error) {
-	rows, err := query(ctx, c, "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())")
+	rows, err := query(ctx, c, "SELECT pg_catalog.pg_current_xact_id()")
 	if err != nil {
 		return "", err
 	}

@@ -277,7 +277,8 @@ func (t *task) fixSnapshot(ctx context.Context, c *pgconn.PgConn, name tableName
 		if err := errors.Join(err1, err2); err != nil {
 			return fail(err)
 		}
-		if t.base == nil || !slices.ContainsFunc(sn.xip, t.base.sawFull) {
+		// From its xmax on a snapshot lists nothing, and the newest of those that run may be there.
+		if t.base == nil || sn.xmax >= t.base.xmax && !slices.ContainsFunc(sn.xip, t.base.sawFull) {
 			return sn, string(rows[0][0]), at, nil
 		}
 		if time.Now().After(slow) {
