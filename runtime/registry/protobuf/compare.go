@@ -18,8 +18,8 @@ type Difference struct {
 const maxFound = 100
 
 // Read says why data written with one schema cannot be read with another; nothing when it can. It holds to the rules of Confluent's registry: what was written by
-// field number must keep its encoding and its kind; messages do not vanish; the package stays; required fields neither come nor go; a oneof takes in at most one field
-// that was outside of it, and loses none to nowhere.
+// field number must keep its encoding and its kind, and if it is a number, the label that is written out; messages do not vanish; the package stays; required fields neither come nor go; a oneof
+// holds nothing together that was apart, but for one field in a new one, and loses no field to nowhere unless it goes as a whole.
 func Read(reader, writer *Schema) []Difference {
 	c := &comparison{seen: map[pair]bool{}}
 	if reader.file.Package() != writer.file.Package() {
@@ -85,38 +85,45 @@ func (c *comparison) message(path string, was, is protoreflect.MessageDescriptor
 	c.messages(path, was.Messages(), is.Messages())
 }
 
-// oneofs: only one field of a oneof is there at a time, so of two that moved in one would be lost.
+// oneofs: only one field of a oneof is there at a time, so of two that could be there together before one would be lost. As MessageSchemaDiff since June 2026.
 func (c *comparison) oneofs(path string, was, is protoreflect.MessageDescriptor) {
 	for i := range is.Oneofs().Len() {
 		o := is.Oneofs().Get(i)
 		if o.IsSynthetic() {
 			continue
 		}
-		moved, existing := 0, 0
+		moved, from := 0, map[protoreflect.Name]bool{} // fields that stood alone, and oneofs that had others
 		for k := range o.Fields().Len() {
 			if old := was.Fields().ByNumber(o.Fields().Get(k).Number()); old != nil && oneof(old) == nil {
 				moved++
 			} else if old != nil {
-				existing++
+				from[oneof(old).Name()] = true
 			}
 		}
 		at := path + "/" + string(o.Name())
 		switch {
 		case moved > 1:
 			c.add("MULTIPLE_FIELDS_MOVED_TO_ONEOF", at)
-		case moved == 1 && existing > 0:
+		case moved+len(from) > 1:
 			c.add("FIELD_MOVED_TO_EXISTING_ONEOF", at)
 		}
 	}
 	for i := range was.Oneofs().Len() {
 		o := was.Oneofs().Get(i)
-		if o.IsSynthetic() || is.Oneofs().ByName(o.Name()) == nil {
-			continue // a oneof that is gone takes no data with it
+		if o.IsSynthetic() {
+			continue
 		}
+		var gone []protoreflect.FieldNumber
 		for k := range o.Fields().Len() {
 			if n := o.Fields().Get(k).Number(); is.Fields().ByNumber(n) == nil {
-				c.add("ONEOF_FIELD_REMOVED", fmt.Sprintf("%s/%s/%d", path, o.Name(), n))
+				gone = append(gone, n)
 			}
+		}
+		if len(gone) == o.Fields().Len() && is.Oneofs().ByName(o.Name()) == nil {
+			continue // the whole choice is gone, and nobody takes what is left of it for the choice
+		}
+		for _, n := range gone {
+			c.add("ONEOF_FIELD_REMOVED", fmt.Sprintf("%s/%s/%d", path, o.Name(), n))
 		}
 	}
 }
@@ -141,7 +148,20 @@ func (c *comparison) field(path string, was, is protoreflect.FieldDescriptor) {
 		c.named(path, was.Message(), is.Message())
 	case encodings[was.Kind()] != encodings[is.Kind()]:
 		c.add("FIELD_SCALAR_KIND_CHANGED", path)
+	case label(was) != "" && label(is) != "" && label(was) != label(is) && encodings[was.Kind()] != "bytes":
+		c.add("FIELD_NUMERIC_LABEL_CHANGED", path)
 	}
+}
+
+// label is the one that a field is written with; "": none. Of a oneof's fields and proto3's none is written, unless it is optional or repeated, and they are compared with no other one (FieldSchemaDiff).
+func label(f protoreflect.FieldDescriptor) string {
+	switch {
+	case f.Cardinality() != protoreflect.Optional:
+		return f.Cardinality().String()
+	case f.HasOptionalKeyword():
+		return protoreflect.Optional.String()
+	}
+	return ""
 }
 
 // named compares the messages of a field: they have the same name within their packages, and the one reads the other.
