@@ -23,13 +23,18 @@ func (t *sinkTask) refresh(ctx context.Context) error {
 	t.refreshed = time.Now()
 	for name, id := range t.ids {
 		now, ok := topics[name]
+		if ok && now.ID == id {
+			continue
+		}
+		// The log has them no more: what was read of it is safe in the target only.
+		if err := t.commit(t.all(), connectors.CauseFlush); err != nil {
+			return fmt.Errorf("topic %s has been deleted; commit what was read of it: %w", name, err)
+		}
 		if !ok {
 			return fmt.Errorf("topic %s has been deleted", name) // the restart goes on without it
 		}
-		if now.ID != id {
-			return connectors.Fatal(fmt.Errorf("topic %s has been deleted and created again: offsets from %d on name other records now", name, t.least(name)),
-				"what was written of the old topic is safe; give the sink another name or url to write the new one from its start")
-		}
+		return connectors.Fatal(fmt.Errorf("topic %s has been deleted and created again: offsets from %d on name other records now", name, t.least(name)),
+			"what was written of the old topic is safe; give the sink another name or url to write the new one from its start")
 	}
 	var fresh []connectors.TopicPartition
 	for name, topic := range topics {

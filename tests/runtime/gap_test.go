@@ -101,6 +101,24 @@ func TestTopicCreatedAgainIsNamed(t *testing.T) {
 	}
 }
 
+// What a sink has read of a topic that is deleted is nowhere else any more: it is committed before the task goes on without the topic.
+func TestTopicThatIsDeletedIsCommitted(t *testing.T) {
+	log := openLog(t)
+	src := &numbers{topic: unique("n"), n: 50} // fewer than the sink commits by itself
+	dst := newMemory(src.topic)
+	_, stop := start(t, options(log, src, nil))
+	eventually(t, 30*time.Second, "appended", func() bool { return src.acknowledged() == 50 })
+	stop()
+	_, _ = start(t, options(log, nil, dst))
+	eventually(t, 30*time.Second, "read", func() bool { return dst.given(49) })
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := admin(t, log).DeleteTopic(ctx, src.topic); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "committed", func() bool { return dst.count() == 50 })
+}
+
 // That the log cannot be reached, when a sink asks for its lease, passes: it is not another worker.
 func TestSinkOutlivesALogThatIsAway(t *testing.T) {
 	b := newBench(t)

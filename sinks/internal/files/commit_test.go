@@ -508,6 +508,11 @@ func TestRecoverNamesWhatIsWrong(t *testing.T) {
 	a.TopicID[0] = 99
 	fail(fresh(), a, "deleted and created again", "up to offset 19")
 
+	// A name that its files could not have is told before there is a commit that can never be put in place.
+	a = assignment(40)
+	a.Topic = strings.Repeat("t", 240)
+	fail(fresh(), a, a.Topic+" cannot be written", "file systems take 255")
+
 	local := fresh()
 	m, err := readManifest(ctx, local, commitName(id, 10))
 	if err != nil {

@@ -79,6 +79,13 @@ func parseCommitName(name string) (int64, bool) {
 	return n, err == nil && n >= 0
 }
 
+// maxFileName is how many bytes a file's name may have (Linux's NAME_MAX, HDFS's dfs.namenode.fs-limits.max-component-length), and farOffset the
+// largest offset that names are made for: a million records a second for a hundred days.
+const (
+	maxFileName = 255
+	farOffset   = 9_999_999_999_999
+)
+
 // finalName is where a data file ends up.
 func finalName(topic, dir string, partition int32, first, last int64, ext string) string {
 	return path.Join(topic, dir, fmt.Sprintf("%s+%d+%010d+%010d.%s", topic, partition, first, last, ext))

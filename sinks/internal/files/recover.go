@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -41,6 +42,11 @@ func (t *Task) Recover(ctx context.Context, as []connectors.Assignment) (map[con
 func (t *Task) recoverPart(ctx context.Context, a connectors.Assignment) (*part, error) {
 	if a.Topic == hidden {
 		return nil, connectors.Fatal(fmt.Errorf("a topic of the name %s cannot be written: its folder is the sink's own", hidden), "")
+	}
+	// Before anything is written: a commit that has won could never be put in place.
+	if n := len(path.Base(finalName(a.Topic, "", a.Partition, farOffset, farOffset, t.cfg.Format.Extension()))); n > maxFileName {
+		return nil, connectors.Fatal(fmt.Errorf("topic %s cannot be written: the names of its files would have up to %d bytes, and file systems take %d", a.Topic, n, maxFileName),
+			"leave it out of `topics`, or give it a shorter name")
 	}
 	pattern, err := ParsePattern(t.cfg.Pattern)
 	if err != nil {
