@@ -32,6 +32,9 @@ import (
 // lookEvery is how often connectors are looked for that somebody has fenced, or that nobody has.
 const lookEvery = 5 * time.Second
 
+// takeBackPause is the least time between two restarts of a connector that somebody has fenced.
+const takeBackPause = 4 * lookEvery
+
 // Options make a Crew.
 type Options struct {
 	Worker worker.Options // of each connector's worker; Connectors is left empty
@@ -52,7 +55,8 @@ type Crew struct {
 	log *hublog.Log
 	id  string // of this worker in the group
 
-	changed chan struct{} // capacity 1
+	changed chan struct{}        // capacity 1
+	taken   map[string]time.Time // when takeBack has last restarted a connector; of its goroutine
 
 	mu struct {
 		sync.Mutex
@@ -324,10 +328,15 @@ func (c *Crew) lookAround(ctx context.Context) {
 }
 
 // takeBack restarts connectors that were fenced though they are this worker's: a predecessor, which did not know yet that
-// it was replaced, has started once more after us. The group's word counts, for it may be we who were replaced.
+// it was replaced, has started once more after us. The group's word counts, for it may be we who were replaced. Once in takeBackPause: a
+// target that holds the word of a log that was set up anew since would fence it for ever.
 func (c *Crew) takeBack(mine func(connector string) bool) {
 	for _, s := range c.Status() {
-		if s.State == worker.Failed && strings.Contains(s.Error, hublog.ErrFenced.Error()) && mine(s.Name) {
+		if s.State == worker.Failed && s.Fenced && time.Since(c.taken[s.Name]) >= takeBackPause && mine(s.Name) {
+			if c.taken == nil {
+				c.taken = map[string]time.Time{}
+			}
+			c.taken[s.Name] = time.Now()
 			c.o.Worker.Logger.Warn("connector was fenced by a worker that has it no more: it is restarted", "connector", s.Name)
 			_ = c.Restart(s.Name) // it may be gone by now
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/position"
 	"github.com/forebayhub/forebay/runtime/registry/client"
 	"github.com/forebayhub/forebay/runtime/schemas"
@@ -502,7 +503,7 @@ func (c *connector) status() Status {
 		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load(), Dead: c.stats.Dead.Load(), Restarts: c.mu.retries}
 	s.Behind, s.stats = c.stats.Behind(time.Now()), &c.stats
 	if c.mu.err != nil {
-		s.Error = c.mu.err.Error()
+		s.Error, s.Fenced = c.mu.err.Error(), errors.Is(c.mu.err, hublog.ErrFenced) || connectors.IsFenced(c.mu.err)
 		if h := hintOf(c.mu.err); h != "" {
 			s.Error += " (" + h + ")"
 		}

@@ -33,6 +33,7 @@ type Status struct {
 	Behind time.Duration
 	Dead   int64  // records in its dead letters; -1: it keeps none
 	Error  string // the last error; "" since a task runs well again
+	Fenced bool   // that error is that another task has replaced this one's, in the log or in the target
 	Since  time.Time
 	// Restarts counts the errors after which it began anew, since the worker started.
 	Restarts int64

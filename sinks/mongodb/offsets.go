@@ -167,7 +167,7 @@ func (t *task) fenced(tp connectors.TopicPartition, have *offset) error {
 	if have == nil {
 		return connectors.Fatal(fmt.Errorf("the document of %s-%d is gone from %s.%s", tp.Topic, tp.Partition, t.s.cfg.database, t.s.cfg.offsets), "somebody deleted it while the sink ran: restart the sink to write the topic again from its start")
 	}
-	return connectors.Fatal(fmt.Errorf("%s-%d was taken over by task %s (epoch %d) on %s at %s, which stands at offset %d; this is task %s (epoch %d)",
+	return connectors.Fenced(fmt.Errorf("%s-%d was taken over by task %s (epoch %d) on %s at %s, which stands at offset %d; this is task %s (epoch %d)",
 		tp.Topic, tp.Partition, have.Task, have.Epoch, have.Host, have.Updated.Format(time.RFC3339), have.Next, t.env.TaskID, t.env.Epoch),
 		"another worker runs this sink; if none does, its log was set up anew: "+t.forget(tp))
 }

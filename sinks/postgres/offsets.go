@@ -148,7 +148,7 @@ func (t *task) fenced(tp connectors.TopicPartition, have *offsetRow) error {
 	if have == nil {
 		return connectors.Fatal(fmt.Errorf("the row of %s-%d is gone from %s", tp.Topic, tp.Partition, t.s.offsetsTable()), "somebody deleted it while the sink ran: restart the sink to write the topic again from its start")
 	}
-	return connectors.Fatal(fmt.Errorf("%s-%d was taken over by task %s (epoch %d) on %s at %s, which stands at offset %d; this is task %s (epoch %d)",
+	return connectors.Fenced(fmt.Errorf("%s-%d was taken over by task %s (epoch %d) on %s at %s, which stands at offset %d; this is task %s (epoch %d)",
 		tp.Topic, tp.Partition, have.task, have.epoch, have.host, have.updated, have.next, t.env.TaskID, t.env.Epoch),
 		"another worker runs this sink; if none does, its log was set up anew: DELETE FROM "+t.s.offsetsTable()+" WHERE "+t.rowKey(tp))
 }

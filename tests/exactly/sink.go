@@ -124,7 +124,7 @@ func (t *sinkTask) Recover(_ context.Context, as []connectors.Assignment) (map[c
 	out := map[connectors.TopicPartition]int64{}
 	err := t.do("Recover", func() error {
 		if t.env.Epoch < t.g.epoch || t.env.Epoch == t.g.epoch && t.env.TaskID != t.g.task {
-			return fmt.Errorf("a task of epoch %d has recovered %s, this one is of %d", t.g.epoch, t.g.name, t.env.Epoch)
+			return connectors.Fenced(fmt.Errorf("a task of epoch %d has recovered %s, this one is of %d", t.g.epoch, t.g.name, t.env.Epoch), "")
 		}
 		t.g.epoch, t.g.task = t.env.Epoch, t.env.TaskID
 		for _, a := range as {
@@ -201,7 +201,7 @@ func (t *sinkTask) Commit(_ context.Context, token connectors.Token) error {
 			t.g.w.violated("a commit of %s after its lease: %v", t.g.name, err)
 		}
 		if w := t.g.w; w.knobs.letters && t.g.task != t.env.TaskID {
-			return fmt.Errorf("another task has recovered %s, and removed what this one has prepared", t.g.name)
+			return connectors.Fenced(fmt.Errorf("another task has recovered %s, and removed what this one has prepared", t.g.name), "")
 		}
 		for _, r := range token.Data.(batch).rows {
 			if t.g.bad(r.key, r.value) == badCommit {
@@ -249,7 +249,7 @@ func (g *target) commit(tp connectors.TopicPartition, b batch) error {
 		g.parts[tp] = h
 	}
 	if h.next != b.start {
-		return fmt.Errorf("%s has %s-%d up to offset %d, this commit begins at %d", g.name, tp.Topic, tp.Partition, h.next, b.start)
+		return connectors.Fenced(fmt.Errorf("%s has %s-%d up to offset %d, this commit begins at %d", g.name, tp.Topic, tp.Partition, h.next, b.start), "")
 	}
 	h.next = b.next
 	for _, r := range b.rows {

@@ -130,12 +130,12 @@ func (t *Task) mayCommit(ctx context.Context, pr *prepared) error {
 }
 
 func (t *Task) fenced(p *part, m *Manifest) error {
-	hint := ""
-	if own := sinkID(t.env.Env); m.Sink != own {
-		hint = fmt.Sprintf("sinks %s and %s write the same topic under the same url: give one of them another url", own, m.Sink)
+	err := fmt.Errorf("%s-%d: task %s (epoch %d) of sink %s has committed offsets %d to %d; this task is fenced",
+		p.Topic, p.Partition, m.Task, m.Epoch, m.Sink, m.Start, m.Next-1)
+	if own := sinkID(t.env.Env); m.Sink != own { // no zombie of ours
+		return connectors.Fatal(err, fmt.Sprintf("sinks %s and %s write the same topic under the same url: give one of them another url", own, m.Sink))
 	}
-	return connectors.Fatal(fmt.Errorf("%s-%d: task %s (epoch %d) of sink %s has committed offsets %d to %d; this task is fenced",
-		p.Topic, p.Partition, m.Task, m.Epoch, m.Sink, m.Start, m.Next-1), hint)
+	return connectors.Fenced(err, "")
 }
 
 func (t *Task) alive() error {
