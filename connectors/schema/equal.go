@@ -6,9 +6,9 @@ import (
 )
 
 // Same says whether two values are the same: of one kind, with the same content.
-// Two NaN are the same here.
+// Two NaN are the same here, and so are two texts of one float.
 func Same(a, b Value) bool {
-	if a.Kind != b.Kind || len(a.List) != len(b.List) || !bytes.Equal(a.Data, b.Data) {
+	if a.Kind != b.Kind || len(a.List) != len(b.List) || a.Kind != Float64 && !bytes.Equal(a.Data, b.Data) {
 		return false
 	}
 	if a.num != b.num {

@@ -7,7 +7,7 @@ import "math"
 type Value struct {
 	Kind Kind
 	num  uint64
-	Data []byte  // String (UTF-8) and Bytes; not copied
+	Data []byte  // String (UTF-8) and Bytes, and what NumberOf says; not copied
 	List []Value // Struct, Array, Map
 }
 
@@ -34,6 +34,17 @@ func BytesOf(b []byte) Value         { return Value{Kind: Bytes, Data: b} }  // 
 func StructOf(fields ...Value) Value { return Value{Kind: Struct, List: fields} }
 func ArrayOf(elems ...Value) Value   { return Value{Kind: Array, List: elems} }
 func MapOf(pairs ...Value) Value     { return Value{Kind: Map, List: pairs} }
+
+// NumberOf is a Float64 that was read from text, which may have more digits than the float holds. Whoever writes text takes that. It borrows the text.
+func NumberOf(f float64, text []byte) Value {
+	return Value{Kind: Float64, num: math.Float64bits(f), Data: text}
+}
+
+// JSONOf is a String that is JSON: within JSON without a declared schema it stands as it is, not as a string. It borrows b.
+func JSONOf(b []byte) Value { return Value{Kind: String, num: 1, Data: b} }
+
+// IsJSON says whether JSONOf made v.
+func (v Value) IsJSON() bool { return v.Kind == String && v.num != 0 }
 
 // IsNull says whether v is null.
 func (v Value) IsNull() bool { return v.Kind == Null }

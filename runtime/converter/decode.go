@@ -22,6 +22,8 @@ type Decoder struct {
 	wires  *wires // nil: no key and no value needs a registry
 	forms  [2]Form
 	memory memory
+	before []byte // of the JSON that was guessed last: the text of its member of that name; nil: it has none
+	other  bool   // the last record's row before its change is left out, for it has other types than the row after it
 }
 
 // memory is where typed things lie. What was given out lives on.
@@ -97,7 +99,8 @@ func schemaID(r *connectors.Record) []byte {
 
 // Decode fills Key, Value and Change of a record from its raw bytes. A record
 // without a schema header is read as what it looks like: JSON objects and arrays
-// with inferred types (a Debezium envelope as a Change), text, or bytes.
+// with inferred types (a Debezium envelope as a Change), text, or bytes. So is a key, or
+// a value, of which the header says nothing.
 //
 // Bytes that a registry's schema describes give way to JSON, which is what they are where nobody asked for another form: so
 // whoever looks at them sees the same. Such a record is read once.
@@ -105,7 +108,7 @@ func (d *Decoder) Decode(r *connectors.Record) error {
 	if d.wires != nil && (r.Value.Schema != nil || r.Change != nil || r.RawValue == nil && r.Key.Schema != nil) {
 		return nil
 	}
-	r.Key, r.Value, r.Change = connectors.Datum{}, connectors.Datum{}, nil
+	r.Key, r.Value, r.Change, d.other = connectors.Datum{}, connectors.Datum{}, nil, false
 	var p *decodePlan
 	if id := schemaID(r); id != nil {
 		var err error
@@ -127,6 +130,18 @@ func (d *Decoder) Decode(r *connectors.Record) error {
 	return nil
 }
 
+// DecodeWhole is Decode for who writes the record again. The row before a change is left out where its inferred types are others than those of the row
+// after it, and readers do without; here it is JSON then (schema.JSONOf), or Unavailable where its text is not at hand.
+func (d *Decoder) DecodeWhole(r *connectors.Record) error {
+	err := d.Decode(r)
+	if d.other && r.Change != nil {
+		if r.Change.Before = schema.Missing; d.before != nil {
+			r.Change.Before = schema.JSONOf(d.before)
+		}
+	}
+	return err
+}
+
 func (d *Decoder) key(r *connectors.Record, p *decodePlan) (err error) {
 	switch {
 	case p != nil && p.key != nil:
@@ -136,8 +151,6 @@ func (d *Decoder) key(r *connectors.Record, p *decodePlan) (err error) {
 		}
 	case !d.forms[0].auto():
 		r.Key, r.RawKey, _, err = d.part(0, r.RawKey)
-	case p != nil:
-		r.Key = d.types.raw(r.RawKey)
 	default:
 		r.Key = d.guess(r.RawKey)
 	}
@@ -150,9 +163,6 @@ func (d *Decoder) value(r *connectors.Record, p *decodePlan) (err error) {
 		return d.typed(r, p)
 	case !d.forms[1].auto():
 		return d.formed(r)
-	case p != nil:
-		r.Value = d.types.raw(r.RawValue)
-		return nil
 	}
 	r.Value = d.guess(r.RawValue)
 	if c := d.changeOf(r.Value); c != nil {

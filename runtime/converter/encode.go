@@ -75,7 +75,10 @@ type Encoded struct {
 	Unwritten bool
 }
 
-var errNoRow = errors.New("a change without a row schema")
+var (
+	errNoRow       = errors.New("a change without a row schema")
+	errOtherBefore = errors.New("the rows before and after the change, which came as JSON without declared types, have not the same types, and one schema is declared for both: let an `unwrap` leave the first out, or write JSON without schemas")
+)
 
 // Encode appends a record's bytes to dst and returns it grown; the key and the value
 // lie in what it returns. Raw bytes are not copied: they are returned as they are.
@@ -105,7 +108,12 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 		}
 		e.last, e.lastK = p, k
 	}
-	out.SchemaID = p.header
+	if out.SchemaID = p.header; r.Change != nil && r.Change.Before.IsJSON() && e.format.Envelope == Debezium {
+		if p.valueLead != nil || p.valueWire != nil {
+			return dst, out, errOtherBefore
+		}
+		out.SchemaID = nil // the types are those of the row after the change alone
+	}
 	n := len(dst)
 	dst, err := p.appendKey(dst, r)
 	if err != nil {
@@ -119,7 +127,7 @@ func (e *Encoder) Encode(dst []byte, r *connectors.Record) ([]byte, Encoded, err
 	if r.Key.Schema != nil {
 		out.Key = dst[n:end:end]
 	}
-	if !p.announced && p.header != nil { // nor before: the caller of an Encode that fails registers nothing
+	if !p.announced && out.SchemaID != nil { // nor before: the caller of an Encode that fails registers nothing
 		p.announced = true
 		entry := p.entry
 		out.New = &entry
@@ -249,6 +257,9 @@ func (e *Encoder) plan(k planKey) (*plan, error) {
 		key, value := p.named(k)
 		if e.format.Schemas {
 			p.keyLead, p.valueLead = lead(key), lead(value)
+			for _, n := range []*shape{p.key, p.value, p.source, p.update} {
+				n.declare()
+			}
 		}
 		if err := p.register(e.format, k.topic, key, value); err != nil {
 			return nil, err

@@ -30,8 +30,8 @@ const (
 // Entry is the types of a kind of records, as they lie in the schema topic.
 type Entry struct {
 	Envelope Envelope
-	Key      *schema.Schema // nil: raw bytes
-	Value    *schema.Schema // of the row (debezium, plain) or the value; nil: raw bytes
+	Key      *schema.Schema // nil: bytes, which are what they look like
+	Value    *schema.Schema // of the row (debezium, plain) or the value; nil: bytes
 	Source   *schema.Schema // of the envelope's source block; nil without one
 	Update   *schema.Schema // of a document's updateDescription; nil without one
 }

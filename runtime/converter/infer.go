@@ -2,8 +2,10 @@ package converter
 
 import (
 	"bytes"
+	"encoding/json"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
@@ -44,6 +46,7 @@ func (d *Decoder) guess(b []byte) connectors.Datum {
 	if len(text) == 0 || text[0] != '{' && text[0] != '[' {
 		return d.types.raw(b)
 	}
+	d.before = nil
 	if datum, ok := d.connect(b); ok {
 		return datum
 	}
@@ -55,6 +58,7 @@ func (d *Decoder) guess(b []byte) connectors.Datum {
 	if err != nil {
 		return d.types.raw(b)
 	}
+	d.before = p.before
 	return connectors.Datum{Schema: d.types.one(s), Value: v}
 }
 
@@ -116,7 +120,7 @@ func (d *Decoder) changeOf(v connectors.Datum) *connectors.Change {
 	case after.Value.Kind == schema.Struct:
 		c.Row = d.types.one(after.Schema)
 		if before.Value.Kind == schema.Struct && !schema.Equal(before.Schema, after.Schema) {
-			c.Before = schema.Value{} // other inferred types than the row's: Kafka's bytes keep it
+			c.Before, d.other = schema.Value{}, true // DecodeWhole has it
 		}
 	case before.Value.Kind == schema.Struct:
 		c.Row = d.types.one(before.Schema)
@@ -132,7 +136,7 @@ func (d *Decoder) changeOf(v connectors.Datum) *connectors.Change {
 }
 
 // infer reads one value of unknown type. All inferred types allow null; a null
-// alone is an optional string. An array of several types stays JSON text.
+// alone is an optional string. An array of several types stays JSON.
 func (p *parser) infer() (*schema.Schema, schema.Value, error) {
 	optional := func(k schema.Kind) *schema.Schema { return &schema.Schema{Kind: k, Optional: true} }
 	switch c := p.peek(); c {
@@ -140,10 +144,13 @@ func (p *parser) infer() (*schema.Schema, schema.Value, error) {
 		s := optional(schema.Struct)
 		v := schema.Value{Kind: schema.Struct}
 		err := p.members(func(text []byte) error {
-			name := string(text)
+			name, from := string(text), p.i
 			fs, fv, err := p.infer()
 			if err != nil {
 				return err
+			}
+			if p.depth == 1 && name == "before" {
+				p.before = p.b[from:p.i:p.i]
 			}
 			if i := s.FieldIndex(name); i >= 0 { // the last of equal names counts, as in most JSON readers
 				s.Fields[i].Schema, v.List[i] = fs, fv
@@ -177,7 +184,7 @@ func (p *parser) infer() (*schema.Schema, schema.Value, error) {
 	if err != nil || math.IsInf(f, 0) {
 		return nil, schema.Value{}, p.bad("not a number: " + string(text))
 	}
-	return optional(schema.Float64), schema.Float64Of(f), nil
+	return optional(schema.Float64), numberOf(f, text), nil
 }
 
 func (p *parser) inferArray() (*schema.Schema, schema.Value, error) {
@@ -211,11 +218,63 @@ func (p *parser) inferArray() (*schema.Schema, schema.Value, error) {
 		case ']':
 			p.i++
 			if mixed {
-				return &schema.Schema{Kind: schema.String, Name: "io.debezium.data.Json", Version: 1, Optional: true}, schema.TextOf(p.b[start:p.i]), nil
+				return mixedJSON, jsonOf(p.b[start:p.i:p.i]), nil
 			}
 			return s, v, nil
 		default:
 			return nil, schema.Value{}, p.bad("expected , or ]")
 		}
 	}
+}
+
+// mixedJSON is the type of an array of several types.
+var mixedJSON = &schema.Schema{Kind: schema.String, Name: jsonName, Version: 1, Optional: true}
+
+// jsonOf is JSON as it is, or a text, if it is not quite JSON: the parser takes numbers such as 01.
+func jsonOf(text []byte) schema.Value {
+	if json.Valid(text) {
+		return schema.JSONOf(text)
+	}
+	return schema.TextOf(text)
+}
+
+// numberOf is f, with its text where a float may not hold all that the text says: 15 digits are always safe.
+func numberOf(f float64, text []byte) schema.Value {
+	const safe = len("-.") + 15
+	tiny := math.Abs(f) < 1e-300 && (f != 0 || bytes.ContainsAny(text, "eE"))
+	if (len(text) > safe || tiny) && isNumber(text) {
+		return schema.NumberOf(f, text)
+	}
+	return schema.Float64Of(f)
+}
+
+// isNumber says whether text is a number of JSON (RFC 8259, section 6).
+func isNumber(text []byte) bool {
+	i := 0
+	digits := func() bool {
+		from := i
+		for i < len(text) && text[i] >= '0' && text[i] <= '9' {
+			i++
+		}
+		return i > from
+	}
+	one := func(of string) bool {
+		found := i < len(text) && strings.IndexByte(of, text[i]) >= 0
+		if found {
+			i++
+		}
+		return found
+	}
+	if one("-"); !one("0") && !digits() {
+		return false
+	}
+	if one(".") && !digits() {
+		return false
+	}
+	if one("eE") {
+		if one("+-"); !digits() {
+			return false
+		}
+	}
+	return i == len(text)
 }

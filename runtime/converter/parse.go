@@ -26,6 +26,7 @@ type parser struct {
 	m     *schema.Slab // of the members of objects
 	// skipped says that something was passed over without a look at what is in it.
 	skipped bool
+	before  []byte // of the outermost object that infer reads: the text of its member of that name
 }
 
 func (p *parser) bad(what string) error {
@@ -312,6 +313,9 @@ func (p *parser) value(n *shape) (schema.Value, error) {
 		}
 		return schema.Int64Of(i), nil
 	case schema.String:
+		if c != '"' && n.s.Name == jsonName {
+			return p.json()
+		}
 		text, err := p.str()
 		if len(text) == len(unavailable) && string(text) == unavailable {
 			return schema.Missing, err
@@ -340,6 +344,19 @@ func (p *parser) value(n *shape) (schema.Value, error) {
 		return p.pairs(n)
 	}
 	return schema.Value{}, p.bad("a value where the schema has none")
+}
+
+// json reads what jsonOf has made, and what was written as it is.
+func (p *parser) json() (schema.Value, error) {
+	start := p.i
+	if err := p.skip(); err != nil {
+		return schema.Value{}, err
+	}
+	v := jsonOf(p.b[start:p.i:p.i])
+	if !v.IsJSON() {
+		return v, p.bad("a value that is no JSON")
+	}
+	return v, nil
 }
 
 // placeholder reads a string that can only stand for a value that was not sent.
@@ -375,10 +392,13 @@ func (p *parser) float(n *shape, c byte) (schema.Value, error) {
 	if err != nil {
 		return schema.Value{}, p.bad("not a number: " + string(text))
 	}
-	if bits == 32 {
+	switch {
+	case bits == 32:
 		return schema.Float32Of(float32(f)), nil
+	case c == '"':
+		return schema.Float64Of(f), nil
 	}
-	return schema.Float64Of(f), nil
+	return numberOf(f, text), nil
 }
 
 func (p *parser) bytes() (schema.Value, error) {

@@ -23,6 +23,8 @@ type shape struct {
 	key    *shape
 	// strict is for values that a JSON Schema describes: it has a type for what was not sent, and for maps whose keys are no strings.
 	strict bool
+	// declared says that a schema stands beside the values: JSON is a string there, as the schema says.
+	declared bool
 	// fallback is what a value is that is null or not there, if that is not allowed and the JSON Schema has a default; nil: it has none.
 	fallback *schema.Value
 }
@@ -33,7 +35,7 @@ func newShape(s *schema.Schema, strict bool) *shape {
 	if s == nil {
 		return nil
 	}
-	n := &shape{s: s, elem: newShape(s.Elem, strict), key: newShape(s.Key, strict), strict: strict}
+	n := &shape{s: s, elem: newShape(s.Elem, strict), key: newShape(s.Key, strict), strict: strict, declared: strict}
 	for i, f := range s.Fields {
 		lead := byte(',')
 		if i == 0 {
@@ -43,6 +45,19 @@ func newShape(s *schema.Schema, strict bool) *shape {
 		n.fields = append(n.fields, newShape(f.Schema, strict))
 	}
 	return n
+}
+
+// declare makes it the shape of values with a schema beside them.
+func (n *shape) declare() {
+	if n == nil {
+		return
+	}
+	n.declared = true
+	n.elem.declare()
+	n.key.declare()
+	for _, f := range n.fields {
+		f.declare()
+	}
 }
 
 // append writes v as Connect's JsonConverter does.
@@ -57,8 +72,14 @@ func (n *shape) append(dst []byte, v *schema.Value) []byte {
 	case schema.Float32:
 		return appendFloat(dst, v.Float(), 32)
 	case schema.Float64:
+		if v.Data != nil {
+			return append(dst, v.Data...)
+		}
 		return appendFloat(dst, v.Float(), 64)
 	case schema.String:
+		if v.IsJSON() && (n == nil || !n.declared) {
+			return append(dst, v.Data...)
+		}
 		return schema.AppendQuoted(dst, v.Data)
 	case schema.Bytes:
 		dst = append(dst, '"')

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/connectors/schema"
 	"github.com/forebayhub/forebay/connectors/spec"
 	"github.com/forebayhub/forebay/runtime/converter"
 	"github.com/forebayhub/forebay/runtime/transform"
@@ -13,7 +14,7 @@ import (
 // SourceChain makes the transforms of a source; nil when it has none. Records that come as bytes are read as what they
 // look like.
 func SourceChain(n spec.Node) (*transform.Chain, error) {
-	c, err := transform.New(n, transform.Source, converter.NewDecoder(unknownTypes).Decode, jsonWriter())
+	c, err := transform.New(n, transform.Source, converter.NewDecoder(unknownTypes).DecodeWhole, jsonWriter())
 	if err != nil {
 		return nil, connectors.Fatal(err, "see `forebay lint`")
 	}
@@ -40,7 +41,7 @@ type SinkChain struct {
 
 // NewSinkChain makes it; nil when there are no transforms.
 func NewSinkChain(n spec.Node, d *converter.Decoder) (*SinkChain, error) {
-	c, err := transform.New(n, transform.Sink, d.Decode, jsonWriter())
+	c, err := transform.New(n, transform.Sink, d.DecodeWhole, jsonWriter())
 	if err != nil {
 		return nil, connectors.Fatal(err, "see `forebay lint`")
 	}
@@ -72,6 +73,14 @@ func (s *SinkChain) Renew() {
 // Apply changes r; false says that it is dropped. A record that was changed has its bytes and its types anew; its
 // topic, partition and offset never change. What it holds lives until Reset.
 func (s *SinkChain) Apply(r *connectors.Record) (keep bool, err error) {
+	keep, err = s.apply(r)
+	if c := r.Change; c != nil && c.Before.Kind != schema.Struct { // what Decode leaves out
+		c.Before = schema.Value{}
+	}
+	return keep, err
+}
+
+func (s *SinkChain) apply(r *connectors.Record) (keep bool, err error) {
 	keep, err = s.chain.Apply(s.memory, r)
 	if err != nil || !keep || !s.chain.Touched() {
 		return keep, err

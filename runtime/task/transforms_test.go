@@ -155,6 +155,19 @@ var cases = []struct {
 	{"jq makes a text that looks like a number", []string{`jq program=.a`, `hoist field=f`}, "", `{"topic":"t","value":{"a":"42"}}`, `{"topic":"t","value":{"f":"42"}}`},
 	{"jq with two results", []string{`jq program=.[]`}, "", `{"topic":"t","value":[1,2]}`, `error: more than one result`},
 	{"jq that fails", []string{`jq program=error("no")`}, "", `{"topic":"t","value":1}`, `error: the program failed: error: no`},
+	{"what is not touched stays what it is", []string{`drop fields=secret`}, "", `{"topic":"t","value":{"secret":"x","prices":[1,2.5,"a"],"items":[{"a":1},{ "b" : 2 }],"id":12345678901234567890,"pi":3.14159265358979323846,"small":1e-400,"f":1.50,"nested":{"z":[null,1]}}}`, `{"topic":"t","value":{"prices":[1,2.5,"a"],"items":[{"a":1},{ "b" : 2 }],"id":12345678901234567890,"pi":3.14159265358979323846,"small":1e-400,"f":1.5,"nested":{"z":[null,1]}}}`},
+	{"what is not touched stays what it is, twice", []string{`insert field=x value=y`, `drop fields=x,secret`}, "", `{"topic":"t","value":{"secret":"x","prices":[1,2.5,"a"],"items":[{"a":1},{ "b" : 2 }],"id":12345678901234567890,"pi":3.14159265358979323846,"small":1e-400,"f":1.50,"nested":{"z":[null,1]}}}`, `{"topic":"t","value":{"prices":[1,2.5,"a"],"items":[{"a":1},{ "b" : 2 }],"id":12345678901234567890,"pi":3.14159265358979323846,"small":1e-400,"f":1.5,"nested":{"z":[null,1]}}}`},
+	{"an array of several types is masked as a text", []string{`mask fields=a`, `mask fields=b with=***`}, "", `{"topic":"t","value":{"a":[1,"x"],"b":[1,"x"],"c":[1,"x"]}}`, `{"topic":"t","value":{"a":"","b":"***","c":[1,"x"]}}`},
+	{"an array of several types is a text, in a text", []string{`cast fields=a:string`, `header name=h field=b`}, "", `{"topic":"t","value":{"a":[1,"x"],"b":[1,"x"]}}`, `{"topic":"t","headers":{"h":"[1,\"x\"]"},"value":{"a":"[1,\"x\"]","b":[1,"x"]}}`},
+	{"an array of several types as the value, and as the key", []string{`key fields=a`, `extract field=a`}, "", `{"topic":"t","value":{"a":[1,"x"]}}`, `{"topic":"t","key":{"a":[1,"x"]},"value":[1,"x"]}`},
+	{"all digits of a number are compared", []string{`filter when.field=a when.equals=12345678901234567890`}, "", `{"topic":"t","value":{"a":12345678901234567890}}`, ``},
+	{"key leaves the value's bytes", []string{`key fields=id`}, "", `{"topic":"t","value":{ "id" : 1.0, "p":[1,2.5]}}`, `{"topic":"t","key":{"id":1},"value":{ "id" : 1.0, "p":[1,2.5]}}`},
+	{"mask leaves the key's bytes", []string{`mask fields=a`}, "", `{"topic":"t","key":{ "id" : 1.0 },"value":{"a":"x"}}`, `{"topic":"t","key":{ "id" : 1.0 },"value":{"a":""}}`},
+	{"a change's row before it with other types", []string{`mask fields=qty,card`}, "", `{"topic":"t","value":{"before":{"qty":null,"card":"1","n":[1,"x"]},"after":{"qty":5,"card":"2"},"source":{"lsn":1},"op":"u","ts_ms":1}}`,
+		`{"topic":"t","value":{"before":{"qty":null,"card":"","n":[1,"x"]},"after":{"qty":0,"card":""},"source":{"lsn":1},"op":"u","ts_ms":1,"ts_us":1000,"ts_ns":1000000,"transaction":null}}`},
+	{"a change's row before it with other types, of which something goes that the row after it does not have", []string{`drop fields=card`, `insert field=x value=y`}, "", `{"topic":"t","value":{"before":{"card":"1","a":1},"after":{"a":1.5},"source":{"lsn":1},"op":"u","ts_ms":1}}`,
+		`{"topic":"t","value":{"before":{"a":1,"x":"y"},"after":{"a":1.5,"x":"y"},"source":{"lsn":1},"op":"u","ts_ms":1,"ts_us":1000,"ts_ns":1000000,"transaction":null}}`},
+	{"a change's row before it with other declared types", []string{`mask fields=a`}, "", `{"topic":"t","value":{"schema":{"type":"struct","fields":[{"type":"struct","field":"before","fields":[{"type":"int32","field":"a"}]},{"type":"struct","field":"after","fields":[{"type":"int64","field":"a"}]},{"type":"struct","field":"source","fields":[]},{"type":"string","field":"op"}]},"payload":{"before":{"a":1},"after":{"a":2},"source":{},"op":"u"}}}`, `error: other types`},
 	{"an error names the transform", []string{`drop fields=x`, `extract field=z`}, "", `{"topic":"t","value":{"a":1}}`, `error: transform 2 (extract)`},
 }
 
@@ -297,6 +310,69 @@ func TestSinkKeepsTypes(t *testing.T) {
 	}
 	if len(r.Headers) != 2 || string(r.Headers[1].Value) == string(e.SchemaID) {
 		t.Errorf("the header still names the old types: %v", r.Headers)
+	}
+}
+
+// What a transform does not touch is the same JSON at the far end, though a source's transform makes typed records of it, and a sink's reads those.
+// Beside a declared schema, an array of several types is the text that the schema says.
+func TestUntouchedFromEndToEnd(t *testing.T) {
+	const (
+		odd    = `"p":[1,2.5,{"a":null}],"id":12345678901234567890,"pi":3.14159265358979323846`
+		quoted = `"p":"[1,2.5,{\"a\":null}]","id":12345678901234567890,"pi":3.14159265358979323846`
+		change = `{"before":{"id":1,"n":null},"after":{` + odd + `},"source":{},"op":"u","ts_ms":1}`
+	)
+	for _, c := range []struct {
+		format           converter.Format
+		step, value      string
+		appended, landed string // parts of it; "" where it cannot be written
+		declared         bool   // by the header
+	}{
+		{converter.Format{}, "insert field=x value=y", "{" + odd + "}", "{" + odd + `,"x":"y"}`, "{" + odd + `,"x":"y","z":"z"}`, true},
+		{converter.Format{Schemas: true}, "insert field=x value=y", "{" + odd + "}", `"payload":{` + quoted + `,"x":"y"}`, "{" + quoted + `,"x":"y","z":"z"}`, true},
+		{converter.Format{}, "key fields=pi", "{" + odd + "}", "{" + odd + "}", "{" + odd + `,"z":"z"}`, true},
+		{converter.Format{}, "drop fields=x", change, change, `{"before":{"id":1,"n":null,"z":"z"},"after":{` + odd + `,"z":"z"}`, false},
+		{converter.Format{}, "insert field=x value=y", change, `{"before":{"id":1,"n":null,"x":"y"},"after":{` + odd + `,"x":"y"}`, `{"before":{"id":1,"n":null,"x":"y","z":"z"},"after":{` + odd + `,"x":"y","z":"z"}`, false},
+		{converter.Format{Envelope: converter.Plain}, "insert field=x value=y", change, "{" + odd + `,"x":"y"}`, "{" + odd + `,"x":"y","z":"z"}`, true},
+		{converter.Format{Schemas: true}, "insert field=x value=y", change, "", "", false},
+	} {
+		n, _ := steps(t, transform.Source, c.step)
+		chain, err := SourceChain(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := connectors.Record{Topic: "t", RawKey: []byte(`{ "k" : 1 }`), RawValue: []byte(c.value)}
+		if keep, err := chain.Apply(connectors.NewBatch(1<<10), &r); err != nil || !keep {
+			t.Fatal(keep, err)
+		}
+		_, e, err := converter.NewEncoder(c.format).Encode(nil, &r)
+		if c.appended == "" {
+			if err == nil || !strings.Contains(err.Error(), "the rows before and after the change") || e.New != nil {
+				t.Errorf("%s: %v", c.step, err)
+			}
+			continue
+		}
+		if err != nil || !strings.Contains(string(e.Value), c.appended) || (e.SchemaID != nil) != c.declared || (e.New != nil) != c.declared {
+			t.Errorf("%s: %v: appended %s with the header %q", c.step, err, e.Value, e.SchemaID)
+			continue
+		}
+		in := connectors.Record{Topic: "t", RawKey: e.Key, RawValue: e.Value}
+		if c.declared {
+			in.Headers = []connectors.Header{{Key: converter.SchemaHeader, Value: e.SchemaID}}
+		}
+		n, _ = steps(t, transform.Sink, "insert field=z value=z")
+		sink, err := NewSinkChain(n, converter.NewDecoder(func(string) (converter.Entry, error) { return *e.New, nil }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keep, err := sink.Apply(&in); err != nil || !keep {
+			t.Fatal(keep, err)
+		}
+		if !strings.Contains(string(in.RawValue), c.landed) {
+			t.Errorf("%s: landed\n%s, not\n%s", c.step, in.RawValue, c.landed)
+		}
+		if in.Key.Schema == nil || in.Key.Schema.Kind != schema.Struct || in.Change != nil && !in.Change.Before.IsNull() {
+			t.Errorf("%s: a sink sees %+v and %+v", c.step, in.Key, in.Change)
+		}
 	}
 }
 

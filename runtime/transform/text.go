@@ -40,6 +40,9 @@ func appendText(dst []byte, d connectors.Datum) ([]byte, bool) {
 	case schema.Float32:
 		return strconv.AppendFloat(dst, v.Float(), 'g', -1, 32), true
 	case schema.Float64:
+		if v.Data != nil { // all of its digits
+			return append(dst, v.Data...), true
+		}
 		return strconv.AppendFloat(dst, v.Float(), 'g', -1, 64), true
 	case schema.String:
 		return append(dst, v.Data...), true

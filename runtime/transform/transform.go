@@ -239,8 +239,8 @@ func (w *work) settle() {
 	}
 }
 
-// finish gives a record that came as bytes its bytes back where only they were looked at. A text stays the bytes that
-// it is, whatever happens to the key, and so does a text that a transform made its value.
+// finish gives a record that came as bytes its bytes back where only they were looked at, whatever happens to the other
+// part. A text that a transform made its value is the bytes of it.
 func (w *work) finish() {
 	r := w.r
 	if w.decoded && w.value && r.Change == nil && r.RawValue == nil && r.Value.Value.Kind == schema.String {
@@ -252,25 +252,12 @@ func (w *work) finish() {
 	if w.side == Sink {
 		return // what was decoded spares the sink the same work
 	}
-	if r.RawValue != nil && w.value {
+	if r.RawValue != nil && (w.value || w.decoded) {
 		r.Value, r.Change = connectors.Datum{}, nil
 	}
-	if r.RawKey != nil && w.key {
+	if r.RawKey != nil && (w.key || w.decoded) {
 		r.Key = connectors.Datum{}
 	}
-	if !w.decoded {
-		return
-	}
-	if !w.key && (!w.value || scalar(r.Key) || r.RawKey != nil && r.RawValue != nil) {
-		r.Key = connectors.Datum{}
-	}
-	if !w.value && (!w.key || r.Change == nil && scalar(r.Value) || r.RawKey != nil && r.RawValue != nil) {
-		r.Value, r.Change = connectors.Datum{}, nil
-	}
-}
-
-func scalar(d connectors.Datum) bool {
-	return d.Value.Kind != schema.Struct && d.Value.Kind != schema.Array && d.Value.Kind != schema.Map
 }
 
 // tombstone says that the record has no value.
@@ -327,15 +314,24 @@ func (w *work) reshape(p part, layouts *layouts) error {
 		if c.Row.IsDocument() {
 			return advise("put an `unwrap` before it", "the record is a change of a document, whose fields are not columns")
 		}
+		before, changed, err := w.before(layouts)
+		if err != nil {
+			return err
+		}
 		l, err := layouts.of(c.Row)
-		if err != nil || l.same {
+		if err != nil || l.same && !changed {
 			return err
 		}
 		n := w.b.NewChange()
 		*n = *c
-		n.Row = l.out
-		if n.Before, err = l.apply(w, c.Before); err == nil {
-			n.After, err = l.apply(w, c.After)
+		if n.Before = before; !l.same {
+			n.Row = l.out
+			if !changed {
+				n.Before, err = l.apply(w, before)
+			}
+			if err == nil {
+				n.After, err = l.apply(w, c.After)
+			}
 		}
 		r.Change, r.RawValue, w.value = n, nil, true
 		return err
@@ -365,3 +361,33 @@ func (w *work) reshape(p part, layouts *layouts) error {
 	}
 	return nil
 }
+
+// before is the row before a change, and what a transform makes of it where it is JSON with types of its own.
+func (w *work) before(layouts *layouts) (before schema.Value, changed bool, err error) {
+	before = w.r.Change.Before
+	switch {
+	case before.Kind == schema.Unavailable:
+		return before, false, errOtherBefore
+	case !before.IsJSON():
+		return before, false, nil
+	}
+	row := connectors.Record{RawValue: before.Data}
+	if err := w.decode(&row); err != nil {
+		return before, false, err
+	}
+	if row.Value.Schema == nil || row.Value.Schema.Kind != schema.Struct {
+		return before, false, errOtherBefore
+	}
+	l, err := layouts.of(row.Value.Schema)
+	if err != nil || l.same {
+		return before, false, err
+	}
+	v, err := l.apply(w, row.Value.Value)
+	if err != nil {
+		return before, false, err
+	}
+	text, err := w.encode(nil, connectors.Datum{Schema: l.out, Value: v})
+	return schema.JSONOf(text), true, err
+}
+
+var errOtherBefore = advise("put an `unwrap` before it", "the row before the change has other types than the row after it")
