@@ -23,10 +23,11 @@ func auditCommand(s streams) *cobra.Command {
 		Short: "Prove a pipeline: compare source, log and sink at one point",
 		Long: "Compares what the sources hold, what the log holds and what the sink holds at one point of the sources, and lists what is\n" +
 			"missing, doubled or different. NAME is a sink, with the sources that feed it, or a source. Exit code 0 only when nothing is; 1 when\n" +
-			"something is, 2 when not all could be compared, 3 when nobody answers.",
+			"something is, 2 when not all could be compared, 3 when nobody answers. Log files are compared on the host that has them: of others this says so, and ends with 2.",
 		Args: cobra.MinimumNArgs(2),
 	}
 	wait := c.Flags().Duration("wait", 2*time.Minute, "how long the pipeline may take to reach the point")
+	group := c.Flags().String("group", defaultGroup, "the `GROUP` of the connectors' workers")
 	limit := c.Flags().Int("list", 10, "how many differences of each comparison are listed")
 	addJSON(c)
 	addBootstrap(c)
@@ -53,7 +54,7 @@ func auditCommand(s streams) *cobra.Command {
 		own := registry.New(registry.Options{Log: where}) // the cluster's, read from its topic; it opens nothing unless it is asked
 		defer own.Close()
 		o := audit.Options{
-			Log: where, SchemaRegistry: own, Group: defaultGroup, Registry: config.Registry,
+			Log: where, SchemaRegistry: own, Group: *group, Registry: config.Registry,
 			Connectors: workerConfigs(config), Name: args[len(args)-1], Wait: *wait, List: *limit,
 			Flush: func(_ context.Context, sink string) error {
 				return call(c, http.MethodPost, "/connectors/"+url.PathEscape(sink)+"/flush", nil)

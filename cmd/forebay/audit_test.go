@@ -41,6 +41,9 @@ func TestAuditOfNothing(t *testing.T) {
 	if out := try(2, wrong, "lake", "lake: the log has no topic that matches wblogs\nforebay: the log has no topic that matches x.*"); strings.Contains(out, "0 missing") {
 		t.Error(out)
 	}
+	if out, got := command(t, "", "audit", right, "weblogs", "--bootstrap", kafka, "--http", web, "--group", "another", "--wait", "1ms"); got != 1 || !strings.Contains(out, "stands at its start") {
+		t.Errorf("exit code %d\n%s", got, out) // of that group nobody has read anything
+	}
 	try(2, half, "lake", "lake: the log has no topic that matches wblogs", "what was compared agrees")
 	try(2, right, "nope", "no source or sink of that name in the config (it has weblogs, lake)")
 	try(0, beside, "lake", "leaving out shop", "audit: 0 missing")

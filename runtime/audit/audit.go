@@ -102,6 +102,8 @@ type auditor struct {
 	log     *hublog.Log
 	schemas *schemas.Store
 	result  Result
+	// Of the source that is compared now, if it is bound to its host: the splits that are this host's, and those of others that were told. Nil: all are.
+	here, told map[string]bool
 }
 
 func (a *auditor) run(ctx context.Context, c worker.Config) (*Result, error) {
@@ -247,6 +249,9 @@ func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) e
 	if err := a.bound(ctx, src, chain); err != nil {
 		return err
 	}
+	if err := a.hosts(ctx, c, src); err != nil {
+		return err
+	}
 	before, point, at, err := a.point(ctx, c, src, sa, want)
 	if err != nil {
 		return err
@@ -281,6 +286,9 @@ func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) e
 		count := &Count{Of: topic, limit: a.o.List}
 		a.result.Sources = append(a.result.Sources, count)
 		r := newReplay(count, worker.Format(c.Values))
+		if a.here != nil {
+			r.host = a.o.Host
+		}
 		if err := a.replay(ctx, c, topic, before, after, r); err != nil {
 			return err
 		}
@@ -288,6 +296,25 @@ func (a *auditor) source(ctx context.Context, c worker.Config, globs []string) e
 			return fmt.Errorf("read the rows of %s: %w", own, err)
 		}
 		r.finish()
+	}
+	return nil
+}
+
+// hosts finds out which splits of a source that is bound to its host are this host's: it can show no others.
+func (a *auditor) hosts(ctx context.Context, c worker.Config, src connectors.Source) error {
+	a.here, a.told = nil, map[string]bool{}
+	if !slices.ContainsFunc(a.o.Registry.Sources, func(t connectors.SourceType) bool { return t.Name == c.Type && t.HostBound }) {
+		return nil
+	}
+	splits, err := src.Plan(ctx, worker.MaxSplits)
+	if err != nil {
+		return away(fmt.Errorf("plan: %w", err))
+	}
+	a.here = map[string]bool{}
+	for _, s := range splits {
+		if s.Host == "" || s.Host == a.o.Host {
+			a.here[s.ID] = true
+		}
 	}
 	return nil
 }
@@ -368,14 +395,22 @@ func (a *auditor) copied(ctx context.Context, c worker.Config, src connectors.So
 	})
 }
 
-// positions are the durable positions of all of a source's splits.
+// positions are the durable positions of all of a source's splits. Another host's are of other files, though their keys may be the same: machines of one image
+// have the same devices and inodes.
 func (a *auditor) positions(ctx context.Context, c worker.Config, src connectors.Source) (map[connectors.PositionKey]connectors.Position, error) {
 	all, err := position.ReadAll(ctx, a.log, a.o.Group, c.Name)
 	if err != nil {
 		return nil, err
 	}
 	at := map[connectors.PositionKey]connectors.Position{}
-	for _, m := range all {
+	for scope, m := range all {
+		if a.here != nil && !a.here[scope.Split] {
+			if len(m) > 0 && !a.told[scope.Split] {
+				a.told[scope.Split] = true
+				a.result.Incomplete = append(a.result.Incomplete, fmt.Sprintf("%s: what %s has read lies on another host: audit it there, too", c.Name, scope.Split))
+			}
+			continue
+		}
 		for key, p := range m {
 			if have, ok := at[key]; !ok || src.Compare(key, p, have) > 0 {
 				at[key] = p

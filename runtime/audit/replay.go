@@ -14,6 +14,7 @@ import (
 // hashes, no rows: some tens of bytes for each key or line.
 type replay struct {
 	count   *Count
+	host    string // whose lines the source has; "": everybody's
 	seed    maphash.Seed
 	encoder *converter.Encoder
 	writers map[*schema.Schema]converter.Writer
@@ -56,6 +57,7 @@ type logLine struct {
 	text  uint64 // hash
 	sure  bool   // before the point for sure
 	found bool   // the source has it
+	other bool   // it is another host's, whose lines this one cannot have
 }
 
 func newReplay(c *Count, f converter.Format) *replay {
@@ -228,7 +230,8 @@ func (r *replay) line(rec *connectors.Record, sure bool) {
 			What: fmt.Sprintf("the line at byte %s of %s is there twice", header(rec, "offset"), fileName(rec))})
 		return
 	}
-	r.lines[key] = logLine{text: maphash.Bytes(r.seed, rec.RawValue), sure: sure}
+	host := header(rec, "host")
+	r.lines[key] = logLine{text: maphash.Bytes(r.seed, rec.RawValue), sure: sure, other: r.host != "" && host != "" && host != r.host}
 }
 
 // lineKey hashes what a line is known by. A record without the header file has one path all its life.
@@ -355,7 +358,10 @@ func (r *replay) finish() {
 		r.count.Gone += int64(n)
 	}
 	for _, l := range r.lines {
-		if l.sure && !l.found { // what came while the point was fixed may lie behind it
+		switch {
+		case l.other:
+			r.count.Elsewhere++
+		case l.sure && !l.found: // what came while the point was fixed may lie behind it
 			r.count.Gone++
 		}
 	}

@@ -17,6 +17,8 @@ type Count struct {
 	// Gone counts log lines whose file is not there any more: nothing is
 	// wrong with them, but the source cannot vouch for them.
 	Gone int64 `json:"gone,omitempty"`
+	// Elsewhere counts log lines of other hosts' files.
+	Elsewhere int64 `json:"elsewhere,omitempty"`
 	// Note says why something was not compared.
 	Note string `json:"note,omitempty"`
 	// List holds the first differences.
@@ -79,6 +81,9 @@ func (r *Result) Print(w io.Writer) error {
 			print("  %-42s %12d %9d %9d %9d\n", c.Of, c.Agreed, c.Missing, c.Doubled, c.Different)
 			if c.Gone > 0 {
 				print("    %d lines are of files that are not there any more\n", c.Gone)
+			}
+			if c.Elsewhere > 0 {
+				print("    %d lines are of other hosts\n", c.Elsewhere)
 			}
 			if c.Note != "" {
 				print("    %s\n", c.Note)

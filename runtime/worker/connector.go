@@ -322,7 +322,7 @@ func (c *connector) sourceOnce(ctx context.Context) error {
 	if err := c.validate(ctx, src.Validate(ctx)); err != nil {
 		return err
 	}
-	splits, err := src.Plan(ctx, maxSplits)
+	splits, err := src.Plan(ctx, MaxSplits)
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
@@ -352,8 +352,8 @@ func (c *connector) sourceOnce(ctx context.Context) error {
 	return c.tasks(wctx, cancel, src, reg, mine)
 }
 
-// maxSplits bounds the tasks of one source on one worker.
-const maxSplits = 16
+// MaxSplits bounds the tasks of one source on one worker.
+const MaxSplits = 16
 
 // tasks runs one task for each split; the first error ends them all.
 func (c *connector) tasks(ctx context.Context, cancel context.CancelFunc, src connectors.Source, reg *client.Client, splits []connectors.Split) error {

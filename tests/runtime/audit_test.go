@@ -176,3 +176,44 @@ func TestAuditDuringASnapshot(t *testing.T) {
 		t.Errorf("%s\nwant\n%s\n%q", got, want, said)
 	}
 }
+
+// Two machines of one image have files of the same device and inode, and so positions of the same key. The audit used to take whichever was further for this
+// host's, to call the other's lines gone, and to pass. It compares this host's files with this host's positions, and says whose were not compared.
+func TestAuditOfOneHostOfTwo(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("one\ntwo\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := worker.Options{Log: openLog(t), Group: unique("g"), DrainTimeout: 10 * time.Second, Registry: builtin.Registry()}
+	c := builtinSource(t, "tail", unique("lines"), map[string]string{"paths": filepath.Join(dir, "*.log")})
+	o.Connectors = []worker.Config{c}
+	on := func(host string) worker.Options {
+		o := o
+		o.Host = host
+		return o
+	}
+	run := func(host string, lines int64) (stop func()) {
+		w, stop := start(t, on(host))
+		eventually(t, 30*time.Second, "the lines are in the log", func() bool { s := w.Status()[0]; return s.Records == lines && s.State == worker.Running })
+		return stop
+	}
+	run("web-1", 2)
+	alone := audited(t, on("web-1"), c)
+	if counts(alone) != c.Name+" agreed=2 missing=0 doubled=0 different=0\n" || len(alone.Incomplete) > 0 {
+		t.Errorf("%s%v", counts(alone), alone.Incomplete)
+	}
+	run("web-2", 2)
+	for _, host := range []string{"web-1", "web-2"} {
+		res := audited(t, on(host), c)
+		other := map[string]string{"web-1": "host-web-2", "web-2": "host-web-1"}[host]
+		if counts(res) != c.Name+" agreed=2 missing=0 doubled=0 different=0\n" || res.Sources[0].Gone != 0 || res.Sources[0].Elsewhere != 2 ||
+			len(res.Incomplete) != 1 || !strings.Contains(res.Incomplete[0], other) {
+			t.Errorf("%s: %s%+v %v", host, counts(res), res.Sources[0], res.Incomplete)
+		}
+	}
+	// web-2's position does not stand for a file that web-3 has not read.
+	_, err := audit.Run(t.Context(), audit.Options{Log: o.Log, Group: o.Group, Host: "web-3", Registry: o.Registry, Connectors: o.Connectors, Name: c.Name, Wait: time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "it stands at its start") {
+		t.Errorf("%v", err)
+	}
+}
