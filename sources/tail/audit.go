@@ -70,7 +70,7 @@ type auditFile struct {
 }
 
 func (p *auditPoint) add(m found) error {
-	fd, err := os.Open(m.path)
+	fd, err := openFile(m.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (p *auditPoint) Rows(ctx context.Context, topic string, fn func(connectors.
 		fd := a.fd
 		if fd == nil {
 			var err error
-			if fd, err = os.Open(a.path); errors.Is(err, fs.ErrNotExist) {
+			if fd, err = openFile(a.path); errors.Is(err, fs.ErrNotExist) {
 				continue
 			} else if err != nil {
 				return err

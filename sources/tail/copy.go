@@ -219,7 +219,7 @@ func sameContent(o, c *file) likeness {
 
 // openAs opens the file at path if it is the one of that identity.
 func openAs(path string, id fileID) (*os.File, int64, bool) {
-	fd, err := os.Open(path)
+	fd, err := openFile(path)
 	if err != nil {
 		return nil, 0, false
 	}
@@ -407,7 +407,7 @@ func (t *task) copiesOf(f *file) ([]twin, bool) {
 
 // copyAt says whether the file at path is a copy of f that has no life of its own.
 func (t *task) copyAt(f *file, path string) (twin, bool) {
-	fd, err := os.Open(path)
+	fd, err := openFile(path)
 	if err != nil {
 		return twin{}, false
 	}
@@ -484,7 +484,7 @@ func links(info fs.FileInfo) uint64 {
 
 // matches says whether the file at path has what was read of f.
 func (f *file) matches(path string) bool {
-	fd, err := os.Open(path)
+	fd, err := openFile(path)
 	if err != nil {
 		return false
 	}

@@ -26,6 +26,16 @@ func idOf(info fs.FileInfo) (fileID, bool) {
 	return fileID{dev: uint64(st.Dev), ino: st.Ino}, true //nolint:unconvert // another type on other systems
 }
 
+// openFile opens a regular file to read it. What is none is not touched: a pipe would wait for its writer, and a writer would take us for its reader.
+func openFile(path string) (*os.File, error) {
+	if st, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("open %s: no regular file: %w", path, fs.ErrNotExist)
+	}
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may have become one since
+}
+
 // file is one file that is followed.
 type file struct {
 	id     fileID

@@ -35,7 +35,7 @@ func (t *task) glimpseAll() (more bool) {
 		fd := f.fd
 		if fd == nil {
 			var err error
-			if fd, err = os.Open(f.path); err != nil {
+			if fd, err = openFile(f.path); err != nil {
 				continue // read says it
 			}
 		}

@@ -243,6 +243,11 @@ func (t *task) scan(now time.Time) error {
 			delete(t.ignored, id)
 		}
 	}
+	for id := range t.barred {
+		if !here[id] {
+			delete(t.barred, id)
+		}
+	}
 	t.first, t.scanned = false, list
 	return nil
 }
@@ -258,13 +263,15 @@ func (t *task) appear(m found, now time.Time) {
 	f.sized(m.size, now)
 	f.active = now
 	if m.size > 0 {
-		fd, err := os.Open(m.path)
+		fd, err := openFile(m.path)
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-				t.log.Warn("a file cannot be read", "path", m.path, "error", err)
+			if !errors.Is(err, fs.ErrNotExist) && !t.barred[m.id] {
+				t.barred[m.id] = true
+				t.log.Warn("a file cannot be read; it is tried again until it can", "path", m.path, "error", err)
 			}
-			return // the next scan tries again
+			return
 		}
+		delete(t.barred, m.id)
 		defer func() { _ = fd.Close() }() // it was only read
 		begin := make([]byte, 16)
 		n, _ := fd.ReadAt(begin, 0) // what cannot be read now is looked at again before it is split

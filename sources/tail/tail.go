@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,25 +44,35 @@ func New(v spec.Values, env connectors.Env) (connectors.Source, error) {
 	return &Source{cfg: c, env: env, log: log, kept: map[fileID]*file{}, durable: map[connectors.PositionKey]bool{}}, nil
 }
 
-// Validate looks whether there is anything to read.
+// Validate looks whether there is anything to read. What cannot be read is a warning beside what can.
 func (s *Source) Validate(context.Context) []spec.Finding {
 	var out []spec.Finding
 	for _, p := range s.cfg.paths {
-		names, err := doublestar.FilepathGlob(p)
-		switch {
-		case err != nil:
+		c := s.cfg
+		c.paths = []string{p}
+		files, blind, err := c.glob()
+		if err != nil {
 			out = append(out, spec.Finding{Path: "paths", Message: err.Error()})
-		case len(names) == 0:
+			continue
+		}
+		read := 0
+		for _, f := range files {
+			fd, err := openFile(f.path)
+			if err == nil {
+				read++
+				err = fd.Close()
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				blind[f.path] = err
+			}
+		}
+		if len(files)+len(blind) == 0 {
 			out = append(out, spec.Finding{Path: "paths", Message: fmt.Sprintf("no file matches %s yet", p), Warning: true})
 		}
-		for _, n := range names {
-			f, err := os.Open(n)
-			if err == nil {
-				err = f.Close()
-			}
-			if errors.Is(err, fs.ErrPermission) {
-				out = append(out, spec.Finding{Path: "paths", Message: err.Error(), Hint: "let the user that runs Forebay read it"})
-			}
+		if len(blind) > 0 {
+			first := slices.Min(slices.Collect(maps.Keys(blind)))
+			out = append(out, spec.Finding{Path: "paths", Warning: read > 0, Hint: "let the user that runs Forebay read it, or name it in exclude",
+				Message: fmt.Sprintf("of what matches %s, %d cannot be read and %d can: %v", p, len(blind), read, blind[first])})
 		}
 	}
 	return out

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"strconv"
 	"time"
 
@@ -39,6 +38,7 @@ type task struct {
 	first   bool                     // no position was there: start: end applies
 	marked  bool                     // the start key is in the log, or not needed
 	ignored map[fileID]int64         // files that are not read (compressed) with their size
+	barred  map[fileID]bool          // new files that could not be opened: the log has it
 
 	here  map[fileID]bool    // what the globs found last
 	names map[string]bool    // and under which paths
@@ -58,7 +58,7 @@ type task struct {
 
 func newTask(src *Source) *task {
 	return &task{src: src, cfg: src.cfg, log: src.log, host: []byte(src.env.Host), files: map[fileID]*file{},
-		ignored: map[fileID]int64{}, names: map[string]bool{}}
+		ignored: map[fileID]int64{}, barred: map[fileID]bool{}, names: map[string]bool{}}
 }
 
 // Open takes on the positions; the first Read looks for their files.
@@ -453,7 +453,7 @@ func (t *task) open(f *file) error {
 	}
 	for t.opened >= t.cfg.maxOpen && t.shutOldest(f) {
 	}
-	fd, err := os.Open(f.path)
+	fd, err := openFile(f.path)
 	if err != nil {
 		return err
 	}
