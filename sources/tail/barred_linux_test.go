@@ -115,3 +115,61 @@ func TestPipeUnderAFilesName(t *testing.T) {
 	write(t, log+".1", "2\n")
 	h.expect("1", "2")
 }
+
+// An error of one file, such as EIO, is not the others': their lines of the same batch go on, and it is tried again.
+func TestOneFileThatFails(t *testing.T) {
+	dir := t.TempDir()
+	h := newHub(t, "paths", in(dir, "*.log"), "rotate_wait", "1h")
+	warned := h.warnings()
+	for _, name := range []string{"a.log", "b.log", "c.log"} {
+		write(t, in(dir, name), "1\n")
+	}
+	h.start()
+	h.expect("1", "1", "1")
+	id := h.fileOf(in(dir, "b.log"))
+	bad := h.task.files[id]
+	h.task.shut(bad)
+	fd, err := os.Open(dir) // to read it is EISDIR
+	must(t, err)
+	bad.fd = fd
+	h.task.opened++
+	for _, name := range []string{"a.log", "b.log", "c.log"} {
+		write(t, in(dir, name), "2\n")
+	}
+	h.until("the others' lines", func() bool { return len(h.records) == 5 })
+	h.looks(3)
+	if n := strings.Count(warned.String(), "cannot be read"); n != 1 || len(h.records) != 5 {
+		t.Fatalf("%d records, warned %d times: %s", len(h.records), n, warned)
+	}
+	bad.again = time.Now()
+	h.expect("1", "1", "1", "2", "2", "2")
+}
+
+// When the system has no descriptor to give, the task does with fewer.
+func TestNoDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	h := newHub(t, "paths", in(dir, "*.log"))
+	warned := h.warnings()
+	for i := range 8 {
+		write(t, in(dir, string(rune('a'+i))+".log"), "1\n")
+	}
+	h.start()
+	h.until("eight lines", func() bool { return len(h.records) == 8 })
+	last := h.task.order[7]
+	h.task.shut(last)
+	write(t, last.path, "2\n")
+	var limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	free, err := os.Open(dir)
+	must(t, err)
+	low := limit
+	low.Cur = uint64(free.Fd()) // the lowest that is free
+	must(t, free.Close())
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
+	err = h.task.open(last)
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	must(t, err)
+	if h.task.opened >= 8 || warned.Len() > 0 {
+		t.Fatalf("%d are open: %s", h.task.opened, warned)
+	}
+}

@@ -3,7 +3,6 @@ package tail
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -258,14 +257,14 @@ func (t *task) content(f *file) (contentState, error) {
 	}
 	st, err := fd.Stat()
 	if err != nil {
-		return contentElsewhere, fmt.Errorf("stat %s: %w", f.path, err)
+		return contentElsewhere, t.trouble(f, err)
 	}
 	f.sized(st.Size(), time.Now())
 	switch err := f.verify(fd, st.Size()); {
 	case errors.Is(err, errChanged):
 		return contentLost, nil
 	case err != nil:
-		return contentElsewhere, fmt.Errorf("read %s: %w", f.path, err)
+		return contentElsewhere, t.trouble(f, err)
 	}
 	return contentKept, nil
 }
@@ -275,7 +274,7 @@ type contentState uint8
 const (
 	contentKept contentState = iota
 	contentLost
-	contentElsewhere // the file is not where it was: the next scan finds or drops it
+	contentElsewhere // the file is not where it was, the next scan finds or drops it; or it cannot be read
 )
 
 // replaced looks whether a file has lost the content that was read: it was

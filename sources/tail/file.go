@@ -75,6 +75,7 @@ type file struct {
 	unseen    int                    // and for how many scans
 	copyOf    connectors.PositionKey // not read while that file still has the content
 	warned    bool                   // that it cannot be read
+	again     time.Time              // before that it is not tried; zero: it can be read
 	moved     bool                   // offset or identity changed since the last mark
 	replacing bool                   // its copy is being looked for
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
@@ -16,6 +17,9 @@ import (
 // chunkSize is how much is read from a file at once, and so the turn that one
 // file gets before the next.
 const chunkSize = 256 << 10
+
+// retryFile is after how long a file is tried again that could not be read.
+const retryFile = 5 * time.Second
 
 // recordOverhead is what a record costs in a batch's budget beside its value and headers.
 const recordOverhead = 64
@@ -211,8 +215,11 @@ func (t *task) mark(b *connectors.Batch) {
 
 // read takes what a file has to give now, at most a chunk, and returns how many bytes it went on.
 func (t *task) read(f *file, now time.Time, b *connectors.Batch) (int, error) {
-	if f.unreachable() {
+	if f.unreachable() || now.Before(f.again) {
 		return 0, nil
+	}
+	if !f.again.IsZero() {
+		f.again, f.tried = time.Time{}, 0
 	}
 	m := t.ahead(f, now)
 	if f.idle() && m == moreComes {
@@ -230,7 +237,7 @@ func (t *task) read(f *file, now time.Time, b *connectors.Batch) (int, error) {
 	}
 	st, err := f.fd.Stat()
 	if err != nil {
-		return 0, fmt.Errorf("stat %s: %w", f.path, err)
+		return 0, t.trouble(f, err)
 	}
 	if st.Size() != f.size {
 		m = moreComes
@@ -346,7 +353,7 @@ func (t *task) chunk(f *file, m more, now time.Time, b *connectors.Batch) (int, 
 		used, sk = t.split(s, data, f, m, b)
 	}
 	if used > 0 {
-		f.skip, f.tried, f.need = sk, 0, 0
+		f.skip, f.tried, f.need, f.warned = sk, 0, 0, false
 		f.advance(data[:used])
 		f.flushed = 0
 		return used, nil
@@ -454,6 +461,9 @@ func (t *task) open(f *file) error {
 	for t.opened >= t.cfg.maxOpen && t.shutOldest(f) {
 	}
 	fd, err := openFile(f.path)
+	for (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && t.shutOldest(f) {
+		fd, err = openFile(f.path)
+	}
 	if err != nil {
 		return err
 	}
@@ -489,7 +499,7 @@ func (t *task) shutOldest(except *file) bool {
 	return true
 }
 
-// trouble decides what an error with one file means for it and for the task.
+// trouble decides what an error with one file means for it. The task's other files go on, whatever it is.
 func (t *task) trouble(f *file, err error) error {
 	switch {
 	case errors.Is(err, errChanged):
@@ -497,15 +507,16 @@ func (t *task) trouble(f *file, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		t.soon() // renamed or deleted since the last scan
 		return nil
-	case errors.Is(err, fs.ErrPermission):
-		f.tried = f.size // again when it has grown
-		if !f.warned {
-			f.warned = true
-			t.log.Warn("a file cannot be read", "path", f.path, "error", err)
-		}
-		return nil
 	}
-	return fmt.Errorf("read %s: %w", f.path, err)
+	if !f.deleted { // else it could not be opened again
+		t.shut(f)
+	}
+	f.tried, f.again = f.size, time.Now().Add(retryFile)
+	if !f.warned {
+		f.warned = true
+		t.log.Warn("a file cannot be read; it is tried again until it can", "path", f.path, "error", err)
+	}
+	return nil
 }
 
 // Committed lets go of deleted files whose end is durable.
