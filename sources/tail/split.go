@@ -53,6 +53,9 @@ const (
 // says is skipped. consumed 0 means that more bytes are needed. A nil value with
 // consumed > 0 was skipped.
 func (s *splitter) next(data []byte, sk skip, m more) (value []byte, consumed int, _ skip) {
+	if sk == skipEvent && s.start == nil { // multiline was taken out of the config: the next line is a record
+		sk = skipNone
+	}
 	switch sk {
 	case skipLine:
 		i := bytes.IndexByte(data, '\n')

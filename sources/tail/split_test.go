@@ -160,3 +160,11 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// A position may be inside an event that was cut, and multiline be taken out of the config then.
+func TestCutEventWithoutMultiline(t *testing.T) {
+	s := splitter{max: 8}
+	if value, n, sk := s.next([]byte("x\ny\n"), skipEvent, moreComes); string(value) != "x" || n != 2 || sk != skipNone {
+		t.Fatalf("%q, %d bytes, then %d", value, n, sk)
+	}
+}
