@@ -135,6 +135,51 @@ func (t *task) hold(f *file) (bool, error) {
 	return true, nil
 }
 
+// inherit looks whether f, of which nothing was read, is what another file was under its name, with more behind it: rsync, sed -i and editors write
+// a new file and rename it onto the log's name. Then f is read from where that one was. It is asked before f waits for an older one's unfinished line.
+func (t *task) inherit(f *file) error {
+	if f.offset > 0 || f.size == 0 {
+		return nil
+	}
+	_, all := t.relatives(f)
+	for _, o := range slices.Clone(all) {
+		if o != f && o.origin == f.path && o.headLen >= certain && o.copyOf == "" && !o.unreachable() && f.offset == 0 {
+			if err := t.goesOn(o, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// goesOn has f go on for o if it has all that o has.
+func (t *task) goesOn(o, f *file) error {
+	state, err := t.content(o)
+	rest := max(o.size-o.offset, 0)
+	if err != nil || state != contentKept || rest > int64(t.cfg.splitter.window()) || f.size < o.size {
+		return err
+	}
+	g := *o
+	if g.verify(f.fd, f.size) != nil {
+		return nil //nolint:nilerr // it is another log, or read says it
+	}
+	if rest > 0 {
+		a, b := make([]byte, rest), make([]byte, rest)
+		if o.fd == nil || readFull(o.fd, a, o.offset) != nil || readFull(f.fd, b, o.offset) != nil || !bytes.Equal(a, b) {
+			return nil //nolint:nilerr // as above
+		}
+	}
+	switch t.takeOver(o); {
+	case f.offset == 0:
+	case rest > 0: // it is read from f
+		t.forget = append(t.forget, o.key())
+		t.drop(o)
+	default: // what a program writes to o that still has it open is o's own
+		o.ident, o.from, o.moved = newIdent(o.id), o.offset, true
+	}
+	return nil
+}
+
 // stillHeld lets a held copy go when it turns out to be none: it has grown, or nothing of
 // its original was read, so that nobody else would notice that the content is another one.
 func (t *task) stillHeld(f *file) error {
@@ -388,7 +433,7 @@ func (t *task) copiesOf(f *file) ([]twin, bool) {
 		}
 		out = out[:0]
 		for _, e := range entries {
-			if !f.mayBeCopied(e.path) && e.path != f.path && e.path != f.target {
+			if !f.mayBeCopied(e.path) && e.path != f.path && e.path != f.target && e.path != f.origin {
 				continue
 			}
 			m, ok := t.copyAt(f, e.path)

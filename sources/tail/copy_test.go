@@ -3,6 +3,7 @@ package tail
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,4 +218,76 @@ func copyFileOf(t *testing.T, from, to string, n int) {
 	b, err := os.ReadFile(from)
 	must(t, err)
 	must(t, os.WriteFile(to, b[:n], 0o644))
+}
+
+// Whoever replaces a log by itself and more (rsync, sed -i, an editor) makes a new file; what was read of the old one is not read again.
+func TestReplacedByItselfAndMore(t *testing.T) {
+	for _, glob := range []string{"a.log", "a.log*"} {
+		for how, replace := range map[string]func(log, next string){
+			"rename": func(log, next string) { must(t, os.Rename(next, log)) },
+			"backup": func(log, next string) {
+				must(t, os.Rename(log, log+"~"))
+				must(t, os.Rename(next, log))
+			},
+		} {
+			t.Run(glob+" "+how, func(t *testing.T) {
+				dir := t.TempDir()
+				log, next := in(dir, "a.log"), in(dir, "next")
+				h := newHub(t, "paths", in(dir, glob), "rotate_wait", "1h")
+				generation(t, log, 0, 200, time.Time{})
+				h.start()
+				h.until("200 lines", func() bool { return len(h.records) == 200 })
+				old, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
+				must(t, err)
+				defer func() { must(t, old.Close()) }()
+				copyFile(t, log, next)
+				write(t, next, "more\n")
+				replace(log, next)
+				h.until("the new line", func() bool { return len(h.records) >= 201 })
+				write(t, log, "and more\n")
+				h.until("another", func() bool { return len(h.records) >= 202 })
+				if glob == "a.log" {
+					h.audit()
+				}
+				_, err = old.WriteString("to the old file\n") // the program did not notice
+				must(t, err)
+				h.until("a line of the old one", func() bool { return len(h.records) >= 203 })
+				h.looks(5)
+				var got []string
+				seen := map[string]bool{}
+				for _, r := range h.records {
+					if seen[r.file+r.offset] {
+						t.Fatalf("two lines are at %s of %s", r.offset, r.file)
+					}
+					seen[r.file+r.offset] = true
+				}
+				for _, r := range h.records[200:] {
+					got = append(got, r.value)
+				}
+				if want := []string{"more", "and more", "to the old file"}; !slices.Equal(got, want) {
+					t.Fatalf("got %q", got)
+				}
+			})
+		}
+	}
+}
+
+// The old file may have ended in the middle of a line.
+func TestReplacedByItselfInALine(t *testing.T) {
+	dir := t.TempDir()
+	log, next := in(dir, "a.log"), in(dir, "next")
+	h := newHub(t, "paths", log, "rotate_wait", "1h")
+	generation(t, log, 0, 200, time.Time{})
+	write(t, log, "hal")
+	h.start()
+	h.until("200 lines", func() bool { return len(h.records) == 200 })
+	copyFile(t, log, next)
+	write(t, next, "f\n")
+	must(t, os.Rename(next, log))
+	h.until("the line", func() bool { return len(h.records) >= 201 })
+	h.looks(5)
+	if got := h.records[200:]; len(got) != 1 || got[0].value != "half" {
+		t.Fatalf("got %v", got)
+	}
+	h.until("the old file to be forgotten", func() bool { return len(h.positions) == 1 })
 }

@@ -246,8 +246,8 @@ func (t *task) read(f *file, now time.Time, b *connectors.Batch) (int, error) {
 	if f.size < f.offset {
 		return 0, t.replaced(f)
 	}
-	if t.blocked(f, now) {
-		return 0, nil
+	if err := t.inherit(f); err != nil || t.blocked(f, now) {
+		return 0, err
 	}
 	n, err := t.chunk(f, m, now, b)
 	if errors.Is(err, errNotYet) {
