@@ -19,9 +19,10 @@ import (
 
 // The tables by name.
 var (
-	topicByName  = index(topicDefs)
-	brokerByName = index(brokerDefs)
-	groupByName  = index(groupDefs)
+	topicByName   = index(topicDefs)
+	brokerByName  = index(brokerDefs)
+	groupByName   = index(groupDefs)
+	metricsByName = index(metricsDefs)
 )
 
 func index(defs []*def) map[string]*def {
@@ -87,6 +88,7 @@ const (
 	fromStatic  = int8(kmsg.ConfigSourceStaticBrokerConfig)
 	fromDefault = int8(kmsg.ConfigSourceDefaultConfig)
 	fromGroup   = int8(kmsg.ConfigSourceGroupConfig)
+	fromMetrics = int8(kmsg.ConfigSourceClientMetricsConfig)
 )
 
 // TopicConfigs lists every topic config that has a meaning here.

@@ -229,6 +229,13 @@ var groupDefs = []*def{
 		doc: "How long a member of the group may be silent, under the consumer protocol."},
 }
 
+// metricsDefs are the configs of subscriptions to client metrics (KIP-714).
+var metricsDefs = []*def{
+	{name: "metrics", typ: list, doc: "The prefixes of the names of the metrics that clients are to send." + without},
+	{name: "interval.ms", typ: integer, value: "300000", doc: "How often clients are to send their metrics." + without},
+	{name: "match", typ: list, doc: "Which clients are meant: a comma separated list of selector=regular expression." + without},
+}
+
 // brokerDefs are the broker configs that have a meaning here, that give topics their defaults, or that clients and tools read.
 var brokerDefs = []*def{
 	{name: "node.id", typ: integer, null: true, lo: 0, hi: maxInt, doc: "This node's id; --id."},

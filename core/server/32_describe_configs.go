@@ -40,10 +40,7 @@ func (s *Server) describeConfigs(r *request) kmsg.Response {
 		case want.ResourceType == kmsg.ConfigResourceTypeGroupConfig:
 			entries, err = s.d.Controller.GroupConfigs(want.ResourceName)
 		case want.ResourceType == kmsg.ConfigResourceTypeClientMetrics:
-			// Nothing to tune there; the tools ask all the same.
-			if want.ResourceName == "" {
-				err = refuse(kerr.InvalidRequest, "Client metrics subscription name must not be empty")
-			}
+			entries, err = s.d.Controller.MetricsConfigs(want.ResourceName)
 		default:
 			err = refuse(kerr.InvalidRequest, "configs of this type of resource are not kept here")
 		}

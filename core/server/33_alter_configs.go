@@ -52,6 +52,8 @@ func (s *Server) replaceOps(res kmsg.AlterConfigsRequestResource) []controller.C
 		own = image.BrokerConfigs[res.ResourceName]
 	case kmsg.ConfigResourceTypeGroupConfig:
 		own = image.GroupConfigs[res.ResourceName]
+	case kmsg.ConfigResourceTypeClientMetrics:
+		own = controller.OwnMetricsConfigs(image, res.ResourceName)
 	}
 	var ops []controller.ConfigOp
 	given := map[string]bool{}
@@ -91,7 +93,7 @@ func (t repeated) check(r resource) error {
 	return nil
 }
 
-// alterResource applies ops to a topic, a broker or a group.
+// alterResource applies ops to a topic, a broker, a group or a subscription to client metrics.
 func (s *Server) alterResource(ctx context.Context, kind kmsg.ConfigResourceType, name string, ops []controller.ConfigOp, validateOnly bool) error {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
@@ -100,6 +102,8 @@ func (s *Server) alterResource(ctx context.Context, kind kmsg.ConfigResourceType
 		return s.d.Controller.AlterBrokerConfigs(ctx, name, ops, validateOnly)
 	case kmsg.ConfigResourceTypeGroupConfig:
 		return s.d.Controller.AlterGroupConfigs(ctx, name, ops, validateOnly)
+	case kmsg.ConfigResourceTypeClientMetrics:
+		return s.d.Controller.AlterMetricsConfigs(ctx, name, ops, validateOnly)
 	default:
 		return refuse(kerr.InvalidRequest, fmt.Sprintf("Unknown resource type %d", kind))
 	}

@@ -10,18 +10,18 @@ import (
 )
 
 // ListConfigResources (key 74), versions 0–1 (KIP-1000, KIP-1142): what has configs. Version 0 asks for
-// client metrics only, of which there are none.
+// subscriptions to client metrics only.
 
 func (s *Server) listConfigResources(r *request) kmsg.Response {
 	req := r.body.(*kmsg.ListConfigResourcesRequest)
 	resp := kmsg.NewPtrListConfigResourcesResponse()
-	if req.Version == 0 {
-		return resp
-	}
 	img := s.d.Controller.Image()
 	kinds := req.ResourceTypes
-	if len(kinds) == 0 {
-		kinds = []int8{int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker), int8(kmsg.ConfigResourceTypeBrokerLogger), int8(kmsg.ConfigResourceTypeGroupConfig)}
+	switch {
+	case req.Version == 0:
+		kinds = []int8{int8(kmsg.ConfigResourceTypeClientMetrics)}
+	case len(kinds) == 0:
+		kinds = []int8{int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker), int8(kmsg.ConfigResourceTypeBrokerLogger), int8(kmsg.ConfigResourceTypeClientMetrics), int8(kmsg.ConfigResourceTypeGroupConfig)}
 	}
 	for _, kind := range kinds {
 		var names []string
@@ -35,7 +35,7 @@ func (s *Server) listConfigResources(r *request) kmsg.Response {
 		case kmsg.ConfigResourceTypeGroupConfig: // groups that have configs, whether they are there or not
 			names = slices.Sorted(maps.Keys(img.GroupConfigs))
 		case kmsg.ConfigResourceTypeClientMetrics:
-			// A known type; nothing here has such configs.
+			names = s.d.Controller.MetricsSubscriptions()
 		default:
 			resp.ErrorCode, resp.ConfigResources = kerr.UnsupportedVersion.Code, nil
 			return resp

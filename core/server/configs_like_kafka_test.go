@@ -14,6 +14,8 @@ const (
 	brokerType = kmsg.ConfigResourceTypeBroker
 	loggerType = kmsg.ConfigResourceTypeBrokerLogger
 	groupType  = kmsg.ConfigResourceTypeGroupConfig
+
+	metricsType = kmsg.ConfigResourceTypeClientMetrics
 )
 
 type configChange struct {
@@ -135,6 +137,18 @@ func TestConfigChangesAreRefusedLikeKafka(t *testing.T) {
 		{configChange{groupType, "g", "foo", 0, v("1")}, 40, "Unknown group config name: foo"},
 		{configChange{groupType, "g", "foo", 1, nil}, 0, ""},
 		{configChange{groupType, "", "consumer.session.timeout.ms", 0, v("50000")}, 42, "Default group resources are not allowed."},
+		{configChange{metricsType, "m", "interval.ms", 0, v("100")}, 0, ""},
+		{configChange{metricsType, "m", "interval.ms", 0, v("99")}, 42, "Invalid value 99 for interval.ms, interval must be between 100 and 3600000 (1 hour)"},
+		{configChange{metricsType, "m", "interval.ms", byAlterConfigs, v("3600001")}, 42, "Invalid value 3600001 for interval.ms, interval must be between 100 and 3600000 (1 hour)"},
+		{configChange{metricsType, "m", "interval.ms", 0, v("x")}, 40, "Invalid value x for configuration interval.ms: Not a number of type INT"},
+		{configChange{metricsType, "m", "match", 0, v("client_software_name = Java, client_software_version=11.1.*")}, 0, ""},
+		{configChange{metricsType, "m", "match", 0, v("")}, 0, ""},
+		{configChange{metricsType, "m", "match", 0, v("client=x")}, 40, "Illegal client matching pattern: client=x"},
+		{configChange{metricsType, "m", "match", 0, v("client_id")}, 40, "Illegal client matching pattern: client_id"},
+		{configChange{metricsType, "m", "match", 2, v("client_id=(")}, 40, "Illegal client matching pattern: client_id=("},
+		{configChange{metricsType, "m", "foo", 0, v("1")}, 42, "Unknown client metrics configuration: foo"},
+		{configChange{metricsType, "m", "foo", 1, nil}, 0, ""},
+		{configChange{metricsType, "", "interval.ms", 0, v("100")}, 42, "Subscription name can't be empty"},
 		{configChange{77, "x", "a", 0, v("1")}, 42, "Unknown resource type 77"},
 	} {
 		code, says := n.change(true, c.configChange)
@@ -180,8 +194,7 @@ func TestDescribeConfigsRefusesLikeKafka(t *testing.T) {
 		{loggerType, "x", 42, "Broker id must be an integer, but it is: x"},
 		{loggerType, "99", 42, "Unexpected broker id"},
 		{groupType, "", 42, "Group name must not be empty"},
-		{kmsg.ConfigResourceTypeClientMetrics, "", 42, "Client metrics subscription name must not be empty"},
-		{kmsg.ConfigResourceTypeClientMetrics, "sub", 0, ""},
+		{metricsType, "", 42, "Client metrics subscription name must not be empty"},
 	} {
 		got := n.describe(c.kind, c.name)
 		says := ""
@@ -285,6 +298,60 @@ func TestInternalTopicsHaveTheirConfigs(t *testing.T) {
 		slices.Sort(values)
 		if got := strings.Join(values, " "); got != want {
 			t.Errorf("%s: %s, want %s", topic, got, want)
+		}
+	}
+}
+
+// What kafka-client-metrics.sh does: a subscription is made, shown, listed and deleted, and is no broker meanwhile.
+func TestClientMetricsSubscriptions(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	v := kmsg.StringPtr
+	listed := func(version int16) (names []string) {
+		t.Helper()
+		req := kmsg.NewPtrListConfigResourcesRequest()
+		req.Version = version
+		c := n.dial()
+		for _, r := range c.receive(req, c.send(req)).(*kmsg.ListConfigResourcesResponse).ConfigResources {
+			if version == 0 || r.Type == int8(metricsType) {
+				names = append(names, r.Name)
+			}
+		}
+		return names
+	}
+	for _, s := range []struct {
+		changes []configChange
+		shown   string
+		listed  []string
+	}{
+		{nil, "interval.ms=300000 match= metrics=", nil},
+		{
+			[]configChange{{metricsType, "1", "interval.ms", 0, v("1000")}, {metricsType, "1", "metrics", 0, v("a.")}},
+			"interval.ms=1000 match= metrics=a.", []string{"1"},
+		},
+		{[]configChange{{metricsType, "1", "metrics", 2, v("b.")}}, "interval.ms=1000 match= metrics=a.,b.", []string{"1"}},
+		{[]configChange{{metricsType, "1", "match", byAlterConfigs, v("client_id=x")}}, "interval.ms=300000 match=client_id=x metrics=", []string{"1"}},
+		{[]configChange{{metricsType, "1", "interval.ms", 1, nil}, {metricsType, "1", "metrics", 1, nil}, {metricsType, "1", "match", 1, nil}}, "interval.ms=300000 match= metrics=", nil},
+	} {
+		if len(s.changes) > 0 {
+			if code, says := n.change(false, s.changes...); code != 0 {
+				t.Fatal(code, says)
+			}
+		}
+		var shown []string
+		for _, c := range n.describe(metricsType, "1").Configs {
+			shown = append(shown, c.Name+"="+*c.Value)
+		}
+		slices.Sort(shown)
+		if got := strings.Join(shown, " "); got != s.shown {
+			t.Errorf("after %v: %s, want %s", s.changes, got, s.shown)
+		}
+		for _, version := range []int16{0, 1} {
+			if got := listed(version); !slices.Equal(got, s.listed) {
+				t.Errorf("after %v: version %d lists %v", s.changes, version, got)
+			}
+		}
+		if len(n.quorum.Image().BrokerConfigs["1"]) != 0 {
+			t.Error("a subscription's configs became the node's")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -284,6 +285,8 @@ func configsScenario(s *side) {
 		{"broker read only", broker, "1", "num.partitions", "3"}, {"broker default read only", broker, "", "num.partitions", "3"}, {"broker unknown config", broker, "1", "nobody.knows", "x"},
 		{"broker not a number", broker, "1", "log.retention.ms", "x"}, {"broker bad id", broker, "x", "log.retention.ms", "100"}, {"logger unknown", logger, "1", "no.such", "INFO"},
 		{"kind 77", 77, "x", "a", "b"}, {"kind 0", 0, "x", "a", "b"}, {"group unknown config", group, s.n("g"), "no.such", "b"},
+		{"metrics unknown config", metrics, s.n("sub"), "no.such", "b"}, {"metrics too often", metrics, s.n("sub"), "interval.ms", "99"}, {"metrics not a number", metrics, s.n("sub"), "interval.ms", "x"},
+		{"metrics without a name", metrics, "", "interval.ms", "100"}, {"metrics of nobody", metrics, s.n("sub"), "match", "client=x"}, {"metrics of what is no pattern", metrics, s.n("sub"), "match", "client_id=a("},
 	}
 	s.each(kmsg.IncrementalAlterConfigs, func(v int16) {
 		t := s.topic(fmt.Sprintf("inc%d", v), 1)
@@ -296,6 +299,13 @@ func configsScenario(s *side) {
 				return len(c) == 1 && c[0].Value != nil && *c[0].Value == value
 			})
 		}
+		sub := s.n(fmt.Sprintf("sub%d", v))
+		ask("metrics, set", metrics, sub, false, M{"Name": "interval.ms", "Op": 0, "Value": "100"}, M{"Name": "metrics", "Op": 0, "Value": "a.,b."}, M{"Name": "match", "Op": 0, "Value": "client_id=a.*, client_software_name=Java"})
+		s.eventually("metrics, are set", kmsg.DescribeConfigs, 4, M{"Resources": L{M{"ResourceType": metrics, "ResourceName": sub}}, "IncludeSynonyms": true}, func(r kmsg.Response) bool {
+			return slices.ContainsFunc(r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool { return c.Value != nil && *c.Value == "100" })
+		})
+		ask("metrics, one more", metrics, sub, false, M{"Name": "metrics", "Op": 2, "Value": "c."})
+		ask("metrics, all are deleted", metrics, sub, false, M{"Name": "interval.ms", "Op": 1}, M{"Name": "metrics", "Op": 1}, M{"Name": "match", "Op": 1}, M{"Name": "no.such", "Op": 1})
 		ask("set, validate only", topicType, t, true, M{"Name": "retention.ms", "Op": 0, "Value": "1234"})
 		ask("set", topicType, t, false, M{"Name": "retention.ms", "Op": 0, "Value": "12345"})
 		show("is set", "retention.ms", "12345")
