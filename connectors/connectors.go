@@ -264,6 +264,8 @@ type SinkTask interface {
 	Recover(ctx context.Context, as []Assignment) (map[TopicPartition]int64, error)
 	// Write takes records of one partition in offset order; it may buffer. It
 	// must not keep the records' bytes. Rejected records go to the dead letters, or fail the task.
+	// The two halves of a change of a row's key (Debezium's headers tie them) come with no Prepare between
+	// them, unless the log had no second half for seconds after the first.
 	Write(ctx context.Context, records []Record) ([]Reject, error)
 	// Tick says which partitions are due for a commit, by size, count or time;
 	// it is called after every Write and at least once a second.

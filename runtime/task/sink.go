@@ -104,7 +104,7 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 	}
 	defer poller.Close()
 	t := &sinkTask{o: o, scope: scope, lease: lease, contact: time.Now(), poller: poller, hard: hard,
-		parts: map[connectors.TopicPartition]*part{}, ids: map[string][16]byte{}, traced: o.Stats.Records.Load()}
+		parts: map[connectors.TopicPartition]*part{}, halves: halves{of: map[connectors.TopicPartition]*half{}}, ids: map[string][16]byte{}, traced: o.Stats.Records.Load()}
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	o.Reading.Schema = func(id int32) (converter.SchemaText, error) { return o.Registry.Schema(hard, id) }
 	decoder.Read(o.Reading)
@@ -172,6 +172,7 @@ type sinkTask struct {
 	hard    context.Context // outlives the request to stop by the drain time
 
 	parts     map[connectors.TopicPartition]*part
+	halves    halves
 	ids       map[string][16]byte
 	ready     bool      // the loop has begun
 	began     time.Time // when the first record was written since the last commit; zero: none was
@@ -231,7 +232,7 @@ func (t *sinkTask) step(ctx context.Context) error {
 	if err != nil {
 		return t.gap(err)
 	}
-	for _, run := range runs {
+	for _, run := range t.halves.join(runs, time.Now(), t.behind) {
 		for len(run.Records) > 0 {
 			// In portions, so that rotation by size and count is not overshot by a whole fetch.
 			portion := run
@@ -271,13 +272,21 @@ func (t *sinkTask) step(ctx context.Context) error {
 	return nil
 }
 
-// portionOf is the front of records that is given to the sink at once.
+// behind says that the log holds more of a partition than was polled.
+func (t *sinkTask) behind(tp connectors.TopicPartition) bool {
+	return t.poller.Next(tp) < t.poller.End(tp)
+}
+
+// portionOf is the front of records that is given to the sink at once. It does not part the halves of a move.
 func portionOf(records []connectors.Record) []connectors.Record {
 	const most, mostBytes = 1000, 1 << 20
 	bytes := 0
 	for i := range records {
-		if bytes += len(records[i].RawKey) + len(records[i].RawValue); i+1 == most || bytes >= mostBytes {
-			return records[:i+1]
+		bytes += len(records[i].RawKey) + len(records[i].RawValue)
+		if i+1 >= most || bytes >= mostBytes {
+			if n := wholeMoves(records[:i+1]); n > 0 {
+				return records[:n]
+			}
 		}
 	}
 	return records
@@ -468,7 +477,7 @@ func (t *sinkTask) through() map[connectors.TopicPartition]int64 {
 	for tp, p := range t.parts {
 		out[tp] = p.committed
 		if p.committed >= p.written {
-			out[tp] = max(p.committed, t.poller.Next(tp))
+			out[tp] = max(p.committed, t.halves.before(tp, t.poller.Next(tp)))
 		}
 	}
 	return out

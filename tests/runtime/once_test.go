@@ -29,6 +29,7 @@ type bench struct {
 	letters int               // DeadLetters of both
 	refuse  map[string]string // transforms of the source, as in a flat config
 	logger  *slog.Logger      // of the sink; nil: nobody listens
+	flush   <-chan task.Flush // of the sink
 }
 
 func newBench(t testing.TB) *bench {
@@ -82,7 +83,7 @@ func (b *bench) sinkWith(ctx context.Context, m *memory, drain time.Duration, st
 	}
 	return task.RunSink(ctx, task.SinkOptions{Log: b.log, Schemas: b.schemas, Sink: m,
 		Env:    connectors.Env{Name: "dst-" + b.group, Group: b.group, Host: "h", Logger: logger},
-		Logger: logger, Stats: stats, Drain: drain, DeadLetters: b.letters})
+		Logger: logger, Stats: stats, Drain: drain, DeadLetters: b.letters, Flush: b.flush})
 }
 
 // Invariants 5 and 6: tasks are killed a hundred times, at any moment, and what
