@@ -167,11 +167,10 @@ type moved struct {
 }
 
 // moving is a delete that is the first half of a key change. It is held back until its second half is
-// there: a commit between the two would lose the columns that the second does not bring (unchanged TOAST).
+// there, which takes the columns that it does not bring (unchanged TOAST) from the document.
 type moving struct {
 	key    key
 	offset int64
-	since  ticks
 }
 
 // leave says where the document is that is about to move away.
@@ -203,8 +202,10 @@ type part struct {
 	count      int
 	since      ticks
 	moving     *moving
-	shape      string // what the topic's keys are: see shapes
-	told       string // … that the offset's document says
+	torn       *moving // … that was committed without its second half, which may be what comes next
+	warned     bool    // of columns that nobody has
+	shape      string  // what the topic's keys are: see shapes
+	told       string  // … that the offset's document says
 }
 
 // The shapes of a topic: a tombstone's key alone does not tell them apart.
@@ -212,11 +213,3 @@ const (
 	shapeDocuments = "documents" // of a document store: the key is the text of an _id
 	shapeRows      = "rows"
 )
-
-// limit is how far a commit can reach.
-func (p *part) limit() int64 {
-	if p.moving != nil {
-		return p.moving.offset
-	}
-	return p.next
-}

@@ -17,10 +17,6 @@ import (
 // each (invariant 9). The runtime commits what is due before it hands over more.
 const memoryBudget = 64 << 20
 
-// movingWait is how long the first half of a key change waits for the second. The source writes both in
-// one transaction of the log; a second half that was left out (another run of the snapshot has the row) never comes.
-const movingWait = 3 * time.Second
-
 // ticks is a time that is set by the first Tick after something has happened.
 type ticks struct{ at time.Time }
 
@@ -222,9 +218,6 @@ func (t *task) Tick(now time.Time) []connectors.TopicPartition {
 			continue
 		}
 		age := p.since.age(now)
-		if m := p.moving; m != nil && m.since.age(now) < movingWait && m.offset == p.start {
-			continue // nothing else to commit yet
-		}
 		if total > memoryBudget && !p.buf.empty() || p.buf.size() >= t.s.cfg.size || p.buf.moves >= maxMoves || t.s.cfg.records > 0 && p.count >= t.s.cfg.records || age >= t.s.cfg.interval {
 			due = append(due, tp)
 		}
@@ -255,20 +248,20 @@ func (t *task) Prepare(_ context.Context, tps []connectors.TopicPartition, _ con
 		if p == nil {
 			continue
 		}
-		if p.moving != nil && p.moving.since.age(time.Now()) >= movingWait {
-			t.settle(p)
-		}
-		to := p.limit()
-		if to == p.start {
+		if p.next == p.start {
 			continue
 		}
-		b := &batch{part: p, start: p.start, next: to, buf: p.buf}
+		if p.moving != nil { // the log has no second half, says the runtime
+			p.torn = p.moving
+			t.settle(p)
+		}
+		b := &batch{part: p, start: p.start, next: p.next, buf: p.buf}
 		if p.shape != p.told {
 			b.shape, p.told = p.shape, p.shape
 		}
-		p.start, p.buf, p.count = to, newBuffer(), 0
+		p.start, p.buf, p.count = p.next, newBuffer(), 0
 		p.since = ticks{}
-		out = append(out, connectors.Token{TopicPartition: tp, Next: to, Data: b})
+		out = append(out, connectors.Token{TopicPartition: tp, Next: p.next, Data: b})
 	}
 	return out, nil
 }

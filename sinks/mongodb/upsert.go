@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -47,6 +48,13 @@ func (t *task) upsertRecord(p *part, r *connectors.Record) error {
 		}
 		return t.put(p, r, r.Value.Schema, r.Value.Value)
 	}
+	err := t.upsertChange(p, r)
+	p.torn = nil
+	return err
+}
+
+func (t *task) upsertChange(p *part, r *connectors.Record) error {
+	c := r.Change
 	switch c.Op {
 	case connectors.OpRead, connectors.OpCreate, connectors.OpUpdate:
 		if c.After.IsNull() {
@@ -185,13 +193,39 @@ func (t *task) put(p *part, r *connectors.Record, row *schema.Schema, value sche
 		return reject("the document has %d bytes; MongoDB takes %d", len(doc), maxDocument)
 	}
 	var from *moved
-	if p.moving != nil {
-		if r.Change != nil && r.Change.Op == connectors.OpCreate && hasHeader(r, headerOldKey) {
-			from = p.buf.leave(p.moving)
+	second := r.Change != nil && r.Change.Op == connectors.OpCreate && hasHeader(r, headerOldKey)
+	switch {
+	case second && p.moving != nil:
+		from = p.buf.leave(p.moving)
+	case second && partly:
+		if err := t.orphan(p, r, row, value); err != nil {
+			return err
 		}
-		t.settle(p)
 	}
+	t.settle(p)
 	return p.buf.put(id, doc, partly, unset, from)
+}
+
+// orphan is for the second half of a key change that leaves columns out and has no first half before it. A restart of the sink
+// goes on, and the document does not have them.
+func (t *task) orphan(p *part, r *connectors.Record, row *schema.Schema, value schema.Value) error {
+	var names []string
+	for i, f := range row.Fields {
+		if value.List[i].Kind == schema.Unavailable {
+			names = append(names, f.Name)
+		}
+	}
+	left := strings.Join(names, ", ")
+	if p.torn != nil {
+		return connectors.Fatal(fmt.Errorf("a document of %s has a new key, and the event lacks columns that were not sent (%s): the old document, which had them, was deleted by the event at offset %d, as the log had no second half for seconds after it",
+			p.collection, left, p.torn.offset),
+			"whoever writes the topic should write both halves of a change of a key in one transaction, or give the table REPLICA IDENTITY FULL; restart the sink to go on without these columns, then update the row in the source")
+	}
+	if !p.warned { // once: of a topic whose halves lie in several partitions there may be many
+		p.warned = true
+		t.log.Warn("a document has a new key, and the delete of the old one is not before it in the log: it does not get the columns that the event lacks", "collection", p.collection, "columns", left, "topic", p.Topic, "partition", p.Partition, "offset", r.Offset)
+	}
+	return nil
 }
 
 // whole reads a document's text. Its own _id counts, whose type is exact.

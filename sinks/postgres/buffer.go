@@ -168,12 +168,11 @@ type moved struct {
 }
 
 // moving is a delete that is the first half of a key change. It is held back
-// until its second half is there: a commit between the two would lose the columns
-// that the second does not bring (unchanged TOAST).
+// until its second half is there, which takes the columns that it does not bring (unchanged TOAST)
+// from the row.
 type moving struct {
 	key    []byte
 	offset int64
-	since  ticks
 }
 
 // part is one partition at work.
@@ -187,6 +186,8 @@ type part struct {
 	count   int
 	since   ticks
 	moving  *moving
+	torn    *moving // … that was committed without its second half, which may be what comes next
+	warned  bool    // of columns that nobody has
 }
 
 // size is what the next commit holds in memory.
@@ -199,11 +200,3 @@ func (p *part) size() int {
 }
 
 func (p *part) empty() bool { return p.buf.empty() && len(p.earlier) == 0 }
-
-// limit is how far a commit can reach.
-func (p *part) limit() int64 {
-	if p.moving != nil {
-		return p.moving.offset
-	}
-	return p.next
-}

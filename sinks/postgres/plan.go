@@ -155,6 +155,16 @@ func (tb *table) plan(ctx context.Context, c *pgconn.PgConn, all []source) (*pla
 	return p, nil
 }
 
+// missing names the columns of the plan that are not present.
+func (p *plan) missing(present string) (names []string) {
+	for i := range p.fields {
+		if p.present[i] == 1 && present[i] == 0 {
+			names = append(names, p.fields[i].name)
+		}
+	}
+	return names
+}
+
 // keyText writes a key as COPY writes its columns: two keys are one row when their texts are the same.
 func (p *plan) keyText(dst []byte, key schema.Value) ([]byte, error) {
 	for i, f := range p.key {

@@ -17,11 +17,6 @@ import (
 // where it is larger. The runtime commits what is due before it hands over more.
 const memoryBudget = 64 << 20
 
-// movingWait is how long the first half of a key change waits for the second.
-// The source writes both in one transaction of the log; a second half that was left out
-// (another run of the snapshot has the row) never comes.
-const movingWait = 3 * time.Second
-
 // ticks is a time that is set by the first Tick after something has happened.
 type ticks struct{ at time.Time }
 
@@ -224,9 +219,6 @@ func (t *task) Tick(now time.Time) []connectors.TopicPartition {
 			continue
 		}
 		age := p.since.age(now)
-		if m := p.moving; m != nil && m.since.age(now) < movingWait && m.offset == p.start {
-			continue // nothing else to commit yet
-		}
 		if total > budget && !p.empty() || p.size() >= t.s.cfg.size || t.s.cfg.records > 0 && p.count >= t.s.cfg.records || age >= t.s.cfg.interval {
 			due = append(due, tp)
 		}
@@ -257,17 +249,17 @@ func (t *task) Prepare(_ context.Context, tps []connectors.TopicPartition, _ con
 		if p == nil {
 			continue
 		}
-		if p.moving != nil && p.moving.since.age(time.Now()) >= movingWait {
-			t.settle(p)
-		}
-		to := p.limit()
-		if to == p.start {
+		if p.next == p.start {
 			continue
 		}
-		b := &batch{part: p, start: p.start, next: to, bufs: p.take(t.buffer())}
-		p.start, p.count = to, 0
+		if p.moving != nil { // the log has no second half, says the runtime
+			p.torn = p.moving
+			t.settle(p)
+		}
+		b := &batch{part: p, start: p.start, next: p.next, bufs: p.take(t.buffer())}
+		p.start, p.count = p.next, 0
 		p.since = ticks{}
-		out = append(out, connectors.Token{TopicPartition: tp, Next: to, Data: b})
+		out = append(out, connectors.Token{TopicPartition: tp, Next: p.next, Data: b})
 	}
 	return out, nil
 }
@@ -275,7 +267,7 @@ func (t *task) Prepare(_ context.Context, tps []connectors.TopicPartition, _ con
 // take empties the part and returns what it held.
 func (p *part) take(spare *buffer) []*buffer {
 	all := append(p.earlier, p.buf)
-	spare.wider = p.buf.wider // a key change that is held is spelled as the buffer was
+	spare.wider = p.buf.wider // a key change that is held (by the audit) is spelled as the buffer was
 	p.earlier, p.buf = nil, spare
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/connectors/schema"
@@ -37,7 +38,9 @@ func hasHeader(r *connectors.Record, key string) bool {
 // upsertRecord applies a record to the state that the next commit writes.
 func (t *task) upsertRecord(ctx context.Context, p *part, r *connectors.Record) error {
 	if r.Change != nil {
-		return t.upsertChange(ctx, p, r)
+		err := t.upsertChange(ctx, p, r)
+		p.torn = nil
+		return err
 	}
 	if r.RawValue == nil && r.Value.Value.IsNull() {
 		return t.remove(ctx, p, r, nil)
@@ -89,13 +92,34 @@ func (t *task) put(ctx context.Context, p *part, r *connectors.Record, row *sche
 		return &recordError{err}
 	}
 	var from *moved
-	if p.moving != nil {
-		if r.Change != nil && r.Change.Op == connectors.OpCreate && hasHeader(r, headerOldKey) {
-			from = b.leave(p.moving)
+	second := r.Change != nil && r.Change.Op == connectors.OpCreate && hasHeader(r, headerOldKey)
+	switch {
+	case second && p.moving != nil:
+		from = b.leave(p.moving)
+	case second && present != pl.present:
+		if err := t.orphan(p, r.Offset, pl.missing(present)); err != nil {
+			b.arena = b.arena[:at]
+			return err
 		}
-		t.settle(p)
 	}
+	t.settle(p)
 	b.put(t.key, at, len(pl.fields), present, pl.present, from, r.Offset)
+	return nil
+}
+
+// orphan is for the second half of a key change that leaves columns out and has no first half before it. A restart of the sink
+// goes on, and those columns are null.
+func (t *task) orphan(p *part, offset int64, columns []string) error {
+	left := strings.Join(columns, ", ")
+	if p.torn != nil {
+		return connectors.Fatal(fmt.Errorf("a row of %s has a new key, and the event lacks columns that were not sent (%s): the old row, which had them, was deleted by the event at offset %d, as the log had no second half for seconds after it",
+			p.table, left, p.torn.offset),
+			"whoever writes the topic should write both halves of a change of a key in one transaction, or give the table REPLICA IDENTITY FULL; restart the sink to go on with null in these columns, then update the row in the source")
+	}
+	if !p.warned { // once: of a topic whose halves lie in several partitions there may be many
+		p.warned = true
+		t.log.Warn("a row has a new key, and the delete of the old one is not before it in the log: columns that the event lacks are null", "table", p.table.String(), "columns", left, "topic", p.Topic, "partition", p.Partition, "offset", offset)
+	}
 	return nil
 }
 
