@@ -61,10 +61,9 @@ func (b *bench) sinkUntil(dst *memory, what string, so func() bool) {
 // A sink takes columns that the second half of a change of a key leaves out from the row that the first half removes. So it has both
 // before it may commit, wherever a portion or a poll of the log ends.
 func TestNoCommitBetweenTheHalvesOfAMove(t *testing.T) {
-	for _, letters := range []int{0, 10} {
+	for letters, n := range map[int]int{0: 16_500, 10: 1_100} {
 		b := newBench(t)
 		b.letters = letters
-		const n = 16_500
 		moves := map[int]bool{999: true, 16_383: true} // the last record of a portion, and of a poll
 		dst := newMemory(b.moving(n, moves))
 		dst.step = func(step string, tp connectors.TopicPartition) error {
@@ -73,8 +72,8 @@ func TestNoCommitBetweenTheHalvesOfAMove(t *testing.T) {
 			}
 			return nil
 		}
-		b.sinkUntil(dst, "the last is read", func() bool { return dst.given(n - 1) })
-		exactly(t, dst.all(), n)
+		b.sinkUntil(dst, "the last is read", func() bool { return dst.given(int64(n) - 1) })
+		exactly(t, dst.all(), int64(n))
 	}
 }
 
