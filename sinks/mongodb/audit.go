@@ -49,7 +49,7 @@ func (s *sink) AuditSnapshot(ctx context.Context, env connectors.SinkEnv, a conn
 	// Without the task's read concern: the session has its own.
 	t.db = t.client.Database(s.cfg.database, options.Database().SetReadPreference(readpref.Primary()))
 	t.offsets = t.db.Collection(s.cfg.offsets)
-	au := &audit{t: t, part: &part{Assignment: a, collection: s.collectionName(a.Topic), start: a.StartOffset, next: a.StartOffset, buf: newBuffer()},
+	au := &audit{t: t, part: &part{Assignment: a, collection: s.collectionName(a.Topic), start: a.StartOffset, next: a.StartOffset, buf: newBuffer(), shape: new(string)},
 		upto: a.StartOffset, seed: maphash.MakeSeed(), docs: map[uint64]image{}}
 	if err := au.point(ctx); err != nil {
 		return nil, errors.Join(err, au.Close())
@@ -99,7 +99,7 @@ func (au *audit) point(ctx context.Context) error {
 	if err != nil || have == nil {
 		return err
 	}
-	au.upto, au.part.shape = have.Next, have.Shape
+	au.upto, *au.part.shape = have.Next, have.Shape
 	n, err := au.t.offsets.CountDocuments(sctx, bson.D{{Key: "target", Value: au.part.collection}})
 	au.shared = n > 1
 	return classify(err, "read the offsets")
@@ -234,7 +234,7 @@ func (au *audit) image(doc bsoncore.Document) (image, error) {
 	}
 	var h maphash.Hash
 	h.SetSeed(au.seed)
-	one := au.part.shape == shapeDocuments || !au.t.s.cfg.upsert
+	one := *au.part.shape == shapeDocuments || !au.t.s.cfg.upsert
 	var out image
 	if !one {
 		out.fields = make([]field, 0, len(elements))

@@ -204,7 +204,7 @@ type part struct {
 	moving     *moving
 	torn       *moving // … that was committed without its second half, which may be what comes next
 	warned     bool    // of columns that nobody has
-	shape      string  // what the topic's keys are: see shapes
+	shape      *string // what the topic's keys are, for all its partitions: see shapes
 	told       string  // … that the offset's document says
 }
 

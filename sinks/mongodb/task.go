@@ -38,11 +38,12 @@ type task struct {
 	session *mongo.Session // of all commits; its id is in the offsets' documents
 	parts   map[connectors.TopicPartition]*part
 	topics  map[string]string // mode upsert: the topic of a collection
-	failed  error             // only a new task may go on
+	shapes  map[string]*string
+	failed  error // only a new task may go on
 }
 
 func newTask(s *sink, env connectors.SinkEnv) *task {
-	t := &task{s: s, env: env, log: env.Logger, parts: map[connectors.TopicPartition]*part{}, topics: map[string]string{}}
+	t := &task{s: s, env: env, log: env.Logger, parts: map[connectors.TopicPartition]*part{}, topics: map[string]string{}, shapes: map[string]*string{}}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
@@ -136,7 +137,15 @@ func (t *task) recoverPart(ctx context.Context, a connectors.Assignment) (*part,
 		return nil, err
 	}
 	t.topics[name] = a.Topic
-	return &part{Assignment: a, collection: name, start: o.Next, next: o.Next, buf: newBuffer(), shape: o.Shape, told: o.Shape}, nil
+	shape := t.shapes[a.Topic]
+	if shape == nil {
+		shape = new(string)
+		t.shapes[a.Topic] = shape
+	}
+	if o.Shape != "" {
+		*shape = o.Shape
+	}
+	return &part{Assignment: a, collection: name, start: o.Next, next: o.Next, buf: newBuffer(), shape: shape, told: o.Shape}, nil
 }
 
 // Write takes records over into what the next commit writes.
@@ -256,8 +265,8 @@ func (t *task) Prepare(_ context.Context, tps []connectors.TopicPartition, _ con
 			t.settle(p)
 		}
 		b := &batch{part: p, start: p.start, next: p.next, buf: p.buf}
-		if p.shape != p.told {
-			b.shape, p.told = p.shape, p.shape
+		if *p.shape != p.told {
+			b.shape, p.told = *p.shape, *p.shape
 		}
 		p.start, p.buf, p.count = p.next, newBuffer(), 0
 		p.since = ticks{}

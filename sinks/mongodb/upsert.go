@@ -85,9 +85,9 @@ func isDocument(r *connectors.Record, row *schema.Schema) bool {
 func (p *part) learn(r *connectors.Record, row *schema.Schema) {
 	switch {
 	case isDocument(r, row):
-		p.shape = shapeDocuments
+		*p.shape = shapeDocuments
 	case row != nil:
-		p.shape = shapeRows
+		*p.shape = shapeRows
 	}
 }
 
@@ -110,7 +110,7 @@ func (p *part) keyOf(r *connectors.Record) (key, error) {
 	var typ bsoncore.Type
 	var err error
 	switch {
-	case p.shape == shapeDocuments && v.Kind == schema.Struct && len(v.List) == 1 && v.List[0].Kind == schema.String:
+	case *p.shape == shapeDocuments && v.Kind == schema.Struct && len(v.List) == 1 && v.List[0].Kind == schema.String:
 		if b, typ, err = anyValue(nil, v.List[0].Data, true); err != nil {
 			return key{}, fmt.Errorf("the key: %w", err)
 		}
@@ -315,8 +315,8 @@ func (t *task) remove(p *part, r *connectors.Record) error {
 	if r.Change == nil && (r.Key.Schema == nil || r.Key.Value.IsNull()) {
 		return nil // neither key nor value: it says nothing
 	}
-	if r.Change == nil && p.shape == "" {
-		return nil // a tombstone before anything else: there is nothing to remove, and its key could mean two things
+	if r.Change == nil && *p.shape == "" {
+		return nil // a tombstone before anything else of its topic: there is nothing to remove, and its key could mean two things
 	}
 	id, err := p.keyOf(r)
 	if err != nil {

@@ -156,6 +156,44 @@ func TestDocuments(t *testing.T) {
 	holds(t, m, "orders", `{"_id":42,"now":"long"}`, `{"_id":{"$oid":"0102000000000000000000ff"},"v":2.0}`)
 }
 
+// What a tombstone's key means is known of the topic, not of the partition: of one that is new, and of that in which dead letters are played again.
+func TestTombstonesOfOtherPartitions(t *testing.T) {
+	m := testenv.Mongo(t)
+	s := newSink(t, m, nil)
+	l := start(t, s)
+	l.write(docChange(connectors.OpRead, `1`, `{"_id": 1}`), docChange(connectors.OpRead, `2`, `{"_id": 2}`), docChange(connectors.OpRead, `3`, `{"_id": 3}`), docChange(connectors.OpRead, `4`, `{"_id": 4}`))
+	l.flush()
+	remove := func(l *life, partition int32, key string) {
+		l.tp.Partition, l.next = partition, 0
+		l.write(docTombstone(key))
+		l.flush()
+	}
+	take := func(l *life, partitions ...int32) *life {
+		t.Helper()
+		as := make([]connectors.Assignment, len(partitions))
+		for i, p := range partitions {
+			as[i] = assigned(p)
+		}
+		if _, err := l.task.Recover(t.Context(), as); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	again := connectors.ReplayPartition
+	remove(take(l, again), again, `1`)   // learnt while it runs
+	remove(take(start(t, s), 1), 1, `2`) // … from the offset
+	l, err := tryStart(t, s, assigned(2), epochs.Add(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove(take(l, 0), 2, `3`) // … of a partition that comes later
+	holds(t, m, "orders", `{"_id":4}`)
+	// It is noted with the commit.
+	if n, err := m.DB().Collection("_forebay_offsets").CountDocuments(t.Context(), bson.D{{Key: "shape", Value: shapeDocuments}}); err != nil || n != 4 {
+		t.Errorf("%d offsets say that the topic is of documents, %v", n, err)
+	}
+}
+
 // An empty timestamp stays one: in a field of a document, and as a key. A server that is given one to insert or to replace with puts its clock there.
 func TestEmptyTimestamp(t *testing.T) {
 	m := testenv.Mongo(t)

@@ -187,7 +187,8 @@ func TestTypes(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	p := &part{shape: shapeRows}
+	shape := shapeRows
+	p := &part{shape: &shape}
 	two := structOf("k", "b", int64Type, "a", optText)
 	rec := docTombstone("x")
 	for _, c := range []struct {
