@@ -68,8 +68,7 @@ func (t *task) endSession(ctx context.Context, c, old *pgconn.PgConn) {
 	if old == nil {
 		return
 	}
-	err := exec(ctx, c, "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = "+strconv.FormatUint(uint64(old.PID()), 10)+
-		" AND pid <> pg_backend_pid() AND usename = current_user AND datname = current_database() AND application_name = "+quoteLit("forebay-"+t.s.env.Name))
+	err := exec(ctx, c, "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity a WHERE pid = "+strconv.FormatUint(uint64(old.PID()), 10)+" AND "+t.sessions("a"))
 	if err != nil { // it is ended by idle_in_transaction_session_timeout, then
 		t.log.Debug("end the old session", "error", err)
 	}

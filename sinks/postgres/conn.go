@@ -27,6 +27,12 @@ var settings = map[string]string{
 	// A task that hangs between two statements of a transaction holds the lock of
 	// its offset row: the server ends it, so that its successor can go on.
 	"idle_in_transaction_session_timeout": "30s",
+	// Within a COPY that does not count. A machine that is gone does not answer the server's probes;
+	// by themselves they begin after two hours.
+	"tcp_keepalives_idle":     "10",
+	"tcp_keepalives_interval": "5",
+	"tcp_keepalives_count":    "3",
+	"tcp_user_timeout":        "30000",
 }
 
 const connectTimeout = 15 * time.Second
@@ -41,7 +47,7 @@ func (s *sink) connect(ctx context.Context) (*pgconn.PgConn, error) {
 		cfg.RuntimeParams[k] = v
 	}
 	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(s.cfg.lockWait.Milliseconds(), 10)
-	cfg.RuntimeParams["application_name"] = "forebay-" + s.env.Name
+	cfg.RuntimeParams["application_name"] = s.application()
 	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > connectTimeout {
 		cfg.ConnectTimeout = connectTimeout
 	}
@@ -54,6 +60,12 @@ func (s *sink) connect(ctx context.Context) (*pgconn.PgConn, error) {
 		return nil, connectors.Fatal(fmt.Errorf("the server is PostgreSQL %d; this sink needs 12 or later", v), "")
 	}
 	return c, nil
+}
+
+// application is the name of its sessions. The server cuts it.
+func (s *sink) application() string {
+	name := "forebay-" + s.env.Name
+	return name[:min(len(name), 63)]
 }
 
 // version is the server's major version; 0 when it does not say.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,8 +72,9 @@ func TestZombie(t *testing.T) {
 	// One with an old epoch cannot even begin.
 	_, err = tryStart(t, s, assigned(0), heir.task.env.Epoch-1)
 	fatalWith(t, err, "taken over by task "+heir.task.env.TaskID)
-	// Between its first statement and the COMMIT a zombie holds the row: the heir waits, and resumes behind it.
+	// Between its first statement and the COMMIT a zombie holds the row. One that cannot be ended is waited for, and the heir resumes behind it.
 	slow := start(t, s)
+	rows(t, slow.task.conn, "SET application_name = 'somebody else'")
 	slow.write(upsert(2, "slow", nil))
 	b := slow.prepare()[0].Data.(*batch)
 	if moved, err := slow.task.fence(t.Context(), slow.task.conn, b); err != nil || !moved {
@@ -103,6 +105,38 @@ func TestZombie(t *testing.T) {
 		t.Errorf("the heir resumes at %d, but %d is committed", at, b.next)
 	}
 	holds(t, c, "SELECT id, name FROM orders ORDER BY 1", "1|heir", "2|slow")
+}
+
+// A worker that hangs, or whose machine is gone, in the middle of a COPY: the server waits for the rest of it, and no timeout of a transaction counts meanwhile. Its heir ends that session.
+func TestHangsInItsCopy(t *testing.T) {
+	url, c := pg(t)
+	px := newProxy(t, url)
+	zombie := start(t, newSink(t, px.url, nil))
+	zombie.write(upsert(1, "zombie", nil))
+	px.hangAt("zombie")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	failed := make(chan error, 1)
+	tokens := zombie.prepare()
+	go func() { failed <- zombie.task.Commit(ctx, tokens[0]) }()
+	eventually(t, "the server waits for the rows", func() bool {
+		return px.broken() && rows(t, c, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %' AND wait_event = 'ClientRead'")[0] == "1"
+	})
+	heir := start(t, newSink(t, url, nil))
+	heir.write(upsert(1, "heir", nil))
+	heir.flush()
+	stop()
+	if err := <-failed; err == nil {
+		t.Error("the zombie has committed")
+	}
+	holds(t, c, "SELECT id, name FROM orders", "1|heir")
+}
+
+// The server itself notices a machine that is gone, before two hours have passed.
+func TestKeepAlive(t *testing.T) {
+	url, _ := pg(t)
+	l := start(t, newSink(t, url, nil))
+	holds(t, l.task.conn, "SELECT current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'), current_setting('tcp_keepalives_count'), current_setting('tcp_user_timeout')", "10|5|3|30000")
 }
 
 // Two tasks that both believe to be the one race through takeovers and commits: no offset is written twice.
@@ -171,11 +205,13 @@ func TestCommitOutcomeUnknown(t *testing.T) {
 
 // proxy stands between the sink and the server and breaks a connection at a word.
 type proxy struct {
-	url string
-	mu  sync.Mutex
-	at  string
-	let bool // the server gets the word; only its answer is lost
-	hit bool
+	t    *testing.T
+	url  string
+	mu   sync.Mutex
+	at   string
+	let  bool // the server gets the word; only its answer is lost
+	hit  bool
+	hang <-chan struct{} // the connection stays, and nothing passes any more; until it is closed
 }
 
 func newProxy(t *testing.T, url string) *proxy {
@@ -187,7 +223,7 @@ func newProxy(t *testing.T, url string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{url: url[:i+1] + ln.Addr().String() + url[j:] + "?sslmode=disable"}
+	p := &proxy{t: t, url: url[:i+1] + ln.Addr().String() + url[j:] + "?sslmode=disable"}
 	var wg sync.WaitGroup
 	t.Cleanup(func() { _ = ln.Close(); wg.Wait() })
 	wg.Go(func() {
@@ -214,6 +250,15 @@ func (p *proxy) breakAt(word string, let bool) {
 	p.at, p.let, p.hit = word, let, false
 }
 
+// hangAt has a connection stand still at a word, until the test ends.
+func (p *proxy) hangAt(word string) {
+	hang := make(chan struct{})
+	p.t.Cleanup(func() { close(hang) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at, p.hang, p.hit = word, hang, false
+}
+
 func (p *proxy) broken() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -231,12 +276,18 @@ func (p *proxy) pump(client, up net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		hit := p.at != "" && strings.Contains(string(buf[:n]), p.at)
+		word := p.at
+		hit := word != "" && strings.Contains(string(buf[:n]), word)
 		if hit {
 			p.at, p.hit = "", true
 		}
-		let := p.let
+		let, hang := p.let, p.hang
 		p.mu.Unlock()
+		if hit && hang != nil {
+			_, _ = up.Write(buf[:bytes.Index(buf[:n], []byte(word))]) // that it fails shows in what the test waits for
+			<-hang
+			return
+		}
 		if hit && let {
 			_ = client.Close() // before the answer can pass
 		}

@@ -82,6 +82,7 @@ func (t *task) claim(ctx context.Context, c *pgconn.PgConn, a connectors.Assignm
 	if err := t.alone(ctx, c, a.Topic); err != nil {
 		return 0, err
 	}
+	t.interrupt(ctx, c, a.TopicPartition)
 	rows, err := query(ctx, c, fmt.Sprintf(`INSERT INTO %s AS o (sink, topic, partition, topic_id, next_offset, target, epoch, task, host) VALUES (%s, %s, %d, %s, %d, %s, %d, %s, %s)
 		ON CONFLICT (sink, topic, partition) DO UPDATE SET %s, updated = now() WHERE o.topic_id = EXCLUDED.topic_id AND o.epoch <= EXCLUDED.epoch RETURNING o.next_offset`,
 		t.s.offsetsTable(), quoteLit(t.s.id()), quoteLit(a.Topic), a.Partition, quoteLit(id), a.First(), quoteLit(t.s.tableName(a.Topic)), t.env.Epoch, quoteLit(t.env.TaskID), quoteLit(t.env.Host), t.mine()))
@@ -104,6 +105,22 @@ func (t *task) claim(ctx context.Context, c *pgconn.PgConn, a connectors.Assignm
 			"what was written is safe; to write the new topic from its start over it: DELETE FROM "+t.s.offsetsTable()+" WHERE "+t.rowKey(a.TopicPartition))
 	}
 	return 0, t.fenced(a.TopicPartition, have)
+}
+
+// interrupt ends the session of a predecessor that has the offset's row locked: the server keeps one that hangs in a COPY for as long
+// as its connection lives, and the claim would wait for it. One of a predecessor that lives is ended, too; it will find out that it is none any more.
+func (t *task) interrupt(ctx context.Context, c *pgconn.PgConn, tp connectors.TopicPartition) {
+	// xmax is the transaction that is changing the row, and each transaction holds a lock on its own number.
+	err := exec(ctx, c, "SELECT pg_terminate_backend(l.pid) FROM "+t.s.offsetsTable()+" o JOIN pg_catalog.pg_locks l ON l.transactionid = o.xmax JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE "+
+		t.rowKey(tp)+" AND o.epoch < "+strconv.FormatInt(t.env.Epoch, 10)+" AND l.locktype = 'transactionid' AND l.granted AND "+t.sessions("a"))
+	if err != nil { // then the claim waits
+		t.log.Debug("end the predecessor's session", "error", err)
+	}
+}
+
+// sessions is the condition for those of this sink, but for the one that asks.
+func (t *task) sessions(a string) string {
+	return fmt.Sprintf("%[1]s.pid <> pg_backend_pid() AND %[1]s.usename = current_user AND %[1]s.datname = current_database() AND %[1]s.application_name = %[2]s", a, quoteLit(t.s.application()))
 }
 
 // alone makes sure that no other topic is kept in the topic's table.
