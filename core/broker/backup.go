@@ -256,7 +256,7 @@ func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, er
 	}
 	for _, r := range dirs {
 		// As register and registerAlone have it: only a killed process keeps its page cache (invariant 4).
-		if n := nodeOf(image, found.Node); n != nil && !r.Clean && ran == commitlog.Relaxed && n.BootID != s.BootID {
+		if n := nodeOf(image, found.Node); n != nil && (r.Suspect || !r.Clean && ran == commitlog.Relaxed && n.BootID != s.BootID) {
 			found.TailLost = true
 		}
 		logs, err := replica.Survey(r, replica.Options{FS: s.FS, Durability: ran, BootID: s.BootID, Logger: s.Logger})

@@ -286,6 +286,9 @@ func (b *Broker) begin() error {
 
 // settled writes down that this run promises all that power-safe does: what earlier ones have left is on the disk, and the cluster knows what may be missing.
 func (b *Broker) settled() {
+	if b.logDirs.placement == nil {
+		b.logDirs.failed("", false)
+	}
 	if n := b.quorum.Image().Nodes[b.o.NodeID]; b.o.Durability != commitlog.PowerSafe || n == nil || n.BootID != b.o.BootID {
 		return
 	}
@@ -294,8 +297,12 @@ func (b *Broker) settled() {
 	}
 }
 
-// tailLost says that this node may have lost what it had when it last registered: only a killed process keeps its page cache (invariant 4).
+// tailLost says that this node may have lost what it had when it last registered: only a killed process keeps its page cache (invariant 4), and in it may be what
+// a failed sync has not brought to the disk. With log.dirs that is told of the directory.
 func (b *Broker) tailLost(before *metadata.Node) bool {
+	if b.logDirs.placement == nil && b.logDirs.dirs[0].Suspect {
+		return true
+	}
 	return !b.logDirs.clean() && b.ran == commitlog.Relaxed && before.BootID != b.o.BootID
 }
 
@@ -318,7 +325,11 @@ func (b *Broker) openLogDirs() (err error) {
 	segments, _ := descriptors()
 	o := replica.Options{
 		Files: commitlog.NewFiles(segments), NodeID: b.o.NodeID, FS: b.o.FS, Dirs: b.logDirs.dirs, Placement: b.logDirs.placement,
-		Replaced: b.logDirs.replaced(), Failed: func(d *replica.Dir, _ error) { b.logDirs.failed(d.ID, true) }, AllFailed: stop(b.o.DataDir),
+		Replaced: b.logDirs.replaced(), Failed: func(d *replica.Dir, _ error) { b.logDirs.failed(d.ID, true) },
+		AllFailed: func(err error) {
+			b.early.Go(func() error { b.logDirs.failed("", true); return nil }) // at once: this process may come to no good end
+			stop(b.o.DataDir)(err)
+		},
 		Durability: b.o.Durability, Ran: b.ran, Logger: b.loggers.Logger("replica"), BootID: b.o.BootID,
 		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
 	}

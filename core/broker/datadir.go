@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -40,6 +41,8 @@ type dirMeta struct {
 	Restored string `json:"restored,omitempty"`
 	// Durability is relaxed from before the first record of a run that is, until a power-safe one has all on its disk and is registered. "": as the start says.
 	Durability string `json:"durability,omitempty"`
+	// Failed says that a write or a sync in log/ has failed, until a start has recovered the logs as ones that may have lost their tails, and the cluster knows.
+	Failed bool `json:"failed,omitempty"`
 }
 
 func (m dirMeta) identity() string { return metadata.Identity(m.ClusterID, m.Restored) }
@@ -49,7 +52,9 @@ type dataDir struct {
 	fs    vfs.FS
 	root  string
 	lock  io.Closer
+	mu    sync.Mutex // over changes of meta
 	meta  dirMeta
+	broke bool // setFailed was told so in this run
 	clean bool // the last end was in good order
 	fresh bool // made by this start: it holds nothing
 	// shared: the directory is of a node that takes its cluster id from others; "" until it has one.
@@ -123,7 +128,21 @@ func (d *dataDir) create(node metadata.NodeID) error {
 
 // setCluster says, durably, which cluster the directory belongs to.
 func (d *dataDir) setCluster(id, restored string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.meta.ClusterID, d.meta.Restored = id, restored
+	return d.writeMeta()
+}
+
+// setFailed writes down, durably, that log/ has failed, or (false) that a start has seen to it; not if it has failed again.
+func (d *dataDir) setFailed(v bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broke = d.broke || v
+	if d.meta.Failed == d.broke {
+		return nil
+	}
+	d.meta.Failed = d.broke
 	return d.writeMeta()
 }
 
@@ -140,6 +159,8 @@ func (d *dataDir) ran(this commitlog.Durability) commitlog.Durability {
 
 // setDurability writes down, durably, what ran gives from now on.
 func (d *dataDir) setDurability(v commitlog.Durability) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.meta.Durability == v.String() {
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/forebayhub/forebay/core/commitlog"
+	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/vfs"
 )
@@ -49,6 +51,49 @@ func TestTheOnlyDirectoryFails(t *testing.T) {
 		n = start(t, o)
 		produce(t, n.client(t), "x", 0, 1)
 		n.end(t)
+	}
+}
+
+// After a failed sync the next start on the same boot does not believe the page cache (invariant 4): the node counts as one that may have lost its tail, and what
+// it acknowledges then has survived a power cut.
+func TestAFailedSyncIsNotBelieved(t *testing.T) {
+	one := "1"
+	for _, durability := range []commitlog.Durability{commitlog.PowerSafe, commitlog.Relaxed} {
+		disk := vfs.NewCrash()
+		f := vfs.NewFault(disk)
+		o := Options{DataDir: "/data", FS: f, BootID: "a", Durability: durability}
+		n := start(t, o)
+		cl := n.client(t)
+		if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 1, 1, map[string]*string{"flush.messages": &one}, "x"); err != nil {
+			t.Fatal(err)
+		}
+		produce(t, cl, "x", 0, 1)
+		remove := f.Inject(vfs.Rule{Op: vfs.OpSync, Path: "/log/x-0/", Err: syscall.EIO})
+		cl.Produce(t.Context(), &kgo.Record{Topic: "x", Value: []byte("1")}, nil)
+		n.endsByDisk(t)
+		remove()
+		disk.Forget()
+		epoch := metadata.Epoch(0)
+		for _, more := range []metadata.Epoch{2, 1} { // a last leader that was not in sync any more is elected: one epoch more
+			n = start(t, o)
+			p := n.quorum.Image().Partition("x", 0)
+			if p.LeaderEpoch-epoch != more {
+				t.Errorf("%v: %d epochs, want %d", durability, p.LeaderEpoch-epoch, more)
+			}
+			epoch = p.LeaderEpoch
+			cl = n.client(t)
+			produce(t, cl, "x", int(2+more), int(3+more))
+			cut := disk.Crashed(nil)
+			n.end(t)
+			if err := errors.Join(disk.Remove("/data/clean-shutdown"), disk.SyncDir("/data")); err != nil { // as of a process that was killed
+				t.Fatal(err)
+			}
+			n = start(t, Options{DataDir: "/data", FS: cut, BootID: "b"})
+			if end, want := n.ends(t, "x")[0], int64(5-more); end != want {
+				t.Errorf("%v: %d records after a power cut, want %d", durability, end, want)
+			}
+			n.end(t)
+		}
 	}
 }
 

@@ -59,7 +59,7 @@ type logDirs struct {
 // oneDir is the log directory of a node that never had log.dirs.
 func oneDir(d *dataDir) *logDirs {
 	return &logDirs{fs: d.fs, data: d, dirs: []*replica.Dir{{
-		Name: d.root, Path: d.path("log"), Quarantine: d.path("quarantine"), Clean: d.clean,
+		Name: d.root, Path: d.path("log"), Quarantine: d.path("quarantine"), Clean: d.clean, Suspect: d.meta.Failed,
 	}}}
 }
 
@@ -167,7 +167,7 @@ func (l *logDirs) open(name string) error {
 	r.Quarantine = path.Join(r.Path, "quarantine")
 	data := r.Path == path.Clean(l.data.root)
 	if data {
-		r.Path, r.Quarantine, r.Clean = l.data.path("log"), l.data.path("quarantine"), l.data.clean
+		r.Path, r.Quarantine, r.Clean, r.Suspect = l.data.path("log"), l.data.path("quarantine"), l.data.clean, l.data.meta.Failed
 	}
 	for _, other := range l.dirs {
 		if other.Path == r.Path {
@@ -225,7 +225,7 @@ func (l *logDirs) identify(r *replica.Dir, at int, data bool) error {
 		}
 	}
 	if i := slices.IndexFunc(l.known, func(k knownDir) bool { return k.ID == r.ID }); i >= 0 {
-		r.Suspect = l.known[i].Failed
+		r.Suspect = r.Suspect || l.known[i].Failed
 		l.known[i].Path, l.known[i].Replaced = r.Path, false
 	} else {
 		l.known = append(l.known, knownDir{ID: r.ID, Path: r.Path})
@@ -365,8 +365,13 @@ func (l *logDirs) check(image *metadata.Image) error {
 
 // failed writes down that a directory has failed, or (false) that the cluster knows of all that have and are back.
 func (l *logDirs) failed(id string, failed bool) {
+	if l.placement == nil || !failed { // log-dirs.json would say that there was a log.dirs
+		if err := l.data.setFailed(failed); err != nil {
+			l.logger.Error("it could not be written down whether the log directory has failed", "dir", l.data.path("log"), "failed", failed, "err", err)
+		}
+	}
 	if l.placement == nil {
-		return // a file would say that there was a log.dirs
+		return
 	}
 	l.mu.Lock()
 	for i := range l.known {

@@ -271,3 +271,57 @@ func holeWhereCompactionWas(t *testing.T, cut func(*Log) error) {
 		t.Fatalf("the log goes on to %d over a hole from %d on", next.EndOffset(), durable)
 	}
 }
+
+// TestTailOfAFailedSync: a sync has failed, and the process after it, on the same boot, is told so. What the page cache still has is written again, so that a power cut later
+// does not take what was synced behind it; what the page cache has no more was never vouched for, whatever the point says of this boot.
+func TestTailOfAFailedSync(t *testing.T) {
+	for _, durability := range []Durability{PowerSafe, Relaxed} {
+		for _, evicted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v, evicted %t", durability, evicted), func(t *testing.T) {
+				disk := vfs.NewCrash()
+				fault := vfs.NewFault(disk)
+				o, ck := memoryLog(t, Config{SegmentBytes: 400})
+				o.FS, o.Syncer, o.Durability, o.BootID = fault, NewSteppedSyncer(nil), durability, "this"
+				l := mustOpen(t, o)
+				put := func(from, to int) {
+					for i := from; i < to; i++ {
+						mustAppend(t, l, batch(t, ck.ms, []string{fmt.Sprint(i)}))
+					}
+				}
+				put(0, 3)
+				mustDo(t, l.syncAll())
+				mustDo(t, l.savePoint(true))
+				put(3, 12)
+				if durability == Relaxed {
+					mustDo(t, l.savePoint(true)) // of this boot
+				}
+				fault.Inject(vfs.Rule{Op: vfs.OpSync, Path: ".log", Err: syscall.EIO})
+				if err := l.syncAll(); !errors.Is(err, ErrFailed) {
+					t.Fatal(err)
+				}
+				mustDo(t, disk.SyncDir("/data/t-0")) // the names are there
+				disk.Forget()
+				have := 12
+				if evicted {
+					disk, have = disk.Crashed(nil), 3
+				}
+				o.FS, o.Syncer, o.Suspect = disk, NewSteppedSyncer(nil), true
+				l = mustOpen(t, o)
+				check := func() {
+					t.Helper()
+					got := readAll(t, l)
+					if len(got) != have || int(l.EndOffset()) != have {
+						t.Fatalf("%v to %d, want %d", got, l.EndOffset(), have)
+					}
+				}
+				check()
+				put(have, have+3)
+				have += 3
+				mustDo(t, l.syncAll())
+				o.FS, o.Syncer, o.Suspect, o.BootID = disk.Crashed(nil), NewSteppedSyncer(nil), false, "next"
+				l = mustOpen(t, o)
+				check()
+			})
+		}
+	}
+}

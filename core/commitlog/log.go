@@ -82,6 +82,9 @@ type Options struct {
 	// Clean says that the data directory was shut down in good order. It is not
 	// needed: the recovery point of a log that was closed lies at its end, and no other log's tail is to be trusted.
 	Clean bool
+	// Suspect says that a write or a sync in the directory has failed in an earlier run. What was not synced then may be in the page cache alone, where the kernel
+	// takes it for written: nothing of it is vouched for by the boot, and it is written again.
+	Suspect bool
 	// BootID names the machine's boot; empty: /proc/sys/kernel/random/boot_id. Tests of power cuts set it.
 	BootID string
 	// Failed is told once that the log takes no more writes because of an error of its own. Locks of the Log are held: it must not block, nor

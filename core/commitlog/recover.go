@@ -127,7 +127,7 @@ func (r *recovery) findPoint() error {
 		}
 	}
 	l.saved, l.synced = p, p.synced
-	r.killed = sameBoot(p.boot, l.boot)
+	r.killed = sameBoot(p.boot, l.boot) && !l.o.Suspect
 	had := "written since the machine was booted"
 	if !r.killed {
 		l.saved.written, had = p.synced, "synced"
@@ -500,6 +500,11 @@ func (r *recovery) settle() error {
 		l.namesNew = true
 		return nil
 	}
+	if l.o.Suspect {
+		if err := l.writeAgain(); err != nil {
+			return err
+		}
+	}
 	if l.o.Durability == Relaxed {
 		for i := len(l.segs) - 1; i >= 0 && l.segs[i].base >= l.synced.base; i-- {
 			l.unsynced += l.segs[i].size
@@ -519,6 +524,33 @@ func (r *recovery) settle() error {
 	l.synced = end
 	if l.failed == nil {
 		return l.savePoint(false)
+	}
+	return nil
+}
+
+// writeAgain writes everything behind what is synced to where it is, so that the next sync is about it.
+func (l *Log) writeAgain() error {
+	buf := make([]byte, bodyStep)
+	for _, s := range l.segs[max(l.segmentAt(l.synced.base), 0):] {
+		h, err := s.open(false, l.now())
+		if err != nil {
+			return err
+		}
+		defer h.release()
+		pos := int64(0)
+		if s.base == l.synced.base {
+			pos = l.synced.pos
+		}
+		for ; pos < s.size; pos += int64(len(buf)) {
+			buf = buf[:min(int64(cap(buf)), s.size-pos)]
+			if _, err := h.file.ReadAt(buf, pos); err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			if _, err := h.file.WriteAt(buf, pos); err != nil {
+				return err
+			}
+		}
+		buf = buf[:cap(buf)]
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type Dir struct {
 	Syncer     *commitlog.Syncer
 	// Clean says that it was shut down in good order: logs are opened at first use. Otherwise Start recovers every log there is.
 	Clean bool
-	// Suspect says that it failed in an earlier run and can be read again: it may have lost what was not synced. See Set.Trust.
+	// Suspect says that it failed in an earlier run and can be read again: it may have lost what was not synced, also what the page cache still has. See Set.Trust.
 	Suspect bool
 	// Err is why it could not be opened at all; nil: it could.
 	Err error

@@ -146,7 +146,7 @@ func (s *Set) logOptions(sl *slot, d *Dir) commitlog.Options {
 	name := folder(sl.state)
 	return commitlog.Options{
 		FS: s.o.FS, Dir: path.Join(d.Path, name), Name: name, Config: sl.settings.Log, Durability: s.o.Durability, Ran: s.o.Ran, Syncer: d.Syncer, Files: s.o.Files,
-		Now: s.o.Now, Logger: s.o.Logger, ProducerExpiry: s.o.ProducerExpiry, Clean: d.Clean, BootID: s.o.BootID,
+		Now: s.o.Now, Logger: s.o.Logger, ProducerExpiry: s.o.ProducerExpiry, Clean: d.Clean, Suspect: d.Suspect, BootID: s.o.BootID,
 		Failed: func(err error) {
 			if !s.failIn(d, err) {
 				poke(s.unavailable)

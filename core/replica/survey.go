@@ -36,7 +36,7 @@ func Survey(d *Dir, o Options) (found []metadata.LogEnd, err error) {
 			return nil, err
 		}
 		end := metadata.LogEnd{Topic: topic, ID: id, Number: number, LastEpoch: -1, MaxEpoch: -1}
-		if err := surveyLog(&end, commitlog.Options{FS: o.FS, Dir: dir, Name: e.Name(), Durability: o.Durability, Ran: o.Ran, Files: files, Logger: o.Logger, Clean: d.Clean, BootID: o.BootID}); err != nil {
+		if err := surveyLog(&end, commitlog.Options{FS: o.FS, Dir: dir, Name: e.Name(), Durability: o.Durability, Ran: o.Ran, Files: files, Logger: o.Logger, Clean: d.Clean, Suspect: d.Suspect, BootID: o.BootID}); err != nil {
 			end.Failed = err.Error()
 		}
 		found = append(found, end)

@@ -60,6 +60,21 @@ func (m *Memory) Crashed(torn *rand.Rand) *Memory {
 	return c
 }
 
+// Forget takes what was not synced in files for written, as Linux does once it has told of a failed fsync: it is read for as long as the page cache has it,
+// no later Sync is about it, and the disk does not have it.
+func (m *Memory) Forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	forgetNode(m.root)
+}
+
+func forgetNode(n *node) {
+	n.pending = nil
+	for _, child := range n.entries {
+		forgetNode(child)
+	}
+}
+
 func crashNode(n *node, torn *rand.Rand, seen map[*node]*node) *node {
 	if c := seen[n]; c != nil {
 		return c
