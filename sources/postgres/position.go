@@ -30,6 +30,8 @@ type slotPosition struct {
 	Timeline uint32  `json:"timeline,omitempty"`
 	From     LSNText `json:"from"`           // the slot's consistent point
 	Base     string  `json:"base,omitempty"` // pg_snapshot of what commits before it
+	// Publication is the oid of the one that the stream was last sent by; 0 like Timeline's.
+	Publication uint32 `json:"publication,omitempty"`
 }
 
 // streamPosition says that every transaction that commits before LSN is in the

@@ -328,6 +328,63 @@ func TestSlotTrouble(t *testing.T) {
 	})
 }
 
+// TestYoungPublication: where the publication is younger than the slot, the server cannot send what lies between. It is passed over and the tables are read
+// anew, whenever the publication was lost and whoever made it again, and also when Open is cut off between making it and saying so.
+func TestYoungPublication(t *testing.T) {
+	t.Parallel()
+	f := start(t, "CREATE TABLE o (id int PRIMARY KEY); CREATE TABLE other (id int)", "o")
+	rep := newReplica(t)
+	f.sink = rep.apply
+	pub := quoteIdent(f.src.cfg.publication)
+	sql(t, f.c, "SELECT pg_create_logical_replication_slot('"+f.src.cfg.slot+"', 'pgoutput')", "INSERT INTO o VALUES (1)")
+	f.sync() // a slot that was there, a publication that was not
+
+	sql(t, f.c, "INSERT INTO o VALUES (2); DROP PUBLICATION "+pub, "INSERT INTO o VALUES (3)")
+	f.settle(f.again("o", 1))
+	f.close()
+	sql(t, f.c, "INSERT INTO o VALUES (4)", "DROP PUBLICATION "+pub, "INSERT INTO o VALUES (5)")
+	w := dial(t, f.src.cfg.url)
+	sql(t, w, "BEGIN", "INSERT INTO other VALUES (1)")
+	ctx, cancel := context.WithCancel(t.Context())
+	opened := make(chan error)
+	go func() { opened <- f.open(ctx) }()
+	for len(sql(t, f.c, "SELECT FROM pg_publication WHERE pubname = '"+f.src.cfg.publication+"'")) == 0 && t.Context().Err() == nil {
+	}
+	cancel()
+	if err := <-opened; err == nil {
+		t.Error("a transaction that began without the publication is not waited for")
+	}
+	f.close()
+	sql(t, w, "COMMIT")
+	sql(t, f.c, "INSERT INTO o VALUES (6)")
+	f.settle(f.again("o", 2))
+	sql(t, f.c, "UPDATE o SET id = 60 WHERE id = 6")
+	f.sync()
+	compare(t, f.c, rep, "o", "*")
+	f.close()
+	sql(t, f.c, "DELETE FROM o WHERE id = 1", "BEGIN; DROP PUBLICATION "+pub+"; CREATE PUBLICATION "+pub+" FOR TABLE o; COMMIT")
+	f.settle(f.again("o", 3))
+	compare(t, f.c, rep, "o", "*")
+
+	// Without a snapshot nothing makes up for what the slot holds.
+	f.close()
+	g := f.on(f.src.cfg.url, nil)
+	g.src.cfg.snapshot, g.src.cfg.slot, g.src.cfg.publication = "never", f.src.cfg.slot+"_", "young"
+	sql(t, f.c, "SELECT pg_create_logical_replication_slot('"+g.src.cfg.slot+"', 'pgoutput')", "INSERT INTO o VALUES (7)")
+	g.openFails("younger")
+	h := f.on(f.src.cfg.url, map[connectors.PositionKey]connectors.Position{})
+	h.src.cfg = g.src.cfg
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err := h.open(ctx)
+	for b := connectors.NewBatch(h.batch); err == nil; {
+		err = h.read(ctx, b, nil)
+	}
+	if !connectors.IsFatal(err) || !strings.Contains(err.Error(), "younger") {
+		t.Errorf("a slot that holds changes of before its publication: %v", err)
+	}
+}
+
 // TestCommitThatWaits: a transaction whose commit is in the WAL, and passed by, but waits for a standby, is waited for by the snapshot that has to see it.
 // It is the newest of all, so that no snapshot lists it among those that run.
 func TestCommitThatWaits(t *testing.T) {

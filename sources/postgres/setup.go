@@ -45,7 +45,7 @@ func checkServer(ctx context.Context, c *pgconn.PgConn) error {
 const hintWalLevel = "ALTER SYSTEM SET wal_level = logical;  then restart the server (on RDS: rds.logical_replication = 1)"
 
 // member is a table as the publication has it now.
-type member struct{ oid, joined uint32 }
+type member struct{ oid, joined, publication uint32 }
 
 // is says whether a position's table is m: the same one, in the publication ever since.
 func (p *tablePosition) is(m member) bool {
@@ -56,7 +56,7 @@ func (p *tablePosition) is(m member) bool {
 // them: a partition that is published as its root is not among them.
 func (s *source) members(ctx context.Context, c *pgconn.PgConn) (map[tableName]member, error) {
 	rows, err := query(ctx, c, `SELECT t.schemaname, t.tablename, c.oid,
-			coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), p.oid)
+			coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), p.oid), p.oid
 		FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_tables t ON t.pubname = p.pubname
 			JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
 			JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
@@ -68,16 +68,17 @@ func (s *source) members(ctx context.Context, c *pgconn.PgConn) (map[tableName]m
 	for _, r := range rows {
 		oid, err1 := strconv.ParseUint(string(r[2]), 10, 32)
 		joined, err2 := strconv.ParseUint(string(r[3]), 10, 32)
-		if err := errors.Join(err1, err2); err != nil {
+		publication, err3 := strconv.ParseUint(string(r[4]), 10, 32)
+		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, err
 		}
-		now[tableName{string(r[0]), string(r[1])}] = member{uint32(oid), uint32(joined)}
+		now[tableName{string(r[0]), string(r[1])}] = member{uint32(oid), uint32(joined), uint32(publication)}
 	}
 	return now, nil
 }
 
 // ensurePublication adopts or creates the publication and adds the tables that
-// it lacks. It returns the tables that it held before.
+// it lacks. It returns the tables that it held before; nil when it was not there.
 //
 // A table joins under a lock that writers wait for: a transaction that wrote to
 // it before would be decoded by the catalog of that time, without the table in the
@@ -331,6 +332,46 @@ func everything(ctx context.Context, c *pgconn.PgConn) (string, error) {
 	}
 	x := string(rows[0][0])
 	return x + ":" + x + ":", nil
+}
+
+// settled gives a place in the WAL from which everything is decoded with what the catalog
+// has now, and a base of what commits before it. pgoutput looks the publication up as of
+// a transaction's own changes, and an error is its answer where that was not there yet:
+// so all that have begun by now must have ended.
+func (s *source) settled(ctx context.Context, c *pgconn.PgConn) (at LSN, base string, err error) {
+	if base, err = everything(ctx, c); err != nil {
+		return 0, "", err
+	}
+	x, err := parseSnapshot(base)
+	if err != nil {
+		return 0, "", err
+	}
+	slow := time.Now().Add(10 * time.Second)
+	for {
+		rows, err := query(ctx, c, "SELECT pg_catalog.pg_current_snapshot()")
+		if err != nil {
+			return 0, "", err
+		}
+		now, err := parseSnapshot(string(rows[0][0]))
+		if err != nil {
+			return 0, "", err
+		}
+		if now.xmin >= x.xmax {
+			break
+		}
+		if time.Now().After(slow) {
+			s.env.Logger.Warn("the source waits for transactions that began before its publication and its slot were there; see pg_stat_activity")
+			slow = time.Now().Add(time.Minute)
+		}
+		if err := pause.For(ctx, 20*time.Millisecond); err != nil {
+			return 0, "", err
+		}
+	}
+	if at, err = insertLSN(ctx, c); err != nil {
+		return 0, "", err
+	}
+	base, err = everything(ctx, c) // those of which the commit record lies before at, and which wait
+	return at, base, err
 }
 
 // temporaryName is free of other processes' temporary slots.

@@ -235,6 +235,8 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 			broken = true
 			if st := sqlState(err); st == "55000" || st == "58P01" {
 				return t.lost(err.Error())
+			} else if st == "42704" {
+				return t.unpublished(ctx, err)
 			}
 			return fmt.Errorf("the change stream: %w", err)
 		case 'c', 'C', 'Z':
@@ -243,6 +245,24 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 		}
 	}
 	return nil
+}
+
+// unpublished says why the server does not find the publication. One that is gone is made anew when the task is opened again.
+func (t *task) unpublished(ctx context.Context, err error) error {
+	c, cerr := t.conn(ctx)
+	if cerr != nil {
+		return cerr
+	}
+	now, cerr := t.members(ctx, c)
+	if cerr != nil {
+		return cerr
+	}
+	for _, m := range now {
+		if m.publication == t.slot.Publication {
+			return t.tooYoung(err)
+		}
+	}
+	return fmt.Errorf("the change stream: %w", err)
 }
 
 // markStream adds the stream's position.

@@ -132,10 +132,20 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 			return fmt.Errorf("publication %s has lost %s again", t.cfg.publication, n)
 		}
 	}
-	if !resumed {
-		if err := t.start(ctx, repl, info); err != nil {
-			return err
-		}
+	publication := now[names[0]].publication
+	switch was := t.slot.Publication; {
+	case !resumed:
+		err = t.start(ctx, repl, info, had == nil, publication)
+	case had == nil || was != 0 && was != publication:
+		t.env.Logger.Warn("the publication is younger than what the log holds: all tables are read anew", "publication", t.cfg.publication)
+		had = nil
+		err = t.skip(ctx, publication)
+	case was == 0 && t.slot.V != 0:
+		t.slot.Publication = publication
+		t.mark(slotKey, mustJSON(t.slot))
+	}
+	if err != nil {
+		return err
 	}
 	return t.track(ctx, names, had, now, positions, resumed)
 }
@@ -185,43 +195,69 @@ func (t *task) setBase(text string) error {
 	return nil
 }
 
-// start makes or adopts the slot for a source without positions.
-func (t *task) start(ctx context.Context, repl *pgconn.PgConn, info *slotInfo) error {
+// start makes or adopts the slot for a source without positions. made says that the publication was made just now.
+func (t *task) start(ctx context.Context, repl *pgconn.PgConn, info *slotInfo, made bool, publication uint32) error {
 	system, timeline, err := identify(ctx, repl)
 	if err != nil {
 		return err
 	}
-	var base string
-	slot := slotPosition{V: 1, System: system, Slot: t.cfg.slot, Timeline: timeline}
-	if info == nil {
-		made, err := createSlot(ctx, repl, t.cfg.slot, false)
+	t.first = true
+	t.slot.System, t.slot.Timeline = system, timeline
+	t.pos.V = 1
+	switch {
+	case info == nil:
+		slot, err := createSlot(ctx, repl, t.cfg.slot, false)
 		if err != nil {
 			return err
 		}
-		slot.From = LSNText(made.at)
-		if base, err = t.baseSnapshot(ctx, made); err != nil {
-			return err
-		}
-	} else {
-		slot.From = LSNText(info.confirmed)
-		c, err := t.conn(ctx)
+		base, err := t.baseSnapshot(ctx, slot)
 		if err != nil {
 			return err
 		}
-		if base, err = everything(ctx, c); err != nil {
-			return err
-		}
+		return t.begin(slot.at, base, publication)
+	case t.cfg.snapshot != "never":
+		return t.skip(ctx, publication) // the snapshot has what the slot holds
+	case made:
+		return t.tooYoung(errors.New("it has just been made"))
 	}
-	slot.Base = base
-	if err := t.setBase(base); err != nil {
+	c, err := t.conn(ctx)
+	if err != nil {
 		return err
 	}
-	t.pos = streamPosition{V: 1, LSN: slot.From}
-	t.first = true
-	t.slot = slot
-	t.mark(slotKey, mustJSON(slot))
+	base, err := everything(ctx, c)
+	if err != nil {
+		return err
+	}
+	return t.begin(info.confirmed, base, publication)
+}
+
+// skip has the stream begin behind what there is now. Nothing of before has been, or will be, read of it.
+func (t *task) skip(ctx context.Context, publication uint32) error {
+	c, err := t.conn(ctx)
+	if err != nil {
+		return err
+	}
+	at, base, err := t.settled(ctx, c)
+	if err != nil {
+		return err
+	}
+	return t.begin(at, base, publication)
+}
+
+// begin has the stream begin at a place in the WAL.
+func (t *task) begin(at LSN, base string, publication uint32) error {
+	t.slot.V, t.slot.Slot = 1, t.cfg.slot
+	t.slot.From, t.slot.Base, t.slot.Publication = LSNText(at), base, publication
+	t.pos.LSN, t.pos.Tx, t.pos.N = LSNText(at), 0, 0
+	t.mark(slotKey, mustJSON(t.slot))
 	t.mark(streamKey, appendStream(nil, t.pos))
-	return nil
+	return t.setBase(base)
+}
+
+// tooYoung is the error for a publication of which the slot's changes know nothing, where nothing makes up for them.
+func (s *source) tooYoung(err error) error {
+	return connectors.Fatal(fmt.Errorf("publication %s is younger than the changes that slot %s has to send, which cannot be sent without it: %w", s.cfg.publication, s.cfg.slot, err),
+		fmt.Sprintf("to begin behind them: SELECT pg_drop_replication_slot(%s);  and reset the source's positions", quoteLit(s.cfg.slot)))
 }
 
 func (t *task) mark(key connectors.PositionKey, p connectors.Position) {
