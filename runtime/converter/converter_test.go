@@ -2,8 +2,10 @@ package converter
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -253,6 +255,73 @@ func TestInferred(t *testing.T) {
 	foreign.Headers = nil
 	if err := d.Decode(&foreign); err != nil || foreign.Change == nil || foreign.Change.After.List[0].Int() != 9 {
 		t.Errorf("%v %+v: an envelope without a header", err, foreign.Change)
+	}
+}
+
+// TestConnectOfOthers: what other JsonConverters write is what they mean, or an error, and never a row with the columns schema and payload.
+func TestConnectOfOthers(t *testing.T) {
+	const (
+		price = `{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","version":1,"parameters":{"scale":"2"},"optional":true,"field":"price"}`
+		row   = `{"type":"struct","fields":[` + price + `],"optional":true`
+		plain = row + `}`
+		event = `{"type":"struct","fields":[` + row + `,"field":"before"},` + row + `,"field":"after"},{"type":"struct","fields":[],"field":"source"},{"type":"string","field":"op"}]}`
+	)
+	for text, want := range map[string]string{
+		`{"schema":` + plain + `,"payload":{"price":12.34}}`:                                              "1234",
+		"\n{ \"schema\" : " + plain + ` , "payload" : {"price": 1.234E+1 } } `:                            "1234",
+		`{"schema":` + plain + `,"payload":{"price":-0.01}}`:                                              "-1",
+		`{"schema":` + plain + `,"payload":{"price":"BNI="}}`:                                             "1234",
+		`{"schema":` + event + `,"payload":{"before":null,"after":{"price":12.34},"source":{},"op":"u"}}`: "1234",
+		`{"schema":` + event + `,"payload":{"before":null,"after":{"price":"x"},"source":{},"op":"u"}}`:   "error: not base64",
+		`{"schema":` + plain + `,"payload":{"price":12.345}}`:                                             "error: a decimal of scale 3 where the schema says 2",
+		`{"schema":` + plain + `,"payload":{"price":1e999999999}}`:                                        "error: a decimal of scale",
+		`{"schema":` + plain + `,"payload":{"price":true}}`:                                               "error: expected a number",
+		`{"schema":` + plain + `,"payload":{"price":12.34}`:                                               "error: expected",
+		`{"schema":{"type":"int32"},"payload":"x"}`:                                                       "error: a string in place of another type",
+		`{"schema":null,"payload":{"price":1234}}`:                                                        "1234",
+		`{"schema":null,"payload":{"before":null,"after":{"price":1234},"source":{},"op":"u"}}`:           "1234",
+		`{"schema":null,"payload":{"price":1234},"more":1}`:                                               "a row",
+		`{"schema":{"type":"object"},"payload":1}`:                                                        "a row",
+		`{"schema":{"type":"int32"},"data":1}`:                                                            "a row",
+		`{"schema":"public","payload":1}`:                                                                 "a row",
+	} {
+		for _, form := range []Form{Auto, JSON} {
+			d := NewDecoder(func(string) (Entry, error) { return Entry{}, errors.New("none") })
+			d.Read(Reading{Value: form})
+			r := connectors.Record{RawValue: []byte(text)}
+			err := d.Decode(&r)
+			if what, bad := strings.CutPrefix(want, "error: "); bad {
+				if err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "the payload does not fit the schema in front of it") {
+					t.Errorf("%s: %v, not %q", text, err, what)
+				}
+				continue
+			}
+			v := r.Value
+			if r.Change != nil {
+				v = connectors.Datum{Schema: r.Change.Row, Value: r.Change.After}
+			}
+			if err != nil || v.Value.Kind != schema.Struct {
+				t.Fatalf("%s: %v %+v", text, err, r)
+			}
+			got := "a row"
+			if f := v.Value.List[0]; v.Schema.FieldIndex("schema") < 0 {
+				switch f.Kind {
+				case schema.Int64:
+					got = strconv.FormatInt(f.Int(), 10)
+				case schema.Bytes:
+					var n int16
+					for i, b := range f.Data {
+						if n = n<<8 | int16(b); i == 0 {
+							n = int16(int8(b))
+						}
+					}
+					got = strconv.Itoa(int(n))
+				}
+			}
+			if got != want {
+				t.Errorf("%s: %s, not %s", text, got, want)
+			}
+		}
 	}
 }
 

@@ -152,7 +152,7 @@ func (d *Decoder) key(r *connectors.Record, p *decodePlan) (err error) {
 	case !d.forms[0].auto():
 		r.Key, r.RawKey, _, err = d.part(0, r.RawKey)
 	default:
-		r.Key = d.guess(r.RawKey)
+		r.Key, err = d.guess(r.RawKey)
 	}
 	return err
 }
@@ -164,7 +164,9 @@ func (d *Decoder) value(r *connectors.Record, p *decodePlan) (err error) {
 	case !d.forms[1].auto():
 		return d.formed(r)
 	}
-	r.Value = d.guess(r.RawValue)
+	if r.Value, err = d.guess(r.RawValue); err != nil {
+		return err
+	}
 	if c := d.changeOf(r.Value); c != nil {
 		r.Change, r.Value = c, connectors.Datum{}
 	}
@@ -217,19 +219,8 @@ func open(text []byte, like *shape, m *schema.Slab) (p parser, wrapped bool, err
 	if !bytes.HasPrefix(text, []byte(lead)) || like.s.FieldIndex("schema") >= 0 {
 		return p, false, nil
 	}
-	p.i = len(lead)
-	if err := p.skip(); err != nil {
-		return p, false, err
-	}
-	if err := p.take(','); err != nil {
-		return p, false, err
-	}
-	name, err := p.str()
-	if err == nil && string(name) != "payload" {
-		err = p.bad("expected the payload")
-	}
-	if err == nil {
-		err = p.take(':')
+	if _, ok := p.wrapped(); !ok {
+		err = p.bad("expected a schema and the payload")
 	}
 	return p, true, err
 }

@@ -3,6 +3,7 @@ package converter
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -40,44 +41,53 @@ func (in *interner) one(s *schema.Schema) *schema.Schema {
 }
 
 // guess types bytes that carry no schema header. Only objects and arrays are
-// taken as JSON: a log line that happens to be a number stays a line.
-func (d *Decoder) guess(b []byte) connectors.Datum {
+// taken as JSON: a log line that happens to be a number stays a line. An error
+// says that the bytes declare types and do not have them.
+func (d *Decoder) guess(b []byte) (connectors.Datum, error) {
 	text := bytes.TrimLeft(b, " \t\r\n")
 	if len(text) == 0 || text[0] != '{' && text[0] != '[' {
-		return d.types.raw(b)
+		return d.types.raw(b), nil
 	}
 	d.before = nil
-	if datum, ok := d.connect(b); ok {
-		return datum
+	if datum, ok, err := d.connect(b); ok {
+		return datum, err
 	}
 	p := parser{b: b, m: &d.memory.values}
-	s, v, err := p.infer()
-	if err == nil {
-		err = p.end()
+	if datum, err := d.inferred(&p, p.end); err == nil {
+		return datum, nil
 	}
-	if err != nil {
-		return d.types.raw(b)
-	}
-	d.before = p.before
-	return connectors.Datum{Schema: d.types.one(s), Value: v}
+	return d.types.raw(b), nil
 }
 
-// connect reads {schema, payload} of somebody else's JsonConverter.
-func (d *Decoder) connect(b []byte) (connectors.Datum, bool) {
-	const lead = `{"schema":`
-	if !bytes.HasPrefix(b, []byte(lead)) {
-		return connectors.Datum{}, false
+// inferred is the value that p comes to, and then the end.
+func (d *Decoder) inferred(p *parser, end func() error) (connectors.Datum, error) {
+	s, v, err := p.infer()
+	if err == nil {
+		err = end()
 	}
-	p := parser{b: b, i: len(lead), m: &d.memory.values}
-	if p.skip() != nil {
-		return connectors.Datum{}, false
+	if err != nil {
+		return connectors.Datum{}, err
 	}
-	text := b[len(lead):p.i]
+	d.before = p.before
+	return connectors.Datum{Schema: d.types.one(s), Value: v}, nil
+}
+
+// connect reads {schema, payload} of somebody else's JsonConverter; false when it is none. Where the schema is null, there is none, and the payload is the value.
+func (d *Decoder) connect(b []byte) (_ connectors.Datum, is bool, err error) {
+	p := parser{b: b, m: &d.memory.values}
+	text, ok := p.wrapped()
+	if !ok {
+		return connectors.Datum{}, false, nil
+	}
+	if string(text) == "null" {
+		datum, err := d.inferred(&p, func() error { return p.close(true) })
+		return datum, err == nil, nil
+	}
 	n := d.types.connect[string(text)]
 	if n == nil {
-		s, err := schema.ParseJSON(text)
-		if err != nil || s == nil {
-			return connectors.Datum{}, false
+		s, bad := schema.ParseJSON(text)
+		if bad != nil || s == nil { // none of Connect's
+			return connectors.Datum{}, false, nil
 		}
 		if len(d.types.connect) >= 256 {
 			clear(d.types.connect)
@@ -85,8 +95,32 @@ func (d *Decoder) connect(b []byte) (connectors.Datum, bool) {
 		n = shapeOf(s)
 		d.types.connect[string(text)] = n
 	}
-	v, err := payload(b, n, &d.memory.values)
-	return connectors.Datum{Schema: n.s, Value: v}, err == nil
+	v, err := p.value(n)
+	if err == nil {
+		err = p.close(true)
+	}
+	if err != nil {
+		return connectors.Datum{}, true, fmt.Errorf("the payload does not fit the schema in front of it: %w", err)
+	}
+	return connectors.Datum{Schema: n.s, Value: v}, true, nil
+}
+
+// wrapped goes to the payload, and gives the schema in front of it; false: something else is there.
+func (p *parser) wrapped() (text []byte, ok bool) {
+	member := func(name string) bool {
+		text, err := p.str()
+		return err == nil && string(text) == name && p.take(':') == nil
+	}
+	if p.take('{') != nil || !member("schema") {
+		return nil, false
+	}
+	p.peek()
+	from := p.i
+	if p.skip() != nil {
+		return nil, false
+	}
+	text = p.b[from:p.i]
+	return text, p.take(',') == nil && member("payload")
 }
 
 // times are an envelope's times; the finest comes last.

@@ -154,13 +154,6 @@ func (p *parser) loose(n *shape) (v schema.Value, ok bool, err error) {
 	case n.s.Name == jsonschema.OneOf && n.s.Kind == schema.Struct:
 		v, err = p.oneOf(n)
 		return v, true, err
-	case n.s.Kind == schema.Bytes && n.s.Name == connect.Decimal && c != '"':
-		text, err := p.number()
-		if err != nil {
-			return v, true, err
-		}
-		digits, err := connect.Unscaled(string(text), int64(connect.ScaleOf(n.s)))
-		return schema.BytesOf(digits), true, err
 	case n.s.Kind == schema.Struct && strings.HasPrefix(n.s.Name, "io.debezium.data.") && c == '{': // one value: not sent when a member of it was not
 		v, err = p.object(n)
 		for i := range v.List {

@@ -332,6 +332,9 @@ func (p *parser) value(n *shape) (schema.Value, error) {
 	case schema.Float32, schema.Float64:
 		return p.float(n, c)
 	case schema.Bytes:
+		if c != '"' && n.s.Name == connect.Decimal {
+			return p.decimal(n)
+		}
 		return p.bytes()
 	case schema.Struct:
 		if c == '"' {
@@ -399,6 +402,19 @@ func (p *parser) float(n *shape, c byte) (schema.Value, error) {
 		return schema.Float64Of(f), nil
 	}
 	return numberOf(f, text), nil
+}
+
+// decimal reads a Decimal that is a number, as JsonConverter writes it with decimal.format=NUMERIC.
+func (p *parser) decimal(n *shape) (schema.Value, error) {
+	text, err := p.number()
+	if err != nil {
+		return schema.Value{}, err
+	}
+	digits, err := connect.Unscaled(string(text), int64(connect.ScaleOf(n.s)))
+	if err != nil {
+		err = p.bad(err.Error())
+	}
+	return schema.BytesOf(digits), err
 }
 
 func (p *parser) bytes() (schema.Value, error) {

@@ -239,7 +239,10 @@ func (d *Decoder) part(part int, b []byte) (v connectors.Datum, bytes []byte, in
 		}
 		return v, d.wires.json(in.shape, &v.Value), in, nil
 	case form == JSON:
-		if v = d.guess(b); v.Schema == d.types.text || v.Schema == d.types.bytes { // neither an object nor an array
+		if v, err = d.guess(b); err != nil {
+			return v, b, nil, err
+		}
+		if v.Schema == d.types.text || v.Schema == d.types.bytes { // neither an object nor an array
 			p := parser{b: b, m: &d.memory.values}
 			s, value, err := p.infer()
 			if err == nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -183,7 +184,7 @@ func (t *jq) json(w *work, p part) (any, bool, error) {
 		return nil, false, nil
 	}
 	// Bytes with the types in them, and texts that are no JSON, are read by what was decoded.
-	if raw != nil && !bytes.HasPrefix(raw, []byte(`{"schema":`)) {
+	if raw != nil && !typedBytes.Match(raw) {
 		if v, err := jqValue(raw); err == nil {
 			return v, true, nil
 		}
@@ -199,6 +200,9 @@ func (t *jq) json(w *work, p part) (any, bool, error) {
 	}
 	return v, true, nil
 }
+
+// typedBytes may be the beginning of {schema, payload}.
+var typedBytes = regexp.MustCompile(`^\s*{\s*"schema"\s*:`)
 
 // jqValue reads one JSON value. Numbers stay texts until they are computed with, and lose nothing.
 func jqValue(text []byte) (any, error) {
