@@ -314,12 +314,14 @@ func (t *task) ignore(id fileID, path string, size int64) {
 	t.log.Info("a compressed file is not read", "path", path)
 }
 
-// compressed says whether data begins as a gzip, zstd, xz or bzip2 file does.
+// magics are how compressed files begin: gzip, zstd, xz, lz4 (also of before frames), zip (also an empty one), compress, lzma, lzip, snappy, lzop, 7z.
+var magics = []string{"\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "\xfd7zXZ\x00", "\x04\x22\x4d\x18", "\x02\x21\x4c\x18", "PK\x03\x04", "PK\x05\x06", "\x1f\x9d",
+	"\x5d\x00\x00", "LZIP\x01", "\xff\x06\x00\x00sNaPpY", "\x89LZO\x00\r\n", "7z\xbc\xaf\x27\x1c"}
+
+// compressed says whether data begins as a compressed file does.
 func compressed(data []byte) bool {
-	for _, magic := range []string{"\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "\xfd7zXZ\x00"} {
-		if strings.HasPrefix(string(data[:min(len(data), 8)]), magic) {
-			return true
-		}
+	if slices.ContainsFunc(magics, func(magic string) bool { return bytes.HasPrefix(data, []byte(magic)) }) {
+		return true
 	}
 	return len(data) >= 10 && string(data[:3]) == "BZh" && string(data[4:10]) == "1AY&SY"
 }

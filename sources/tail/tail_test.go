@@ -404,6 +404,23 @@ func TestCompressedIsLeftAlone(t *testing.T) {
 	h.expect("1", "2")
 }
 
+func TestCompressedIsKnown(t *testing.T) {
+	for name, begin := range map[string]string{
+		"gzip": "\x1f\x8b\x08\x00", "zstd": "\x28\xb5\x2f\xfd\x04", "xz": "\xfd7zXZ\x00\x00\x04", "bzip2": "BZh91AY&SY\x03", "lz4": "\x04\x22\x4d\x18\x64\x40\xa7", "lz4 -l": "\x02\x21\x4c\x18\x05",
+		"zip": "PK\x03\x04\x14\x00", "zip of nothing": "PK\x05\x06\x00", "compress": "\x1f\x9d\x90a", "lzma": "\x5d\x00\x00\x80\x00\xff\xff\xff", "lzip": "LZIP\x01\x0c",
+		"snappy": "\xff\x06\x00\x00sNaPpY\x01", "lzop": "\x89LZO\x00\r\n\x1a\n\x10", "7z": "7z\xbc\xaf\x27\x1c\x00",
+	} {
+		if !compressed([]byte(begin)) {
+			t.Errorf("%s is read as lines", name)
+		}
+	}
+	for _, begin := range []string{"", "P", "PK was here", "LZIP is a format", "]x", "BZh9 is no magic", "2026-11-30 [1]\n", "\xef\xbb\xbfline"} {
+		if compressed([]byte(begin)) {
+			t.Errorf("%q is taken for compressed", begin)
+		}
+	}
+}
+
 func TestStartAtEnd(t *testing.T) {
 	dir := t.TempDir()
 	log := in(dir, "app.log")
