@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -45,7 +46,7 @@ func Spec() spec.Spec {
 			{Name: "paths", Type: spec.Strings, Required: true, Check: checkGlobs, Example: "[/var/log/nginx/*.log]",
 				Doc: "Files to read, as globs; ** crosses folders. New files that match are found within a second."},
 			{Name: "exclude", Type: spec.Strings, Check: checkGlobs, Example: `["*.gz", /var/log/nginx/debug.log]`,
-				Doc: "Files to leave out, as globs over the whole path or, without a slash, over the file's name."},
+				Doc: "Files to leave out, as globs over the whole path (a relative one as in paths) or, without a slash, over the file's name."},
 			{Name: "topic", Type: spec.String, Doc: "The topic to append to; the default is the source's name."},
 			{Name: "partitions", Type: spec.Int, Default: "1", Check: atLeast(1),
 				Doc: "Partitions of the topic when it is created; a file's lines stay in one. The files share those of a topic that is there and has fewer."},
@@ -128,7 +129,7 @@ type config struct {
 
 func configOf(v spec.Values, env connectors.Env) (config, error) {
 	c := config{
-		exclude:    v.Strings("exclude"),
+		exclude:    slices.Clone(v.Strings("exclude")),
 		topic:      v.String("topic"),
 		partitions: int32(v.Int("partitions")),
 		fromEnd:    v.String("start") == "end",
@@ -141,6 +142,11 @@ func configOf(v spec.Values, env connectors.Env) (config, error) {
 	}
 	if c.topic == "" {
 		c.topic = env.Name
+	}
+	for _, e := range v.Strings("exclude") { // a relative one is written as those of paths are
+		if abs, err := filepath.Abs(e); err == nil && filepath.Base(e) != e && abs != e {
+			c.exclude = append(c.exclude, abs)
+		}
 	}
 	for _, p := range v.Strings("paths") {
 		abs, err := filepath.Abs(p)

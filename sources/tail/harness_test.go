@@ -19,6 +19,7 @@ import (
 type hub struct {
 	t         *testing.T
 	cfg       map[string]string
+	excluded  []string
 	src       *Source
 	task      *task
 	positions map[connectors.PositionKey]connectors.Position
@@ -56,6 +57,13 @@ func (h *hub) start() {
 	n.Shape = spec.Mapping
 	for k, v := range h.cfg {
 		n.Map = append(n.Map, spec.Entry{Key: k, Value: spec.Node{Shape: spec.Scalar, Text: v}})
+	}
+	if len(h.excluded) > 0 {
+		list := spec.Node{Shape: spec.List}
+		for _, e := range h.excluded {
+			list.List = append(list.List, spec.Node{Shape: spec.Scalar, Text: e})
+		}
+		n.Map = append(n.Map, spec.Entry{Key: "exclude", Value: list})
 	}
 	v, findings := Spec().Parse(n)
 	if len(findings) > 0 {

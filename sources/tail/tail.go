@@ -66,7 +66,9 @@ func (s *Source) Validate(context.Context) []spec.Finding {
 				blind[f.path] = err
 			}
 		}
-		if len(files)+len(blind) == 0 {
+		if st, err := os.Stat(p); err == nil && st.IsDir() {
+			out = append(out, spec.Finding{Path: "paths", Message: p + " is a folder, of which nothing is read", Hint: "write " + filepath.Join(p, "*"), Warning: true})
+		} else if len(files)+len(blind) == 0 {
 			out = append(out, spec.Finding{Path: "paths", Message: fmt.Sprintf("no file matches %s yet", p), Warning: true})
 		}
 		if len(blind) > 0 {

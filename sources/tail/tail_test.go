@@ -421,6 +421,26 @@ func TestCompressedIsKnown(t *testing.T) {
 	}
 }
 
+// What is easily written by mistake.
+func TestPathsAsPeopleWriteThem(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	must(t, os.Mkdir("logs", 0o755))
+	for _, name := range []string{"logs/a.log", "logs/debug.log", "logs/trace.log"} {
+		write(t, name, name+"\n")
+	}
+	h := newHub(t, "paths", "logs")
+	h.start()
+	if f := h.src.Validate(context.Background()); len(f) != 1 || !f[0].Warning || !strings.Contains(f[0].Message, "is a folder") || !strings.Contains(f[0].Hint, in(dir, "logs/*")) {
+		t.Fatalf("findings %+v", f)
+	}
+	h.kill()
+	h.cfg["paths"] = "logs/*.log"
+	h.excluded = []string{"logs/debug.log", "**/trace.log"}
+	h.start()
+	h.expect("logs/a.log")
+}
+
 func TestStartAtEnd(t *testing.T) {
 	dir := t.TempDir()
 	log := in(dir, "app.log")
