@@ -128,6 +128,29 @@ func TestCreateTopicsAsKafkaDoes(t *testing.T) {
 	}
 }
 
+// A factor that is set is meant, for the coordinators' topics, too: they wait for the nodes. Only a default gives way.
+func TestFactorOfInternalTopics(t *testing.T) {
+	for name, topic := range map[string]string{"offsets.topic.replication.factor": OffsetsTopic, "transaction.state.log.replication.factor": TxnTopic} {
+		for _, nodes := range []int{1, 2, 3, 4} {
+			for _, set := range []string{"", "3"} {
+				static := map[string]string{}
+				if set != "" {
+					static[name] = set
+				}
+				got, err := create(t, newController(t, nodes, static), NewTopic{Name: topic, Partitions: -1, Replication: -1})
+				switch {
+				case set != "" && nodes < 3:
+					if code(err) != kerr.InvalidReplicationFactor.Code || !strings.Contains(err.Error(), "only") {
+						t.Errorf("%s=%s with %d nodes: %v", name, set, nodes, err)
+					}
+				case err != nil || len(got.Partitions[0].Replicas) != min(nodes, 3):
+					t.Errorf("%s=%q with %d nodes: %v %v", name, set, nodes, got, err)
+				}
+			}
+		}
+	}
+}
+
 func TestCreateTopicsDefaultsAndBatches(t *testing.T) {
 	c := newController(t, 1, map[string]string{"num.partitions": "7"})
 	topics, errs := c.CreateTopics(t.Context(), []NewTopic{

@@ -238,21 +238,20 @@ func (c *Controller) spread(image *metadata.Image, t NewTopic) ([][]metadata.Nod
 }
 
 // defaultFactor is the replicas of a topic that is created without a number. Kafka's defaults of 3 would refuse to
-// work on fewer nodes.
+// work on fewer nodes; what is set is meant.
 func (c *Controller) defaultFactor(image *metadata.Image, topic string) int64 {
-	nodes := int64(staying(image))
+	name := "default.replication.factor"
 	switch topic {
 	case OffsetsTopic:
-		return min(c.number("offsets.topic.replication.factor"), nodes)
+		name = "offsets.topic.replication.factor"
 	case TxnTopic:
-		return min(c.number("transaction.state.log.replication.factor"), nodes)
+		name = "transaction.state.log.replication.factor"
 	}
-	_, source, _ := c.brokerValue(image, strconv.Itoa(int(c.node)), brokerByName["default.replication.factor"])
-	n := c.number("default.replication.factor")
+	v, source, _ := c.brokerValue(image, strconv.Itoa(int(c.node)), brokerByName[name])
 	if source == fromDefault {
-		n = min(n, nodes)
+		return min(whole(v), int64(staying(image)))
 	}
-	return n
+	return whole(v)
 }
 
 // DeleteTopics deletes each topic or says why not.
