@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,12 +164,16 @@ func (h *handler) patch(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return c, err
 		}
-		changed := c.Fields
-		c.Fields = maps.Clone(before.Fields)
-		for field := range edit {
-			delete(c.Fields, field)
+		for field, v := range before.Fields {
+			if _, edited := edit[field]; !edited {
+				c.Fields[field] = v
+			}
 		}
-		maps.Copy(c.Fields, changed)
+		for field, text := range before.Written {
+			if _, edited := edit[field]; !edited {
+				c.Written[field] = text
+			}
+		}
 		return c, nil
 	})
 }
@@ -235,7 +239,7 @@ func (h *handler) declare(w http.ResponseWriter, r *http.Request, name string, e
 	reply(w, code, map[string]any{"name": name, "config": s.Types().Flat(c), "tasks": []any{}, "type": c.Kind})
 }
 
-// idle are Connect's fields of every connector that say nothing here, as `forebay migrate connect` explains of each: its tools send them always.
+// idle are Connect's fields of every connector that say nothing here, as `forebay migrate connect` explains of each: its tools send them always, and look for them.
 var idle = []string{
 	"tasks.max", "tasks.max.enforce", "config.action.reload", "connector.plugin.version", "header.converter", "errors.retry.timeout", "errors.retry.delay.max.ms", "errors.log.enable",
 	"errors.log.include.messages", "exactly.once.support", "transaction.boundary", "transaction.boundary.interval.ms", "offsets.storage.topic",
@@ -269,6 +273,12 @@ func fromFlat(types declared.Types, name string, config map[string]string, befor
 		}
 		if old, ok := before.Fields[field]; ok {
 			c.Fields[field] = old
+		}
+	}
+	c.Written = map[string]string{}
+	for field, text := range config {
+		if v := c.Fields[field]; slices.Contains(idle, field) || v.List != nil && strings.Join(v.List, ",") != text {
+			c.Written[field] = text
 		}
 	}
 	return c, nil

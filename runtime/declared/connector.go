@@ -29,6 +29,9 @@ type Connector struct {
 	Type   string           `json:"type"`
 	Fields map[string]Value `json:"fields"` // by flat name: rotate.size
 	State  State            `json:"state,omitempty"`
+	// Written are settings of Kafka Connect's flat map that Fields do not give back as they came: those that mean nothing here, and the text of a list. Tools that declare
+	// connectors compare what they find with it; what runs does not know them.
+	Written map[string]string `json:"written,omitempty"`
 }
 
 // State is what a connector shall be doing; Kafka Connect calls it its target state.
@@ -336,6 +339,11 @@ func (t Types) Flat(c Connector) map[string]string {
 		out[name] = show(v, secret(name))
 		if v.List != nil && !secret(name) {
 			out[name] = strings.Join(v.List, ",")
+		}
+	}
+	for name, text := range c.Written {
+		if v, given := c.Fields[name]; !given || v.List != nil && slices.Equal(v.List, spec.SplitList(text)) {
+			out[name] = text
 		}
 	}
 	return out

@@ -81,17 +81,19 @@ func (t Types) fields(have, want Connector) (out []FieldChange) {
 		out = append(out, FieldChange{Name: "state", From: &from, To: &to})
 	}
 	secretBefore, secretAfter := t.secret(have), t.secret(want)
-	names := slices.Collect(maps.Keys(want.Fields))
-	for name := range have.Fields {
-		if _, ok := want.Fields[name]; !ok {
-			names = append(names, name)
+	names := map[string]bool{}
+	for _, c := range []Connector{have, want} {
+		for name := range c.Fields {
+			names[name] = true
+		}
+		for name := range c.Written {
+			names[name] = true
 		}
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		before, had := have.Fields[name]
-		after, has := want.Fields[name]
-		if had && has && before.equal(after) {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		before, had := have.setting(name)
+		after, has := want.setting(name)
+		if had == has && before.equal(after) {
 			continue
 		}
 		f := FieldChange{Name: name}
@@ -106,4 +108,13 @@ func (t Types) fields(have, want Connector) (out []FieldChange) {
 		out = append(out, f)
 	}
 	return out
+}
+
+// setting is a field, or a setting that is only written, as it was written.
+func (c Connector) setting(name string) (Value, bool) {
+	if text, ok := c.Written[name]; ok {
+		return Value{Text: text}, true
+	}
+	v, ok := c.Fields[name]
+	return v, ok
 }

@@ -87,6 +87,19 @@ func TestConnectREST(t *testing.T) {
 			t.Errorf("%s: %s", w.Ask, missing)
 		}
 	}
+	// What was declared is what is found: Strimzi's operator and Terraform's providers compare the two as maps.
+	declared := maps.Clone(d.sink)
+	maps.Copy(declared, map[string]string{"name": "same", "topics": "lines, others", "tasks.max": "1", "errors.log.enable": "true"})
+	text, err = json.Marshal(map[string]any{"name": "same", "config": declared, "initial_state": "STOPPED"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range [][2]string{{"POST", "/connectors"}, {"GET", "/connectors/same"}} {
+		var found struct{ Config map[string]string }
+		if code, said := d.do(what[0], what[1], string(text)); json.Unmarshal([]byte(said), &found) != nil || !maps.Equal(found.Config, declared) {
+			t.Errorf("%s gives %d %s, declared %s", what, code, said, text)
+		}
+	}
 }
 
 // otherCodes are where a node answers otherwise on purpose.
