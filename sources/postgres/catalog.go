@@ -79,10 +79,11 @@ func (t *tableInfo) column(name string) *columnInfo {
 }
 
 // matchTables gives the ordinary and partitioned tables that the patterns name.
-// A pattern without a dot lies in public. A partition whose root matches too is
+// A pattern without a dot lies in public. One with wildcards passes over unlogged tables, whose
+// changes are not in the WAL. A partition whose root matches too is
 // left out: the root publishes its rows. Two that one topic's name would stand for are an error, a fatal one.
 func (s *source) matchTables(ctx context.Context, c *pgconn.PgConn) (found []tableName, missing []string, err error) {
-	rows, err := query(ctx, c, `SELECT n.nspname, c.relname, c.oid, coalesce((SELECT array_to_string(array_agg(a.relid::oid), ',') FROM pg_partition_ancestors(c.oid) a WHERE a.relid <> c.oid), '')
+	rows, err := query(ctx, c, `SELECT n.nspname, c.relname, c.oid, coalesce((SELECT array_to_string(array_agg(a.relid::oid), ',') FROM pg_partition_ancestors(c.oid) a WHERE a.relid <> c.oid), ''), c.relpersistence
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r','p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
 		ORDER BY 1, 2`)
@@ -93,7 +94,7 @@ func (s *source) matchTables(ctx context.Context, c *pgconn.PgConn) (found []tab
 	hit := make([]bool, len(s.cfg.tables))
 	for _, r := range rows {
 		for i, p := range s.cfg.tables {
-			if matchTable(p, string(r[0]), string(r[1])) {
+			if matchTable(p, string(r[0]), string(r[1])) && (string(r[4]) == "p" || !wildcards(p)) {
 				hit[i] = true
 				byOid[string(r[2])] = true
 			}
@@ -120,6 +121,8 @@ func (s *source) matchTables(ctx context.Context, c *pgconn.PgConn) (found []tab
 	}
 	return found, missing, nil
 }
+
+func wildcards(pattern string) bool { return strings.ContainsAny(pattern, "*?[") }
 
 func matchTable(pattern, schemaName, table string) bool {
 	ps, pt, ok := strings.Cut(pattern, ".")

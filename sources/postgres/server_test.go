@@ -207,6 +207,13 @@ func TestAddedTable(t *testing.T) {
 	f.src.cfg.tables = []string{"a", "b"}
 	f.sync()
 	f.col.expect(t, "returned", "t - null -> null", "r {id=3} null -> {id=3}")
+	sql(t, f.c, "CREATE UNLOGGED TABLE u (id int PRIMARY KEY)")
+	f.close()
+	f.src.cfg.tables = []string{"*"}
+	f.sync()
+	f.col.expect(t, "an unlogged table is passed over")
+	f.src.cfg.tables = []string{"a", "u"}
+	f.openFails("unlogged")
 }
 
 // TestTwoSourcesShareADatabase: tables are shared out among two sources with slots of their own; each has its own tables, all of them, and

@@ -193,6 +193,10 @@ func (s *source) lockedDDL(ctx context.Context, c *pgconn.PgConn, sql, locked st
 			}
 		case "42501":
 			return connectors.Fatal(fmt.Errorf("%s: %w", sql, err), "run it as the tables' owner or a superuser: "+sql+";")
+		case "22023", "55000": // which of the tables, is in the message; why, depends on the version and is in the detail
+			var p *pgconn.PgError
+			errors.As(err, &p)
+			return connectors.Fatal(fmt.Errorf("%w: %s", err, p.Detail), "the changes of an unlogged table are not in the WAL: ALTER TABLE <table> SET LOGGED;  or take the table out of tables in the config")
 		case "42710": // made by somebody else meanwhile
 			return err
 		default:

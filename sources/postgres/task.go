@@ -84,7 +84,7 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 		return err
 	}
 	for _, m := range missing {
-		if !strings.ContainsAny(m, "*?[") {
+		if !wildcards(m) {
 			return connectors.Fatal(fmt.Errorf("there is no table %s", m), "check tables in the config, and that the user may use the schema")
 		}
 	}
