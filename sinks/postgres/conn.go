@@ -115,14 +115,27 @@ func classify(err error, what string) error {
 	case p.Code == "42501":
 		return connectors.Fatal(full, "grant the user what it lacks; `forebay doctor` lists it")
 	case p.Code == "23502", p.Code == "23503", p.Code == "23505", p.Code == "23514", p.Code == "23P01":
-		return connectors.Fatal(full, "the table has a constraint that the source's rows do not keep at every moment: drop it in the target, or mend the rows; nothing was written of this commit")
+		return connectors.Fatal(full, "the table has a constraint that the source's rows do not keep at every moment: drop it in the target, or mend the rows; "+nothingWritten)
 	case strings.HasPrefix(p.Code, "22"), p.Code == "42804", p.Code == "42846":
-		return connectors.Fatal(full, "a value does not fit its column: change the column's type, then restart the sink; nothing was written of this commit")
+		return connectors.Fatal(full, "a value does not fit its column: change the column's type, then restart the sink; "+nothingWritten)
+	case p.Code == "0A000": // TRUNCATE, ALTER
+		return connectors.Fatal(full, "drop what stands in the way (a foreign key that refers to the table, or a view, a trigger or a policy that uses the column), restart the sink, and make it again if it can be; "+nothingWritten)
+	case p.Code == "428C9":
+		return connectors.Fatal(full, "the source's values are to be written: ALTER TABLE … ALTER COLUMN … DROP IDENTITY, then restart the sink; "+nothingWritten)
+	case p.Code == "42P10":
+		return connectors.Fatal(full, "the table has changed while the sink ran: it needs a unique index on the key, and none of the key's columns generated; then restart the sink; "+nothingWritten)
+	case p.Code == "21000":
+		return connectors.Fatal(full, "two keys of the source are one in the table: give its key columns a type and a collation that tell them apart (no citext), then restart the sink; "+nothingWritten)
+	case strings.HasPrefix(p.Code, "54"):
+		return connectors.Fatal(full, "a row, or what is indexed of it, is larger than PostgreSQL takes: drop the index, or leave the column out of the topic (a key must be shorter), then restart the sink; "+nothingWritten)
 	case p.Code == "25006":
 		return fmt.Errorf("%w (the server is read-only: a standby?)", full)
 	}
 	return full
 }
+
+// nothingWritten ends a hint: what is tried again is the whole commit.
+const nothingWritten = "nothing was written of this commit"
 
 func wrap(what string, err error) error {
 	if what == "" {

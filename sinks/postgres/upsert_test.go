@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -248,6 +249,47 @@ func TestExistingTable(t *testing.T) {
 	l.write(put(7, "c", "z"), put(8, "d", strings.Repeat("x", 60)))
 	fatalWith(t, l.tryFlush(), "too long", "column note", "offset 4")
 	holds(t, c, "SELECT count(*) FROM orders", "2")
+}
+
+// What only a person can mend ends the sink with what to do: tried again, it fails again for ever.
+func TestRefusedByTheTable(t *testing.T) {
+	url, c := pg(t)
+	textKey := structOf("k", "id", optText)
+	named := func(id string, note string) connectors.Record {
+		r := connectors.Record{RawKey: []byte("k"), RawValue: []byte("v"), Key: connectors.Datum{Schema: textKey, Value: schema.StructOf(schema.StringOf(id))}}
+		r.Change = &connectors.Change{Op: connectors.OpUpdate, Row: structOf("r", "id", optText, "note", optText), After: schema.StructOf(schema.StringOf(id), schema.StringOf(note))}
+		return r
+	}
+	number := change(connectors.OpUpdate, structOf("r", "id", int64Type, "note", int64Type), 1, 5)
+	noise := make([]byte, 9000)
+	for i := range noise {
+		noise[i] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[rand.IntN(64)]
+	}
+	widened := change(connectors.OpUpdate, structOf("r", "id", int64Type, "note", int64Type), 1, 1<<40)
+	for name, table := range map[string]struct {
+		prepare string // before the sink begins; S is its schema
+		while   string // … and while it runs
+		records []connectors.Record
+		want    []string
+	}{
+		"a foreign key refers to the table": {"CREATE TABLE S.orders (id bigint PRIMARY KEY, name text, note text); CREATE TABLE S.items (of bigint REFERENCES S.orders)", "", []connectors.Record{truncation()}, []string{"foreign key", "items", "drop"}},
+		"a view uses the column":            {"CREATE TABLE S.orders (id bigint PRIMARY KEY, note int); CREATE VIEW S.v AS SELECT note FROM S.orders", "", []connectors.Record{widened}, []string{"view", "drop"}},
+		"a value of its own":                {"CREATE TABLE S.orders (id bigint PRIMARY KEY, note bigint GENERATED ALWAYS AS IDENTITY)", "", []connectors.Record{number}, []string{"note", "DROP IDENTITY"}},
+		"the index is gone":                 {"CREATE TABLE S.orders (id bigint, name text, note text); CREATE UNIQUE INDEX k ON S.orders (id)", "DROP INDEX S.k", []connectors.Record{upsert(1, "a", "b")}, []string{"unique index"}},
+		"two keys are one": {"CREATE EXTENSION citext; CREATE TABLE S.orders (id citext PRIMARY KEY, note text)", "",
+			[]connectors.Record{named("a", "x"), named("A", "y")}, []string{"two keys", "citext"}},
+		"too large for the index": {"", "", []connectors.Record{named(string(noise), "x")}, []string{"index row", "a key must be shorter"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			space := strings.ReplaceAll(name, " ", "_")
+			run := func(sql string) { rows(t, c, strings.ReplaceAll(sql, "S.", space+".")) }
+			run("CREATE SCHEMA " + space + ";" + table.prepare)
+			l := start(t, newSink(t, url, map[string]string{"schema": space}))
+			l.write(table.records...)
+			run(table.while)
+			fatalWith(t, l.tryFlush(), table.want...)
+		})
+	}
 }
 
 func TestMissingPieces(t *testing.T) {
