@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -199,26 +200,52 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 // expanded is what all connectors are and do, by name, status and info as expand says.
 func (h *handler) expanded(r *http.Request, expand []string) (map[string]map[string]any, error) {
 	out := map[string]map[string]any{}
-	others, workers, err := h.others(r)
+	for _, s := range h.all() {
+		out[s.Name] = chosen(expand, func() any { return h.statusOf(s) }, func() any { return h.infoOf(s) })
+	}
+	places, workers, err := h.places(r)
 	if err != nil {
 		return nil, err
 	}
-	for name, m := range h.askOthers(r, others, workers, expand) {
-		out[name] = m
+	ask := expand
+	if !slices.Contains(ask, "status") { // of parts it is the status that says their tasks
+		ask = append(slices.Clone(ask), "status")
 	}
-	for _, s := range h.all() {
-		m := map[string]any{}
-		for _, e := range expand {
-			switch e {
-			case "status":
-				m["status"] = h.statusOf(s)
-			case "info":
-				m["info"] = h.infoOf(s)
+	said := h.askOthers(r, workers, ask)
+	for _, p := range places {
+		if len(p.Parts) > 0 {
+			joined := h.join(p, func(addr string) map[string]any {
+				status, _ := said[addr][p.Name]["status"].(map[string]any)
+				return status
+			})
+			out[p.Name] = chosen(expand, func() any { return joined }, func() any { return h.infoOfJoined(p, joined) })
+			continue
+		}
+		if p.Here {
+			continue
+		}
+		out[p.Name] = chosen(expand, func() any { return h.unassignedStatus(p) }, func() any { return h.infoOfJoined(p, nil) })
+		for _, answer := range said {
+			if m, ok := answer[p.Name]; ok {
+				out[p.Name] = chosen(expand, func() any { return m["status"] }, func() any { return m["info"] })
 			}
 		}
-		out[s.Name] = m
 	}
 	return out, nil
+}
+
+// chosen is of a connector what expand names.
+func chosen(expand []string, status, info func() any) map[string]any {
+	m := map[string]any{}
+	for _, e := range expand {
+		switch e {
+		case "status":
+			m["status"] = status()
+		case "info":
+			m["info"] = info()
+		}
+	}
+	return m
 }
 
 func kindOf(s worker.Status) string {
@@ -257,7 +284,7 @@ func (h *handler) stateOf(s worker.State, trace string) map[string]any {
 
 func (h *handler) taskOf(t worker.TaskStatus) map[string]any {
 	m := h.stateOf(t.State, t.Error)
-	m["id"] = t.ID
+	m["id"], m["split"] = t.ID, t.Split
 	return m
 }
 

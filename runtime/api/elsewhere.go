@@ -21,12 +21,17 @@ const handedOn = "Forebay-Handed-On"
 // notHere marks the answer of a worker that does not run the connector: another 404 is about something of it.
 const notHere = "Forebay-Not-Here"
 
-// others are the declared connectors that do not run in this process, and the workers that may run them.
-func (h *handler) others(r *http.Request) (out []declared.Place, workers []string, err error) {
+// places are where the declared connectors run, and the other workers that may run them. Who is asked by another worker answers for itself only.
+func (h *handler) places(r *http.Request) (all []declared.Place, workers []string, err error) {
 	if h.o.Places == nil || r.Header.Get(handedOn) != "" {
 		return nil, nil, nil
 	}
-	places, workers, err := h.o.Places(r.Context())
+	return h.o.Places(r.Context())
+}
+
+// others are the declared connectors that do not run in this process, and the workers that may run them.
+func (h *handler) others(r *http.Request) (out []declared.Place, workers []string, err error) {
+	places, workers, err := h.places(r)
 	for _, p := range places {
 		if !p.Here {
 			out = append(out, p)
@@ -98,47 +103,39 @@ func (h *handler) unassignedStatus(p declared.Place) map[string]any {
 // askTimeout bounds what one worker may take to answer for its connectors: it may have just died.
 const askTimeout = 3 * time.Second
 
-// askOthers gathers what the other workers say of connectors.
-func (h *handler) askOthers(r *http.Request, others []declared.Place, workers, expand []string) map[string]map[string]any {
-	out := map[string]map[string]any{}
-	for _, p := range others {
-		m := map[string]any{}
-		for _, e := range expand {
-			switch {
-			case e == "status":
-				m["status"] = h.unassignedStatus(p)
-			case e == "info" && h.o.Declared != nil:
-				m["info"] = map[string]any{"name": p.Name, "config": h.o.Declared.Types().Flat(p.Connector), "tasks": []any{}, "type": p.Kind}
-			}
-		}
-		out[p.Name] = m
-	}
+// askOthers gathers what the other workers say of their connectors, by their addresses and by name.
+func (h *handler) askOthers(r *http.Request, workers, expand []string) map[string]map[string]map[string]any {
+	out := map[string]map[string]map[string]any{}
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, addr := range workers {
 		wg.Go(func() {
-			resp, err := h.hand(ctx, r, http.MethodGet, addr, "/connectors?"+url.Values{"expand": expand}.Encode(), nil)
+			said, err := asked[map[string]map[string]any](ctx, h, r, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
 			if err != nil {
-				return
-			}
-			defer resp.Body.Close()
-			var said map[string]map[string]any
-			if json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&said) != nil {
 				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			for name, m := range said {
-				if _, mine := out[name]; mine {
-					out[name] = m
-				}
-			}
+			out[addr] = said
 		})
 	}
 	wg.Wait()
 	return out
+}
+
+// asked is another worker's answer to a GET.
+func asked[T any](ctx context.Context, h *handler, r *http.Request, addr, uri string) (said T, err error) {
+	resp, err := h.hand(ctx, r, http.MethodGet, addr, uri, nil)
+	if err != nil {
+		return said, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return said, fmt.Errorf("ask the worker at %s: %s", addr, resp.Status)
+	}
+	return said, json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&said)
 }
 
 // hand hands a request on.

@@ -40,7 +40,7 @@ var schemas = map[string]schema{
 	"State": object(stateFields(nil)),
 	"Status": object(schema{"name": text, "type": ref("Kind"), "connector": ref("State"), "tasks": listOf(ref("TaskStatus")),
 		"class": text, "records": whole, "bytes": whole, "records_per_second": number, "lag": whole, "lag_seconds": number, "since": schema{"type": "string", "format": "date-time"}}),
-	"TaskStatus": object(stateFields(schema{"id": whole})),
+	"TaskStatus": object(stateFields(schema{"id": whole, "split": text})),
 	"Tasks":      listOf(object(schema{"id": object(schema{"connector": text, "task": whole}), "config": ref("Config")})),
 	"Topics":     mapOf(object(schema{"topics": listOf(text)})),
 	"Offsets":    object(schema{"offsets": listOf(required(object(schema{"partition": anyMap, "offset": orNull(anyMap)}), "partition"))}),

@@ -191,6 +191,11 @@ func ownersOf(members []hublog.Told) owners {
 
 func (o owners) has(member, connector string) bool { return slices.Contains(o.runs[member], connector) }
 
+// all are the members that have a connector: several, when each has its host's part.
+func (o owners) all(connector string) []string {
+	return slices.DeleteFunc(slices.Clone(o.names), func(member string) bool { return !o.has(member, connector) })
+}
+
 // of is the member that has a connector; of several, each of which has its host's part, that on host first.
 func (o owners) of(connector, host string) (member string) {
 	for _, n := range o.names {

@@ -33,6 +33,11 @@ func (c *Crew) ask(ctx context.Context) (owners, error) {
 	return ownersOf(members), nil
 }
 
+// mayBeBound says whether other workers may have parts of a connector: it is bound to its host, or of a type that is missing here.
+func (c *Crew) mayBeBound(d declared.Connector) bool {
+	return d.Kind == declared.Source && !slices.ContainsFunc(c.o.Worker.Registry.Sources, func(t connectors.SourceType) bool { return t.Name == d.Type && !t.HostBound })
+}
+
 // Places says of every declared connector whether it runs here, and who the other workers are that may run
 // it. Of one that is bound to its host each host has a part; here counts this host's.
 func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []string, err error) {
@@ -42,7 +47,7 @@ func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []strin
 	for _, d := range c.mu.set.Connectors {
 		here := c.mu.hands[d.Name] != nil
 		all = append(all, declared.Place{Connector: d, Here: here})
-		elsewhere = elsewhere || !here
+		elsewhere = elsewhere || !here || c.mayBeBound(d)
 	}
 	c.mu.Unlock()
 	if c.o.Alone || !elsewhere {
@@ -57,6 +62,9 @@ func (c *Crew) Places(ctx context.Context) (all []declared.Place, others []strin
 	c.mu.Unlock()
 	others = c.except(has.names)
 	for i, p := range all {
+		if c.mayBeBound(p.Connector) {
+			all[i].Parts = c.except(has.all(p.Name))
+		}
 		if !p.Here {
 			_, all[i].HTTP = split(has.of(p.Name, c.o.Worker.Host))
 		}

@@ -53,6 +53,8 @@ type Place struct {
 	Connector
 	Here bool   // in this process
 	HTTP string // the REST API of the worker that should run it; "": unknown
+	// Parts are the REST APIs of the other workers that run a part of it, if it is bound to its host. Else there are none.
+	Parts []string
 }
 
 // Kind says which way a connector's records flow.
