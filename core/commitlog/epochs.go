@@ -32,6 +32,16 @@ func (l *Log) LatestEpoch() int32 {
 	return -1
 }
 
+// EarliestEpoch is the epoch of the log's first offset; -1 when none is known.
+func (l *Log) EarliestEpoch() int32 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if len(l.epochs) > 0 {
+		return l.epochs[0].epoch
+	}
+	return -1
+}
+
 // EpochAt is the epoch at an offset; -1 when it is not known.
 func (l *Log) EpochAt(offset int64) int32 {
 	l.mu.RLock()

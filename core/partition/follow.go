@@ -117,8 +117,12 @@ func (t *Truncated) Error() string {
 }
 
 // CutBack drops what is not in the leader's history, durably (KIP-101, KIP-279): the leader's log has d.Epoch up to
-// d.EndOffset, and nothing newer that this log could share. A *Truncated error tells of a cut that was made all the same.
-func (p *Partition) CutBack(epoch int32, d Diverging) error {
+// d.EndOffset, and nothing newer that this log could share. start is where the leader's log begins: it does not know any more what
+// it had below, so a log that parts from it there is dropped whole. A *Truncated error tells of a cut that was made all the same.
+func (p *Partition) CutBack(epoch int32, d Diverging, start int64) error {
+	if d.EndOffset <= start {
+		return p.Restart(epoch, start)
+	}
 	return p.follow(epoch, func() error {
 		to := min(d.EndOffset, p.log.EndOffset())
 		if found, end := p.log.EpochEnd(d.Epoch); found >= 0 {

@@ -26,7 +26,7 @@ func TestFollowerTakesNothingOfAnEpochThatIsOver(t *testing.T) {
 		if err := x.Learn(epoch, 1, 0); !errors.Is(err, ErrFencedEpoch) {
 			t.Errorf("a watermark in epoch 3, told in %d: %v", epoch, err)
 		}
-		if err := x.CutBack(epoch, Diverging{Epoch: 0, EndOffset: 0}); !errors.Is(err, ErrFencedEpoch) {
+		if err := x.CutBack(epoch, Diverging{Epoch: 0, EndOffset: 0}, -1); !errors.Is(err, ErrFencedEpoch) {
 			t.Errorf("a cut in epoch 3, told in %d: %v", epoch, err)
 		}
 	}

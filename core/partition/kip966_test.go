@@ -105,7 +105,7 @@ func (r *replicas) copied(n metadata.NodeID) {
 			r.t.Fatal(err)
 		}
 		if got.Diverging != nil {
-			err = p.CutBack(int32(s.LeaderEpoch), *got.Diverging)
+			err = p.CutBack(int32(s.LeaderEpoch), *got.Diverging, got.LogStart)
 		} else if got.Slice.Len > 0 {
 			b := make([]byte, got.Slice.Len)
 			if _, err = got.Slice.File.ReadAt(b, got.Slice.Pos); err == nil {

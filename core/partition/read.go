@@ -95,7 +95,10 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	if r.LastEpoch >= 0 {
 		// KIP-595: the reader's last record must lie in our history, else it cuts back.
 		epoch, end := p.log.EpochEnd(r.LastEpoch)
-		if latest := p.log.LatestEpoch(); latest >= 0 && (epoch < r.LastEpoch || end < r.Offset) {
+		out.LogStart = p.log.StartOffset() // not older than end, which may be where the log begins
+		// Of an epoch that lies below the log's start nothing is known: a follower that ends there may have what never was in it.
+		unknown := r.Replica >= 0 && end == r.Offset && end <= out.LogStart && r.LastEpoch < p.log.EarliestEpoch()
+		if latest := p.log.LatestEpoch(); latest >= 0 && (epoch < r.LastEpoch || end < r.Offset || unknown) {
 			if epoch < 0 || end < 0 {
 				return out, fmt.Errorf("%w: nothing is known of epoch %d", commitlog.ErrOffsetOutOfRange, r.LastEpoch)
 			}

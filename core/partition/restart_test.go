@@ -79,7 +79,7 @@ func TestAckOfAnEpochThatIsOver(t *testing.T) {
 	x.next(1, 1, 2)
 	lost := x.put()
 	x.next(2, 2)
-	if err := x.CutBack(3, Diverging{Epoch: 0, EndOffset: 0}); err != nil {
+	if err := x.CutBack(3, Diverging{Epoch: 0, EndOffset: 0}, -1); err != nil {
 		t.Fatal(err)
 	}
 	for at := range int64(2) {
@@ -132,8 +132,8 @@ func TestWatermarkFollowsACut(t *testing.T) {
 		cut   func(p *Partition) error
 	}{
 		"restart":             {empty: true, cut: func(p *Partition) error { return p.Restart(2, 2) }},
-		"cut back":            {cut: func(p *Partition) error { return p.CutBack(2, Diverging{Epoch: 0, EndOffset: 2}) }},
-		"cut back, disk full": {full: true, cut: func(p *Partition) error { return p.CutBack(2, Diverging{Epoch: 0, EndOffset: 2}) }},
+		"cut back":            {cut: func(p *Partition) error { return p.CutBack(2, Diverging{Epoch: 0, EndOffset: 2}, 0) }},
+		"cut back, disk full": {full: true, cut: func(p *Partition) error { return p.CutBack(2, Diverging{Epoch: 0, EndOffset: 2}, 0) }},
 		"restart, disk full":  {empty: true, full: true, cut: func(p *Partition) error { return p.Restart(2, 2) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,5 +216,40 @@ func TestRestartOfANewReplica(t *testing.T) {
 	x = newPair(t, disk)
 	if end := x.Log().EndOffset(); end != 50 || x.HighWatermark() > 50 {
 		t.Errorf("it ends at %d, with watermark %d", end, x.HighWatermark())
+	}
+}
+
+// A follower that parts from its leader below where the leader's log begins now has records that nobody can compare any more: they are dropped, and it
+// does not count as in sync with them. Node 1 leads, epoch 1 ends at 2, and records were deleted up to 4; node 2 has what it appended itself in epoch 1.
+func TestPartingBelowTheLeadersStart(t *testing.T) {
+	x := newPair(t, vfs.NewMemory())
+	x.put()
+	x.put()
+	x.next(1, 1)
+	x.put()
+	x.put()
+	if err := x.Log().DeleteBefore(4); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []int64{4, 5} {
+		got, err := x.Read(ReadRequest{Offset: end, Epoch: 2, LastEpoch: 1, MaxBytes: 1 << 20, Replica: 2})
+		if err != nil || got.Diverging == nil || *got.Diverging != (Diverging{Epoch: 1, EndOffset: 4}) || got.LogStart != 4 {
+			t.Errorf("a follower that ends at %d: %+v %v", end, got, err)
+		}
+	}
+	if got, err := x.Read(ReadRequest{Offset: 4, Epoch: 2, LastEpoch: 1, MaxBytes: 1 << 20, Replica: -1}); err != nil || got.Diverging != nil {
+		t.Errorf("a consumer that has read up to there: %+v %v", got, err)
+	}
+	y := newPair(t, vfs.NewMemory())
+	y.next(1, 1, 2) // nobody acknowledges
+	for range 5 {
+		y.put()
+	}
+	y.next(2, 2)
+	if err := y.CutBack(3, Diverging{Epoch: 1, EndOffset: 4}, 4); err != nil {
+		t.Fatal(err)
+	}
+	if end, last := y.Position(); end != 4 || last != -1 || y.Log().StartOffset() != 4 {
+		t.Errorf("a log from %d to %d, epoch %d", y.Log().StartOffset(), end, last)
 	}
 }

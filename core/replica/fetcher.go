@@ -305,7 +305,8 @@ func (x *fetcher) take1(ctx context.Context, part *fetched, rp *kmsg.FetchRespon
 	case err != nil:
 	case rp.DivergingEpoch.EndOffset >= 0 && rp.DivergingEpoch.Epoch >= 0:
 		from, _ := part.p.Position()
-		err = part.p.CutBack(part.epoch, partition.Diverging{Epoch: rp.DivergingEpoch.Epoch, EndOffset: rp.DivergingEpoch.EndOffset})
+		d := partition.Diverging{Epoch: rp.DivergingEpoch.Epoch, EndOffset: rp.DivergingEpoch.EndOffset}
+		err = part.p.CutBack(part.epoch, d, rp.LogStartOffset)
 		x.told(part, err)
 		to, _ := part.p.Position()
 		x.f.set.o.Logger.Info("cut back to the leader's history", "partition", folder(part.slot.agreed()), "leader", x.node, "epoch", part.epoch, "from", from, "to", to)
