@@ -129,10 +129,17 @@ func (c *Crew) assigned(generation int32, told []byte) {
 	c.wake()
 }
 
-// lost ends everything before it finds out by itself that others have it: a task that starts once more would fence its heir.
-func (c *Crew) lost() {
+// lost ends everything before it finds out by itself that others have it: a task that starts once more would fence its heir. What is bound to
+// this host goes on, unless another process has this worker's name: no other host is its heir, and it holds open what may be nowhere else by now (deleted log files).
+func (c *Crew) lost(replaced bool) {
 	c.mu.Lock()
-	c.mu.mine, c.mu.watched = map[string]bool{}, nil
+	mine := map[string]bool{}
+	for n, h := range c.mu.hands {
+		if !replaced && c.mu.mine[n] && c.hostBound(h.declared) {
+			mine[n] = true
+		}
+	}
+	c.mu.mine, c.mu.watched = mine, nil
 	c.mu.Unlock()
 	c.reconcile()
 }

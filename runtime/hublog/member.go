@@ -43,8 +43,8 @@ type MemberOptions struct {
 	Share func([]Attendee) map[string][]byte
 	// Assigned takes what this member has been told; it does not block.
 	Assigned func(generation int32, told []byte)
-	// Lost says that the group has gone on without this member: others may have what it had. It does not block.
-	Lost   func()
+	// Lost says that the group has gone on without this member: others may have what it had. Replaced: somebody else has its name. It does not block.
+	Lost   func(replaced bool)
 	Logger *slog.Logger // nil: silent
 }
 
@@ -93,11 +93,11 @@ func (m *Member) Run(ctx context.Context) {
 			continue
 		case errors.Is(err, kerr.UnknownMemberID):
 			m.id = ""
-			m.o.Lost()
+			m.o.Lost(false)
 			continue
 		case errors.Is(err, kerr.FencedInstanceID):
 			m.id, wait = "", memberSession
-			m.o.Lost()
+			m.o.Lost(true)
 			m.o.Logger.Error("another worker has joined the group under this one's name", "group", m.o.Group, "name", m.o.Name, "again in", wait)
 		default:
 			m.o.Logger.Warn("cannot join the group of workers", "group", m.o.Group, "error", err, "again in", wait)
@@ -135,7 +135,7 @@ func (m *Member) attend(ctx context.Context) error {
 		case <-beat.C:
 		}
 		if time.Since(awake) > memberSession { // the process has stood still: before its tasks find out, it asks who has them
-			m.o.Lost()
+			m.o.Lost(false)
 			return nil
 		}
 		if err := m.beat(ctx); err != nil {

@@ -152,3 +152,33 @@ func TestCrewSharesOutWhatItCannotMakeItself(t *testing.T) {
 		})
 	}
 }
+
+// A worker that the log had not heard of for a while is taken out of its group. What is bound to its host goes on: nobody else has it.
+func TestCrewKeepsWhatIsBoundToItsHost(t *testing.T) {
+	src := &numbers{topic: unique("n"), n: 100}
+	o := options(openLog(t), nil, nil)
+	o.Host = "a"
+	o.Registry.Sources = []connectors.SourceType{{Name: "hosted", HostBound: true,
+		New: func(_ spec.Values, env connectors.Env) (connectors.Source, error) { return hosted{src, env.Host}, nil }}}
+	set := declared.Set{Version: 1, Connectors: []declared.Connector{{Name: "logs", Kind: declared.Source, Type: "hosted", Fields: map[string]declared.Value{}}}}
+	c, _ := startCrew(t, o, set)
+	eventually(t, 30*time.Second, "it runs", func() bool { return src.acknowledged() == 100 })
+	l, err := hublog.Open(o.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	group := "forebay-workers-" + o.Group
+	if err := l.Remove(t.Context(), group, c.Answer()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "it is a member again", func() bool {
+		m, err := l.Members(t.Context(), group)
+		return err == nil && len(m) == 1 && m[0].Told != nil
+	})
+	src.more(100)
+	eventually(t, 30*time.Second, "it goes on", func() bool { return src.acknowledged() == 200 })
+	if n := src.opened(); n != 1 {
+		t.Errorf("the task was opened %d times", n)
+	}
+}
