@@ -100,7 +100,7 @@ func (au *audit) point(ctx context.Context) error {
 		return err
 	}
 	au.upto, *au.part.shape = have.Next, have.Shape
-	n, err := au.t.offsets.CountDocuments(sctx, bson.D{{Key: "target", Value: au.part.collection}})
+	n, err := au.t.offsets.CountDocuments(sctx, bson.D{{Key: "target", Value: au.part.collection}, {Key: "_id.partition", Value: bson.D{{Key: "$lt", Value: connectors.ReplayPartition}}}})
 	au.shared = n > 1
 	return classify(err, "read the offsets")
 }
