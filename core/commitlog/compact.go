@@ -49,6 +49,7 @@ type cleaner struct {
 	segs    []*segment
 	epochs  []epochEntry
 	end     int64 // records at or above are not looked at
+	cuts    int64 // of the log when the pass began
 	seeds   [2]maphash.Seed
 	last    *offsetMap // of the dirty part
 	pace    func(n int) error
@@ -98,6 +99,9 @@ func (l *Log) compact(hw int64, cfg *Config, o Cleaning, now time.Time) (more bo
 	c := &cleaner{l: l, cfg: cfg, now: now.UnixMilli(), builder: record.NewBuilder(), pace: o.Pace,
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, last: newOffsetMap(o.Memory)}
 	done, err := c.run(hw, now)
+	if (errors.Is(err, ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF)) && l.cutSince(c.cuts) {
+		err = fmt.Errorf("%w: %w", errGone, err) // it has read what was gone, or half of what came after
+	}
 	if noSpace(err) || errors.Is(err, errGone) {
 		l.log.Warn("compaction stopped and will try again", "log", l.o.Name, "error", err)
 		return false, nil
@@ -129,6 +133,9 @@ func (c *cleaner) run(hw int64, now time.Time) (done bool, err error) {
 	if err := l.writable(); err != nil {
 		return false, err
 	}
+	if l.cuts != c.cuts { // what has come in place of what was cut off nobody has seen
+		return false, errGone
+	}
 	cleaned := min(c.end, l.leo)
 	if err := l.writeBounds(bounds{start: l.start, cleaned: cleaned}); err != nil {
 		if noSpace(err) || NoDescriptors(err) {
@@ -148,7 +155,7 @@ func (c *cleaner) plan(hw int64, now time.Time) (from int64, worth bool, err err
 	stable := l.LastStable(hw)
 	l.mu.RLock()
 	segs, synced, cleaned, at, more := l.segs, l.synced.base, l.cleaned, l.cleanAt, l.cleanMore
-	c.epochs = l.epochs
+	c.epochs, c.cuts = l.epochs, l.cuts
 	closed := l.closed || l.failed != nil
 	l.mu.RUnlock()
 	if closed {
@@ -168,9 +175,9 @@ func (c *cleaner) plan(hw int64, now time.Time) (from int64, worth bool, err err
 			break
 		}
 		if next <= cleaned {
-			clean += segs[i].size
+			clean += l.sizeOf(segs[i])
 		} else {
-			dirty += segs[i].size
+			dirty += l.sizeOf(segs[i])
 			if !overdue && c.cfg.MaxCompactionLag > 0 {
 				first, ok, err := segs[i].begun(now)
 				if err != nil {
@@ -193,7 +200,7 @@ func (c *cleaner) each(s *segment, fn func(h *record.Header, b record.Batch) (bo
 		return err
 	}
 	defer h.release()
-	w := newWalker(h.file, s.path(), 0, s.size, bodyStep)
+	w := newWalker(h.file, s.path(), 0, c.l.sizeOf(s), bodyStep)
 	defer w.done()
 	for next := s.base; ; {
 		head, err := w.follows(next, place{before: math.MaxInt64, epochs: c.epochs})
@@ -341,14 +348,14 @@ func (c *cleaner) groups() [][]*segment {
 		if i+1 < len(c.segs) {
 			end = c.segs[i+1].base
 		}
-		n := len(all)
-		if n > 0 && size+s.size <= c.cfg.SegmentBytes && end-all[n-1][0].base <= math.MaxInt32 {
+		n, of := len(all), c.l.sizeOf(s)
+		if n > 0 && size+of <= c.cfg.SegmentBytes && end-all[n-1][0].base <= math.MaxInt32 {
 			all[n-1] = append(all[n-1], s)
-			size += s.size
+			size += of
 			continue
 		}
 		all = append(all, []*segment{s})
-		size = s.size
+		size = of
 	}
 	return all
 }
@@ -390,7 +397,7 @@ func (c *cleaner) clean(group []*segment) error {
 	if err := out.finish(); err != nil {
 		return err
 	}
-	return c.l.swap(group, out, c.end)
+	return c.l.swap(group, out, c)
 }
 
 // filter gives what stays of a batch: b itself, a new batch (good until the next call), or nil.

@@ -455,3 +455,72 @@ func TestCutBelowWhatIsCleaned(t *testing.T) {
 		}
 	})
 }
+
+// TestCompactionBesideACut: a log is cut back, and filled anew beyond where it ended, at any moment of a pass of compaction. The pass changes nothing then, and what
+// it has not seen it does not count as seen: a tombstone there goes after the value before it.
+func TestCompactionBesideACut(t *testing.T) {
+	for name, cut := range map[string]func(*Log) error{
+		"cut back":      func(l *Log) error { return l.TruncateTo(12) },
+		"begins anew":   func(l *Log) error { return l.StartAt(24) },
+		"cut to a part": func(l *Log) error { return l.TruncateTo(28) },
+	} {
+		for _, once := range []bool{false, true} { // each key that is cut off was there once: the pass has nothing to write
+			t.Run(fmt.Sprintf("%s, once %t", name, once), func(t *testing.T) { compactBesideACut(t, cut, once) })
+		}
+	}
+}
+
+func compactBesideACut(t *testing.T, cut func(*Log) error, once bool) {
+	run := func(at int) (steps int) {
+		o, ck := memoryLog(t, Config{SegmentBytes: 500, Compact: true, MinDirtyRatio: 1e-9, TombstoneAge: time.Hour})
+		o.Syncer = NewSteppedSyncer(nil)
+		l := mustOpen(t, o)
+		put := func(to int, prefix string, once bool) {
+			for l.EndOffset() < int64(to) {
+				i := l.EndOffset()
+				w := record.NewBuilder()
+				key, value := fmt.Append(nil, "k", i%8%6, "-", i/16), fmt.Appendf(nil, "%s%d", prefix, i)
+				switch {
+				case once:
+					key = value
+				case i%8 >= 6:
+					value = nil // of the keys before
+				}
+				w.Append(ck.ms, key, value)
+				b, err := w.Bytes()
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustAppend(t, l, b)
+			}
+			l.syncer.Step()
+		}
+		put(40, "old", once)
+		var want map[string]string
+		pace := func(int) error {
+			if steps == at {
+				mustDo(t, cut(l))
+				put(80, "new", false)
+				want, _, _ = latest(t, l, 80)
+			}
+			steps++
+			return nil
+		}
+		mustDo(t, l.Clean(40, Cleaning{Pace: pace}))
+		for pass := 0; want != nil && pass < 3; pass++ {
+			ck.tick((2 * time.Hour).Milliseconds())
+			mustDo(t, l.Clean(80, Cleaning{}))
+		}
+		if got, _, _ := latest(t, l, 80); want != nil && fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("cut at step %d: %v, want %v", at, got, want)
+		}
+		return steps
+	}
+	all := run(-1)
+	if all < 40 {
+		t.Fatal("steps of a pass:", all)
+	}
+	for at := all - 1; at >= 0; at -= 5 {
+		run(at)
+	}
+}

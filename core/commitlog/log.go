@@ -140,7 +140,7 @@ type Log struct {
 	namesNew    bool        // files were made or removed that the folder's sync does not cover
 	failed      error
 	closed      bool
-	cuts        int64 // truncations so far
+	cuts        int64 // truncations so far, also to nothing
 
 	compacting sync.Mutex // one pass at a time
 	flushing   sync.Mutex // one sync at a time, and none during a truncation
@@ -262,6 +262,13 @@ func (l *Log) Size() int64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.sizeLocked()
+}
+
+// sizeOf is a segment's size beside whoever cuts.
+func (l *Log) sizeOf(s *segment) int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return s.size
 }
 
 func (l *Log) sizeLocked() (n int64) {

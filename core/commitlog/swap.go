@@ -104,19 +104,22 @@ func (w *rewrite) discard() {
 }
 
 // swap puts the rewritten segment in the place of group. Aborted transactions whose marker is below
-// clean have no records left, and are forgotten at the next start: until then a reader may still send the old bytes.
-func (l *Log) swap(group []*segment, w *rewrite, clean int64) error {
+// the pass's end have no records left, and are forgotten at the next start: until then a reader may still send the old bytes.
+func (l *Log) swap(group []*segment, w *rewrite, c *cleaner) error {
 	l.w.Lock()
 	defer l.w.Unlock()
 	if err := l.writable(); err != nil {
 		return err
+	}
+	if l.cuts != c.cuts { // a segment that was cut and has grown again is the same, with other records
+		return errGone
 	}
 	first := l.segmentAt(group[0].base)
 	if first < 0 || first+len(group) >= len(l.segs) {
 		return errGone
 	}
 	for i, s := range group {
-		if l.segs[first+i] != s { // retention or truncation was here meanwhile
+		if l.segs[first+i] != s { // retention was here meanwhile
 			return errGone
 		}
 	}
@@ -140,7 +143,7 @@ func (l *Log) swap(group []*segment, w *rewrite, clean int64) error {
 	for _, s := range group {
 		m.bases = append(m.bases, s.base)
 	}
-	if err := w.keepTxns(l.abortedIn(max(clean, group[0].base), l.segs[first+len(group)].base)); err != nil {
+	if err := w.keepTxns(l.abortedIn(max(c.end, group[0].base), l.segs[first+len(group)].base)); err != nil {
 		return err
 	}
 	m.txns = w.seg.txns > 0

@@ -313,6 +313,7 @@ func (l *Log) restart(offset int64) error {
 func (l *Log) empty(offset int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.cuts++
 	l.segs, l.aborted, l.epochs, l.table = nil, nil, nil, newTable()
 	l.start, l.leo, l.durable, l.cleaned, l.abortedDisk = offset, offset, offset, offset, offset
 	l.synced, l.epochsDirty = position{base: offset, offset: offset}, false
