@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -320,6 +321,82 @@ func TestConnectOfOthers(t *testing.T) {
 			}
 			if got != want {
 				t.Errorf("%s: %s, not %s", text, got, want)
+			}
+		}
+	}
+}
+
+// An object of 300,000 members is read in no time (looking for each name among those before it would take minutes), and stays the JSON that it is.
+func TestManyMembers(t *testing.T) {
+	object := func(first, n int) string {
+		b := []byte{'{'}
+		for i := range n {
+			b = fmt.Appendf(b, `"n%d":%d,`, first+i, i)
+		}
+		b[len(b)-1] = '}'
+		return string(b)
+	}
+	d := NewDecoder(func(string) (Entry, error) { return Entry{}, errors.New("none") })
+	for n, kind := range map[int]schema.Kind{maxMembers: schema.Struct, maxMembers + 1: schema.String, 300_000: schema.String} {
+		text := object(0, n)
+		r := connectors.Record{RawValue: []byte(`{"a":` + text + `}`)}
+		if err := d.Decode(&r); err != nil || r.Value.Value.Kind != schema.Struct || r.Value.Value.List[0].Kind != kind {
+			t.Fatalf("%d members: %v", n, err)
+		}
+		if v := r.Value.Value.List[0]; kind == schema.String && (!v.IsJSON() || v.Text() != text) {
+			t.Errorf("%d members are another text", n)
+		}
+		_, e, err := NewEncoder(Format{}).Encode(nil, &connectors.Record{Value: r.Value})
+		if err != nil || string(e.Value) != string(r.RawValue) {
+			t.Errorf("%d members: written as another text: %v", n, err)
+		}
+	}
+	r := connectors.Record{RawValue: []byte(object(0, 50)[:1] + `"n7":"first",` + object(0, 50)[1:])}
+	if err := d.Decode(&r); err != nil || len(r.Value.Value.List) != 50 || r.Value.Value.List[0].Int() != 7 {
+		t.Errorf("of two members with one name the last counts: %v %+v", err, r.Value.Value)
+	}
+
+	// What is kept of objects that all differ is bounded: so many fields of each cache.
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	e := NewEncoder(Format{})
+	before := heap()
+	for i := range 1000 {
+		r := connectors.Record{RawValue: []byte(object(i*1000, 1000))}
+		if err := d.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := e.Encode(nil, &connectors.Record{Value: r.Value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if grown := heap() - before; grown > 100<<20 {
+		t.Errorf("1,000 objects of 1,000 names hold %d MiB", grown>>20)
+	}
+	runtime.KeepAlive(d)
+	runtime.KeepAlive(e)
+}
+
+// Fields in another order than the schema's are found by their names, many or few.
+func TestFieldsInAnyOrder(t *testing.T) {
+	for _, n := range []int{1, 32, 33, 200} {
+		s := &schema.Schema{Kind: schema.Struct}
+		text := "}"
+		for i := range n {
+			s.Fields = append(s.Fields, field(fmt.Sprintf("f%d", i), schema.Int64))
+			text = fmt.Sprintf(`,"f%d":%d`, i, i) + text
+		}
+		v, err := payload([]byte(`{"unknown":0`+text), shapeOf(s), &schema.Slab{})
+		if err != nil || len(v.List) != n {
+			t.Fatal(err)
+		}
+		for i := range v.List {
+			if v.List[i].Int() != int64(i) {
+				t.Errorf("%d fields: field %d is %d", n, i, v.List[i].Int())
 			}
 		}
 	}

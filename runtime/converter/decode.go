@@ -15,7 +15,7 @@ import (
 type Decoder struct {
 	// lookup finds an Entry by the value of the SchemaHeader.
 	lookup func(id string) (Entry, error)
-	plans  map[string]*decodePlan
+	plans  schema.Cache[string, *decodePlan]
 	last   *decodePlan
 	lastID string
 	types  *interner
@@ -59,7 +59,7 @@ type decodePlan struct {
 
 // NewDecoder makes a Decoder; lookup may be slow, it is asked once for each id.
 func NewDecoder(lookup func(id string) (Entry, error)) *Decoder {
-	return &Decoder{lookup: lookup, plans: map[string]*decodePlan{}, types: newInterner()}
+	return &Decoder{lookup: lookup, types: newInterner()}
 }
 
 // Prepare looks up the types that records name and the Decoder does not know
@@ -177,20 +177,17 @@ func (d *Decoder) plan(id []byte) (*decodePlan, error) {
 	if d.last != nil && string(id) == d.lastID {
 		return d.last, nil
 	}
-	p := d.plans[string(id)]
+	p := d.plans.Get(string(id))
 	if p == nil {
 		entry, err := d.lookup(string(id))
 		if err != nil {
 			return nil, err
 		}
-		if len(d.plans) >= maxPlans {
-			clear(d.plans)
-		}
 		p = &decodePlan{entry: entry, key: shapeOf(entry.Key), value: shapeOf(entry.Value), source: shapeOf(entry.Source), update: shapeOf(entry.Update)}
 		if entry.Envelope != Value && entry.Value.IsDocument() {
 			p.document, p.value = true, p.value.fields[schema.DocumentContent]
 		}
-		d.plans[string(id)] = p
+		d.plans.Put(string(id), p, entry.Key.Size()+entry.Value.Size()+entry.Source.Size()+entry.Update.Size())
 	}
 	d.last, d.lastID = p, string(id)
 	return p, nil

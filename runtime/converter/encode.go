@@ -26,7 +26,7 @@ type Format struct {
 // Encoder writes records; it belongs to one goroutine.
 type Encoder struct {
 	format Format
-	plans  map[planKey]*plan
+	plans  schema.Cache[planKey, *plan]
 	last   *plan
 	lastK  planKey
 	copy   connectors.Record // of a record whose bytes were given a type
@@ -37,7 +37,7 @@ func NewEncoder(f Format) *Encoder {
 	if f.Envelope == "" {
 		f.Envelope = Debezium
 	}
-	return &Encoder{format: f, plans: map[planKey]*plan{}}
+	return &Encoder{format: f}
 }
 
 // planKey tells schemas by their address: a source shares them between its records.
@@ -59,7 +59,7 @@ type plan struct {
 	announced           bool
 }
 
-// maxPlans bounds the memory for sources that do not share their schemas.
+// maxPlans bounds the memory for schemas of registries.
 const maxPlans = 4096
 
 // Encoded is a record as bytes. Key and Value lie in what Encode was given.
@@ -234,11 +234,8 @@ func (p *plan) row(v *schema.Value) *schema.Value {
 }
 
 func (e *Encoder) plan(k planKey) (*plan, error) {
-	if p := e.plans[k]; p != nil {
+	if p := e.plans.Get(k); p != nil {
 		return p, nil
-	}
-	if len(e.plans) >= maxPlans {
-		clear(e.plans)
 	}
 	p := &plan{
 		entry: Entry{Envelope: Value, Key: k.key, Value: k.value, Source: k.source, Update: k.update},
@@ -268,7 +265,7 @@ func (e *Encoder) plan(k planKey) (*plan, error) {
 	if p.entry.Key != nil || p.entry.Value != nil {
 		p.header = []byte(p.entry.ID())
 	}
-	e.plans[k] = p
+	e.plans.Put(k, p, k.key.Size()+k.value.Size()+k.source.Size()+k.update.Size())
 	return p, nil
 }
 

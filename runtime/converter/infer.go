@@ -15,28 +15,23 @@ import (
 // interner shares inferred schemas, so that equal records have one schema by address.
 type interner struct {
 	text, bytes *schema.Schema
-	known       map[uint64]*schema.Schema
-	connect     map[string]*shape // by the text of a Connect schema in the record itself
+	known       schema.Cache[uint64, *schema.Schema]
+	connect     schema.Cache[string, *shape] // by the text of a Connect schema in the record itself
 }
 
 func newInterner() *interner {
 	return &interner{
-		text:    &schema.Schema{Kind: schema.String, Optional: true},
-		bytes:   &schema.Schema{Kind: schema.Bytes, Optional: true},
-		known:   map[uint64]*schema.Schema{},
-		connect: map[string]*shape{},
+		text:  &schema.Schema{Kind: schema.String, Optional: true},
+		bytes: &schema.Schema{Kind: schema.Bytes, Optional: true},
 	}
 }
 
 func (in *interner) one(s *schema.Schema) *schema.Schema {
 	f := s.Fingerprint()
-	if k := in.known[f]; k != nil {
+	if k := in.known.Get(f); k != nil {
 		return k
 	}
-	if len(in.known) >= maxPlans {
-		clear(in.known)
-	}
-	in.known[f] = s
+	in.known.Put(f, s, s.Size())
 	return s
 }
 
@@ -83,17 +78,14 @@ func (d *Decoder) connect(b []byte) (_ connectors.Datum, is bool, err error) {
 		datum, err := d.inferred(&p, func() error { return p.close(true) })
 		return datum, err == nil, nil
 	}
-	n := d.types.connect[string(text)]
+	n := d.types.connect.Get(string(text))
 	if n == nil {
 		s, bad := schema.ParseJSON(text)
 		if bad != nil || s == nil { // none of Connect's
 			return connectors.Datum{}, false, nil
 		}
-		if len(d.types.connect) >= 256 {
-			clear(d.types.connect)
-		}
 		n = shapeOf(s)
-		d.types.connect[string(text)] = n
+		d.types.connect.Put(string(text), n, s.Size()+len(text)/32)
 	}
 	v, err := p.value(n)
 	if err == nil {
@@ -170,13 +162,16 @@ func (d *Decoder) changeOf(v connectors.Datum) *connectors.Change {
 }
 
 // infer reads one value of unknown type. All inferred types allow null; a null
-// alone is an optional string. An array of several types stays JSON.
+// alone is an optional string. An array of several types stays JSON, and so does an object of more members than a table has columns.
 func (p *parser) infer() (*schema.Schema, schema.Value, error) {
-	optional := func(k schema.Kind) *schema.Schema { return &schema.Schema{Kind: k, Optional: true} }
+	optional := func(k schema.Kind) *schema.Schema { return scalars[k] }
 	switch c := p.peek(); c {
 	case '{':
-		s := optional(schema.Struct)
+		start := p.i
+		s := &schema.Schema{Kind: schema.Struct, Optional: true}
 		v := schema.Value{Kind: schema.Struct}
+		var places schema.Places
+		many := false
 		err := p.members(func(text []byte) error {
 			name, from := string(text), p.i
 			fs, fv, err := p.infer()
@@ -186,7 +181,11 @@ func (p *parser) infer() (*schema.Schema, schema.Value, error) {
 			if p.depth == 1 && name == "before" {
 				p.before = p.b[from:p.i:p.i]
 			}
-			if i := s.FieldIndex(name); i >= 0 { // the last of equal names counts, as in most JSON readers
+			i := places.Find(s.Fields, name)
+			if many = many || i < 0 && len(s.Fields) == maxMembers; many {
+				return nil
+			}
+			if i >= 0 { // the last of equal names counts, as in most JSON readers
 				s.Fields[i].Schema, v.List[i] = fs, fv
 				return nil
 			}
@@ -194,6 +193,9 @@ func (p *parser) infer() (*schema.Schema, schema.Value, error) {
 			v.List = append(v.List, fv)
 			return nil
 		})
+		if many && err == nil {
+			return mixedJSON, jsonOf(p.b[start:p.i:p.i]), nil
+		}
 		return s, v, err
 	case '[':
 		return p.inferArray()
@@ -233,7 +235,7 @@ func (p *parser) inferArray() (*schema.Schema, schema.Value, error) {
 	mixed := false
 	if p.peek() == ']' {
 		p.i++
-		s.Elem = &schema.Schema{Kind: schema.String, Optional: true}
+		s.Elem = scalars[schema.String]
 		return s, v, nil
 	}
 	for {
@@ -261,7 +263,18 @@ func (p *parser) inferArray() (*schema.Schema, schema.Value, error) {
 	}
 }
 
-// mixedJSON is the type of an array of several types.
+// maxMembers is how many members of an object are fields of a Struct: a table of MySQL has 4096 columns, of PostgreSQL 1600.
+const maxMembers = 4096
+
+// scalars are the inferred types of what is neither object nor array.
+var scalars = func() (all [schema.Unavailable]*schema.Schema) {
+	for k := range all {
+		all[k] = &schema.Schema{Kind: schema.Kind(k), Optional: true}
+	}
+	return all
+}()
+
+// mixedJSON is the type of what stays JSON.
 var mixedJSON = &schema.Schema{Kind: schema.String, Name: jsonName, Version: 1, Optional: true}
 
 // jsonOf is JSON as it is, or a text, if it is not quite JSON: the parser takes numbers such as 01.

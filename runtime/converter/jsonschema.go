@@ -219,7 +219,7 @@ func (p *parser) fits(n *shape) (bool, error) {
 		}
 		known := true
 		err := look.members(func(name []byte) error {
-			known = known && n.s.FieldIndex(string(name)) >= 0
+			known = known && n.places.Find(n.s.Fields, string(name)) >= 0
 			return look.skip()
 		})
 		return known, err

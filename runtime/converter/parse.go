@@ -466,7 +466,7 @@ func (p *parser) object(n *shape) (schema.Value, error) {
 			if err := p.take(':'); err != nil {
 				return schema.Value{}, err
 			}
-			at = n.s.FieldIndex(string(name))
+			at = n.places.Find(n.s.Fields, string(name))
 		}
 		var err error
 		if at < 0 {

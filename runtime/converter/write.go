@@ -19,6 +19,7 @@ type shape struct {
 	s      *schema.Schema
 	names  [][]byte // of a Struct's fields: `{"id":` for the first, `,"name":` for the others
 	fields []*shape
+	places schema.Places
 	elem   *shape
 	key    *shape
 	// strict is for values that a JSON Schema describes: it has a type for what was not sent, and for maps whose keys are no strings.

@@ -322,16 +322,14 @@ var keyType = &Type{
 		namesField("The key's fields, in this order.", "[customer, id]"), missingField}},
 	Example: "- {type: key, fields: [customer, id]}",
 	make: func(v spec.Values, _ Side) (applier, error) {
-		t := &keyOf{fields: v.Strings("fields"), skip: v.String("missing") == "skip"}
-		t.schemas = map[*schema.Schema]*schema.Schema{}
-		return t, nil
+		return &keyOf{fields: v.Strings("fields"), skip: v.String("missing") == "skip"}, nil
 	},
 }
 
 type keyOf struct {
 	fields  []string
 	skip    bool
-	schemas map[*schema.Schema]*schema.Schema // of the key, by the value's
+	schemas schema.Cache[*schema.Schema, *schema.Schema] // of the key, by the value's
 }
 
 func (t *keyOf) apply(w *work) (bool, error) {
@@ -340,7 +338,7 @@ func (t *keyOf) apply(w *work) (bool, error) {
 		return true, err
 	}
 	list := w.b.Values(len(t.fields))
-	out := t.schemas[d.Schema]
+	out := t.schemas.Get(d.Schema)
 	var fields []schema.Field
 	for i, name := range t.fields {
 		f, ok := find(d, name)
@@ -353,10 +351,7 @@ func (t *keyOf) apply(w *work) (bool, error) {
 	}
 	if out == nil {
 		out = &schema.Schema{Kind: schema.Struct, Fields: fields}
-		if len(t.schemas) >= maxLayouts {
-			clear(t.schemas)
-		}
-		t.schemas[d.Schema] = out
+		t.schemas.Put(d.Schema, out, d.Schema.Size())
 	}
 	w.setKey(connectors.Datum{Schema: out, Value: schema.Value{Kind: schema.Struct, List: list}})
 	return true, nil

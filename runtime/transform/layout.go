@@ -9,35 +9,32 @@ import (
 	"github.com/forebayhub/forebay/connectors/schema"
 )
 
-// maxLayouts bounds the memory for records whose types are inferred and change.
+// maxLayouts bounds the memory for topics.
 const maxLayouts = 1024
 
 // layouts are what a transform makes of the schemas that it has seen: worked out once for each.
 type layouts struct {
 	compile  func(in *schema.Schema) (*layout, error)
-	known    map[*schema.Schema]*layout
+	known    schema.Cache[*schema.Schema, *layout]
 	last     *schema.Schema
 	lastSeen *layout
 }
 
 func layoutsOf(compile func(in *schema.Schema) (*layout, error)) *layouts {
-	return &layouts{compile: compile, known: map[*schema.Schema]*layout{}}
+	return &layouts{compile: compile}
 }
 
 func (ls *layouts) of(in *schema.Schema) (*layout, error) {
 	if ls.last == in && in != nil {
 		return ls.lastSeen, nil
 	}
-	l := ls.known[in]
+	l := ls.known.Get(in)
 	if l == nil {
 		var err error
 		if l, err = ls.compile(in); err != nil {
 			return nil, err
 		}
-		if len(ls.known) >= maxLayouts {
-			clear(ls.known)
-		}
-		ls.known[in] = l
+		ls.known.Put(in, l, in.Size())
 	}
 	ls.last, ls.lastSeen = in, l
 	return l, nil
@@ -81,6 +78,7 @@ func (l *layout) apply(w *work, v schema.Value) (schema.Value, error) {
 type builder struct {
 	in, out *schema.Schema
 	cols    []column
+	places  schema.Places // of out
 	changed bool
 }
 
@@ -100,7 +98,7 @@ func (b *builder) put(f schema.Field, c column) {
 }
 
 func (b *builder) add(f schema.Field, c column) {
-	if i := b.out.FieldIndex(f.Name); i >= 0 {
+	if i := b.places.Find(b.out.Fields, f.Name); i >= 0 {
 		b.out.Fields[i], b.cols[i] = f, c
 		return
 	}
@@ -132,7 +130,7 @@ func edited(in *schema.Schema, names []string, fn edit) (*layout, error) {
 			}
 			continue
 		}
-		if b.out.FieldIndex(f.Name) >= 0 {
+		if b.places.Find(b.out.Fields, f.Name) >= 0 {
 			continue // another one has been given its name
 		}
 		within := below(f.Name, names)

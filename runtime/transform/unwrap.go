@@ -28,7 +28,7 @@ var unwrapType = &Type{
 		{Name: "prefix", Default: "__", Doc: "What the names of the added begin with; the dots in them become _."}}},
 	Example: "- {type: unwrap, deletes: rewrite, add: [op, source.lsn]}",
 	make: func(v spec.Values, _ Side) (applier, error) {
-		t := &unwrap{deletes: v.String("deletes"), prefix: v.String("prefix"), add: v.Strings("add"), headers: v.Strings("headers"), plans: map[unwrapKey]*unwrapPlan{}}
+		t := &unwrap{deletes: v.String("deletes"), prefix: v.String("prefix"), add: v.Strings("add"), headers: v.Strings("headers")}
 		for _, h := range t.headers {
 			t.names = append(t.names, t.nameOf(h))
 		}
@@ -49,7 +49,7 @@ type unwrap struct {
 	deletes, prefix string
 	add, headers    []string
 	names           []string // of the headers
-	plans           map[unwrapKey]*unwrapPlan
+	plans           schema.Cache[unwrapKey, *unwrapPlan]
 	buf             []byte
 }
 
@@ -168,7 +168,7 @@ func envelopeField(w *work, c *connectors.Change, from int, deleted bool) schema
 var textTrue, textFalse = schema.StringOf("true"), schema.StringOf("false")
 
 func (t *unwrap) plan(k unwrapKey) (*unwrapPlan, error) {
-	if p := t.plans[k]; p != nil {
+	if p := t.plans.Get(k); p != nil {
 		return p, nil
 	}
 	p := &unwrapPlan{}
@@ -197,10 +197,7 @@ func (t *unwrap) plan(k unwrapKey) (*unwrapPlan, error) {
 		}
 	}
 	p.out = &out
-	if len(t.plans) >= maxLayouts {
-		clear(t.plans)
-	}
-	t.plans[k] = p
+	t.plans.Put(k, p, k.row.Size()+k.source.Size())
 	return p, nil
 }
 
