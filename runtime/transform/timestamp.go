@@ -14,7 +14,7 @@ import (
 
 var timestampType = &Type{
 	Name: "timestamp", Connect: "TimestampConverter", keyed: true,
-	Spec: spec.Spec{Doc: "Writes times in another form, in UTC. What a field is, its type says where it is a database's; else a number counts `unit`, and a text is as `format` has it.", Fields: []spec.Field{
+	Spec: spec.Spec{Doc: "Writes times in another form, in UTC. What a field is, its type says where it is a database's (a time of day is one of 1 January 1970; an interval or a year is none); else a number counts `unit`, and a text is as `format` has it.", Fields: []spec.Field{
 		namesField("The fields, by name or by a path with dots. One that is not there is no error.", "[created_at]"),
 		{Name: "to", Type: spec.Enum, Enum: []string{"string", "unix", "timestamp", "date"}, Required: true, Doc: "A text, a number, Kafka Connect's Timestamp (milliseconds) or Date (days)."},
 		{Name: "format", Default: "%Y-%m-%dT%H:%M:%SZ", Check: timeFormat, Doc: "Of texts: %Y %m %d %H %M %S, and %f for a fraction of a second with its dot, if there is one."},
@@ -65,6 +65,8 @@ var semantics = map[string]time.Duration{
 	"org.apache.kafka.connect.data.Timestamp": time.Millisecond, "io.debezium.time.Timestamp": time.Millisecond,
 	"io.debezium.time.MicroTimestamp": time.Microsecond, "io.debezium.time.NanoTimestamp": time.Nanosecond,
 	"org.apache.kafka.connect.data.Date": 24 * time.Hour, "io.debezium.time.Date": 24 * time.Hour,
+	"org.apache.kafka.connect.data.Time": time.Millisecond, "io.debezium.time.Time": time.Millisecond,
+	"io.debezium.time.MicroTime": time.Microsecond, "io.debezium.time.NanoTime": time.Nanosecond,
 }
 
 func (t *timestamps) read(d connectors.Datum) (time.Time, error) {
@@ -72,6 +74,9 @@ func (t *timestamps) read(d connectors.Datum) (time.Time, error) {
 	case schema.Int16, schema.Int32, schema.Int64:
 		unit, ok := semantics[d.Schema.Name]
 		if !ok {
+			if strings.HasPrefix(d.Schema.Name, "io.debezium.time.") {
+				return time.Time{}, fmt.Errorf("a number of type %s is no point in time", d.Schema.Name)
+			}
 			unit = t.unit
 		}
 		return fromUnits(v.Int(), unit)
