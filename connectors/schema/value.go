@@ -1,6 +1,9 @@
 package schema
 
-import "math"
+import (
+	"math"
+	"strconv"
+)
 
 // Value is one typed value: a tagged union small enough to pass by value.
 // The zero Value is null.
@@ -53,6 +56,20 @@ func (v Value) IsNull() bool { return v.Kind == Null }
 func (v Value) Bool() bool     { return v.num != 0 }
 func (v Value) Int() int64     { return int64(v.num) }
 func (v Value) Float() float64 { return math.Float64frombits(v.num) }
+
+// AppendFloat appends a float of so many bits with as few digits as tell it from others, and with an exponent where JavaScript and Jackson have one: below
+// 1e-6, and from 1e21 on. What is no number is NaN, Infinity or -Infinity.
+func AppendFloat(dst []byte, f float64, bits int) []byte {
+	switch a := math.Abs(f); {
+	case math.IsInf(f, 1):
+		return append(dst, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-Infinity"...)
+	case a != 0 && (a < 1e-6 || a >= 1e21):
+		return strconv.AppendFloat(dst, f, 'e', -1, bits)
+	}
+	return strconv.AppendFloat(dst, f, 'f', -1, bits)
+}
 
 // Text reads a String.
 func (v Value) Text() string { return string(v.Data) }

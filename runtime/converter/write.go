@@ -2,7 +2,6 @@ package converter
 
 import (
 	"encoding/base64"
-	"math"
 	"strconv"
 
 	"github.com/forebayhub/forebay/connectors/schema"
@@ -168,17 +167,8 @@ func (n *shape) appendUnavailable(dst []byte) []byte {
 
 // appendFloat writes what JSON has no number for as Jackson does: quoted.
 func appendFloat(dst []byte, f float64, bits int) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(dst, `"NaN"`...)
-	case math.IsInf(f, 1):
-		return append(dst, `"Infinity"`...)
-	case math.IsInf(f, -1):
-		return append(dst, `"-Infinity"`...)
+	if f-f != 0 { // NaN and the infinities
+		return append(schema.AppendFloat(append(dst, '"'), f, bits), '"')
 	}
-	format := byte('f')
-	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
-		format = 'e'
-	}
-	return strconv.AppendFloat(dst, f, format, -1, bits)
+	return schema.AppendFloat(dst, f, bits)
 }

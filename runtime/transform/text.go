@@ -38,12 +38,12 @@ func appendText(dst []byte, d connectors.Datum) ([]byte, bool) {
 	case schema.Int16, schema.Int32, schema.Int64:
 		return strconv.AppendInt(dst, v.Int(), 10), true
 	case schema.Float32:
-		return strconv.AppendFloat(dst, v.Float(), 'g', -1, 32), true
+		return schema.AppendFloat(dst, v.Float(), 32), true
 	case schema.Float64:
 		if v.Data != nil { // all of its digits
 			return append(dst, v.Data...), true
 		}
-		return strconv.AppendFloat(dst, v.Float(), 'g', -1, 64), true
+		return schema.AppendFloat(dst, v.Float(), 64), true
 	case schema.String:
 		return append(dst, v.Data...), true
 	case schema.Bytes:
