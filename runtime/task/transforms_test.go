@@ -70,7 +70,10 @@ var cases = []struct {
 
 	{"unwrap", []string{`unwrap`}, "", `{"topic":"t","key":{"id":1},"value":` + change + `}`, `{"topic":"t","key":{"id":1},"value":{"id":1,"name":"Ann","card":"4111","address":{"city":"Ulm","zip":"89073"}}}`},
 	{"unwrap a delete", []string{`unwrap`}, "", `{"topic":"t","key":{"id":1},"value":` + del + `}`, `{"topic":"t","key":{"id":1},"value":null}`},
-	{"unwrap the tombstone behind it", []string{`unwrap`}, "", `{"topic":"t","key":{"id":1},"value":null}`, ``},
+	{"unwrap the tombstone behind it", []string{`unwrap`}, "source", `{"topic":"t","key":{"id":1},"value":null}`, ``},
+	{"unwrap: a tombstone whose delete is gone", []string{`unwrap`}, "sink", `{"topic":"t","key":{"id":1},"value":null}`, `{"topic":"t","key":{"id":1},"value":null}`},
+	{"unwrap: drop deletes, and tombstones", []string{`unwrap deletes=drop`}, "", `{"topic":"t","key":{"id":1},"value":null}`, ``},
+	{"unwrap: rewrite deletes, without tombstones", []string{`unwrap deletes=rewrite`}, "", `{"topic":"t","key":{"id":1},"value":null}`, ``},
 	{"unwrap: drop deletes", []string{`unwrap deletes=drop`}, "", `{"topic":"t","key":{"id":1},"value":` + del + `}`, ``},
 	{"unwrap: rewrite a delete", []string{`unwrap deletes=rewrite`, `keep fields=id,__deleted`}, "", `{"topic":"t","key":{"id":1},"value":` + del + `}`, `{"topic":"t","value":{"id":1,"__deleted":"true"}}`},
 	{"unwrap: rewrite another", []string{`unwrap deletes=rewrite`, `keep fields=id,__deleted`}, "", `{"topic":"t","value":` + change + `}`, `{"topic":"t","value":{"id":1,"__deleted":"false"}}`},

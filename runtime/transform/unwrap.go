@@ -22,13 +22,13 @@ var unwrapType = &Type{
 	Name: "unwrap", Connect: "ExtractNewRecordState, ExtractNewDocumentState",
 	Spec: spec.Spec{Doc: "Makes a change event its row: the columns after the change. Of a document's change, its fields. What is no change event stays as it is; a truncate is dropped.", Fields: []spec.Field{
 		{Name: "deletes", Type: spec.Enum, Enum: []string{deleteTombstone, deleteDrop, deleteRewrite, deleteRewriteTombstone}, Default: deleteTombstone,
-			Doc: "What becomes of a delete: a tombstone (the one that follows it is dropped), nothing, or the row before it with the field __deleted, \"true\" (in others \"false\"), without or with the tombstone behind it."},
+			Doc: "What becomes of a delete: a tombstone (in a source, the one that follows it is dropped), nothing, or the row before it with the field __deleted, \"true\" (in others \"false\"), without or with the tombstone behind it."},
 		{Name: "add", Type: spec.Strings, Check: added, Doc: "Fields of the envelope to add: op, ts_ms, or of its source block, such as source.lsn (or lsn).", Example: "[op, source.ts_ms]"},
 		{Name: "headers", Type: spec.Strings, Check: added, Doc: "The same, as headers."},
 		{Name: "prefix", Default: "__", Doc: "What the names of the added begin with; the dots in them become _."}}},
 	Example: "- {type: unwrap, deletes: rewrite, add: [op, source.lsn]}",
-	make: func(v spec.Values, _ Side) (applier, error) {
-		t := &unwrap{deletes: v.String("deletes"), prefix: v.String("prefix"), add: v.Strings("add"), headers: v.Strings("headers")}
+	make: func(v spec.Values, side Side) (applier, error) {
+		t := &unwrap{side: side, deletes: v.String("deletes"), prefix: v.String("prefix"), add: v.Strings("add"), headers: v.Strings("headers")}
 		for _, h := range t.headers {
 			t.names = append(t.names, t.nameOf(h))
 		}
@@ -46,6 +46,7 @@ func added(v any) error {
 }
 
 type unwrap struct {
+	side            Side
 	deletes, prefix string
 	add, headers    []string
 	names           []string // of the headers
@@ -81,7 +82,8 @@ func (t *unwrap) apply(w *work) (bool, error) {
 	c := w.r.Change
 	switch {
 	case w.tombstone():
-		return t.deletes == deleteRewriteTombstone, nil
+		// What a sink reads may have lost its delete to compaction, or be a tombstone that never followed one: the row has to go all the same.
+		return t.deletes == deleteRewriteTombstone || t.deletes == deleteTombstone && t.side == Sink, nil
 	case c == nil:
 		return true, nil
 	case c.Op == connectors.OpTruncate:
