@@ -80,12 +80,9 @@ func (d *Decoder) connect(b []byte) (_ connectors.Datum, is bool, err error) {
 	}
 	n := d.types.connect.Get(string(text))
 	if n == nil {
-		s, bad := schema.ParseJSON(text)
-		if bad != nil || s == nil { // none of Connect's
+		if n = d.types.shapeOf(text); n == nil {
 			return connectors.Datum{}, false, nil
 		}
-		n = shapeOf(s)
-		d.types.connect.Put(string(text), n, s.Size()+len(text)/32)
 	}
 	v, err := p.value(n)
 	if err == nil {
@@ -95,6 +92,17 @@ func (d *Decoder) connect(b []byte) (_ connectors.Datum, is bool, err error) {
 		return connectors.Datum{}, true, fmt.Errorf("the payload does not fit the schema in front of it: %w", err)
 	}
 	return connectors.Datum{Schema: n.s, Value: v}, true, nil
+}
+
+// shapeOf is a text as a schema of Connect's, nil if it is none, and keeps it.
+func (in *interner) shapeOf(text []byte) *shape {
+	s, err := schema.ParseJSON(text)
+	if err != nil || s == nil {
+		return nil
+	}
+	n := shapeOf(s)
+	in.connect.Put(string(text), n, s.Size()+len(text)/32)
+	return n
 }
 
 // wrapped goes to the payload, and gives the schema in front of it; false: something else is there.
