@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/forebayhub/forebay/runtime/worker"
 )
@@ -11,6 +12,9 @@ import (
 func live(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok\n")) // the client may have gone
 }
+
+// patience is how long a connector may begin anew before somebody should look at it.
+const patience = time.Minute
 
 func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 	if h.o.Ready != nil {
@@ -26,8 +30,12 @@ func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	for _, s := range h.all() {
-		if s.State == worker.Failed {
-			text += fmt.Sprintf("warning: connector %s FAILED: %s\n", s.Name, strings.Join(strings.Fields(s.Error), " "))
+		why := strings.Join(strings.Fields(s.Error), " ")
+		switch {
+		case s.State == worker.Failed:
+			text += fmt.Sprintf("warning: connector %s FAILED: %s\n", s.Name, why)
+		case s.State == worker.Restarting && !s.Ailing.IsZero() && time.Since(s.Ailing) > patience:
+			text += fmt.Sprintf("warning: connector %s has been RESTARTING since %s: %s\n", s.Name, s.Ailing.UTC().Format(time.RFC3339), why)
 		}
 	}
 	_, _ = w.Write([]byte(text)) // the client may have gone

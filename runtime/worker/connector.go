@@ -48,6 +48,7 @@ type connector struct {
 		restart bool
 		state   State
 		since   time.Time
+		ailing  time.Time // since when it has not run well for goodWork without an error; zero: it does well
 		err     error
 		last    error // of the end
 		cancel  context.CancelFunc
@@ -201,10 +202,14 @@ func (c *connector) run(ctx context.Context) {
 		switch {
 		case asked:
 			backoff = firstBackoff
+			c.mu.Lock()
+			c.mu.ailing = time.Time{}
+			c.mu.Unlock()
 		case err == nil: // every split has ended for good
 			c.set(Stopped, nil)
 			c.await(ctx, 0)
 		case connectors.IsFatal(err):
+			c.ails()
 			c.set(Failed, err)
 			c.logger.Error("connector failed", "error", err, "hint", hintOf(err))
 			c.await(ctx, 0)
@@ -212,6 +217,7 @@ func (c *connector) run(ctx context.Context) {
 			if time.Since(began) > goodWork {
 				backoff = firstBackoff
 			}
+			c.ails()
 			c.set(Restarting, err)
 			c.mu.Lock()
 			c.mu.retries++
@@ -230,6 +236,16 @@ func (c *connector) giveUp() {
 		if err := s.Close(); err != nil {
 			c.logger.Warn("a source could not be closed", "error", err)
 		}
+	}
+}
+
+// ails notes an error, before the state says so: the first since it ran well.
+func (c *connector) ails() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if c.mu.ailing.IsZero() || c.mu.state == Running && now.Sub(c.mu.since) > goodWork {
+		c.mu.ailing = now
 	}
 }
 
@@ -501,7 +517,18 @@ func (c *connector) status() Status {
 	defer c.mu.Unlock()
 	s := Status{Name: c.cfg.Name, Type: c.cfg.Type, Sink: c.cfg.Sink, State: c.mu.state, Since: c.mu.since,
 		Records: c.stats.Records.Load(), Bytes: c.stats.Bytes.Load(), Rate: c.mu.rate, Lag: c.stats.Lag.Load(), Dead: c.stats.Dead.Load(), Restarts: c.mu.retries}
-	s.Behind, s.stats = c.stats.Behind(time.Now()), &c.stats
+	now := time.Now()
+	s.Behind, s.stats = c.stats.Behind(now), &c.stats
+	if s.Ailing = c.mu.ailing; s.State == Running && now.Sub(s.Since) > goodWork {
+		s.Ailing = time.Time{}
+	}
+	if !s.Sink && s.State != Running { // nobody looks what there is to read: so much at least can be waiting
+		from := s.Since
+		if !s.Ailing.IsZero() && s.Ailing.Before(from) {
+			from = s.Ailing
+		}
+		s.Behind = max(0, now.Sub(from))
+	}
 	if c.mu.err != nil {
 		s.Error, s.Fenced = c.mu.err.Error(), errors.Is(c.mu.err, hublog.ErrFenced) || connectors.IsFenced(c.mu.err)
 		if h := hintOf(c.mu.err); h != "" {

@@ -29,12 +29,14 @@ type Status struct {
 	Rate    float64 // records per second, over the last seconds
 	Lag     int64   // sink: records of the log that are not committed to the target; -1: unknown
 	// Behind is how far it is behind. A sink: the age of the oldest record that it has read and not committed to the target; 0: there is
-	// none. A source: the age, by the source's clock, that the last record had when it was committed to the log; 0: for a while none came.
+	// none. A source: the age, by the source's clock, that the last record had when it was committed to the log; 0: for a while none came. One
+	// that does not run: how long it has not.
 	Behind time.Duration
 	Dead   int64  // records in its dead letters; -1: it keeps none
 	Error  string // the last error; "" since a task runs well again
 	Fenced bool   // that error is that another task has replaced this one's, in the log or in the target
 	Since  time.Time
+	Ailing time.Time // when the first error came of those between which it did not run for a minute; zero: there are none
 	// Restarts counts the errors after which it began anew, since the worker started.
 	Restarts int64
 	Tasks    []TaskStatus
@@ -42,8 +44,8 @@ type Status struct {
 	stats *task.Stats
 }
 
-// Timely says whether Behind is known: of a source that does not run nobody can say.
-func (s Status) Timely() bool { return s.Sink && s.Lag >= 0 || !s.Sink && s.State == Running }
+// Timely says whether Behind is known.
+func (s Status) Timely() bool { return s.Sink && s.Lag >= 0 || !s.Sink && s.State != Stopped }
 
 // TaskStatus is a snapshot of one task.
 type TaskStatus struct {
