@@ -47,7 +47,7 @@ func Spec() spec.Spec {
 				Doc: "Files to read, as globs; ** crosses folders. New files that match are found within a second."},
 			{Name: "exclude", Type: spec.Strings, Check: checkGlobs, Example: `["*.gz", /var/log/nginx/debug.log]`,
 				Doc: "Files to leave out, as globs over the whole path (a relative one as in paths) or, without a slash, over the file's name."},
-			{Name: "topic", Type: spec.String, Doc: "The topic to append to; the default is the source's name."},
+			{Name: "topic", Type: spec.String, Check: checkTopic, Doc: "The topic to append to; the default is the source's name."},
 			{Name: "partitions", Type: spec.Int, Default: "1", Check: atLeast(1),
 				Doc: "Partitions of the topic when it is created; a file's lines stay in one. The files share those of a topic that is there and has fewer."},
 			{Name: "start", Type: spec.Enum, Enum: []string{"beginning", "end"}, Default: "beginning",
@@ -80,6 +80,16 @@ func checkGlobs(v any) error {
 		if !doublestar.ValidatePathPattern(g) {
 			return fmt.Errorf("%q is no glob", g)
 		}
+	}
+	return nil
+}
+
+// topicName is what Kafka takes for one (org.apache.kafka.common.internals.Topic).
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+
+func checkTopic(v any) error {
+	if name := v.(string); name == "." || name == ".." || !topicName.MatchString(name) {
+		return errors.New("a topic's name has up to 249 letters, digits, dots, hyphens and underscores")
 	}
 	return nil
 }
