@@ -55,6 +55,7 @@ type Crew struct {
 	log *hublog.Log
 	id  string // of this worker in the group
 
+	machine string               // its boot id; "": this system tells none
 	changed chan struct{}        // capacity 1
 	taken   map[string]time.Time // when takeBack has last restarted a connector; of its goroutine
 
@@ -103,6 +104,9 @@ func New(o Options) (*Crew, error) {
 		return nil, err
 	}
 	c := &Crew{o: o, log: l, id: name(o.Worker.Host, o.HTTP), changed: make(chan struct{}, 1)}
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		c.machine = strings.TrimSpace(string(id))
+	}
 	c.mu.news = make(chan struct{})
 	c.mu.hands, c.mu.mine = map[string]*hand{}, map[string]bool{}
 	return c, nil

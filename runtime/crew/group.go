@@ -17,7 +17,8 @@ type presence struct {
 	Generation int32    `json:"generation"`
 	Owned      []string `json:"owned"`
 	Releasing  []string `json:"releasing,omitempty"`
-	Bound      []string `json:"bound,omitempty"` // connectors of the set that it knows to be bound to their host
+	Bound      []string `json:"bound,omitempty"`   // connectors of the set that it knows to be bound to their host
+	Machine    string   `json:"machine,omitempty"` // the kernel's boot id: of members that live, two that differ are two machines
 }
 
 // orders are what a worker is told.
@@ -32,7 +33,7 @@ const watchers = 2
 func (c *Crew) metadata() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := presence{Name: c.id, Set: c.mu.set.Version, Generation: c.mu.generation, Owned: []string{}}
+	p := presence{Name: c.id, Set: c.mu.set.Version, Generation: c.mu.generation, Owned: []string{}, Machine: c.machine}
 	for n := range c.mu.mine {
 		p.Owned = append(p.Owned, n)
 	}
@@ -57,7 +58,29 @@ func (c *Crew) share(all []hublog.Attendee) map[string][]byte {
 	c.mu.Lock()
 	jobs := jobsOf(c.mu.set, c.hostBound)
 	c.mu.Unlock()
+	if slices.ContainsFunc(jobs, func(j job) bool { return j.bound }) {
+		for _, host := range twins(all) {
+			c.o.Worker.Logger.Error("several machines of the group have one host name: the log files of only one of them are read; give each a name of its own", "host", host)
+		}
+	}
 	return give(jobs, all)
+}
+
+// twins are host names that more than one machine has.
+func twins(all []hublog.Attendee) (hosts []string) {
+	machine := map[string]string{}
+	for _, a := range all {
+		var p presence
+		if err := json.Unmarshal(a.Metadata, &p); err != nil || p.Machine == "" {
+			continue
+		}
+		host, _ := split(p.Name)
+		if have, ok := machine[host]; ok && have != p.Machine && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+		machine[host] = p.Machine
+	}
+	return hosts
 }
 
 // give makes everybody's orders of what all say of themselves. A job is bound to its host if anybody knows it to be.

@@ -48,6 +48,21 @@ func TestEveryWorkerIsWatched(t *testing.T) {
 	}
 }
 
+// Two machines of one name would share one's files; workers of one machine, and of a version that does not tell, may have one name.
+func TestMachinesOfOneName(t *testing.T) {
+	all := []hublog.Attendee{
+		attendee(t, "1", presence{Name: name("web", "a:1"), Machine: "x"}), attendee(t, "2", presence{Name: name("web", "b:1")}),
+		attendee(t, "3", presence{Name: name("web", "a:2"), Machine: "x"}), attendee(t, "4", presence{Name: name("db", "c:1"), Machine: "y"}),
+	}
+	if got := twins(all); len(got) > 0 {
+		t.Errorf("%v", got)
+	}
+	all = append(all, attendee(t, "5", presence{Name: name("web", "b:2"), Machine: "z"}))
+	if got := twins(all); !slices.Equal(got, []string{"web"}) {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestPipelineOfASink(t *testing.T) {
 	set := declared.Set{Connectors: []declared.Connector{
 		{Name: "shop", Kind: declared.Source}, {Name: "web", Kind: declared.Source, Fields: map[string]declared.Value{"topic": {Text: "access"}}},

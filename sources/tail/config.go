@@ -40,7 +40,7 @@ const headerRoom = 8 << 10
 func Spec() spec.Spec {
 	return spec.Spec{
 		Doc: "Reads log files as they grow and appends each line to a topic, exactly once, through rename, copytruncate, deletion and re-creation. " +
-			"A task stays on its host. Compressed files are left alone. " +
+			"A task stays on its host, which is known by its host name: that must be the machine's own and stay. A machine that is renamed reads all its files anew. Compressed files are left alone. " +
 			"Headers of each record: host, path (under which the file was found first), offset (of the line's first byte), file (names the content: host, file and offset are of one line only).",
 		Fields: []spec.Field{
 			{Name: "paths", Type: spec.Strings, Required: true, Check: checkGlobs, Example: "[/var/log/nginx/*.log]",
