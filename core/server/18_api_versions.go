@@ -3,6 +3,8 @@ package server
 import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/forebayhub/forebay/core/metadata"
 )
 
 // ApiVersions (key 18), versions 0–5. v3 flexible, with the client's software
@@ -22,6 +24,15 @@ var features = []feature{
 	{name: "group.version", min: 0, max: 1, level: 1},          // KIP-848
 	{name: "metadata.version", min: 7, max: 33, level: 33},     // 3.3-IV3 to 4.4-IV2
 	{name: "transaction.version", min: 0, max: 2, level: 2},    // KIP-890
+}
+
+// finalized is the level that clients go by. What is agreed beyond what this server has is not for them.
+func (f feature) finalized(img *metadata.Image) int16 {
+	level, agreed := img.Features[f.name]
+	if !agreed {
+		level = f.level
+	}
+	return min(level, f.max)
 }
 
 func (s *Server) apiVersions(r *request) kmsg.Response {
@@ -50,11 +61,7 @@ func (s *Server) apiVersions(r *request) kmsg.Response {
 			sf.Name, sf.MinVersion, sf.MaxVersion = f.name, f.min, f.max
 			resp.SupportedFeatures = append(resp.SupportedFeatures, sf)
 		}
-		level, agreed := img.Features[f.name]
-		if !agreed {
-			level = f.level
-		}
-		if level = min(level, f.max); level > 0 { // what is agreed beyond what this server has is not for its clients
+		if level := f.finalized(img); level > 0 {
 			ff := kmsg.NewApiVersionsResponseFinalizedFeature()
 			ff.Name, ff.MaxVersionLevel, ff.MinVersionLevel = f.name, level, level
 			resp.FinalizedFeatures = append(resp.FinalizedFeatures, ff)

@@ -415,3 +415,50 @@ func TestToldOnce(t *testing.T) {
 		}
 	}
 }
+
+// A level that a feature has already is given; all others are refused, and with one all of the request.
+func TestUpdateFeaturesLikeKafka(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	c := n.dial()
+	for _, u := range []struct {
+		feature string
+		level   int16
+		kind    int8
+		code    int16
+	}{
+		{"group.version", 1, 1, 0},
+		{"group.version", 1, 2, 0},
+		{"transaction.version", 2, 3, 0},
+		{"metadata.version", 33, 1, 0},
+		{"share.version", 0, 3, 0},
+		{"share.version", 1, 1, kerr.InvalidUpdateVersion.Code},
+		{"group.version", 1, 0, kerr.InvalidUpdateVersion.Code},
+		{"group.version", 1, 4, kerr.InvalidUpdateVersion.Code},
+		{"group.version", 0, 1, kerr.InvalidUpdateVersion.Code},
+		{"group.version", 0, 3, kerr.InvalidUpdateVersion.Code},
+		{"group.version", 2, 1, kerr.InvalidUpdateVersion.Code},
+		{"group.version", -1, 3, kerr.InvalidUpdateVersion.Code},
+		{"metadata.version", 34, 1, kerr.InvalidUpdateVersion.Code},
+		{"metadata.version", 6, 3, kerr.InvalidUpdateVersion.Code},
+		{"no.such", 0, 1, kerr.InvalidUpdateVersion.Code},
+	} {
+		for version := range int16(3) {
+			req := kmsg.NewPtrUpdateFeaturesRequest()
+			req.Version = version
+			for _, x := range []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "transaction.version", MaxVersionLevel: 2, UpgradeType: 1}, {Feature: u.feature, MaxVersionLevel: u.level, UpgradeType: u.kind}} {
+				req.FeatureUpdates = append(req.FeatureUpdates, x)
+			}
+			got := c.receive(req, c.send(req)).(*kmsg.UpdateFeaturesResponse)
+			want, results := u.code, 2
+			if version == 0 && u.level == 1 && u.feature == "group.version" {
+				want = 0 // it has no types
+			}
+			if want != 0 || version == 2 {
+				results = 0
+			}
+			if got.ErrorCode != want || len(got.Results) != results || (got.ErrorMessage != nil) != (want != 0) {
+				t.Errorf("%+v, version %d: %d, %d results, %v", u, version, got.ErrorCode, len(got.Results), got.ErrorMessage)
+			}
+		}
+	}
+}

@@ -82,6 +82,7 @@ var needs = map[kmsg.Key]rights{
 	kmsg.DescribeLogDirs:              onCluster(auth.Describe),
 	kmsg.ElectLeaders:                 onCluster(auth.Alter),
 	kmsg.UnregisterBroker:             onCluster(auth.Alter),
+	kmsg.UpdateFeatures:               onCluster(auth.Alter),
 	kmsg.ListPartitionReassignments:   onCluster(auth.Describe),
 	kmsg.AlterPartitionAssignments:    onCluster(auth.Alter),
 	kmsg.DescribeClientQuotas:         onCluster(auth.DescribeConfigs),

@@ -43,6 +43,10 @@ func refusedWhole(body kmsg.Request) kmsg.Response {
 		r := kmsg.NewPtrUnregisterBrokerResponse()
 		r.ErrorCode, r.ErrorMessage = code, text
 		return r
+	case *kmsg.UpdateFeaturesRequest:
+		r := kmsg.NewPtrUpdateFeaturesResponse()
+		r.ErrorCode, r.ErrorMessage = code, text
+		return r
 	case *kmsg.ListPartitionReassignmentsRequest:
 		r := kmsg.NewPtrListPartitionReassignmentsResponse()
 		r.ErrorCode, r.ErrorMessage = code, text

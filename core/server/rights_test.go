@@ -156,6 +156,7 @@ func TestNothingIsAllowedWithoutAnACL(t *testing.T) {
 	mustCode("log dirs", call[*kmsg.DescribeLogDirsResponse](c, kmsg.NewPtrDescribeLogDirsRequest()).ErrorCode, cluster)
 	mustCode("elect leaders", call[*kmsg.ElectLeadersResponse](c, kmsg.NewPtrElectLeadersRequest()).ErrorCode, cluster)
 	mustCode("unregister", call[*kmsg.UnregisterBrokerResponse](c, kmsg.NewPtrUnregisterBrokerRequest()).ErrorCode, cluster)
+	mustCode("features", call[*kmsg.UpdateFeaturesResponse](c, kmsg.NewPtrUpdateFeaturesRequest()).ErrorCode, cluster)
 	mustCode("reassign", call[*kmsg.AlterPartitionAssignmentsResponse](c, kmsg.NewPtrAlterPartitionAssignmentsRequest()).ErrorCode, cluster)
 	mustCode("reassignments", call[*kmsg.ListPartitionReassignmentsResponse](c, kmsg.NewPtrListPartitionReassignmentsRequest()).ErrorCode, cluster)
 	mustCode("quotas", call[*kmsg.DescribeClientQuotasResponse](c, kmsg.NewPtrDescribeClientQuotasRequest()).ErrorCode, cluster)

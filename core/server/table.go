@@ -78,6 +78,7 @@ var table = []api{
 	{key: kmsg.AlterPartitionAssignments, min: 0, max: 1, handle: (*Server).alterPartitionReassignments},
 	{key: kmsg.ListPartitionReassignments, min: 0, max: 0, handle: (*Server).listPartitionReassignments},
 	{key: kmsg.DescribeQuorum, min: 0, max: 2, handle: (*Server).describeQuorum},
+	{key: kmsg.UpdateFeatures, min: 0, max: 2, handle: (*Server).updateFeatures},
 	{key: kmsg.UnregisterBroker, min: 0, max: 0, handle: (*Server).unregisterBroker},
 	{key: kmsg.DescribeProducers, min: 0, max: 0, handle: (*Server).describeProducers},
 	{key: kmsg.DescribeTopicPartitions, min: 0, max: 0, handle: (*Server).describeTopicPartitions},

@@ -480,3 +480,22 @@ func securityScenario(s *side) {
 		ask("unknown topic", s.n("nope"), 0, []int32{1})
 	})
 }
+
+// featuresScenario changes no feature: Kafka's stay as they are for the others.
+func featuresScenario(s *side) {
+	s.each(kmsg.UpdateFeatures, func(v int16) {
+		for _, u := range []struct {
+			label, feature string
+			level, kind    int
+		}{
+			{"as it is", "group.version", 1, 1}, {"as it is, safe", "group.version", 1, 2}, {"as it is, unsafe", "transaction.version", 2, 3}, {"of no type", "group.version", 1, 0},
+			{"of an unknown type", "group.version", 1, 4}, {"down by an upgrade", "transaction.version", 1, 1}, {"too high", "group.version", 99, 1}, {"too high, unsafe", "group.version", 99, 3},
+			{"below 0", "group.version", -1, 3}, {"metadata too low", "metadata.version", 1, 3}, {"unknown", "no.such", 1, 1}, {"unknown, 0", "no.such", 0, 3},
+		} {
+			update := M{"Feature": u.feature, "MaxVersionLevel": u.level, "UpgradeType": u.kind}
+			s.do(u.label, kmsg.UpdateFeatures, v, M{"FeatureUpdates": L{update}})
+			s.do(u.label+", validate only", kmsg.UpdateFeatures, v, M{"FeatureUpdates": L{update}, "ValidateOnly": true})
+			s.do(u.label+", and another", kmsg.UpdateFeatures, v, M{"FeatureUpdates": L{M{"Feature": "transaction.version", "MaxVersionLevel": 2, "UpgradeType": 1}, update}})
+		}
+	})
+}

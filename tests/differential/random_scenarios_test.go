@@ -10,7 +10,7 @@ import (
 func scenarios() []scenario {
 	return []scenario{
 		{"api versions", apiVersionsScenario}, {"frames", frameScenario}, {"empty bodies", emptyScenario}, {"coordinators", coordinatorScenario},
-		{"metadata", metadataScenario}, {"create topics", createTopicsScenario}, {"configs", configsScenario}, {"security", securityScenario},
+		{"metadata", metadataScenario}, {"create topics", createTopicsScenario}, {"configs", configsScenario}, {"features", featuresScenario}, {"security", securityScenario},
 		{"produce", produceScenario}, {"idempotent", idempotentScenario}, {"fetch", fetchScenario}, {"list offsets", listOffsetsScenario},
 		{"delete records", deleteRecordsScenario}, {"offsets", offsetsScenario}, {"classic groups", classicGroupScenario},
 		{"static members", staticGroupScenario}, {"consumer groups", consumerGroupScenario}, {"init producer", initProducerScenario},
