@@ -44,17 +44,7 @@ const alterMillis = 30_000
 
 // replaceOps sets what is given and deletes what else is set on the resource itself.
 func (s *Server) replaceOps(res kmsg.AlterConfigsRequestResource) []controller.ConfigOp {
-	var own map[string]string
-	switch image := s.d.Controller.Image(); res.ResourceType {
-	case kmsg.ConfigResourceTypeTopic:
-		own = image.TopicConfigs[res.ResourceName]
-	case kmsg.ConfigResourceTypeBroker:
-		own = image.BrokerConfigs[res.ResourceName]
-	case kmsg.ConfigResourceTypeGroupConfig:
-		own = image.GroupConfigs[res.ResourceName]
-	case kmsg.ConfigResourceTypeClientMetrics:
-		own = controller.OwnMetricsConfigs(image, res.ResourceName)
-	}
+	own := s.ownConfigs(resource{res.ResourceType, res.ResourceName})
 	var ops []controller.ConfigOp
 	given := map[string]bool{}
 	for _, c := range res.Configs {
@@ -67,6 +57,22 @@ func (s *Server) replaceOps(res kmsg.AlterConfigsRequestResource) []controller.C
 		}
 	}
 	return ops
+}
+
+// ownConfigs are what is set on a resource itself.
+func (s *Server) ownConfigs(r resource) map[string]string {
+	image := s.d.Controller.Image()
+	switch r.kind {
+	case kmsg.ConfigResourceTypeTopic:
+		return image.TopicConfigs[r.name]
+	case kmsg.ConfigResourceTypeBroker:
+		return image.BrokerConfigs[r.name]
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return image.GroupConfigs[r.name]
+	case kmsg.ConfigResourceTypeClientMetrics:
+		return controller.OwnMetricsConfigs(image, r.name)
+	}
+	return nil
 }
 
 // resource is what has configs.

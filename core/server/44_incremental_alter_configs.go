@@ -19,6 +19,11 @@ func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 	ctx, cancel := adminContext(r.ctx, alterMillis)
 	defer cancel()
 	repeated := newRepeated(len(req.Resources), func(i int) resource { return resource{req.Resources[i].ResourceType, req.Resources[i].ResourceName} })
+	// What is so already is not agreed on anew, one resource after the other: MirrorMaker names every config of all its topics at once. That it is so
+	// is known once this node has all that others have changed before.
+	learnt := slices.ContainsFunc(req.Resources, func(res kmsg.IncrementalAlterConfigsRequestResource) bool {
+		return res.ResourceType != kmsg.ConfigResourceTypeBrokerLogger // levels of loggers are this node's own
+	}) && s.d.Controller.Current(ctx) == nil
 	for _, res := range req.Resources {
 		out := kmsg.NewIncrementalAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = res.ResourceType, res.ResourceName
@@ -32,13 +37,27 @@ func (s *Server) incrementalAlterConfigs(r *request) kmsg.Response {
 		case res.ResourceType == kmsg.ConfigResourceTypeBrokerLogger:
 			err = s.alterLoggers(res.ResourceName, ops, req.ValidateOnly)
 		default:
-			err = s.alterResource(ctx, res.ResourceType, res.ResourceName, ops, req.ValidateOnly)
+			if err = controller.CheckOps(ops); err == nil {
+				if learnt {
+					ops = s.withoutVain(resource{res.ResourceType, res.ResourceName}, ops)
+				}
+				err = s.alterResource(ctx, res.ResourceType, res.ResourceName, ops, req.ValidateOnly)
+			}
 		}
 		s.unexpected("alter configs failed", err, "resource", res.ResourceName)
 		out.ErrorCode, out.ErrorMessage = codeOf(err), messageOf(err)
 		resp.Resources = append(resp.Resources, out)
 	}
 	return resp
+}
+
+// withoutVain leaves out what deletes what is not set, and what sets what is set so.
+func (s *Server) withoutVain(r resource, ops []controller.ConfigOp) []controller.ConfigOp {
+	own := s.ownConfigs(r)
+	return slices.DeleteFunc(ops, func(o controller.ConfigOp) bool {
+		v, set := own[o.Name]
+		return o.Op == int8(kmsg.IncrementalAlterConfigOpDelete) && !set || o.Op == int8(kmsg.IncrementalAlterConfigOpSet) && set && v == *o.Value
+	})
 }
 
 // alterLoggers sets levels of this node's loggers, all or none (KIP-412). Like Kafka's RuntimeLoggerManager.

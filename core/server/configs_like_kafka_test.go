@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -353,5 +355,71 @@ func TestClientMetricsSubscriptions(t *testing.T) {
 		if len(n.quorum.Image().BrokerConfigs["1"]) != 0 {
 			t.Error("a subscription's configs became the node's")
 		}
+	}
+}
+
+// What is so already is not agreed on anew. MirrorMaker sends all configs of all topics in one request every ten minutes, those that are not set as deletions: a
+// commit for each topic took longer than it waits.
+func TestVainChangesAreNotAgreedOn(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	all := func(retention string) *kmsg.IncrementalAlterConfigsRequest {
+		req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+		for k := range 20 {
+			res := kmsg.NewIncrementalAlterConfigsRequestResource()
+			res.ResourceType, res.ResourceName = topicType, fmt.Sprint("t", k)
+			for _, name := range []string{"segment.ms", "cleanup.policy", "max.message.bytes", "no.such"} {
+				res.Configs = append(res.Configs, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: name, Op: 1})
+			}
+			res.Configs = append(res.Configs, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: "retention.ms", Value: &retention})
+			req.Resources = append(req.Resources, res)
+		}
+		return req
+	}
+	for k := range 20 {
+		n.topic(fmt.Sprint("t", k), 1)
+	}
+	change := func(req *kmsg.IncrementalAlterConfigsRequest, commits int64) {
+		t.Helper()
+		before := n.quorum.Image().Index
+		for _, r := range call[*kmsg.IncrementalAlterConfigsResponse](n.dial(), req).Resources {
+			if r.ErrorCode != 0 {
+				t.Fatalf("%s: %d %s", r.ResourceName, r.ErrorCode, *r.ErrorMessage)
+			}
+		}
+		if got := int64(n.quorum.Image().Index - before); got != commits {
+			t.Errorf("%d commits, want %d", got, commits)
+		}
+	}
+	change(all("5000"), 20)
+	change(all("5000"), 0)
+	change(all("6000"), 20)
+
+	// Another node has set something that this one has not heard of: it is deleted all the same.
+	old := n.quorum.Image()
+	n.setTopic("t3", "segment.ms", "7000")
+	n.quorum.news = n.quorum.Image()
+	n.quorum.image.Store(old)
+	change(all("6000"), 2) // the other node's, and the deletion
+	if v, set := n.quorum.Image().TopicConfigs["t3"]["segment.ms"]; set {
+		t.Errorf("segment.ms of t3 is %s", v)
+	}
+	n.quorum.news = nil
+
+	// Who cannot learn what others have done asks for all of it to be agreed on.
+	n.quorum.lost = func(context.Context) {}
+	change(all("6000"), 20)
+	n.quorum.lost = nil
+
+	// What cannot be is told all the same.
+	for _, c := range []struct {
+		topic string
+		code  int16
+	}{{"none", 3}, {"a b", 17}, {"", 42}} {
+		if code, says := n.change(false, configChange{topicType, c.topic, "segment.ms", 1, nil}); code != c.code {
+			t.Errorf("%q: %d %s", c.topic, code, says)
+		}
+	}
+	if code, says := n.change(false, configChange{topicType, "t1", "segment.ms", 1, nil}, configChange{topicType, "t1", "segment.ms", 1, nil}); code != 42 {
+		t.Error(code, says)
 	}
 }

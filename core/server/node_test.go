@@ -31,12 +31,16 @@ type quorum struct {
 	image  atomic.Pointer[metadata.Image]
 	follow func(*metadata.Image)
 	lost   func(context.Context) // nil: what was agreed on can be asked for; else it is told each question
+	news   *metadata.Image       // what others have agreed on: learnt when it is asked for
 }
 
 func (q *quorum) Image() *metadata.Image { return q.image.Load() }
 
 func (q *quorum) Current(ctx context.Context) error {
 	if q.lost == nil {
+		if q.news != nil {
+			q.image.Store(q.news)
+		}
 		return nil
 	}
 	q.lost(ctx)
