@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,21 +63,39 @@ func (h *handler) elsewhere(w http.ResponseWriter, r *http.Request, name string)
 		return
 	}
 	for _, addr := range workers {
-		resp, err := h.hand(r.Context(), r, r.Method, addr, r.URL.RequestURI(), content)
-		if err != nil {
-			continue // it may have died a moment ago
+		if h.handOver(w, r, addr, content) {
+			return
 		}
-		if resp.Header.Get(notHere) != "" {
-			_ = resp.Body.Close() // it is not there, or not yet
-			continue
-		}
-		defer resp.Body.Close()
-		w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
-		w.WriteHeader(resp.StatusCode)
-		_, _ = io.Copy(w, io.LimitReader(resp.Body, maxBody)) // the client may have gone
-		return
 	}
 	h.atNobody(w, r, others[i])
+}
+
+// handOver answers with what a worker answers. False: it is not there, or does not run the connector. One that hangs is as one that is not there, unless it may have done
+// something: that must not be done twice.
+func (h *handler) handOver(w http.ResponseWriter, r *http.Request, addr string, content []byte) bool {
+	limit := actTimeout
+	looks := r.Method == http.MethodGet && !strings.HasSuffix(r.URL.Path, "/offsets") // a worker reads those in the log or in the target
+	if looks {
+		limit = askTimeout
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	resp, err := h.hand(ctx, r, r.Method, addr, r.URL.RequestURI(), content)
+	if err != nil && ctx.Err() != nil && !looks {
+		Problem(w, http.StatusGatewayTimeout, fmt.Sprintf("the worker at %s has not answered within %s: it may have done what was asked, or do it yet; look before you ask again", addr, limit))
+		return true
+	}
+	if err != nil {
+		return false // it may have died a moment ago
+	}
+	defer resp.Body.Close()
+	if resp.Header.Get(notHere) != "" {
+		return false // it is not there, or not yet
+	}
+	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, io.LimitReader(resp.Body, maxBody)) // the client may have gone
+	return true
 }
 
 // atNobody answers for a connector that nobody runs at this moment: its worker has died, or takes it on just now.
@@ -102,6 +121,9 @@ func (h *handler) unassignedStatus(p declared.Place) map[string]any {
 
 // askTimeout bounds what one worker may take to answer for its connectors: it may have just died.
 const askTimeout = 3 * time.Second
+
+// actTimeout bounds what one may take to do something, as Kafka Connect bounds its requests: a flush waits for the target.
+const actTimeout = 90 * time.Second
 
 // askOthers gathers what the other workers say of their connectors, by their addresses and by name.
 func (h *handler) askOthers(r *http.Request, workers, expand []string) map[string]map[string]map[string]any {
