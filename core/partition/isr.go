@@ -22,21 +22,22 @@ type follower struct {
 
 	// stuck is where it gets no further: it was sent records from there, and from nowhere else since.
 	stuck struct {
-		at    int64
-		since time.Time
-		times int
+		at          int64
+		since, last time.Time
+		times       int
 	}
 }
 
-// A replica that was sent the same records stuckTimes in stuckAfter, and still wants them, cannot take them: its disk is full, as a rule. Kafka waits for replica.lag.time.max.ms.
+// A replica that is sent the same records stuckTimes, and still after stuckAfter, cannot take them: its disk is full, as a rule. Kafka waits for replica.lag.time.max.ms. Who was sent
+// them and has said nothing since may be slow.
 const (
 	stuckAfter = 5 * time.Second
 	stuckTimes = 3
 )
 
 // isStuck says that a replica does not take what it is sent.
-func (f *follower) isStuck(now time.Time) bool {
-	return f.end == f.stuck.at && f.stuck.times >= stuckTimes && now.Sub(f.stuck.since) > stuckAfter
+func (f *follower) isStuck() bool {
+	return f.end == f.stuck.at && f.stuck.times >= stuckTimes && f.stuck.last.Sub(f.stuck.since) > stuckAfter
 }
 
 // wished is a change of the ISR that was asked for and may be agreed to at any time.
@@ -144,8 +145,9 @@ func (p *Partition) gave(r *ReadRequest) {
 	if f.stuck.at != r.Offset || f.stuck.times == 0 {
 		f.stuck.at, f.stuck.since, f.stuck.times = r.Offset, now, 0
 	}
+	f.stuck.last = now
 	f.stuck.times++
-	leaves := p.wish != nil && p.mu.wished == nil && f.isStuck(now) && p.sparesLocked(r.Replica, len(p.mu.state.ISR))
+	leaves := p.wish != nil && p.mu.wished == nil && f.isStuck() && p.sparesLocked(r.Replica, len(p.mu.state.ISR))
 	p.mu.Unlock()
 	if leaves {
 		p.wish(p)
@@ -217,7 +219,7 @@ func (p *Partition) Wish(lag time.Duration, nodes Nodes) (c metadata.ISRChange, 
 		switch {
 		case n == p.node:
 			c.NodeEpoch = epoch
-		case in && (f == nil || f.end < end && (now.Sub(f.caughtUp) > lag || f.isStuck(now) && p.sparesLocked(n, members))):
+		case in && (f == nil || f.end < end && (now.Sub(f.caughtUp) > lag || f.isStuck() && p.sparesLocked(n, members))):
 			members--
 			continue
 		case in && f.epoch >= 0:

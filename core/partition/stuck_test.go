@@ -24,6 +24,7 @@ func TestReplicaThatTakesNothing(t *testing.T) {
 		{"the others are too few", 3, []int64{1, 1, 1, 1}, true},
 		{"slow", 2, []int64{1, 1, 2, 2}, true},
 		{"twice cut off", 2, []int64{1, 1}, true},
+		{"cut off, then slow", 2, []int64{1, 1, 1}, true},
 		{"room again", 2, []int64{1, 1, 1, 3}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
