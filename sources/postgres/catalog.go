@@ -124,13 +124,18 @@ func (s *source) matchTables(ctx context.Context, c *pgconn.PgConn) (found []tab
 
 func wildcards(pattern string) bool { return strings.ContainsAny(pattern, "*?[") }
 
-func matchTable(pattern, schemaName, table string) bool {
-	ps, pt, ok := strings.Cut(pattern, ".")
-	if !ok {
-		ps, pt = "public", pattern
+// patternParts are a pattern's schema and table.
+func patternParts(pattern string) tableName {
+	if schemaName, table, ok := strings.Cut(pattern, "."); ok {
+		return tableName{schemaName, table}
 	}
-	a, err1 := path.Match(ps, schemaName)
-	b, err2 := path.Match(pt, table)
+	return tableName{"public", pattern}
+}
+
+func matchTable(pattern, schemaName, table string) bool {
+	p := patternParts(pattern)
+	a, err1 := path.Match(p.schema, schemaName)
+	b, err2 := path.Match(p.table, table)
 	return a && b && err1 == nil && err2 == nil
 }
 

@@ -17,6 +17,9 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
+// errGone says that a table to be read is not there.
+var errGone = errors.New("the table is gone")
+
 // tableRun reads rows of one table under one snapshot, in key order, chunk by
 // chunk. While it lasts, a share lock keeps truncates and rewrites away: their
 // effects are not bound to a snapshot.
@@ -52,7 +55,13 @@ func (t *task) readSnapshot(ctx context.Context, b *connectors.Batch) error {
 	for len(t.pending) > 0 {
 		tt := t.pending[0]
 		if t.current == nil {
-			if err := t.beginRun(ctx, b, tt); err != nil {
+			switch err := t.beginRun(ctx, b, tt); {
+			case errors.Is(err, errGone): // look waits for its return
+				t.pending = t.pending[1:]
+				t.leave(tt)
+				t.addMarks(b)
+				continue
+			case err != nil:
 				return err
 			}
 			last = nil
@@ -176,7 +185,7 @@ func (t *task) beginRun(ctx context.Context, b *connectors.Batch, tt *trackedTab
 		return err
 	}
 	if info == nil {
-		return connectors.Fatal(fmt.Errorf("table %s is gone", tt.name), "take it out of tables in the config")
+		return errGone
 	}
 	files, err := relfilenodes(ctx, c, info.oid)
 	if err != nil {
@@ -263,7 +272,7 @@ func (t *task) fixSnapshot(ctx context.Context, c *pgconn.PgConn, name tableName
 		case "42501":
 			return fail(connectors.Fatal(fmt.Errorf("read %s: %w", name, err), grantSelect(name)))
 		case "42P01", "3F000":
-			return fail(connectors.Fatal(fmt.Errorf("table %s is gone", name), "take it out of tables in the config"))
+			return fail(errGone)
 		}
 		if err != nil {
 			return fail(fmt.Errorf("lock %s for reading: %w", name, err))

@@ -135,6 +135,17 @@ func TestTableThatIsGoneAndComesBack(t *testing.T) {
 	sql(t, f.c, "DROP TABLE o", "INSERT INTO p VALUES (1)")
 	f.sync()
 	f.col.expect(t, "gone", "c {id=1} null -> {id=1}")
+	f.close()
+	f.src.cfg.tables = append(f.src.cfg.tables, "q")
+	sql(t, f.c, "CREATE TABLE q (id int PRIMARY KEY)", "INSERT INTO p VALUES (2)")
+	if err := f.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sql(t, f.c, "DROP TABLE q")
+	f.sync()
+	f.close()
+	f.sync()
+	f.col.expect(t, "gone at the start, and before its snapshot", "c {id=2} null -> {id=2}")
 	sql(t, f.c, "CREATE TABLE o (id int PRIMARY KEY)", "INSERT INTO o VALUES (2)")
 	f.settle(f.again("o", 1))
 	f.col.expect(t, "back", "t - null -> null", "r {id=2} null -> {id=2}")

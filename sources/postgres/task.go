@@ -83,10 +83,16 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 	if err != nil {
 		return err
 	}
+	var gone []tableName // they are waited for
 	for _, m := range missing {
-		if !wildcards(m) {
+		if n := patternParts(m); positions[tableKey(n)] != nil {
+			gone = append(gone, n)
+		} else if !wildcards(m) {
 			return connectors.Fatal(fmt.Errorf("there is no table %s", m), "check tables in the config, and that the user may use the schema")
 		}
+	}
+	if len(names) == 0 && len(gone) > 0 {
+		return fmt.Errorf("none of the tables is there any more: %s", strings.Join(t.cfg.tables, ", "))
 	}
 	if len(names) == 0 {
 		return connectors.Fatal(fmt.Errorf("no table matches %s", strings.Join(t.cfg.tables, ", ")), "check tables in the config")
@@ -146,6 +152,16 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 	}
 	if err != nil {
 		return err
+	}
+	for _, n := range gone {
+		tt := &trackedTable{name: n}
+		t.tables[n] = tt
+		if err := parsePosition(tableKey(n), positions[tableKey(n)], &tt.pos, &tt.pos.V); err != nil {
+			return err
+		}
+		if tt.pos.State != stateLeft {
+			t.leave(tt)
+		}
 	}
 	return t.track(ctx, names, had, now, positions, resumed)
 }
