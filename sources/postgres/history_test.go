@@ -63,6 +63,9 @@ func TestServerThatIsBehind(t *testing.T) {
 	if err := g.open(context.Background()); err == nil || connectors.IsFatal(err) || !strings.Contains(err.Error(), "standby") {
 		t.Errorf("a standby: %v", err)
 	}
+	if err := (&task{source: g.src}).startStream(t.Context()); err == nil || connectors.IsFatal(err) {
+		t.Errorf("a standby, once the task is open: %v", err)
+	}
 	if found := g.src.Validate(context.Background()); len(found) == 0 || !strings.Contains(found[0].Message, "standby") {
 		t.Errorf("a standby is found to be %v", found)
 	}

@@ -60,19 +60,13 @@ func (t *task) startStream(ctx context.Context) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := t.tryStream(ctx)
-		switch sqlState(err) {
-		case "55006":
-			if time.Now().After(deadline) {
-				return fmt.Errorf("%w; end the other reader, or name another slot in the config", err)
-			}
-			if err := pause.For(ctx, 200*time.Millisecond); err != nil {
-				return err
-			}
-		case "55000", "58P01": // cannot read from it any more; a WAL file is gone
-			return t.lost(err.Error())
-		case "42704":
-			return t.lost("it is not there any more")
-		default:
+		if sqlState(err) != "55006" {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w; end the other reader, or name another slot in the config", err)
+		}
+		if err := pause.For(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -100,6 +94,12 @@ func (t *task) tryStream(ctx context.Context) error {
 		" (proto_version '1', publication_names " + quoteLit(quoteIdent(t.cfg.publication)) + ")"
 	if err := startReplication(ctx, w, sql); err != nil {
 		_ = w.close()
+		switch sqlState(err) {
+		case "55000", "58P01": // cannot read from it any more; a WAL file is gone
+			return t.lost(err.Error())
+		case "42704":
+			return t.lost("it is not there any more")
+		}
 		return ctxErr(ctx, err)
 	}
 	t.stream = &stream{w: w, relations: map[uint32]*streamTable{}, lastEnd: time.Now()}
