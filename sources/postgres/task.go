@@ -326,13 +326,12 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 			t.covering++
 		}
 	}
+	tracked := map[connectors.PositionKey]bool{} // compared as keys, as a schema's name may hold a dot
+	for n := range t.tables {
+		tracked[tableKey(n)] = true
+	}
 	for key, p := range positions {
-		name, ok := strings.CutPrefix(string(key), tablePrefix)
-		if !ok {
-			continue
-		}
-		schemaName, table, _ := strings.Cut(name, ".")
-		if t.tables[tableName{schemaName, table}] != nil {
+		if tracked[key] || !strings.HasPrefix(string(key), tablePrefix) {
 			continue
 		}
 		var old tablePosition

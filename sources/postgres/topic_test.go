@@ -35,3 +35,13 @@ func TestSharedTopic(t *testing.T) {
 	f.sync()
 	f.col.expect(t, "one of each", "r {id=1} null -> {id=1}")
 }
+
+// TestDotInASchema: a table whose schema has a dot in its name is read once, not at every start.
+func TestDotInASchema(t *testing.T) {
+	f := start(t, `CREATE SCHEMA "a.b"; CREATE TABLE "a.b".t (id int PRIMARY KEY); INSERT INTO "a.b".t VALUES (1)`, "*.t")
+	for range 3 {
+		f.sync()
+		f.close()
+	}
+	f.col.expect(t, "once", "r {id=1} null -> {id=1}")
+}
