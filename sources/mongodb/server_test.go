@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -425,12 +426,14 @@ func TestErrorsOfTheStream(t *testing.T) {
 	failCommand(t, db.Client(), 2, d{{Key: "failCommands", Value: bson.A{"getMore", "aggregate"}}, {Key: "closeConnection", Value: true}})
 	insert(t, a, kv("_id", 2))
 	l.catchUp(ctx, db.Client())
-	// A token that the server does not find: the same place by its time.
-	failCommand(t, db.Client(), 1, d{{Key: "failCommands", Value: bson.A{"getMore"}}, {Key: "errorCode", Value: codeFatalStream}})
+	// A token that the server does not find, after another filter or another version: the same place by its time.
+	l.kill()
+	l.positions[streamKey] = bytes.Replace(l.positions[streamKey], []byte(`"of":"`), []byte(`"of":"x`), 1)
+	failCommand(t, db.Client(), 1, d{{Key: "failCommands", Value: bson.A{"aggregate"}}, {Key: "errorCode", Value: codeFatalStream}})
 	insert(t, a, kv("_id", 3))
 	l.catchUp(ctx, db.Client())
 	got.expect(t, `c 1 null -> {"_id": 1}`, `c 2 null -> {"_id": 2}`, `c 3 null -> {"_id": 3}`)
-	for want, codes := range map[string]int{"changes are gone": codeHistoryLost, "16 MB": codeTooLarge, "may not": codeUnauthorized} {
+	for want, codes := range map[string]int{"restored from an older state": codeFatalStream, "changes are gone": codeHistoryLost, "16 MB": codeTooLarge, "may not": codeUnauthorized} {
 		failCommand(t, db.Client(), 1, d{{Key: "failCommands", Value: bson.A{"getMore"}}, {Key: "errorCode", Value: codes}})
 		if err := l.fails(ctx); !connectors.IsFatal(err) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%d: %v", codes, err)

@@ -3,6 +3,8 @@ package mongodb
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -70,6 +72,13 @@ func (t *task) closeStream(ctx context.Context) {
 	}
 }
 
+// streamIs tells a change stream of another filter, or of another version of the server, from this one: tokens of the one may be of no use in the other.
+func (t *task) streamIs() string {
+	h := fnv.New64a()
+	_, _ = fmt.Fprint(h, t.oneDatabase(), t.filter()) // a hash takes all
+	return fmt.Sprintf("%x-%v", h.Sum64(), t.server.version)
+}
+
 // readStream fills b with changes. It waits while there are none, and lives through elections: the
 // driver resumes a stream once only, and not after every error.
 func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
@@ -87,6 +96,10 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 			break // what came before the error is good; the next Read sees it again
 		}
 		if (code(err) == codeFatalStream || code(err) == codeInvalidResumeToken) && !byTime && ctx.Err() == nil {
+			if code(err) == codeFatalStream && t.pos.Of == t.is {
+				return connectors.Fatal(fmt.Errorf("the server does not know the event at %s, where the log stands, and neither the config's collections nor the server's version has changed since: it was restored from an older state, it seems, and may have changed otherwise from there on (%w)", t.pos.At, err),
+					"reset the source's positions for a new snapshot")
+			}
 			// The filter or the server has changed. The same place is found by its time.
 			t.env.Logger.Warn("the resume token is of no use any more; going on by cluster time", "at", t.pos.At, "error", err)
 			if err = t.openStream(ctx, true); err == nil {
@@ -174,6 +187,7 @@ func (t *task) markStream(b *connectors.Batch) error {
 		if err := t.pos.setToken(t.resume); err != nil {
 			return err
 		}
+		t.pos.Of = t.is
 	}
 	p, err := encode(t.pos)
 	if err != nil {

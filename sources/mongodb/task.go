@@ -81,6 +81,7 @@ type task struct {
 	marks       []pendingMark // to be made by the next Read
 	latest      stamp         // the latest cluster time that was used
 
+	is     string // which change stream it is, see streamIs
 	stream *stream
 	pos    streamPosition // everything up to it has been handed over; its Token is set when it is marked
 	resume bson.Raw       // the token of pos; empty before the first event
@@ -121,6 +122,7 @@ func (t *task) open(ctx context.Context, positions map[connectors.PositionKey]co
 	if t.server, err = identify(ctx, t.client); err != nil {
 		return err
 	}
+	t.is = t.streamIs()
 	// The time first, the list second: a collection that is made between the two is in the list, and
 	// one that is made after it comes by the stream.
 	at, err := now(ctx, t.client)
