@@ -202,6 +202,9 @@ func (t *task) handle(ctx context.Context, b *connectors.Batch, e *event, n int6
 			return err
 		}
 		// Its documents came from elsewhere, without an event for each.
+		if err := t.ownTopic(ctx, e.to); err != nil {
+			return err
+		}
 		c := t.follow(e.to)
 		if t.cfg.snapshot == "never" {
 			return t.gone(b, e.to, e, n)
@@ -215,11 +218,30 @@ func (t *task) handle(ctx context.Context, b *connectors.Batch, e *event, n int6
 	return nil // dropDatabase: each collection's drop came before; invalidate: the cursor ends
 }
 
+// ownTopic refuses a collection that came while the stream runs and would share the topic of another one that is there.
+func (t *task) ownTopic(ctx context.Context, n namespace) error {
+	topic := t.topic(n)
+	for other := range t.collections {
+		if other == n || t.topic(other) != topic {
+			continue
+		}
+		if info, err := describe(ctx, t.client, other); err != nil {
+			return err
+		} else if info != nil {
+			return sharedTopic(other, n, topic)
+		}
+	}
+	return nil
+}
+
 // seen returns a collection that has an event. One that was made while the stream runs
 // needs no snapshot: all its documents come by the stream.
 func (t *task) seen(ctx context.Context, b *connectors.Batch, n namespace) (*collection, error) {
 	if c := t.collections[n]; c != nil {
 		return c, nil
+	}
+	if err := t.ownTopic(ctx, n); err != nil {
+		return nil, err
 	}
 	c := t.follow(n)
 	c.pos.State = stateDone

@@ -188,11 +188,15 @@ func (s *source) find(ctx context.Context, c *mongo.Client) ([]collectionInfo, e
 	for _, info := range out {
 		t := s.topic(info.name)
 		if other, taken := topics[t]; taken {
-			return nil, connectors.Fatal(fmt.Errorf("%s and %s would share the topic %s", other, info.name, t), "name only one of them in collections")
+			return nil, sharedTopic(other, info.name, t)
 		}
 		topics[t] = info.name
 	}
 	return out, nil
+}
+
+func sharedTopic(one, other namespace, topic string) error {
+	return connectors.Fatal(fmt.Errorf("%s and %s would share the topic %s", one, other, topic), "name only one of them in collections")
 }
 
 func (s *source) databases(ctx context.Context, c *mongo.Client) (dbs []string, err error) {

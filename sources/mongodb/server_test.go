@@ -202,6 +202,25 @@ func TestDropRenameInvalidate(t *testing.T) {
 	got.expect(t, `t - null -> null`, `c 6 null -> {"_id": 6}`)
 }
 
+// A collection that comes while the stream runs, and would share another's topic, is refused, made or renamed; one that takes the other's place is not.
+func TestSharedTopicInTheStream(t *testing.T) {
+	s, db := shared(t)
+	ctx := t.Context()
+	a := db.Collection("a_b")
+	insert(t, a, kv("_id", 1))
+	var got collect
+	l := newLogbook(t, configure(t, s.URL, []string{s.Database + ".a*"}, nil), got.add)
+	l.catchUp(ctx, db.Client())
+	check(t, a.Drop(ctx))
+	insert(t, db.Collection("a b"), kv("_id", 2))
+	l.catchUp(ctx, db.Client())
+	got.expect(t, `r 1 null -> {"_id": 1}`, `t - null -> null`, `c 2 null -> {"_id": 2}`)
+	insert(t, db.Collection("a:b"), kv("_id", 3))
+	if err := l.fails(ctx); !connectors.IsFatal(err) || !strings.Contains(err.Error(), "would share the topic") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A collection that is dropped and made again between two runs is read anew.
 func TestDroppedInTheSnapshot(t *testing.T) {
 	s, db := shared(t)
