@@ -18,9 +18,13 @@ func parseNamespace(text string) namespace {
 	return namespace{db, coll}
 }
 
-// ours says that MongoDB keeps it for itself.
+// passing are the names of collections that the server makes for a moment: for $out, mapReduce, a rename into another database, and convertToCapped. Each
+// has a new one, and takes its place by a rename, which comes by the name that it gets (document_source_out.cpp, rename_collection.cpp, capped_utils.cpp).
+var passing = regexp.MustCompile(`^tmp(\.agg_out\.|\.mr\.|[0-9A-Za-z]{5}\.(renameCollection$|convertToCapped\.))`)
+
+// internal says that MongoDB keeps it for itself.
 func (n namespace) internal() bool {
-	return n.db == "admin" || n.db == "local" || n.db == "config" || strings.HasPrefix(n.coll, "system.")
+	return n.db == "admin" || n.db == "local" || n.db == "config" || strings.HasPrefix(n.coll, "system.") || passing.MatchString(n.coll)
 }
 
 // pattern is an entry of collections: database.collection, with wildcards.

@@ -202,6 +202,29 @@ func TestDropRenameInvalidate(t *testing.T) {
 	got.expect(t, `t - null -> null`, `c 6 null -> {"_id": 6}`)
 }
 
+// A collection that the server makes for a moment leaves nothing; what takes its place comes whole.
+func TestCollectionsOfAMoment(t *testing.T) {
+	s, db := shared(t)
+	ctx := t.Context()
+	insert(t, db.Collection("a"), kv("_id", 1))
+	var got collect
+	l := newLogbook(t, configure(t, s.URL, []string{s.Database + ".*"}, nil), got.add)
+	l.catchUp(ctx, db.Client())
+	check(t, must[*mongo.Cursor](t)(db.Collection("a").Aggregate(ctx, mongo.Pipeline{kv("$out", "b")})).Close(ctx))
+	l.catchUp(ctx, db.Client())
+	if n := strings.Count(strings.Join(got.lines, "\n"), `r 1 null -> {"_id": 1}`); n != 2 {
+		t.Errorf("%q", got.lines)
+	}
+	if len(l.positions) != 4 { // set, stream, a, b
+		t.Errorf("positions %s", l.positions)
+	}
+	for text, ours := range map[string]bool{"tmp.agg_out.1c2d": false, "tmp.mr.a_1": false, "tmpaZ09x.renameCollection": false, "tmp0kLmN.convertToCapped.a": false, "tmp.a": true, "tmps": true} {
+		if (namespace{"shop", text}).internal() == ours {
+			t.Errorf("%s is taken for the other kind", text)
+		}
+	}
+}
+
 // A collection that comes while the stream runs, and would share another's topic, is refused, made or renamed; one that takes the other's place is not.
 func TestSharedTopicInTheStream(t *testing.T) {
 	s, db := shared(t)
