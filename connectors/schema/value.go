@@ -47,7 +47,7 @@ func NumberOf(f float64, text []byte) Value {
 func JSONOf(b []byte) Value { return Value{Kind: String, num: 1, Data: b} }
 
 // IsJSON says whether JSONOf made v.
-func (v Value) IsJSON() bool { return v.Kind == String && v.num != 0 }
+func (v *Value) IsJSON() bool { return v.Kind == String && v.num != 0 }
 
 // IsNull says whether v is null.
 func (v Value) IsNull() bool { return v.Kind == Null }
