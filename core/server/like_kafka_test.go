@@ -445,8 +445,9 @@ func TestUpdateFeaturesLikeKafka(t *testing.T) {
 		for version := range int16(3) {
 			req := kmsg.NewPtrUpdateFeaturesRequest()
 			req.Version = version
-			for _, x := range []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "transaction.version", MaxVersionLevel: 2, UpgradeType: 1}, {Feature: u.feature, MaxVersionLevel: u.level, UpgradeType: u.kind}} {
-				req.FeatureUpdates = append(req.FeatureUpdates, x)
+			req.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{
+				{Feature: "transaction.version", MaxVersionLevel: 2, UpgradeType: 1},
+				{Feature: u.feature, MaxVersionLevel: u.level, UpgradeType: u.kind},
 			}
 			got := c.receive(req, c.send(req)).(*kmsg.UpdateFeaturesResponse)
 			want, results := u.code, 2
