@@ -159,7 +159,7 @@ func (j *journal) load(replay func([]byte) error) error {
 	if v := b[len(journalMagic)]; v != journalVersion {
 		return fmt.Errorf("%w: %s: version %d, this program knows %d", ErrVersion, j.file.Name(), v, journalVersion)
 	}
-	pos := journalHeader
+	pos, last := journalHeader, journalHeader
 	for pos < int64(len(b)) {
 		seq, payload, ok := parseFrame(b[pos:])
 		if !ok || seq != j.seq+1 {
@@ -171,7 +171,7 @@ func (j *journal) load(replay func([]byte) error) error {
 		if err := replay(payload); err != nil {
 			return fmt.Errorf("%s: frame at byte %d: %w", j.file.Name(), pos, err)
 		}
-		j.seq = seq
+		j.seq, last = seq, pos
 		pos += int64(frameHeader + len(payload))
 	}
 	j.end, j.size = pos, int64(len(b))
@@ -182,7 +182,19 @@ func (j *journal) load(replay func([]byte) error) error {
 		j.size = pos
 	}
 	j.grow()
-	return nil
+	return j.vouch(b[last:pos], last)
+}
+
+// vouch makes what load has found durable, for raft counts it as that: the process before this one may have ended between writing its last frame
+// and the sync, or after a sync that failed, which leaves pages that look clean; and between a rename and the sync of the folder.
+func (j *journal) vouch(frame []byte, at int64) error {
+	if _, err := j.file.WriteAt(frame, at); err != nil && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) { // where it lies already it needs no room on most
+		return fmt.Errorf("write %s at %d: %w", j.file.Name(), at, err)
+	}
+	if err := j.file.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", j.file.Name(), err)
+	}
+	return vfs.SyncDir(j.fs, j.dir)
 }
 
 // grow keeps room behind the last frame. That it cannot is no error: the disk is full, and the room is for then.

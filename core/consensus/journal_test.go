@@ -353,3 +353,48 @@ func TestEntriesBehindASnapshot(t *testing.T) {
 		t.Errorf("a gap: %v, ended %d times", err, *ended)
 	}
 }
+
+// What a start finds in the journal is durable from then on, for raft counts it: the process before may have been killed before the sync of its last
+// frame, or of the folder.
+func TestWhatAStartFindsIsDurable(t *testing.T) {
+	disk := vfs.NewCrash()
+	faults := vfs.NewFault(disk)
+	s, _ := endingStore(t, faults)
+	if err := disk.SyncDir("/"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StoreLogs(entries(1, 3, 10)); err != nil {
+		t.Fatal(err)
+	}
+	faults.Inject(vfs.Rule{Op: vfs.OpSync, Err: syscall.EIO})
+	if err := s.StoreLogs(entries(4, 4, 10)); err == nil {
+		t.Fatal("a sync that fails is no error")
+	}
+	if _, hi := span(t, newStore(t, disk)); hi != 4 {
+		t.Fatalf("the next process has up to %d", hi)
+	}
+	if _, hi := span(t, newStore(t, disk.Crashed(nil))); hi != 4 {
+		t.Errorf("after a power cut there is up to %d: an entry that was counted is gone", hi)
+	}
+
+	// A compaction that was renamed into place, and no more.
+	disk = vfs.NewCrash()
+	s, _ = endingStore(t, disk)
+	if err := disk.SyncDir("/"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StoreLogs(entries(1, 100, 10)); err != nil {
+		t.Fatal(err)
+	}
+	renamed := vfs.NewFault(disk)
+	renamed.Inject(vfs.Rule{Op: vfs.OpSyncDir, Err: syscall.EIO})
+	if _, placed, err := createJournal(renamed, "/r", nil); !placed || err == nil {
+		t.Fatal(placed, err)
+	}
+	if err := newStore(t, disk).StoreLogs(entries(1, 2, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if _, hi := span(t, newStore(t, disk.Crashed(nil))); hi != 2 {
+		t.Errorf("after a power cut there is up to %d, not 2", hi)
+	}
+}
