@@ -163,6 +163,31 @@ func TestTableThatIsGoneAndComesBack(t *testing.T) {
 	f.col.expect(t, "another", "t - null -> null", "r {id=4} null -> {id=4}")
 }
 
+// TestTableThatBecomesAView: what is no table has no rows to read anew. It is waited for, as a table that is gone.
+func TestTableThatBecomesAView(t *testing.T) {
+	t.Parallel()
+	f := start(t, "CREATE TABLE o (id int PRIMARY KEY); INSERT INTO o VALUES (1); CREATE TABLE p (id int PRIMARY KEY)", "o", "p")
+	f.src.cfg.heartbeat = 20 * time.Millisecond
+	f.sync()
+	f.col.lines = nil
+	looks := func() { // an error of the look ends the test
+		t.Helper()
+		since := time.Now()
+		f.runUntil(t.Context(), func() bool { return f.task.(*task).looked.After(since) })
+	}
+	sql(t, f.c, "DROP TABLE o", "CREATE VIEW o AS SELECT 1 AS id", "INSERT INTO p VALUES (1)")
+	looks()
+	f.sync()
+	f.close()
+	sql(t, f.c, "DROP VIEW o", "CREATE MATERIALIZED VIEW o AS SELECT 1 AS id", "INSERT INTO p VALUES (2)")
+	f.sync()
+	looks()
+	f.col.expect(t, "views", "c {id=1} null -> {id=1}", "c {id=2} null -> {id=2}")
+	sql(t, f.c, "DROP MATERIALIZED VIEW o", "CREATE TABLE o (id int PRIMARY KEY)", "INSERT INTO o VALUES (2)")
+	f.settle(f.again("o", 1))
+	f.col.expect(t, "a table again", "t - null -> null", "r {id=2} null -> {id=2}")
+}
+
 // TestPublishedUnderAnotherName: a partition that the publication sends as its root, or a
 // root that it sends as its partitions, has no rows under its own name in the stream. It is
 // refused, each time, and the publication is left as it was.

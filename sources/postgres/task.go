@@ -372,7 +372,7 @@ func (t *task) leave(tt *trackedTable) {
 // look compares the tables with the catalog, once in a heartbeat: what is not in
 // the publication any more, or is another table now, says nothing in the stream. The
 // error has the task opened anew, which reads such a table. One that is not there
-// at all is waited for, and holds nobody up.
+// at all, or is no table now (a view), is waited for, and holds nobody up.
 func (t *task) look(ctx context.Context) error {
 	if time.Since(t.looked) < t.cfg.heartbeat {
 		return nil
@@ -391,11 +391,9 @@ func (t *task) look(ctx context.Context) error {
 		if tt.pos.State != stateLeft && tt.pos.is(now[n]) {
 			continue
 		}
-		rows, err := query(ctx, c, "SELECT pg_catalog.to_regclass("+quoteLit(n.quoted())+") IS NOT NULL")
-		if err != nil {
+		if info, err := t.loadTable(ctx, c, n); err != nil {
 			return err
-		}
-		if string(rows[0][0]) != "t" {
+		} else if info == nil {
 			continue
 		}
 		if tt.pos.State != stateLeft {
