@@ -88,6 +88,24 @@ func TestNothingCanBeRead(t *testing.T) {
 	})
 }
 
+// A path of which nothing can be read is a warning beside one of which something can.
+func TestOnePathCannotBeRead(t *testing.T) {
+	dir := shared(t)
+	write(t, in(dir, "a.log"), "1\n")
+	must(t, os.Mkdir(in(dir, "private"), 0o700))
+	write(t, in(dir, "private/b.log"), "secret\n")
+	h := newHub(t, "paths", in(dir, "a.log"))
+	asNobody(t, func() {
+		h.start()
+		for _, paths := range [][]string{{in(dir, "private/*"), in(dir, "a.log")}, {in(dir, "a.log"), in(dir, "private/*")}} {
+			h.src.cfg.paths = paths
+			if f := h.src.Validate(context.Background()); len(f) != 1 || !f[0].Warning || !strings.Contains(f[0].Message, "private") {
+				t.Fatalf("findings %+v", f)
+			}
+		}
+	})
+}
+
 // A pipe may take a file's name; nobody waits for its writer.
 func TestPipeUnderAFilesName(t *testing.T) {
 	dir := t.TempDir()

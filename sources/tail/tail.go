@@ -47,6 +47,8 @@ func New(v spec.Values, env connectors.Env) (connectors.Source, error) {
 // Validate looks whether there is anything to read. What cannot be read is a warning beside what can.
 func (s *Source) Validate(context.Context) []spec.Finding {
 	var out []spec.Finding
+	var barred []int // findings of paths of which something cannot be read
+	all := 0         // files that can be read
 	for _, p := range s.cfg.paths {
 		c := s.cfg
 		c.paths = []string{p}
@@ -73,9 +75,14 @@ func (s *Source) Validate(context.Context) []spec.Finding {
 		}
 		if len(blind) > 0 {
 			first := slices.Min(slices.Collect(maps.Keys(blind)))
-			out = append(out, spec.Finding{Path: "paths", Warning: read > 0, Hint: "let the user that runs Forebay read it, or name it in exclude",
+			barred = append(barred, len(out))
+			out = append(out, spec.Finding{Path: "paths", Hint: "let the user that runs Forebay read it, or name it in exclude",
 				Message: fmt.Sprintf("of what matches %s, %d cannot be read and %d can: %v", p, len(blind), read, blind[first])})
 		}
+		all += read
+	}
+	for _, i := range barred {
+		out[i].Warning = all > 0
 	}
 	return out
 }
