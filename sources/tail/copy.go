@@ -225,11 +225,11 @@ const (
 // sameContent compares the beginning of the original with the copy's, and the copy's end with that part of the original.
 // The original is held against what was read of it afterwards: what was compared was that content.
 func sameContent(o, c *file) likeness {
-	cf, csize, ok := openAs(c.path, c.id)
+	cf, csize, done, ok := c.view()
 	if !ok {
 		return unclear
 	}
-	defer func() { _ = cf.Close() }() // it was only read
+	defer done()
 	of, osize, ok := openAs(o.path, o.id)
 	if !ok {
 		return unclear
@@ -275,6 +275,27 @@ func openAs(path string, id fileID) (*os.File, int64, bool) {
 	}
 	_ = fd.Close() // it was only read
 	return nil, 0, false
+}
+
+// view lets one look at f, until done: under its name, or by its descriptor when it has none any more.
+func (f *file) view() (fd *os.File, size int64, done func(), ok bool) {
+	if fd, size, ok = openAs(f.path, f.id); ok {
+		return fd, size, func() { _ = fd.Close() }, true // it was only read
+	}
+	size, ok = f.unlinked()
+	return f.fd, size, func() {}, ok
+}
+
+// unlinked says whether f is open and has no name any more, and how long it is.
+func (f *file) unlinked() (size int64, ok bool) {
+	if f.fd == nil {
+		return 0, false
+	}
+	st, err := f.fd.Stat()
+	if err != nil {
+		return 0, false
+	}
+	return st.Size(), links(st) == 0
 }
 
 func isFile(fd *os.File, id fileID) bool {
@@ -417,7 +438,7 @@ type twin struct {
 	tail  [tailMax]byte
 }
 
-// copiesOf looks in f's folder for the copies that a rotation made of what was read of f.
+// copiesOf looks in f's folder, and among the deleted files that are open, for the copies that a rotation made of what was read of f.
 // A copy that ends before f's offset can be told by its beginning only, so that has to be long, or the file held already.
 // false: the folder cannot be read, so there may be others.
 func (t *task) copiesOf(f *file) ([]twin, bool) {
@@ -446,6 +467,17 @@ func (t *task) copiesOf(f *file) ([]twin, bool) {
 			break
 		}
 	}
+	for _, d := range slices.Clone(t.order) {
+		if d.origin != f.origin && !f.mayBeCopied(d.path) || slices.ContainsFunc(out, func(c twin) bool { return c.id == d.id }) {
+			continue
+		}
+		if _, ok := d.unlinked(); !ok {
+			continue
+		}
+		if m, ok := t.twinOf(f, d.path, d.fd); ok {
+			out = append(out, m)
+		}
+	}
 	return out, true
 }
 
@@ -456,6 +488,11 @@ func (t *task) copyAt(f *file, path string) (twin, bool) {
 		return twin{}, false
 	}
 	defer func() { _ = fd.Close() }() // it was only read
+	return t.twinOf(f, path, fd)
+}
+
+// twinOf is copyAt of a file that is open.
+func (t *task) twinOf(f *file, path string, fd *os.File) (twin, bool) {
 	st, err := fd.Stat()
 	if err != nil || !st.Mode().IsRegular() {
 		return twin{}, false
@@ -496,11 +533,11 @@ func (t *task) copyAt(f *file, path string) (twin, bool) {
 
 // end puts f behind its last byte: all of it was read elsewhere.
 func (f *file) end() {
-	fd, size, ok := openAs(f.path, f.id)
+	fd, size, done, ok := f.view()
 	if !ok {
 		return // gone
 	}
-	defer func() { _ = fd.Close() }() // it was only read
+	defer done()
 	head, tail := make([]byte, min(size, headMax)), make([]byte, min(size, tailMax))
 	if readFull(fd, head, 0) != nil || readFull(fd, tail, size-int64(len(tail))) != nil {
 		return

@@ -291,3 +291,71 @@ func TestReplacedByItselfInALine(t *testing.T) {
 	}
 	h.until("the old file to be forgotten", func() bool { return len(h.positions) == 1 })
 }
+
+// What a copy has that a task holds open is known by its descriptor, also when it is deleted (compressed) before anybody looks again.
+func TestCopyThatIsDeleted(t *testing.T) {
+	for _, c := range []struct {
+		glob, how string
+	}{
+		{"app.log", "went on, not committed"}, {"app.log*", "went on, not committed"}, {"app.log*", "held"}, {"app.log*", "held, one task"},
+		{"app.log*", "held, not committed"}, {"app.log*", "held, not truncated"},
+	} {
+		t.Run(c.glob+" "+c.how, func(t *testing.T) {
+			dir := t.TempDir()
+			log := in(dir, "app.log")
+			h := newHub(t, "paths", in(dir, c.glob), "rotate_wait", "1h")
+			first, want := lines(1, 0, 20)
+			write(t, log, first)
+			h.start()
+			h.expect(want...)
+			rest, left := lines(1, 20, 25)
+			write(t, log, rest)
+			copyFile(t, log, log+".1")
+			id := h.fileOf(log + ".1")
+			truncate := func() {
+				must(t, os.Truncate(log, 0))
+				next, more := lines(2, 0, 30)
+				write(t, log, next)
+				left = append(left, more...)
+			}
+			is := func(lose bool, ok func(*file) bool) {
+				for deadline := time.Now().Add(20 * time.Second); ; h.read(5*time.Millisecond, lose) {
+					if f := h.task.files[id]; f != nil && f.fd != nil && ok(f) {
+						return
+					}
+					if time.Now().After(deadline) {
+						t.Fatal("the copy is not held, or does not go on")
+					}
+				}
+			}
+			held := func(f *file) bool { return f.copyOf != "" }
+			switch c.how {
+			case "went on, not committed":
+				truncate()
+				is(true, func(f *file) bool { return f.offset > 0 })
+				must(t, h.task.Close())
+			case "held":
+				is(false, held)
+				h.until("its position", func() bool { return len(h.positions) == 2 })
+				must(t, h.task.Close())
+				truncate()
+			case "held, one task":
+				is(false, held)
+				truncate()
+			case "held, not committed":
+				is(true, held)
+				truncate()
+				must(t, h.task.Close())
+			case "held, not truncated":
+				is(true, held)
+				must(t, h.task.Close())
+			}
+			must(t, os.Remove(log+".1"))
+			if c.how != "held, one task" {
+				h.reopen()
+			}
+			h.expect(append(want, left...)...)
+			h.audit()
+		})
+	}
+}

@@ -105,11 +105,11 @@ func (t *task) mayBegin(f *file, data []byte, now time.Time) (bool, error) {
 
 // begins says whether the file begins with data, as far as both go.
 func (f *file) begins(data []byte) bool {
-	fd, size, ok := openAs(f.path, f.id)
+	fd, size, done, ok := f.view()
 	if !ok {
 		return false
 	}
-	defer func() { _ = fd.Close() }() // it was only read
+	defer done()
 	head := make([]byte, min(size, int64(len(data)), 16<<10))
 	return readFull(fd, head, 0) == nil && string(head) == string(data[:len(head)])
 }

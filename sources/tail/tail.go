@@ -175,8 +175,11 @@ func (s *Source) rejoin(t *task, positions map[connectors.PositionKey]connectors
 			k.close()
 			continue
 		}
-		if f == nil { // nothing of it was ever committed
+		if f == nil { // nothing of it was ever committed: a copy is held as it was, and what went on for its original does so again
 			f = &file{id: id, head: newSum, ident: newIdent(id), origin: k.origin, target: k.target, part: k.part}
+			if k.copyOf != "" {
+				f.copyOf, f.tried = k.copyOf, k.tried
+			}
 			t.add(f)
 		}
 		f.path, f.fd, f.deleted, f.active = k.path, k.fd, links(st) == 0, time.Now()
