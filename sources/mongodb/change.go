@@ -97,7 +97,7 @@ func join(parts []bson.Raw) (event, error) {
 		if int(e.part) != i+1 || int(e.of) != len(parts) {
 			return whole, fmt.Errorf("part %d of %d of a split change event came as number %d of %d", e.part, e.of, i+1, len(parts))
 		}
-		whole.token = e.token
+		whole.token, whole.of = e.token, e.of
 		whole.op += e.op
 		if !e.at.isZero() {
 			whole.at = e.at
@@ -161,6 +161,9 @@ func (t *task) take(ctx context.Context, b *connectors.Batch, raw bson.Raw) erro
 		return err
 	}
 	t.advance(e.at, n, e.token)
+	if e.of > 0 {
+		t.pos.Of = "" // a part's token, which holds only while the event is cut as it was
+	}
 	return nil
 }
 

@@ -38,7 +38,8 @@ type streamPosition struct {
 	At    stamp           `json:"at"`
 	N     int64           `json:"n,omitempty"`     // how many events of this cluster time have come: the members of a transaction share one
 	Token json.RawMessage `json:"token,omitempty"` // extended JSON of the resume token
-	// Of tells the change stream that Token is from, see streamIs; "", from an earlier version: unknown.
+	// Of tells the change stream that Token is from, see streamIs; "": unknown (from an earlier version), or the token is of
+	// a part of an event.
 	Of string `json:"of,omitempty"`
 }
 

@@ -169,7 +169,7 @@ func (t *task) advance(at stamp, n int64, token bson.Raw) {
 	if n == 0 && at == t.pos.At {
 		n = t.pos.N
 	}
-	t.pos.At, t.pos.N = at, n
+	t.pos.At, t.pos.N, t.pos.Of = at, n, t.is
 	t.latest = later(t.latest, at)
 	t.resume, t.token = append(t.resume[:0], token...), tokenData(token)
 	t.stream.moved = true
@@ -187,7 +187,6 @@ func (t *task) markStream(b *connectors.Batch) error {
 		if err := t.pos.setToken(t.resume); err != nil {
 			return err
 		}
-		t.pos.Of = t.is
 	}
 	p, err := encode(t.pos)
 	if err != nil {
