@@ -392,7 +392,25 @@ func TestCollectionsOfTheConfigChange(t *testing.T) {
 	must[*mongo.DeleteResult](t)(db.Collection("a").DeleteOne(ctx, kv("_id", 1)))
 	// The whole deployment is watched now, and goes on from a database's token.
 	l.src = configure(t, s.URL, []string{s.Database + ".*", "t_none?.x"}, nil)
+	// What returns is being copied from the first mark on, whatever a kill cuts off, and taken back once.
+	copying := func(want string) {
+		t.Helper()
+		if got := l.src.Copying(l.positions); got != want {
+			t.Errorf("%q is being copied, not %q; positions %s", got, want, l.positions)
+		}
+	}
+	copying("")
+	batch := connectors.NewBatch(l.batch)
+	for _, until := range []int{0, 1} { // killed behind the marks of the start, and behind the truncate
+		check(t, l.open(ctx))
+		for again := true; again; again = len(got.lines) < until {
+			check(t, l.read(ctx, batch, func(n int) int { return min(n, 1) }))
+		}
+		copying(s.Database + ".a")
+		l.kill()
+	}
 	l.catchUp(ctx, db.Client())
+	copying("")
 	got.expect(t, `t - null -> null`, `r 2 null -> {"_id": 2}`)
 	insert(t, db.Collection("b"), kv("_id", 2))
 	l.catchUp(ctx, db.Client())

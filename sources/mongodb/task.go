@@ -236,6 +236,9 @@ func (t *task) track(all []collectionInfo, positions map[connectors.PositionKey]
 			t.covering++
 		case stateLeft:
 			t.again(c)
+			if err := t.mark(key, c.pos); err != nil { // it is being copied from now on
+				return err
+			}
 		case stateCopying:
 			t.pending = append(t.pending, c)
 		}

@@ -73,9 +73,10 @@ const (
 type tablePosition struct {
 	V     int    `json:"v"`
 	State string `json:"state"`
-	Gen   int    `json:"gen,omitempty"`  // how often the snapshot was begun anew
-	Rows  int64  `json:"rows,omitempty"` // of this generation
-	Oid   uint32 `json:"oid,omitempty"`  // of the table; 0, from an earlier version: unknown
+	Gen   int    `json:"gen,omitempty"`   // how often the snapshot was begun anew
+	Stale bool   `json:"stale,omitempty"` // the topic has an older state, which is to be taken back first
+	Rows  int64  `json:"rows,omitempty"`  // of this generation
+	Oid   uint32 `json:"oid,omitempty"`   // of the table; 0, from an earlier version: unknown
 	// Joined is the oid of the table's entry in the publication: another one when it
 	// was taken out and put back, 0 like Oid's.
 	Joined uint32        `json:"joined,omitempty"`

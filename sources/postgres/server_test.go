@@ -205,7 +205,29 @@ func TestAddedTable(t *testing.T) {
 	f.col.expect(t, "left")
 	f.close()
 	f.src.cfg.tables = []string{"a", "b"}
+	// It is being copied from the first mark on, whatever a kill cuts off, and taken back once.
+	b := connectors.NewBatch(f.batch)
+	copying := func(want string) {
+		t.Helper()
+		if got := f.src.Copying(f.positions); got != want {
+			t.Errorf("%q is being copied, not %q; positions %s", got, want, f.positions)
+		}
+	}
+	copying("")
+	for _, until := range []int{0, 1} { // killed behind the marks of the start, and behind the truncate
+		if err := f.open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for again := true; again; again = len(f.col.lines) < until {
+			if err := f.read(t.Context(), b, func(n int) int { return min(n, 1) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		copying("public.b")
+		f.kill()
+	}
 	f.sync()
+	copying("")
 	f.col.expect(t, "returned", "t - null -> null", "r {id=3} null -> {id=3}")
 	sql(t, f.c, "CREATE UNLOGGED TABLE u (id int PRIMARY KEY)")
 	f.close()

@@ -237,10 +237,12 @@ func (t *task) continueAt(b *connectors.Batch, r *tableRun, info *tableInfo, fil
 		p.Files = files
 		return
 	}
-	again := p.State == stateLeft || p.Rows > 0
+	again := p.Stale || p.Rows > 0
 	gen := p.Gen
-	if again {
+	if p.Rows > 0 { // a new generation; one that begins stale has been counted
 		gen++
+	}
+	if again {
 		src := t.block.source(b, r.shape, r.lsn)
 		truncated(b, r.shape, src)
 	}

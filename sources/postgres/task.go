@@ -315,7 +315,10 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 			// be between their commit record and their end, see baseSnapshot.
 			needBase = needBase || resumed && had[n].oid != 0 && tt.pos.State != stateCopying
 			t.pending = append(t.pending, tt)
-			if p == nil { // with the stream's first position, so that no look at the two takes the table for one that is there
+			if tt.pos.State == stateLeft {
+				tt.pos.Gen, tt.pos.Stale = tt.pos.Gen+1, true
+			}
+			if tt.pos.State != stateCopying { // with the stream's first position, so that no look at the two takes the table for one that is there
 				tt.pos.V, tt.pos.State = 1, stateCopying
 				t.mark(tableKey(n), mustJSON(tt.pos))
 			}
