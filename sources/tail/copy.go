@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -152,32 +153,55 @@ func (t *task) inherit(f *file) error {
 	return nil
 }
 
-// goesOn has f go on for o if it has all that o has.
+// goesOn has f go on for o if it has all that o has, byte for byte. Of a log that was rotated there is none: what is written after it may well be the same.
 func (t *task) goesOn(o, f *file) error {
+	if _, deleted := o.unlinked(); !deleted && !isBackup(f.path, o.path) {
+		return nil
+	}
 	state, err := t.content(o)
 	rest := max(o.size-o.offset, 0)
 	if err != nil || state != contentKept || rest > int64(t.cfg.splitter.window()) || f.size < o.size {
 		return err
 	}
 	g := *o
-	if g.verify(f.fd, f.size) != nil {
+	if g.verify(f.fd, f.size) != nil { // most others end here
 		return nil //nolint:nilerr // it is another log, or read says it
 	}
-	if rest > 0 {
-		a, b := make([]byte, rest), make([]byte, rest)
-		if o.fd == nil || readFull(o.fd, a, o.offset) != nil || readFull(f.fd, b, o.offset) != nil || !bytes.Equal(a, b) {
-			return nil //nolint:nilerr // as above
+	fd, _, done, ok := o.view()
+	if !ok {
+		return nil
+	}
+	defer done()
+	last := make([]byte, rest)
+	if !equal(fd, f.fd, o.size) || readFull(fd, last, o.offset) != nil {
+		return nil
+	}
+	if t.takeOver(o); f.offset == 0 {
+		return nil
+	}
+	if rest > 0 { // it is read from f
+		o.advance(last)
+		o.skip, o.tried, o.need, o.flushed = skipNone, 0, 0, 0
+	}
+	o.ident, o.from, o.moved = newIdent(o.id), o.offset, true // what a program writes to o that still has it open is o's own
+	return nil
+}
+
+// isBackup says whether path is what whoever replaces the file calls what it was: vim and rsync name~, sed -i and patch what they are told to.
+func isBackup(of, path string) bool {
+	return path == of+"~" || path == of+".bak" || path == of+".orig"
+}
+
+// equal says whether two files have the same first bytes.
+func equal(a, b io.ReaderAt, size int64) bool {
+	x, y := make([]byte, min(size, chunkSize)), make([]byte, min(size, chunkSize))
+	for at := int64(0); at < size; at += int64(len(x)) {
+		x, y = x[:min(size-at, int64(len(x)))], y[:min(size-at, int64(len(y)))]
+		if readFull(a, x, at) != nil || readFull(b, y, at) != nil || !bytes.Equal(x, y) {
+			return false
 		}
 	}
-	switch t.takeOver(o); {
-	case f.offset == 0:
-	case rest > 0: // it is read from f
-		t.forget = append(t.forget, o.key())
-		t.drop(o)
-	default: // what a program writes to o that still has it open is o's own
-		o.ident, o.from, o.moved = newIdent(o.id), o.offset, true
-	}
-	return nil
+	return true
 }
 
 // stillHeld lets a held copy go when it turns out to be none: it has grown, or nothing of

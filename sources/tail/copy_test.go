@@ -281,6 +281,9 @@ func TestReplacedByItselfInALine(t *testing.T) {
 	write(t, log, "hal")
 	h.start()
 	h.until("200 lines", func() bool { return len(h.records) == 200 })
+	old, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	defer func() { must(t, old.Close()) }()
 	copyFile(t, log, next)
 	write(t, next, "f\n")
 	must(t, os.Rename(next, log))
@@ -289,7 +292,47 @@ func TestReplacedByItselfInALine(t *testing.T) {
 	if got := h.records[200:]; len(got) != 1 || got[0].value != "half" {
 		t.Fatalf("got %v", got)
 	}
+	_, err = old.WriteString("to the old file\n") // the program did not notice
+	must(t, err)
+	h.until("a line of the old one", func() bool { return len(h.records) >= 202 })
+	h.looks(5)
+	if got := h.records[201:]; len(got) != 1 || got[0].value != "to the old file" || got[0].file == h.records[200].file {
+		t.Fatalf("got %v", got)
+	}
+	for _, f := range h.task.order {
+		f.active = f.active.Add(-2 * time.Hour) // rotate_wait is over
+	}
 	h.until("the old file to be forgotten", func() bool { return len(h.positions) == 1 })
+}
+
+// Two logs may be alike in the beginning, and before the offset, and only one of them be read: by a rotated name, or by a byte, the second is told from the first and more.
+func TestLogThatBeginsAsTheOneBefore(t *testing.T) {
+	for how, replace := range map[string]func(log, next string){
+		"rotated":         func(log, next string) { must(t, os.Rename(log, log+".1")); must(t, os.Rename(next, log)) },
+		"rotated by date": func(log, next string) { must(t, os.Rename(log, log+"-20261130")); must(t, os.Rename(next, log)) },
+		"another":         func(log, next string) { must(t, os.Rename(next, log)) },
+	} {
+		for _, glob := range []string{"report.log", "report.log*"} {
+			t.Run(how+" "+glob, func(t *testing.T) {
+				dir := t.TempDir()
+				log, next := in(dir, "report.log"), in(dir, "next")
+				h := newHub(t, "paths", in(dir, glob), "rotate_wait", "1h")
+				banner, want := lines(1, 0, 10)
+				end, last := lines(2, 0, 1)
+				want = append(append(want, "day 1"), last...)
+				write(t, log, banner+"day 1\n"+end)
+				h.start()
+				h.expect(want...)
+				second := append(slices.Clone(want), "more")
+				if how == "another" {
+					second[10] = "day 2"
+				}
+				write(t, next, strings.Join(second, "\n")+"\n")
+				replace(log, next)
+				h.expect(append(want, second...)...)
+			})
+		}
+	}
 }
 
 // What a copy has that a task holds open is known by its descriptor, also when it is deleted (compressed) before anybody looks again.
