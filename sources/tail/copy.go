@@ -463,7 +463,7 @@ type twin struct {
 }
 
 // copiesOf looks in f's folder, and among the deleted files that are open, for the copies that a rotation made of what was read of f.
-// A copy that ends before f's offset can be told by its beginning only, so that has to be long, or the file held already.
+// A copy that ends before f's offset can be told by its beginning only, so that has to be long, or the file held already, and its name that of a copy.
 // false: the folder cannot be read, so there may be others.
 func (t *task) copiesOf(f *file) ([]twin, bool) {
 	if f.offset == 0 {
@@ -546,6 +546,9 @@ func (t *task) twinOf(f *file, path string, fd *os.File) (twin, bool) {
 		m.whole = g.verify(fd, m.size) == nil
 		m.tail = g.tail
 		return m, m.whole
+	}
+	if path == f.path || path == f.target || path == f.origin || !f.mayBeCopied(path) {
+		return m, false // the next log under that name, which begins alike
 	}
 	held := c != nil && c.copyOf == f.key()
 	if m.size < int64(f.headLen) {

@@ -402,3 +402,36 @@ func TestCopyThatIsDeleted(t *testing.T) {
 		})
 	}
 }
+
+// The log is gone, and the next one under its name begins with the same banner and is shorter yet: what it has is new.
+func TestShorterLogThatBeginsAlike(t *testing.T) {
+	for _, rotated := range []bool{false, true} {
+		t.Run(fmt.Sprintf("rotated %v", rotated), func(t *testing.T) {
+			dir := t.TempDir()
+			log := in(dir, "app.log")
+			h := newHub(t, "paths", in(dir, "app.log*"))
+			banner, head := lines(1, 0, 10)
+			rest, want := lines(2, 0, 20)
+			want = append(slices.Clone(head), want...)
+			write(t, log, banner+rest)
+			h.start()
+			h.expect(want...)
+			last := log
+			if rotated {
+				last = log + ".1"
+				must(t, os.Rename(log, last))
+				write(t, last, "the last\n")
+				want = append(want, "the last")
+				h.expect(want...)
+			}
+			h.kill()
+			must(t, os.Rename(last, in(t.TempDir(), "app.log"))) // it is compressed; its inode is not given to the next
+			write(t, log, banner)
+			h.start()
+			want = append(want, head...)
+			h.expect(want...)
+			write(t, log, "new\n")
+			h.expect(append(want, "new")...)
+		})
+	}
+}
