@@ -124,11 +124,11 @@ func (s *Source) Compare(_ connectors.PositionKey, a, b connectors.Position) int
 func (s *Source) Task(connectors.Split) connectors.SourceTask { return newTask(s) }
 
 // keep holds a descriptor beyond its task: while there is none, the log is away for instance, the file may be deleted, and what was
-// written to it is nowhere else. There are no more of them than a task may hold.
+// written to it is nowhere else. Of those that can be opened again there are no more than a task may hold.
 func (s *Source) keep(t *task, f *file) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.kept) >= t.cfg.maxOpen {
+	if _, deleted := f.unlinked(); !deleted && len(s.kept) >= t.cfg.maxOpen {
 		t.shut(f)
 		return
 	}

@@ -350,6 +350,47 @@ func TestFileThatIsDeletedBetweenTasks(t *testing.T) {
 	}
 }
 
+// What can be opened again does not take the place of what cannot, whichever came first.
+func TestDeletedFilesAreKeptFirst(t *testing.T) {
+	for _, gone := range []string{"first", "second", "both"} {
+		t.Run(gone, func(t *testing.T) {
+			dir := t.TempDir()
+			h := newHub(t, "paths", in(dir, "*.log"), "max_open", "1", "rotate_wait", "1h")
+			var writers []*os.File
+			for _, name := range []string{"a.log", "b.log"} {
+				write(t, in(dir, name), "1\n")
+				w, err := os.OpenFile(in(dir, name), os.O_APPEND|os.O_WRONLY, 0)
+				must(t, err)
+				defer func() { must(t, w.Close()) }()
+				writers = append(writers, w)
+			}
+			h.start()
+			h.expect("1", "1")
+			f, other := h.task.order[0], h.task.order[1]
+			if gone == "second" {
+				f, other = other, f
+			}
+			must(t, h.task.open(f))
+			must(t, os.Remove(f.path))
+			h.scanned()
+			must(t, h.task.open(other))
+			if h.task.opened != 2 {
+				t.Fatalf("%d are open", h.task.opened)
+			}
+			if gone == "both" {
+				must(t, os.Remove(other.path)) // since the last scan
+			}
+			must(t, h.task.Close())
+			for _, w := range writers {
+				_, err := w.WriteString("2\n")
+				must(t, err)
+			}
+			h.reopen()
+			h.expect("1", "1", "2", "2")
+		})
+	}
+}
+
 // That a file was forgotten may be in the log though the task did not hear of it.
 func TestForgottenUnheard(t *testing.T) {
 	dir := t.TempDir()

@@ -531,9 +531,11 @@ func (t *task) Close() error {
 		t.hints.close()
 		t.hints = nil
 	}
-	for _, f := range t.order {
-		if f.fd != nil {
-			t.src.keep(t, f)
+	for _, all := range []bool{false, true} { // deleted ones first
+		for _, f := range t.order {
+			if _, deleted := f.unlinked(); f.fd != nil && (all || deleted) {
+				t.src.keep(t, f)
+			}
 		}
 	}
 	t.order, t.files, t.opened = nil, map[fileID]*file{}, 0
