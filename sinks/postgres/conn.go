@@ -27,13 +27,11 @@ var settings = map[string]string{
 	// A task that hangs between two statements of a transaction holds the lock of
 	// its offset row: the server ends it, so that its successor can go on.
 	"idle_in_transaction_session_timeout": "30s",
-	// Within a COPY that does not count. A machine that is gone does not answer the server's probes;
-	// by themselves they begin after two hours.
-	"tcp_keepalives_idle":     "10",
-	"tcp_keepalives_interval": "5",
-	"tcp_keepalives_count":    "3",
-	"tcp_user_timeout":        "30000",
 }
+
+// probes are set once a connection stands, since poolers refuse parameters that they were not told of. Within a COPY the timeout above does not count; a
+// machine that is gone does not answer the server's probes, which by themselves begin after two hours.
+const probes = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000"
 
 const connectTimeout = 15 * time.Second
 
@@ -58,6 +56,9 @@ func (s *sink) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	if v := version(c); v != 0 && v < 12 {
 		closeConn(c)
 		return nil, connectors.Fatal(fmt.Errorf("the server is PostgreSQL %d; this sink needs 12 or later", v), "")
+	}
+	if _, err := c.Exec(ctx, probes).ReadAll(); err != nil && s.env.Logger != nil {
+		s.env.Logger.Debug("the connection keeps the server's own way to notice that a peer is gone", "error", err)
 	}
 	return c, nil
 }
@@ -126,7 +127,7 @@ func classify(err error, what string) error {
 		return connectors.Fatal(full, "the table has changed while the sink ran: it needs a unique index on the key, and none of the key's columns generated; then restart the sink; "+nothingWritten)
 	case p.Code == "21000":
 		return connectors.Fatal(full, "two keys of the source are one in the table: give its key columns a type and a collation that tell them apart (no citext), then restart the sink; "+nothingWritten)
-	case strings.HasPrefix(p.Code, "54"):
+	case strings.HasPrefix(p.Code, "54") && !strings.HasPrefix(p.Routine, "GetNew"): // … which is the protection against wraparound, and passes with a VACUUM
 		return connectors.Fatal(full, "a row, or what is indexed of it, is larger than PostgreSQL takes: drop the index, or leave the column out of the topic (a key must be shorter), then restart the sink; "+nothingWritten)
 	case p.Code == "25006":
 		return fmt.Errorf("%w (the server is read-only: a standby?)", full)

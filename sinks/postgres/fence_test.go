@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/forebayhub/forebay/connectors"
 )
 
@@ -388,4 +390,13 @@ func TestTargetGoesBack(t *testing.T) {
 	l.write(upsert(2, "b", nil), upsert(3, "c", nil))
 	l.flush()
 	holds(t, c, "SELECT id FROM orders ORDER BY id", "1", "2", "3")
+}
+
+// What stops the whole server for a while is not the table's fault, although its code says that a limit is exceeded.
+func TestWraparoundPasses(t *testing.T) {
+	for routine, fatal := range map[string]bool{"_bt_check_third_page": true, "RelationGetBufferForTuple": true, "GetNewTransactionId": false, "GetNewMultiXactId": false} {
+		if err := classify(&pgconn.PgError{Code: "54000", Routine: routine}, ""); connectors.IsFatal(err) != fatal {
+			t.Errorf("%s: %v", routine, err)
+		}
+	}
 }
