@@ -90,6 +90,7 @@ func (s *Set) open(sl *slot, ours bool) (*partition.Partition, error) {
 		if errors.Is(err, commitlog.ErrCorrupt) {
 			s.damaged(sl, err)
 		}
+		s.aside.Store(true)
 		poke(s.unavailable)
 		s.o.Logger.Error("partition is offline", "partition", folder(sl.state), "err", err)
 		return nil, sl.err
@@ -149,6 +150,7 @@ func (s *Set) logOptions(sl *slot, d *Dir) commitlog.Options {
 		Now: s.o.Now, Logger: s.o.Logger, ProducerExpiry: s.o.ProducerExpiry, Clean: d.Clean, Suspect: d.Suspect, BootID: s.o.BootID,
 		Failed: func(err error) {
 			if !s.failIn(d, err) {
+				s.aside.Store(true)
 				poke(s.unavailable)
 			}
 		},

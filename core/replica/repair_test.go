@@ -577,3 +577,41 @@ func TestALogThatHasFailed(t *testing.T) {
 		t.Errorf("it closes as if all were well: %v", err)
 	}
 }
+
+// A replica whose log takes no writes stands aside when somebody else has come into sync, if nobody was when it was found out.
+func TestSomebodyComesIntoSyncLater(t *testing.T) {
+	for _, opened := range []bool{true, false} {
+		f := vfs.NewFault(vfs.NewMemory())
+		x := newHurt(t, f)
+		x.lead(1)
+		if opened {
+			for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpTruncate} {
+				f.Inject(vfs.Rule{Op: op, Path: ".log", Err: syscall.ENOSPC})
+			}
+			if _, err := appendTo(x.house, "t", 0); !errors.Is(err, commitlog.ErrFailed) {
+				t.Fatal(err)
+			}
+		} else {
+			if err := x.Close(); err != nil {
+				t.Fatal(err)
+			}
+			f.Inject(vfs.Rule{Op: vfs.OpReadDir, Path: "/data/log/t-0", Err: syscall.EIO})
+			x.open()
+			x.answer()
+			x.start()
+		}
+		<-x.UnavailableChanged()
+		if x.tell(); x.state().Leader != 1 {
+			t.Fatalf("opened %t: nobody can take over from it: %+v", opened, x.state())
+		}
+		x.lead(1, 2)
+		select {
+		case <-x.UnavailableChanged():
+		default:
+			t.Errorf("opened %t: nobody is told", opened)
+		}
+		if x.tell(); x.state().Leader != 2 || slices.Contains(x.state().ISR, 1) {
+			t.Errorf("opened %t: %+v", opened, x.state())
+		}
+	}
+}

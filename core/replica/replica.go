@@ -78,6 +78,7 @@ type Set struct {
 	work chan struct{} // room for one: Run has something to do
 
 	degraded    atomic.Bool   // not every directory is there
+	aside       atomic.Bool   // a log could not be opened, or has failed: see shut
 	unavailable chan struct{} // room for one: see UnavailableChanged
 
 	leading, fetching *throttle
@@ -259,8 +260,8 @@ func (s *Set) Update(image *metadata.Image) {
 	}
 	s.mu.image = image
 	s.mu.Unlock()
-	if s.degraded.Load() {
-		poke(s.unavailable) // who leads what may have changed
+	if s.degraded.Load() || s.aside.Load() {
+		poke(s.unavailable) // who leads what, or is in sync, may have changed
 	}
 	for _, fn := range updates {
 		fn()
