@@ -2,6 +2,7 @@ package hublog
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -55,29 +56,45 @@ func (l *Log) ClusterID(ctx context.Context) (string, error) {
 // Topic is a topic as the log knows it now.
 type Topic struct {
 	Name       string
-	ID         [16]byte // changes when the topic is deleted and created again
+	ID         [16]byte // changes when the topic is deleted and created again, unless Derived
+	Derived    bool     // the log gives topics no ids: ID is one of the name
 	Partitions int32
+}
+
+// derivedID stands for the id of a topic on a log that gives none: Metadata has them from version 10 on, and neither Apache Kafka before 2.8, nor one
+// with an older inter.broker.protocol.version, nor every other log that speaks the protocol has these. It tells topics apart, and clusters.
+func derivedID(cluster, topic string) (id [16]byte) {
+	sum := sha256.Sum256([]byte("forebay topic\x00" + cluster + "\x00" + topic))
+	copy(id[:], sum[:])
+	return id
 }
 
 // Topics lists the topics, internal ones left out. Names, if given, restrict
 // the answer to those that exist among them.
 func (l *Log) Topics(ctx context.Context, names ...string) (map[string]Topic, error) {
-	details, err := l.adm.ListTopics(ctx, names...)
+	meta, err := l.adm.Metadata(ctx, names...)
 	if err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)
 	}
-	out := make(map[string]Topic, len(details))
-	for name, d := range details {
+	out := make(map[string]Topic, len(meta.Topics))
+	for name, d := range meta.Topics {
+		if d.IsInternal {
+			continue
+		}
 		if d.Err != nil {
 			if errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
 				continue
 			}
 			return nil, fmt.Errorf("describe topic %s: %w", name, d.Err)
 		}
-		if len(names) == 0 && (d.IsInternal || strings.HasPrefix(name, "__") || strings.HasPrefix(name, "_forebay.")) {
+		if len(names) == 0 && (strings.HasPrefix(name, "__") || strings.HasPrefix(name, "_forebay.")) {
 			continue
 		}
-		out[name] = Topic{Name: name, ID: d.ID, Partitions: int32(len(d.Partitions))}
+		t := Topic{Name: name, ID: d.ID, Partitions: int32(len(d.Partitions))}
+		if t.ID == [16]byte{} {
+			t.ID, t.Derived = derivedID(meta.Cluster, name), true
+		}
+		out[name] = t
 	}
 	return out, nil
 }

@@ -108,6 +108,10 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 		return fmt.Errorf("recover: %w", err)
 	}
 	t.warnOfGone(ctx, as, resume)
+	if !t.derived && topics[as[0].Topic].Derived {
+		t.derived = true
+		t.o.Logger.Warn("the log gives topics no ids (Metadata has them from version 10 on): a topic that is deleted and created again under its name cannot be told from the old one, so give it another name")
+	}
 	from, start := make(map[connectors.TopicPartition]int64, len(as)), make(map[connectors.TopicPartition]int64, len(as))
 	for _, a := range as {
 		at, ok := resume[a.TopicPartition]

@@ -178,7 +178,8 @@ type sinkTask struct {
 	began     time.Time // when the first record was written since the last commit; zero: none was
 	traced    int64     // Stats.Records at the last commit
 	refreshed time.Time
-	looks     int // for topics without finding any; from the second on somebody has been told
+	looks     int  // for topics without finding any; from the second on somebody has been told
+	derived   bool // somebody has been told that the log gives topics no ids
 	tended    time.Time
 	reported  time.Time
 }

@@ -643,3 +643,18 @@ func TestOffsetsWithoutRecords(t *testing.T) {
 	}
 	check(t, local, 1)
 }
+
+// The id says which topic it is; where two share one nevertheless, none resumes at the other's commit.
+func TestAnotherTopicOfTheSameID(t *testing.T) {
+	local := NewLocal(vfs.NewMemory(), "/lake")
+	if err := newLife(t, local, hourly(t)).run(10); err != nil {
+		t.Fatal(err)
+	}
+	other := assignment(20)
+	other.Topic = "shop.customers"
+	at, err := newLife(t, local, hourly(t)).Recover(t.Context(), []connectors.Assignment{other})
+	if err == nil || !connectors.IsFatal(err) {
+		t.Fatalf("it resumes at %v: %v", at, err)
+	}
+	t.Log(err)
+}

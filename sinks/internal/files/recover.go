@@ -142,7 +142,7 @@ func (t *Task) redo(ctx context.Context, p *part, listed []int64) (last *Manifes
 			return nil, nil, connectors.Fatal(err, "")
 		case err != nil:
 			return nil, nil, err
-		case m.Start != starts[i] || m.Partition != p.Partition || m.TopicID != hex.EncodeToString(p.TopicID[:]):
+		case m.Start != starts[i] || m.Topic != p.Topic || m.Partition != p.Partition || m.TopicID != hex.EncodeToString(p.TopicID[:]):
 			return nil, nil, connectors.Fatal(fmt.Errorf("%s holds a manifest of %s-%d at %d", name, m.Topic, m.Partition, m.Start), "")
 		}
 		if last == nil {
