@@ -38,7 +38,8 @@ func (s *Sink) Audit(ctx context.Context, env connectors.SinkEnv, a connectors.A
 	}, report)
 }
 
-// AuditSnapshot looks at the commits up to the newest one. A sink that goes on writing commits beyond any point of the log that was chosen before,
+// AuditSnapshot looks at the commits up to the newest one whose files are in their places: those of the one that is being made may not be there yet.
+// A sink that goes on writing commits beyond any point of the log that was chosen before,
 // and what it commits at once is in one file: so it is compared up to the end of a commit.
 func (s *Sink) AuditSnapshot(ctx context.Context, env connectors.SinkEnv, a connectors.Assignment) (connectors.AuditSnapshot, error) {
 	target, err := s.open(ctx)
@@ -49,16 +50,24 @@ func (s *Sink) AuditSnapshot(ctx context.Context, env connectors.SinkEnv, a conn
 	id := partitionID(a.TopicID, a.Partition)
 	starts, err := listCommits(ctx, target, id)
 	for _, start := range slices.Backward(starts) {
+		name := commitName(id, start)
+		if _, err = target.Stat(ctx, name+"/"+doneFile); errors.Is(err, fs.ErrNotExist) {
+			v.end, err = start, nil // not in place, or pruned meanwhile, and then so are those before it
+			continue
+		}
+		if err != nil {
+			break
+		}
 		var m *Manifest
-		if m, err = readManifest(ctx, target, commitName(id, start)); err == nil {
+		if m, err = readManifest(ctx, target, name); errors.Is(err, errNoManifest) {
+			v.end, err = start, nil
+			continue
+		}
+		if err == nil {
 			v.next, v.end = m.Next, m.Next
-			break
 		}
-		if !errors.Is(err, errNoManifest) {
-			err = nil // Compare reports it
-			break
-		}
-		err = nil // pruned meanwhile, and so are those before it
+		err = nil // Compare reports it
+		break
 	}
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
@@ -181,7 +190,7 @@ func (au *audit) manifests(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var last *Manifest
+	var first, last *Manifest
 	known := map[string]bool{}
 	for _, s := range starts {
 		m, err := readManifest(ctx, au.target, commitName(id, s))
@@ -194,6 +203,7 @@ func (au *audit) manifests(ctx context.Context) error {
 		}
 		switch {
 		case last == nil:
+			first = m
 		case m.Start > last.Next:
 			au.differ(connectors.MissingRecord, commitName(id, s), fmt.Sprintf("offsets %d to %d are in no commit", last.Next, m.Start-1))
 		case m.Start < last.Next:
@@ -217,7 +227,7 @@ func (au *audit) manifests(ctx context.Context) error {
 		return nil
 	}
 	for name, f := range au.byName { // files older than the oldest manifest are judged by their records alone
-		if f.first >= starts[0] && !known[name] {
+		if f.first >= first.Start && !known[name] {
 			au.differ(connectors.DoubledRecord, name, "no manifest names it")
 		}
 	}

@@ -248,6 +248,64 @@ func auditedView(t *testing.T, local *Local, cfg Config, records []connectors.Re
 	return agreed, found
 }
 
+// prepared writes and prepares the records of one commit.
+func (l *life) prepared(t *testing.T, from, to int64) *prepared {
+	t.Helper()
+	if _, err := l.Write(t.Context(), logRange(from, to)); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := l.Prepare(t.Context(), []connectors.TopicPartition{tp}, connectors.CauseDue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens[0].Data.(*prepared)
+}
+
+// A sink that runs is between the two renames of a commit at any time: what is not in its place yet is not lost.
+func TestAuditWhileACommitIsMade(t *testing.T) {
+	cfg := hourly(t)
+	local := NewLocal(vfs.NewMemory(), "/lake")
+	l := newLife(t, local, cfg)
+	if _, err := l.Recover(t.Context(), []connectors.Assignment{assignment(20)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.rename(t.Context(), l.prepared(t, 0, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if n, found := auditedView(t, local, cfg, nil, 0); n != 0 || len(found) > 0 {
+		t.Fatalf("while the first commit is made: %d agree, %v", n, found)
+	}
+	local = NewLocal(vfs.NewMemory(), "/lake")
+	if err := newLife(t, local, cfg).run(10); err != nil {
+		t.Fatal(err)
+	}
+	l = newLife(t, local, cfg)
+	if _, err := l.Recover(t.Context(), []connectors.Assignment{assignment(20)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.rename(t.Context(), l.prepared(t, 10, 20)); err != nil {
+		t.Fatal(err)
+	}
+	if n, found := auditedView(t, local, cfg, logRange(0, 10), 10); n != 10 || len(found) > 0 {
+		t.Fatalf("while the second commit is made: %d agree, %v", n, found)
+	}
+}
+
+// The oldest manifest is pruned between the listing of the commits and its turn: its files are judged by their records alone.
+func TestAuditWhileManifestsArePruned(t *testing.T) {
+	cfg := hourly(t)
+	local := NewLocal(vfs.NewMemory(), "/lake")
+	if err := newLife(t, local, cfg).run(20); err != nil {
+		t.Fatal(err)
+	}
+	if err := local.Remove(t.Context(), commitName(partitionID(topicID, 0), 0)+"/"+manifestFile); err != nil {
+		t.Fatal(err)
+	}
+	if n, found := auditedView(t, local, cfg, logRange(0, 20), 20); n != 20 || len(found) > 0 {
+		t.Fatalf("%d agree, %v", n, found)
+	}
+}
+
 func TestAudit(t *testing.T) {
 	ctx := context.Background()
 	for _, compression := range []string{"none", "gzip", "zstd"} {
