@@ -218,6 +218,20 @@ func (c *config) walk(fd *os.File, at, size int64, fn func(value []byte, at int6
 			}
 			used, sk = used+n, after
 		}
+		if used == 0 && sk == skipNone && hollow(data) {
+			next, found := at, false
+			for !found && next < size {
+				var err error
+				if next, found, err = behind(fd, data, next, size); errors.Is(err, errChanged) {
+					return at, nil
+				} else if err != nil {
+					return at, err
+				}
+			}
+			if found {
+				used = int(next - at)
+			}
+		}
 		if used == 0 {
 			break
 		}

@@ -436,7 +436,7 @@ func (t *task) takeOver(f *file) *file {
 		}
 		now := time.Now()
 		c.path, c.origin, c.target, c.part, c.copyOf, c.moved, c.active = m.path, f.origin, f.target, f.part, "", true, now
-		c.tried, c.need, c.flushed = 0, 0, 0
+		c.tried, c.hole, c.need, c.flushed = 0, 0, 0, 0
 		c.sized(m.size, now)
 		t.kin = nil
 		if m != best || !m.whole {
@@ -555,7 +555,7 @@ func (t *task) twinOf(f *file, path string, fd *os.File) (twin, bool) {
 		return m, held && m.size > 0
 	}
 	head := make([]byte, f.headLen)
-	return m, (held || f.headLen >= certain) && readFull(fd, head, 0) == nil && newSum.add(head) == f.head
+	return m, (held || f.headLen >= certain && f.head != noData) && readFull(fd, head, 0) == nil && newSum.add(head) == f.head
 }
 
 // end puts f behind its last byte: all of it was read elsewhere.

@@ -181,7 +181,7 @@ func TestRewrittenBeforeTheFirstRead(t *testing.T) {
 			t.Fatal("not read")
 		}
 		must(t, os.WriteFile(log, fmt.Appendf(nil, "%d\n", i), 0o644))
-		must(t, h.task.collect(time.Now(), h.batch))
+		must(t, h.task.collect(t.Context(), time.Now(), h.batch))
 	}
 }
 

@@ -58,6 +58,8 @@ type file struct {
 	size    int64 // as seen last
 	seen    int64 // the largest size since the last reset
 	tried   int64 // up to here no record ends; 0: not tried since the last one
+	hole    int64 // up to here there are only NULs from offset on; 0: not looked yet
+	holed   bool  // the log has it that the file has holes
 	need    int   // bytes to read at once, when a record is larger than a chunk
 	flushed int64 // multiline: the size at which the timeout has already given what it could
 
@@ -137,7 +139,7 @@ func (f *file) reset(origin, path string) {
 	f.gen++
 	f.origin, f.path, f.ident, f.from, f.since = origin, path, newIdent(f.id), 0, time.Time{}
 	f.offset, f.skip, f.head, f.headLen, f.tailLen, f.tailSum = 0, skipNone, newSum, 0, 0, ""
-	f.tried, f.need, f.flushed, f.seen, f.copyOf, f.moved = 0, 0, 0, 0, "", true
+	f.tried, f.hole, f.holed, f.need, f.flushed, f.seen, f.copyOf, f.moved = 0, 0, false, 0, 0, 0, "", true
 	f.glimpse, f.putOff = glimpse{}, time.Time{}
 }
 

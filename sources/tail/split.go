@@ -35,9 +35,9 @@ type splitter struct {
 // window is how many bytes a caller must be able to show for next to get on.
 func (s *splitter) window() int {
 	if s.start != nil {
-		return 2*s.max + 2
+		return max(2*s.max+2, holeMin)
 	}
-	return s.max + 1
+	return max(s.max+1, holeMin)
 }
 
 // more says what the bytes after data are.
@@ -50,8 +50,8 @@ const (
 )
 
 // next looks at data, which begins at a record's beginning, or within what sk
-// says is skipped. consumed 0 means that more bytes are needed. A nil value with
-// consumed > 0 was skipped.
+// says is skipped. consumed 0 means that more bytes are needed, or that data is hollow:
+// the caller looks where that ends. A nil value with consumed > 0 was skipped.
 func (s *splitter) next(data []byte, sk skip, m more) (value []byte, consumed int, _ skip) {
 	if sk == skipEvent && s.start == nil { // multiline was taken out of the config: the next line is a record
 		sk = skipNone
@@ -68,6 +68,9 @@ func (s *splitter) next(data []byte, sk skip, m more) (value []byte, consumed in
 		return nil, i + 1, skipNone
 	case skipEvent:
 		return s.skipToStart(data, m)
+	}
+	if hollow(data) || m == moreComes && len(data) < holeMin && zeros(data) == len(data) {
+		return nil, 0, skipNone
 	}
 	if s.start != nil {
 		return s.event(data, m)

@@ -137,7 +137,7 @@ func (t *task) Read(ctx context.Context, b *connectors.Batch) error {
 			t.scanCost = time.Since(now)
 			t.nextScan = now.Add(max(t.cfg.poll, 10*t.scanCost))
 		}
-		if err := t.collect(now, b); err != nil {
+		if err := t.collect(ctx, now, b); err != nil {
 			return err
 		}
 		t.mark(b)
@@ -175,8 +175,8 @@ func (t *task) soon() {
 }
 
 // collect gives each file its turn until the batch is full or no file has more.
-func (t *task) collect(now time.Time, b *connectors.Batch) error {
-	for still := 0; still < len(t.order) && !b.Full(); {
+func (t *task) collect(ctx context.Context, now time.Time, b *connectors.Batch) error {
+	for still := 0; still < len(t.order) && !b.Full() && ctx.Err() == nil; {
 		if t.turn >= len(t.order) {
 			t.turn = 0
 		}
@@ -331,6 +331,7 @@ func (t *task) chunk(f *file, m more, now time.Time, b *connectors.Batch) (int, 
 	if err != nil {
 		return 0, err
 	}
+	end := m
 	if int64(len(data)) < f.size-f.offset {
 		m = moreComes
 	}
@@ -359,6 +360,8 @@ func (t *task) chunk(f *file, m more, now time.Time, b *connectors.Batch) (int, 
 		return used, nil
 	}
 	switch {
+	case f.skip == skipNone && hollow(data):
+		return t.pass(f, end)
 	case len(data) < want:
 		f.tried = f.offset + int64(len(data)) // the file is shorter than it was a moment ago
 	case int64(want) < f.size-f.offset:
