@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/keepalive"
 )
 
 // settings fix how the server reads the texts that we send.
@@ -49,6 +50,7 @@ func (s *sink) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > connectTimeout {
 		cfg.ConnectTimeout = connectTimeout
 	}
+	cfg.DialFunc = keepalive.Dialer(s.cfg.lockWait + time.Minute).DialContext // within a COPY the server may wait for a lock, and reads nothing
 	c, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, classify(err, "")

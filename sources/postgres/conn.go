@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/keepalive"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -27,7 +28,15 @@ var settings = map[string]string{
 	"search_path":                         "",
 	"statement_timeout":                   "0",
 	"idle_in_transaction_session_timeout": "0",
+	// A machine that is gone leaves its sessions: without this the server begins to ask after two hours,
+	// and as long a run's lock and snapshot stay. Not tcp_user_timeout: it would count while the log takes nothing.
+	"tcp_keepalives_idle":     "10",
+	"tcp_keepalives_interval": "5",
+	"tcp_keepalives_count":    "3",
 }
+
+// unacknowledged is how long a server's machine may be silent. We send little, which never waits for a server that is busy.
+const unacknowledged = 30 * time.Second
 
 const connectTimeout = 15 * time.Second
 
@@ -47,6 +56,7 @@ func (s *source) connect(ctx context.Context, replication bool) (*pgconn.PgConn,
 	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > connectTimeout {
 		cfg.ConnectTimeout = connectTimeout
 	}
+	cfg.DialFunc = keepalive.Dialer(unacknowledged).DialContext
 	c, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(err)

@@ -17,6 +17,9 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
+// gone is how long a run that nobody reads keeps its lock, in the middle of a COPY; between two, the keepalives end it.
+const gone = 5 * time.Minute
+
 // errGone says that a table to be read is not there.
 var errGone = errors.New("the table is gone")
 
@@ -191,7 +194,11 @@ func (t *task) beginRun(ctx context.Context, b *connectors.Batch, tt *trackedTab
 	if err != nil {
 		return err
 	}
-	if err := exec(ctx, c, "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"); err != nil {
+	set := "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"
+	if len(info.key) > 0 { // the next run goes on behind it, also when it was only the log that took nothing for so long
+		set += fmt.Sprintf("; SET LOCAL tcp_user_timeout = %d", gone.Milliseconds())
+	}
+	if err := exec(ctx, c, set); err != nil {
 		return err
 	}
 	cols := make([]shapeColumn, len(info.columns))
