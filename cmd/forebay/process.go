@@ -68,7 +68,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	defer web.Close()
 	front := newFront()
 	front.open = p.token == "" && p.tlsDir == ""
-	guard := &guard{token: p.token, next: front}
+	guard := &guard{token: p.token, next: &pages{open: front.open && broker.Loopback(web.Addr().String()), next: front}}
 	hand := http.DefaultClient
 	var secrets *tlsdir.Dir
 	if p.tlsDir != "" {
