@@ -675,36 +675,35 @@ func (a *auditor) partition(ctx context.Context, c worker.Config, sa connectors.
 		return err
 	}
 	defer stop()
-	records := func() (*connectors.Record, error) {
-		r, err := next(ctx)
-		if r == nil && err == nil {
-			err = io.EOF
-		}
-		if err == nil && decoder.Registered() {
-			if err = decoder.Decode(r); err != nil {
-				err = fmt.Errorf("%s: %w", where(r), err)
+	given := 0
+	records := func() (*connectors.Record, error) { // what the sink is to hold: the log as its transforms leave it
+		for {
+			r, err := next(ctx)
+			if r == nil && err == nil {
+				err = io.EOF
 			}
-		}
-		return r, err
-	}
-	if chain != nil { // what the sink is to hold is the log as its transforms leave it
-		all, given := records, 0
-		records = func() (*connectors.Record, error) {
-			for {
-				r, err := all()
-				if err != nil {
-					return nil, err
-				}
+			if err == nil { // a schema that cannot be looked up right now says nothing of the record
+				err = decoder.Prepare([]connectors.Record{*r}, task.Itself)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if decoder.Registered() {
+				err = decoder.Decode(r)
+			}
+			keep := true
+			if err == nil && chain != nil {
 				if given++; given%1000 == 0 {
 					chain.Renew()
 				}
-				keep, err := chain.Apply(r)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", where(r), err)
-				}
-				if keep {
-					return r, nil
-				}
+				keep, err = chain.Apply(r)
+			}
+			switch {
+			case err != nil:
+				count.add(connectors.Difference{Kind: connectors.MissingRecord, Where: where(r),
+					What: "the sink cannot take it: " + err.Error() + " (`forebay dlq list` shows what waits)"})
+			case keep:
+				return r, nil
 			}
 		}
 	}

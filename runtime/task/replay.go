@@ -304,7 +304,7 @@ func (t *sinkTask) offerAgain(a *again, todo []dlq.Entry, records []connectors.R
 			t.missing(e, errors.New("the log has it no more: compaction has removed it"))
 		} else {
 			r := &records[0]
-			if err := t.decoder.Prepare(records[:1], itself); err != nil {
+			if err := t.decoder.Prepare(records[:1], Itself); err != nil {
 				return nil, err
 			}
 			from := r.Place()

@@ -299,7 +299,7 @@ func (t *sinkTask) write(run hublog.Run) error {
 		return nil
 	}
 	// A schema that cannot be looked up right now is no reason to reject a record.
-	if err := t.decoder.Prepare(run.Records, itself); err != nil {
+	if err := t.decoder.Prepare(run.Records, Itself); err != nil {
 		return err
 	}
 	if t.decoder.Registered() && t.dead == nil {
@@ -353,8 +353,8 @@ func (t *sinkTask) hand(run hublog.Run) error {
 	return nil
 }
 
-// itself says that an error is about what a record says of its types, not about where they are looked up.
-func itself(err error) bool {
+// Itself says that an error is about what a record says of its types, not about where they are looked up.
+func Itself(err error) bool {
 	return errors.Is(err, schemas.ErrUnknown) || errors.Is(err, client.ErrUnknown) || errors.Is(err, converter.ErrSchema)
 }
 

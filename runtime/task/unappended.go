@@ -413,7 +413,7 @@ func (t *sourceTask) read(ctx context.Context, due []dlq.Entry) (records []conne
 			bad[i] = &refusal{dlq.Gone, errCut, ""}
 			continue
 		}
-		if records[i], err = d.restored(p); err != nil && !itself(err) {
+		if records[i], err = d.restored(p); err != nil && !Itself(err) {
 			return nil, nil, err // the types cannot be looked up right now
 		} else if err != nil {
 			bad[i] = &refusal{dlq.Gone, err, ""}

@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,10 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/internal/testenv"
 	"github.com/forebayhub/forebay/plugins/builtin"
 	"github.com/forebayhub/forebay/runtime/audit"
+	"github.com/forebayhub/forebay/runtime/converter"
+	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/worker"
 )
 
@@ -148,6 +153,53 @@ func TestAuditOfPlainLines(t *testing.T) {
 	_, _ = start(t, o)
 	if res := audited(t, o, c); counts(res) != c.Name+" agreed=2 missing=0 doubled=0 different=0\n" {
 		t.Error(counts(res), res.Sources[0].List)
+	}
+}
+
+// What is in the dead letters of a sink is not in its target, whatever refused it: the audit says so, and goes on behind it.
+func TestAuditOfWhatASinkRefuses(t *testing.T) {
+	log, topic := openLog(t), unique("orders")
+	l, err := hublog.Open(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.EnsureTopic(t.Context(), connectors.TopicSpec{Name: topic}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := l.NewAppender(t.Context(), unique("orders"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := a.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	a.Append(topic, 0, []byte("1"), []byte(`{"n":"1"}`), nil, time.Now())
+	a.Append(topic, 0, []byte("2"), []byte(`{"n":"2"}`), []kgo.RecordHeader{{Key: converter.SchemaHeader, Value: []byte("none")}}, time.Now())
+	a.Append(topic, 0, []byte("3"), []byte(`{"n":"three"}`), nil, time.Now())
+	a.Append(topic, 0, []byte("4"), []byte(`{"n":"4"}`), nil, time.Now())
+	if _, err := a.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o := worker.Options{Log: log, Group: unique("g"), Host: "h", DrainTimeout: 10 * time.Second, Registry: builtin.Registry()}
+	for name, more := range map[string]map[string]string{
+		"types-": {},
+		"casts-": {"transforms.0.type": "cast", "transforms.0.fields": "n:int64"},
+	} {
+		fields := map[string]string{"url": t.TempDir(), "topics": topic, "format": "parquet", "rotate.interval": "100ms", "on_error": "dlq"}
+		maps.Copy(fields, more)
+		o.Connectors = append(o.Connectors, builtinSink(t, "file", unique(name), fields))
+	}
+	_, _ = start(t, o)
+	for _, c := range o.Connectors {
+		res, want := audited(t, o, c), " agreed=3 missing=1 doubled=0 different=0\n"
+		if strings.HasPrefix(c.Name, "casts-") {
+			want = " agreed=2 missing=2 doubled=0 different=0\n"
+		}
+		if counts(res) != topic+"-0"+want || !strings.Contains(fmt.Sprint(res.Sinks[0].List), "the schema is not in") {
+			t.Errorf("%s: %s%v", c.Name, counts(res), res.Sinks[0].List)
+		}
 	}
 }
 

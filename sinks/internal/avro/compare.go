@@ -54,8 +54,9 @@ func (c *comparison) record(rec *connectors.Record) {
 	if rec.RawValue == nil && rec.Change == nil && rec.Value.Schema == nil {
 		return // a tombstone has no row
 	}
-	if !c.expect(rec) {
-		return // rejected when it was written: it has no row
+	if err := c.expect(rec); err != nil {
+		c.differ(-1, files.Refused(rec, err))
+		return
 	}
 	for c.file != nil {
 		if !c.fitting {
@@ -132,21 +133,21 @@ func (c *comparison) step(parts [][]byte) {
 	c.left, c.index = c.left-1, c.index+1
 }
 
-// expect writes the record as the writer did, and says whether that can be done.
-func (c *comparison) expect(rec *connectors.Record) bool {
+// expect writes the record as the writer did, or says why it cannot be.
+func (c *comparison) expect(rec *connectors.Record) error {
 	if c.layout == nil || !c.layout.Fits(rec) {
 		l, err := c.f.layoutOf(rec, false)
 		if err == nil && c.file != nil && l.text != c.file.schema {
 			l, err = c.f.layoutOf(rec, true) // a file with a truncate
 		}
 		if err != nil {
-			return false
+			return err
 		}
 		c.layout, c.fitting = l, c.file != nil && l.text == c.file.schema
 	}
 	var err error
 	c.expected, err = c.layout.append(c.expected[:0], rec)
-	return err == nil
+	return err
 }
 
 // compare reports the first column that differs.

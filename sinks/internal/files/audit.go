@@ -291,17 +291,19 @@ func (au *audit) records(ctx context.Context, next func() (*connectors.Record, e
 			continue // a tombstone has no row
 		}
 		if au.format.Decoded() && au.env.Decode != nil {
-			if au.env.Decode(r) != nil {
-				continue // the writer rejected it
+			if err := au.env.Decode(r); err != nil {
+				au.missing(r, Refused(r, err))
+				continue
 			}
 		}
 		f := au.fileOf(r)
 		switch {
 		case f == nil:
-			if !au.rejected(r) {
-				au.differ(connectors.MissingRecord, au.a.Topic+"-"+strconv.Itoa(int(au.a.Partition))+"@"+strconv.FormatInt(r.Offset, 10),
-					"no file covers this offset")
+			what := "no file covers this offset"
+			if err := au.refused(r); err != nil {
+				what = Refused(r, err)
 			}
+			au.missing(r, what)
 			continue
 		case f.skip:
 			continue
@@ -352,8 +354,17 @@ func (au *audit) fileOf(r *connectors.Record) *auditFile {
 	return nil
 }
 
-// rejected says whether a writer would refuse the record: then no file needs to cover it.
-func (au *audit) rejected(r *connectors.Record) bool {
+func (au *audit) missing(r *connectors.Record, what string) {
+	au.differ(connectors.MissingRecord, au.a.Topic+"-"+strconv.Itoa(int(au.a.Partition))+"@"+strconv.FormatInt(r.Offset, 10), what)
+}
+
+// Refused is what an audit says of a record that a writer refuses: it is in the dead letters, or was dropped from them.
+func Refused(r *connectors.Record, why error) string {
+	return fmt.Sprintf("the sink cannot take offset %d: %v (`forebay dlq list` shows what waits)", r.Place().Offset, why)
+}
+
+// refused is why a writer would refuse the record, nil when it would not.
+func (au *audit) refused(r *connectors.Record) error {
 	e, err := au.format.NewEncoder(io.Discard, r)
 	if err == nil {
 		err = e.Write(r)
@@ -362,7 +373,10 @@ func (au *audit) rejected(r *connectors.Record) bool {
 		}
 	}
 	var bad *RecordError
-	return errors.As(err, &bad)
+	if errors.As(err, &bad) {
+		return bad.Err
+	}
+	return nil
 }
 
 // comparison runs Format.Compare, which pulls records, against the log's walk, which pushes them.

@@ -33,7 +33,7 @@ type Format interface {
 	Decoded() bool
 	// Compare reads a file back and holds it against the log's records, in order, for an audit.
 	// want ends with io.EOF and borrows its record until the next call; a record that Write would
-	// reject has no row. differ names the row, or -1 when the file has no row for a record; a
+	// reject has no row, and is missing (Refused). differ names the row, or -1 when the file has no row for a record; a
 	// call after want's io.EOF is about a row that the log does not have. An error is one of
 	// want or of reading; a file that cannot be understood is a difference.
 	Compare(r Reader, want func() (*connectors.Record, error), differ func(row int, what string)) error

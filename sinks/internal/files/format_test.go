@@ -361,7 +361,7 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-func TestRejectedRecordsAreNotMissing(t *testing.T) {
+func TestRefusedRecordsAreMissing(t *testing.T) {
 	f := &lineFormat{extension: "x", newAppend: func() appendRecord {
 		return func(dst []byte, r *connectors.Record) ([]byte, error) {
 			if r.Offset%5 == 2 {
@@ -383,7 +383,12 @@ func TestRejectedRecordsAreNotMissing(t *testing.T) {
 	if err := errors.Join(l.flush(), l.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if n, found := audited(t, local, Config{Format: f}, logRange(0, 20), 20); len(found) > 0 {
+	n, found := audited(t, local, Config{Format: f}, logRange(0, 20), 20)
+	if n != 16 || len(found) != 4 || found[0].Kind != connectors.MissingRecord || !strings.Contains(found[0].What, "offset 2: cannot be written") {
+		t.Fatal(n, found)
+	}
+	last := at(22) // behind all files
+	if n, found = audited(t, local, Config{Format: f}, append(logRange(0, 20), last), 23); n != 16 || len(found) != 5 || !strings.Contains(found[4].What, "offset 22: cannot be written") {
 		t.Fatal(n, found)
 	}
 }

@@ -137,7 +137,8 @@ func (f *lineFormat) Compare(r Reader, want func() (*connectors.Record, error), 
 			return err
 		}
 		if expect, err = appendTo(expect[:0], rec); err != nil {
-			row-- // the writer rejected it too: it has no row
+			differ(-1, Refused(rec, err))
+			row--
 			continue
 		}
 		var over bool

@@ -70,8 +70,9 @@ func (c *comparison) record(rec *connectors.Record) error {
 	if rec.RawValue == nil && rec.Change == nil && rec.Value.Schema == nil {
 		return nil // a tombstone has no row
 	}
-	if !c.expect(rec) {
-		return nil // rejected when it was written: it has no row
+	if err := c.expect(rec); err != nil {
+		c.differ(-1, files.Refused(rec, err))
+		return nil
 	}
 	if !c.fitting {
 		c.differ(-1, fmt.Sprintf("offset %d is missing: the file's columns are not the record's", rec.Place().Offset))
@@ -108,22 +109,22 @@ func (c *comparison) record(rec *connectors.Record) error {
 	}
 }
 
-// expect takes the record apart as the writer did, and says whether that can be done.
-func (c *comparison) expect(rec *connectors.Record) bool {
+// expect takes the record apart as the writer did, or says why it cannot be.
+func (c *comparison) expect(rec *connectors.Record) error {
 	if c.layout == nil || !c.layout.Fits(rec) {
 		l, err := c.f.layoutOf(rec, false)
 		if err == nil && !sameNodes(l.root, c.file.Root()) {
 			l, err = c.f.layoutOf(rec, true) // a file with a truncate
 		}
 		if err != nil {
-			return false
+			return err
 		}
 		c.layout, c.expected = l, newRows(l.leaves)
 		c.fitting = sameNodes(l.root, c.file.Root())
 		c.offsetAt = l.offsetLeaf()
 	}
 	c.expected.reset()
-	return c.layout.fill(c.expected, rec) == nil
+	return c.layout.fill(c.expected, rec)
 }
 
 // compareRow reports the first column that differs.

@@ -127,7 +127,7 @@ func deleteWithoutBefore(t *testing.T, formatOf Make) {
 	}
 }
 
-// A record that cannot be written leaves nothing behind.
+// A record that cannot be written leaves nothing behind, and is missing.
 func rejected(t *testing.T, formatOf Make) {
 	f := formatOf(t, files.FormatOptions{})
 	var buf bytes.Buffer
@@ -150,7 +150,7 @@ func rejected(t *testing.T, formatOf Make) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if found := Compare(t, f, buf.Bytes(), rs[0], bad, rs[1], rs[2]); len(found) != 0 {
+	if found := Compare(t, f, buf.Bytes(), rs[0], bad, rs[1], rs[2]); len(found) != 1 || !strings.Contains(found[0], "-1: the sink cannot take offset 12: ") {
 		t.Errorf("%q", found)
 	}
 }
