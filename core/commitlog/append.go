@@ -20,9 +20,9 @@ func (l *Log) Append(b []byte, leaderEpoch int32, origin Origin) (Appended, erro
 	return l.append(b, leaderEpoch, origin, Guard{})
 }
 
-// AppendGuarded is a client's Append under what Verify gave: ErrInvalidTxnState when a marker has come in between.
-func (l *Log) AppendGuarded(b []byte, leaderEpoch int32, g Guard) (Appended, error) {
-	return l.append(b, leaderEpoch, FromClient, g)
+// AppendGuarded is Append under what Verify gave: ErrInvalidTxnState when a marker has come in between.
+func (l *Log) AppendGuarded(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appended, error) {
+	return l.append(b, leaderEpoch, origin, g)
 }
 
 func (l *Log) append(b []byte, leaderEpoch int32, origin Origin, g Guard) (Appended, error) {

@@ -28,7 +28,7 @@ func TestGuardKIP890(t *testing.T) {
 	}
 	put := func(seq int32, g Guard, want error) {
 		t.Helper()
-		if _, err := l.AppendGuarded(in(seq), 1, g); !errors.Is(err, want) {
+		if _, err := l.AppendGuarded(in(seq), 1, FromClient, g); !errors.Is(err, want) {
 			t.Fatalf("sequence %d: %v, want %v", seq, err, want)
 		}
 	}
@@ -59,7 +59,7 @@ func TestGuardKIP890(t *testing.T) {
 	put(2, first, nil)
 	put(3, second, nil)
 	// The first try's retry is a duplicate, not an error.
-	if a, err := l.AppendGuarded(in(3), 1, Guard{99}); err != nil || !a.Duplicate {
+	if a, err := l.AppendGuarded(in(3), 1, FromClient, Guard{99}); err != nil || !a.Duplicate {
 		t.Fatal(a, err)
 	}
 	end(record.Commit)

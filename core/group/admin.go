@@ -291,7 +291,7 @@ func (s *state) expire() {
 				keys = append(keys, k)
 			}
 		}
-		whole := g.shown() == empty && !s.beingWritten(g.id) && len(keys) == len(g.offsets) && len(g.open) == 0 && len(g.pending) == 0
+		whole := len(keys) == len(g.offsets) && len(g.open) == 0 && len(g.pending) == 0 && g.shown() == empty && !s.beingWritten(g.id)
 		if len(keys) == 0 && !whole {
 			continue
 		}
@@ -310,15 +310,15 @@ func (g *group) expired(o *offset, topic string, now int64) bool {
 	retention := g.state.c.o.OffsetRetention.Milliseconds()
 	switch {
 	case g.consumer != nil:
-		return !g.consumer.subscribes(topic) && now-o.time >= retention
+		return now-o.time >= retention && !g.consumer.subscribes(topic)
 	case o.expires >= 0:
 		return g.phase == empty && now >= o.expires
 	case g.protocolType == "":
 		return now-o.time >= retention
 	case g.phase == empty:
 		return now-max(g.since, o.time) >= retention
-	case g.protocolType == "consumer" && g.phase == stable && !g.subscribes(topic):
-		return now-o.time >= retention
+	case g.protocolType == "consumer" && g.phase == stable:
+		return now-o.time >= retention && !g.subscribes(topic)
 	}
 	return false
 }

@@ -209,6 +209,32 @@ func TestRestartKeepsGroup(t *testing.T) {
 	})
 }
 
+// A static member whose session ends while its return is being written, and of which nothing is heard after that, goes like any other.
+func TestStaticMemberThatIsGoneOnceItIsBack(t *testing.T) {
+	testNode(t, Options{}, func(t *testing.T, n *node) {
+		name := "pod-0"
+		a, b := n.client("g"), n.client("g")
+		b.instance = &name
+		rejoin(t, []*client{a, b})
+		again := n.client("g")
+		again.instance = &name
+		n.log.Hold()
+		joined := again.joinAsync()
+		synctest.Wait()
+		beats := func() (code int16) {
+			for range 15 { // its session is 10 s
+				<-time.After(tick)
+				code = a.heartbeat()
+			}
+			return code
+		}
+		wantCode(t, "while it waits", beats(), 0)
+		n.log.Release()
+		wantCode(t, "join", (<-joined).ErrorCode, 0)
+		wantCode(t, "once its session is over", beats(), kerr.RebalanceInProgress.Code)
+	})
+}
+
 // Nothing that was not acknowledged by the log is told to anybody: an offset that a client has seen never steps back.
 func TestCommitAnswersOnlyWhenDurable(t *testing.T) {
 	testNode(t, Options{}, func(t *testing.T, n *node) {

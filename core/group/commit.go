@@ -2,10 +2,12 @@ package group
 
 import (
 	"context"
+	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/statelog"
 )
 
@@ -16,6 +18,7 @@ type commitWish struct {
 	generation    int32
 	retention     int64              // ms; -1: the coordinator's
 	producer      *statelog.Producer // set: part of its transaction
+	guard         commitlog.Guard    // of that transaction
 	version       int16              // of an OffsetCommit
 	missing       int16              // code for a generation of a group that is not there
 	newer         bool               // a TxnOffsetCommit whose client knows the codes of KIP-848
@@ -70,9 +73,9 @@ func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRe
 	return resp
 }
 
-// TxnOffsetCommit writes offsets that count once the producer's transaction is committed. The transaction coordinator
-// has been asked before: __consumer_offsets is in the transaction.
-func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, refused int16) *kmsg.TxnOffsetCommitResponse {
+// TxnOffsetCommit writes offsets that count once the producer's transaction is committed. admit asks the transaction coordinator whether
+// __consumer_offsets is in the transaction, and gives the code that refuses the commit.
+func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, admit func() int16) *kmsg.TxnOffsetCommitResponse {
 	resp := kmsg.NewPtrTxnOffsetCommitResponse()
 	resp.Version = req.Version
 	w := commitWish{group: req.Group, member: req.MemberID, instance: req.InstanceID, generation: req.Generation, retention: -1,
@@ -83,6 +86,8 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 	if w.newer = req.Version >= 6; w.newer {
 		w.missing = kerr.GroupIDNotFound.Code
 	}
+	guard, refused := c.admitted(ctx, req.Group, *w.producer, admit)
+	w.guard = guard
 	var items []commitItem
 	for _, t := range req.Topics {
 		topic, id, code := c.resolve(t.Topic, t.TopicID, req.Version >= 6)
@@ -106,8 +111,11 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 		for range t.Partitions {
 			rp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
 			rp.Partition, rp.ErrorCode = items[0].partition, items[0].code
-			if req.Version < 2 && rp.ErrorCode == kerr.CoordinatorLoadInProgress.Code {
+			switch {
+			case req.Version < 2 && rp.ErrorCode == kerr.CoordinatorLoadInProgress.Code:
 				rp.ErrorCode = kerr.CoordinatorNotAvailable.Code // clients of those versions end at the other (KAFKA-7296)
+			case req.Version == 4 && rp.ErrorCode == kerr.InvalidTxnState.Code:
+				rp.ErrorCode = kerr.TransactionAbortable.Code // which clients know from v4 on (KIP-890)
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 			items = items[1:]
@@ -115,6 +123,39 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return resp
+}
+
+// guardRounds bounds how often the transaction coordinator is asked about one commit.
+const guardRounds = 3
+
+// admitted asks admit, and ties the commit to the answer (KIP-890 part 1): a marker that comes in between would leave offsets that no marker ends.
+// The question may have been parked until the producer's last transaction had its markers, and those void the guard, too: then it is asked once more.
+func (c *Coordinator) admitted(ctx context.Context, group string, p statelog.Producer, admit func() int16) (guard commitlog.Guard, refused int16) {
+	for round := 1; ; round++ {
+		s, code := c.lock(ctx, group)
+		if code != 0 {
+			return guard, code
+		}
+		g, ask := s.shard.Verify(p)
+		s.unlock()
+		if round > 1 && (!ask || g == guard || round > guardRounds) {
+			return guard, 0
+		}
+		guard = g
+		if code := admit(); code != 0 {
+			if !kerr.IsRetriable(kerr.ErrorForCode(code)) {
+				c.unverified(ctx, group, p, guard)
+			}
+			return guard, code
+		}
+	}
+}
+
+func (c *Coordinator) unverified(ctx context.Context, group string, p statelog.Producer, g commitlog.Guard) {
+	if s, code := c.lock(ctx, group); code == 0 {
+		s.shard.Unverified(p, g)
+		s.unlock()
+	}
 }
 
 // resolve finds the name and id of a topic that a request names by one of them.
@@ -161,11 +202,14 @@ func (c *Coordinator) commit(ctx context.Context, w commitWish, items []commitIt
 	}
 	done, err := s.writeOffsets(w, items)
 	s.unlock()
-	if err != nil {
+	switch {
+	case errors.Is(err, commitlog.ErrTooLarge):
+		refuse(kerr.InvalidCommitOffsetSize.Code)
+		return
+	case err != nil:
 		refuse(codeOf(err))
 		return
-	}
-	if done == nil {
+	case done == nil:
 		return // nothing to write
 	}
 	refuse(codeOf(c.outcome(ctx, done)))
@@ -248,7 +292,7 @@ func (s *state) writeOffsets(w commitWish, items []commitItem) (done chan error,
 	for _, k := range keys {
 		s.writing[k]++
 	}
-	err = s.shard.Append(producer, records, func(last int64, err error) {
+	err = s.shard.AppendGuarded(producer, w.guard, records, func(last int64, err error) {
 		s.written(keys)
 		if err == nil {
 			for i, o := range offsets {

@@ -263,6 +263,7 @@ func (g *group) replaceStatic(req *kmsg.JoinGroupRequest, m *member, id string, 
 			if m.joining != wait {
 				return
 			}
+			g.beat(m) // its session may have ended while this waited, and ended nothing (memberExpired)
 			if err != nil {
 				g.answerJoin(m, joinError("", codeOf(err)))
 				return

@@ -22,6 +22,9 @@ func contextWithCancel() (context.Context, context.CancelFunc) {
 	return context.WithCancel(context.Background())
 }
 
+// says is a transaction coordinator's answer.
+func says(code int16) func() int16 { return func() int16 { return code } }
+
 func simple(n *node) *client {
 	c := n.client("s")
 	c.gen = -1
@@ -37,7 +40,7 @@ func txnCommit(n *node, producer int64, partition int32, offset int64) int16 {
 	p.Partition, p.Offset = partition, offset
 	t.Partitions = append(t.Partitions, p)
 	r.Topics = append(r.Topics, t)
-	return n.c.TxnOffsetCommit(ctx, r, 0).Topics[0].Partitions[0].ErrorCode
+	return n.c.TxnOffsetCommit(ctx, r, says(0)).Topics[0].Partitions[0].ErrorCode
 }
 
 func TestSimpleCommit(t *testing.T) {
@@ -495,11 +498,11 @@ func TestTxnOffsetCommitSaysWhatItsVersionKnows(t *testing.T) {
 				orders.Topic, orders.TopicID = "", n.image().Topics["orders"].ID
 			}
 			r.Topics = append(r.Topics, orders)
-			wantCode(t, fmt.Sprint("version ", version), n.c.TxnOffsetCommit(ctx, r, 0).Topics[0].Partitions[0].ErrorCode, want)
+			wantCode(t, fmt.Sprint("version ", version), n.c.TxnOffsetCommit(ctx, r, says(0)).Topics[0].Partitions[0].ErrorCode, want)
 			r.Version = 1
 			want := kerr.CoordinatorNotAvailable.Code // such a client ends at COORDINATOR_LOAD_IN_PROGRESS (KAFKA-7296)
 			r.Topics[0] = kmsg.TxnOffsetCommitRequestTopic{Topic: "orders", Partitions: make([]kmsg.TxnOffsetCommitRequestTopicPartition, 1)}
-			wantCode(t, "version 1", n.c.TxnOffsetCommit(ctx, r, kerr.CoordinatorLoadInProgress.Code).Topics[0].Partitions[0].ErrorCode, want)
+			wantCode(t, "version 1", n.c.TxnOffsetCommit(ctx, r, says(kerr.CoordinatorLoadInProgress.Code)).Topics[0].Partitions[0].ErrorCode, want)
 		}
 	})
 }

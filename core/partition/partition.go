@@ -209,9 +209,11 @@ func (p *Partition) Append(b []byte, epoch int32, origin commitlog.Origin, allIS
 	return p.append(epoch, allISR, func(leaderEpoch int32) (commitlog.Appended, error) { return p.log.Append(b, leaderEpoch, origin) })
 }
 
-// AppendGuarded is Append of a client's batch under a guard of the log's Verify.
-func (p *Partition) AppendGuarded(b []byte, epoch int32, g commitlog.Guard, allISR bool) (commitlog.Appended, error) {
-	return p.append(epoch, allISR, func(leaderEpoch int32) (commitlog.Appended, error) { return p.log.AppendGuarded(b, leaderEpoch, g) })
+// AppendGuarded is Append of a client's or a coordinator's batch under a guard of the log's Verify.
+func (p *Partition) AppendGuarded(b []byte, epoch int32, origin commitlog.Origin, g commitlog.Guard, allISR bool) (commitlog.Appended, error) {
+	return p.append(epoch, allISR, func(leaderEpoch int32) (commitlog.Appended, error) {
+		return p.log.AppendGuarded(b, leaderEpoch, origin, g)
+	})
 }
 
 func (p *Partition) append(epoch int32, allISR bool, write func(leaderEpoch int32) (commitlog.Appended, error)) (commitlog.Appended, error) {

@@ -359,7 +359,7 @@ func (s *Server) appendAll(p *produced) (waits bool) {
 	for i := range p.parts {
 		part := &p.parts[i]
 		if part.err == nil {
-			part.appended, part.err = part.p.AppendGuarded(part.records, partition.AnyEpoch, part.guard, p.acks == -1)
+			part.appended, part.err = part.p.AppendGuarded(part.records, partition.AnyEpoch, commitlog.FromClient, part.guard, p.acks == -1)
 			if errors.Is(part.err, commitlog.ErrOutOfOrderSequence) && s.d.Leased != nil && !s.d.Leased() {
 				// Another may lead by now, and have taken what this node misses. To the producer that answer would mean lost records.
 				part.err = partition.ErrNotLeader

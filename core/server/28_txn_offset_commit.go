@@ -1,7 +1,6 @@
 package server
 
 import (
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/statelog"
@@ -12,9 +11,7 @@ import (
 func (s *Server) txnOffsetCommit(r *request) kmsg.Response {
 	req := r.body.(*kmsg.TxnOffsetCommitRequest)
 	p := statelog.Producer{ID: req.ProducerID, Epoch: req.ProducerEpoch}
-	refused := s.d.Txns.AdmitOffsets(r.ctx, req.TransactionalID, req.Group, p, req.Version >= 5)
-	if req.Version == 4 && refused == kerr.InvalidTxnState.Code {
-		refused = kerr.TransactionAbortable.Code // which clients know from v4 on (KIP-890)
-	}
-	return s.d.Groups.TxnOffsetCommit(r.ctx, req, refused)
+	return s.d.Groups.TxnOffsetCommit(r.ctx, req, func() int16 {
+		return s.d.Txns.AdmitOffsets(r.ctx, req.TransactionalID, req.Group, p, req.Version >= 5)
+	})
 }

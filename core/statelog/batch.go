@@ -35,7 +35,8 @@ type Producer struct {
 // NoProducer is the Producer of what coordinators write for themselves.
 var NoProducer = Producer{ID: record.NoProducerID, Epoch: record.NoProducerEpoch}
 
-// batchLimit bounds what one batch may become when it is decompressed. Coordinators themselves write without compression.
+// batchLimit bounds what one batch may become when it is decompressed, and what coordinators, who write without compression, put into one. It is far
+// below what a follower takes in one answer: a batch that no follower can take would keep its partition to one copy.
 const batchLimit = 64 << 20
 
 // EncodeBatch makes one uncompressed batch. A producer other than NoProducer makes it transactional.

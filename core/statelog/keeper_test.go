@@ -12,6 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/statelog"
 	"github.com/forebayhub/forebay/core/statelog/statelogtest"
@@ -80,6 +83,35 @@ func keep(t *testing.T, o statelog.Options) (k *statelog.Keeper, lead func(int32
 
 func rec(key string) []statelog.Record { return []statelog.Record{{Key: []byte(key)}} }
 
+// What no follower could take is not written.
+func TestBatchThatIsTooLarge(t *testing.T) {
+	testKeeper(t, func(t *testing.T, h *house) {
+		h.lead(0, true, 1)
+		s, err := h.k.Lock(context.Background(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Mu.Unlock()
+		large := []statelog.Record{{Key: []byte("k"), Value: make([]byte, 64<<20)}}
+		if err := s.Append(statelog.NoProducer, large, func(int64, error) { t.Error("applied") }); !errors.Is(err, commitlog.ErrTooLarge) {
+			t.Errorf("64 MiB: %v", err)
+		}
+	})
+}
+
+// What may pass is no end of a client.
+func TestCodes(t *testing.T) {
+	for err, want := range map[error]*kerr.Error{
+		commitlog.ErrTooLarge: kerr.UnknownServerError, commitlog.ErrNoFiles: kerr.CoordinatorNotAvailable, commitlog.ErrDiskFull: kerr.CoordinatorNotAvailable,
+		partition.ErrNotEnough: kerr.CoordinatorNotAvailable, partition.ErrUnknownEpoch: kerr.NotCoordinator, partition.ErrFencedEpoch: kerr.NotCoordinator,
+		commitlog.ErrFailed: kerr.NotCoordinator, commitlog.ErrInvalidTxnState: kerr.InvalidTxnState,
+	} {
+		if code := statelog.Code(fmt.Errorf("append: %w", err)); code != want.Code {
+			t.Errorf("%v is told as %v, want %v", err, kerr.ErrorForCode(code), want)
+		}
+	}
+}
+
 // Applied in the order of the log, though acknowledged all at once and late.
 func TestAppliesInOrder(t *testing.T) {
 	testKeeper(t, func(t *testing.T, h *house) {
@@ -123,7 +155,7 @@ func TestServesNothingBeforeReplay(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.log.Hold()
-		if _, err := h.log.Append(b, 0); err != nil {
+		if _, err := h.log.Append(b, 0, commitlog.Guard{}); err != nil {
 			t.Fatal(err)
 		}
 		h.lead(0, true, 1)
@@ -158,7 +190,7 @@ func TestLoadIsTriedAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := h.log.Append(b, 0); err != nil {
+		if _, err := h.log.Append(b, 0, commitlog.Guard{}); err != nil {
 			t.Fatal(err)
 		}
 		h.state.fails = 2
@@ -210,7 +242,7 @@ func TestLoadGoesOnWithTheISR(t *testing.T) {
 				logs[n].Hold() // its replicas count as in sync, and do not answer
 				logs[n].until = time.Time{}
 			}
-			if _, err := logs[n].Append(b, 0); err != nil {
+			if _, err := logs[n].Append(b, 0, commitlog.Guard{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -263,7 +295,7 @@ func TestLoadTellsWhatIsWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 		log := &fewReplicas{Memory: &statelogtest.Memory{}, until: time.Now().Add(time.Second)}
-		if _, err := log.Append(b, 0); err != nil {
+		if _, err := log.Append(b, 0, commitlog.Guard{}); err != nil {
 			t.Fatal(err)
 		}
 		var told bytes.Buffer

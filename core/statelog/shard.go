@@ -1,8 +1,11 @@
 package statelog
 
 import (
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/forebayhub/forebay/core/commitlog"
 )
 
 // State is what a coordinator keeps of one partition. Replay is called while the partition is loaded, by one
@@ -43,12 +46,26 @@ type pending struct {
 // offset-n+1+i), or with the error that it may not be. An error from Append itself means that nothing was written
 // and apply is not called. Mu is held by the caller.
 func (s *Shard) Append(p Producer, records []Record, apply func(offset int64, err error)) error {
+	return s.AppendGuarded(p, commitlog.Guard{}, records, apply)
+}
+
+// AppendGuarded is Append of records of p's transaction under a guard of Verify.
+func (s *Shard) AppendGuarded(p Producer, g commitlog.Guard, records []Record, apply func(offset int64, err error)) error {
 	batch, err := EncodeBatch(s.keeper.now().UnixMilli(), p, records...)
 	if err != nil {
 		return err
 	}
-	return s.append(func() (int64, error) { return s.store.Append(batch, s.Epoch) }, apply)
+	if len(batch) > batchLimit {
+		return fmt.Errorf("%w: a coordinator's batch of %d bytes, which may have %d", commitlog.ErrTooLarge, len(batch), batchLimit)
+	}
+	return s.append(func() (int64, error) { return s.store.Append(batch, s.Epoch, g) }, apply)
 }
+
+// Verify is commitlog.Log's, for AppendGuarded: it is called before the transaction's coordinator is asked. Mu is held by the caller.
+func (s *Shard) Verify(p Producer) (g commitlog.Guard, ask bool) { return s.store.Verify(p) }
+
+// Unverified is commitlog.Log's. Mu is held by the caller.
+func (s *Shard) Unverified(p Producer, g commitlog.Guard) { s.store.Unverified(p, g) }
 
 // Settled calls fn, with Mu held, once everything that has been appended so far is durable: at once when it is. So an
 // answer that writes nothing tells nothing that a crash could take back. Mu is held by the caller.

@@ -9,8 +9,11 @@ import (
 
 // Store is one partition as a coordinator uses it. *partition.Partition is behind it; tests have one in memory.
 type Store interface {
-	// Append writes a batch as the leader of epoch and gives the offset of its last record.
-	Append(batch []byte, epoch int32) (last int64, err error)
+	// Append writes a batch as the leader of epoch and gives the offset of its last record. A transaction's batch is written under g only (commitlog.Guard).
+	Append(batch []byte, epoch int32, g commitlog.Guard) (last int64, err error)
+	// Verify and Unverified are commitlog.Log's.
+	Verify(p Producer) (g commitlog.Guard, ask bool)
+	Unverified(p Producer, g commitlog.Guard)
 	// AppendMarker is Append for the marker of a transaction of p; in is the epoch that any epoch came to.
 	AppendMarker(batch []byte, epoch int32, p Producer) (last int64, in int32, err error)
 	// WhenAcked is partition.WhenAcked.
@@ -30,10 +33,16 @@ type store struct{ p *partition.Partition }
 // StoreOf makes a Store of a hosted partition.
 func StoreOf(p *partition.Partition) Store { return store{p} }
 
-func (s store) Append(batch []byte, epoch int32) (int64, error) {
-	a, err := s.p.Append(batch, epoch, commitlog.FromCoordinator, true)
+func (s store) Append(batch []byte, epoch int32, g commitlog.Guard) (int64, error) {
+	a, err := s.p.AppendGuarded(batch, epoch, commitlog.FromCoordinator, g, true)
 	return a.Last, err
 }
+
+func (s store) Verify(p Producer) (commitlog.Guard, bool) {
+	return s.p.Log().Verify(p.ID, p.Epoch, -1)
+}
+
+func (s store) Unverified(p Producer, g commitlog.Guard) { s.p.Log().Unverified(p.ID, g) }
 
 func (s store) AppendMarker(batch []byte, epoch int32, p Producer) (int64, int32, error) {
 	origin := commitlog.FromCoordinator

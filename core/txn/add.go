@@ -27,8 +27,8 @@ func (c *Coordinator) VerifyOrAdd(ctx context.Context, transactionalID string, p
 			if !add {
 				codes[i] = kerr.NotEnoughReplicas.Code
 			}
-		case kerr.CoordinatorLoadInProgress.Code, kerr.CoordinatorNotAvailable.Code, kerr.NotCoordinator.Code:
-			codes[i] = kerr.NotEnoughReplicas.Code // what a producer retries
+		case kerr.CoordinatorLoadInProgress.Code, kerr.CoordinatorNotAvailable.Code, kerr.NotCoordinator.Code, kerr.OperationNotAttempted.Code:
+			codes[i] = kerr.NotEnoughReplicas.Code // what a producer retries; nothing was wrong with a partition that was not attempted
 		}
 	}
 	return codes

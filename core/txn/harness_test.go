@@ -153,7 +153,7 @@ func (p *client) produce(partition int32) int16 {
 	if err != nil {
 		return -1
 	}
-	if _, err := p.n.orders[partition].Append(b, 0); err != nil {
+	if _, err := p.n.orders[partition].Append(b, 0, commitlog.Guard{}); err != nil {
 		return -1
 	}
 	return 0

@@ -185,7 +185,7 @@ func (n *node) produceTxn(k part, id string, raw []byte, producer int64, epoch i
 			guard = g
 		}
 	}
-	a, err := p.AppendGuarded(raw, partition.AnyEpoch, guard, true)
+	a, err := p.AppendGuarded(raw, partition.AnyEpoch, commitlog.FromClient, guard, true)
 	if n.dying {
 		return
 	}

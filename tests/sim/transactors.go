@@ -277,7 +277,7 @@ func (s *session) commitOffset(x *transaction) {
 		rp.Partition, rp.Offset = input.number, to
 		t.Topic, t.Partitions = input.topic, append(t.Partitions, rp)
 		req.Topics = append(req.Topics, t)
-		resp := n.groups.TxnOffsetCommit(n.running, req, n.txns.AdmitOffsets(n.running, s.name, s.name, p, true))
+		resp := n.groups.TxnOffsetCommit(n.running, req, func() int16 { return n.txns.AdmitOffsets(n.running, s.name, s.name, p, true) })
 		answer(struct{}{}, kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode))
 	})
 }

@@ -20,9 +20,6 @@ type Memory struct {
 	waiters []waiter
 }
 
-// maxBatch is the default of max.message.bytes.
-const maxBatch = 1<<20 + 12
-
 type waiter struct {
 	offset int64
 	done   func(error)
@@ -31,14 +28,11 @@ type waiter struct {
 var _ statelog.Store = (*Memory)(nil)
 
 // Append writes a batch.
-func (m *Memory) Append(batch []byte, _ int32) (int64, error) {
+func (m *Memory) Append(batch []byte, _ int32, _ commitlog.Guard) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
 		return -1, m.fail
-	}
-	if len(batch) > maxBatch {
-		return -1, commitlog.ErrTooLarge
 	}
 	b := append([]byte(nil), batch...)
 	base := m.end()
@@ -54,7 +48,7 @@ func (m *Memory) Append(batch []byte, _ int32) (int64, error) {
 
 // AppendMarker is Append: there are no transactions to look at.
 func (m *Memory) AppendMarker(batch []byte, epoch int32, _ statelog.Producer) (int64, int32, error) {
-	last, err := m.Append(batch, epoch)
+	last, err := m.Append(batch, epoch, commitlog.Guard{})
 	return last, epoch, err
 }
 
@@ -64,6 +58,12 @@ func (m *Memory) end() int64 {
 	}
 	return m.ends[len(m.ends)-1]
 }
+
+// Verify asks always, and guards nothing.
+func (m *Memory) Verify(statelog.Producer) (commitlog.Guard, bool) { return commitlog.Guard{}, true }
+
+// Unverified has nothing to forget.
+func (m *Memory) Unverified(statelog.Producer, commitlog.Guard) {}
 
 // WhenAcked is partition.WhenAcked.
 func (m *Memory) WhenAcked(offset int64, _ int32, done func(error)) func() {
