@@ -125,7 +125,7 @@ type PositionKey string
 
 // Split is a unit of work that one task runs and no two tasks share.
 type Split struct {
-	ID   string // stable over restarts: part of the transactional id
+	ID   string // stable over restarts: part of the transactional id. One that names a host has it in here, too: each host has its own
 	Host string // not "": only a worker on this host may run it
 }
 

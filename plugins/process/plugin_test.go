@@ -86,6 +86,8 @@ func (n *naughty) Describe(context.Context, *pb.DescribeRequest) (*pb.Descriptio
 		k.Fields = []*pb.Field{{Name: "x", Type: 99, Doc: "x"}}
 	case "an enum of nothing":
 		k.Fields = []*pb.Field{{Name: "x", Type: pb.Field_ENUM, Doc: "x"}}
+	case "a split for all hosts", "a split for no host":
+		k.HostBound = true
 	}
 	return &pb.Description{Source: k, Sink: k}, nil
 }
@@ -104,7 +106,13 @@ func (n *naughty) Validate(_ context.Context, c *pb.Config) (*pb.Findings, error
 	return &pb.Findings{Findings: []*pb.Finding{{Message: fmt.Sprintf("%x", secret)}, {Message: "not " + secret, Hint: strings.Join(append(os.Environ(), os.Args...), "\n"), Path: strconv.Itoa(os.Getpid())}}}, nil
 }
 
-func (n *naughty) Plan(context.Context, *pb.PlanRequest) (*pb.Splits, error) {
+func (n *naughty) Plan(_ context.Context, r *pb.PlanRequest) (*pb.Splits, error) {
+	switch n.how {
+	case "a split for all hosts":
+		return &pb.Splits{Splits: []*pb.Split{{Id: "files", Host: r.GetConfig().GetHost()}}}, nil
+	case "a split for no host":
+		return &pb.Splits{Splits: []*pb.Split{{Id: "files-" + r.GetConfig().GetHost()}}}, nil
+	}
 	return &pb.Splits{Splits: []*pb.Split{{Id: "a"}, {Id: "a"}}}, nil
 }
 
@@ -571,17 +579,22 @@ func TestTopicsThatAreNotForPlugins(t *testing.T) {
 	}
 }
 
-// TestAnswersThatAreRefused: two splits of one name would be one task twice.
+// TestAnswersThatAreRefused: two splits of one name would be one task twice, and so would one that two hosts have.
 func TestAnswersThatAreRefused(t *testing.T) {
-	source, _, _ := describe(t, self(t, "garbage"))
-	s, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
-	if err != nil {
-		t.Fatal(err)
+	made := func(how string) connectors.Source {
+		source, _, _ := describe(t, self(t, how))
+		s, err := source.New(valuesOf(t, source.Spec, nil), envOf(t, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
-	if _, err := s.Plan(t.Context(), 2); err == nil || !strings.Contains(err.Error(), `it plans two splits that are called "a"`) {
-		t.Error(err)
+	for how, want := range map[string]string{"garbage": `it plans two splits that are called "a"`, "a split for all hosts": `a split "files" for host "h": a split names its host`, "a split for no host": `a split "files-h" for host ""`} {
+		if got, err := made(how).Plan(t.Context(), 2); err == nil || !strings.Contains(err.Error(), want) || !connectors.IsFatal(err) {
+			t.Errorf("%s: %v, %v", how, got, err)
+		}
 	}
-	if _, err := s.Topics(t.Context()); err == nil || !strings.Contains(err.Error(), `"__x" is an internal topic`) {
+	if _, err := made("garbage").Topics(t.Context()); err == nil || !strings.Contains(err.Error(), `"__x" is an internal topic`) {
 		t.Error(err)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,6 +96,46 @@ func TestPython(t *testing.T) {
 	t.Run("Source", func(t *testing.T) { pythonSource(t, source, db) })
 	t.Run("Sink", func(t *testing.T) { pythonSink(t, sink, db) })
 	t.Run("Replay", func(t *testing.T) { pythonReplay(t, sink, db) })
+}
+
+// TestPythonOfAHost: of a source that is bound to its host each host has splits of its own, by the names that the plugin gives.
+func TestPythonOfAHost(t *testing.T) {
+	t.Parallel()
+	o := pythonExample(t)
+	dir := filepath.Dir(o.Command[2])
+	o.SHA256, o.Command[2] = nil, filepath.Join(t.TempDir(), "files.py")
+	script := fmt.Sprintf(`
+import sys
+sys.path.insert(0, %q)
+from forebay_plugin import Fatal, Source, serve
+class Files(Source):
+    doc, host_bound = "files", True
+    def plan(self, most): return ["big", "small"]
+    def open(self, split, positions): raise Fatal(f"{split} of {self.host}")
+serve(Files)
+`, dir)
+	if err := os.WriteFile(o.Command[2], []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, _, p := describe(t, o)
+	p.keeps = true
+	for _, host := range []string{"a", "b"} {
+		env := envOf(t, "x")
+		env.Host = host
+		s, err := source.New(valuesOf(t, source.Spec, nil), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		splits, err := s.Plan(t.Context(), 2)
+		if want := []connectors.Split{{ID: "big@" + host, Host: host}, {ID: "small@" + host, Host: host}}; err != nil || !slices.Equal(splits, want) {
+			t.Fatalf("%v, %v; want %v", splits, err, want)
+		}
+		task := s.Task(splits[1])
+		if err := task.Open(t.Context(), nil); err == nil || err.Error() != "small of "+host {
+			t.Error(err)
+		}
+		_ = task.Close()
+	}
 }
 
 func pythonSource(t *testing.T, source *connectors.SourceType, db *sqlite) {

@@ -69,6 +69,9 @@ func (s *source) Plan(ctx context.Context, most int) (out []connectors.Split, er
 			if slices.ContainsFunc(out, func(o connectors.Split) bool { return o.ID == split.GetId() }) {
 				return s.p.bad(fmt.Sprintf("it plans two splits that are called %q", clip(split.GetId())))
 			}
+			if s.kind.GetHostBound() && (split.GetHost() == "" || !strings.Contains(split.GetId(), split.GetHost())) { // hosts that share an id fence each other, and have one position
+				return s.p.bad(fmt.Sprintf("it is bound to its host, and plans a split %q for host %q: a split names its host, in its id, too", clip(split.GetId()), clip(split.GetHost())))
+			}
 			out = append(out, connectors.Split{ID: split.GetId(), Host: split.GetHost()})
 		}
 		return nil

@@ -61,8 +61,9 @@ func (s *csvSource) Validate(context.Context) []spec.Finding {
 	return nil
 }
 
+// Plan names one split: the files of this host. No two hosts may have one of the same ID, for it is what positions are kept under.
 func (s *csvSource) Plan(context.Context, int) ([]connectors.Split, error) {
-	return []connectors.Split{{ID: "files", Host: s.host}}, nil
+	return []connectors.Split{{ID: "host-" + s.host, Host: s.host}}, nil
 }
 
 func (s *csvSource) Topics(context.Context) ([]connectors.TopicSpec, error) {

@@ -127,9 +127,13 @@ def records(frame):
 
 
 class Source:
-    """A source. One is made for each call and each task, of a dict with the values of `fields`."""
+    """A source. One is made for each call and each task, of a dict with the values of `fields`.
+
+    With host_bound each host has splits of its own (files), by the same names; `host` is the one of this process.
+    """
 
     doc, fields, delivery, host_bound = "", [], AT_LEAST_ONCE, False
+    host = ""
 
     def __init__(self, config, name):
         self.config, self.name = config, name
@@ -295,7 +299,9 @@ class _Service:
         if kind is None:
             raise Fatal("this plugin is no " + ("sink" if config.sink else "source"))
         types = {f.name: f.type for f in kind.fields} | {"topics": pb.Field.STRINGS}
-        return kind({v.name: _value(types.get(v.name), v) for v in config.values}, config.name)
+        made = kind({v.name: _value(types.get(v.name), v) for v in config.values}, config.name)
+        made.host = config.host
+        return made
 
     def _answer(self, make, failed):
         try:
@@ -310,7 +316,11 @@ class _Service:
         return self._answer(lambda: pb.Findings(findings=[pb.Finding(message=m) for m in self._make(config).validate()]), pb.Findings)
 
     def Plan(self, request, context):
-        return self._answer(lambda: pb.Splits(splits=[pb.Split(id=i) for i in self._make(request.config).plan(request.max)]), pb.Splits)
+        def split(name):
+            host = request.config.host if self.source.host_bound else ""
+            return pb.Split(id=f"{name}@{host}" if host else name, host=host)  # no two hosts may share an id
+
+        return self._answer(lambda: pb.Splits(splits=[split(name) for name in self._make(request.config).plan(request.max)]), pb.Splits)
 
     def Topics(self, config, context):
         return self._answer(lambda: pb.TopicSpecs(topics=[pb.TopicSpec(name=t) for t in self._make(config).topics()]), pb.TopicSpecs)
@@ -323,7 +333,8 @@ class _Service:
         stopped, credit = threading.Event(), queue.SimpleQueue()
         try:
             source = self._make(opened.config)
-            source.open(opened.split.id, _positions(opened.positions))
+            name = opened.split.id.removesuffix("@" + opened.split.host) if opened.split.host else opened.split.id
+            source.open(name, _positions(opened.positions))
         except Exception as e:
             yield pb.FromSource(failure=_failure(e))
             return

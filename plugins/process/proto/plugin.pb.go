@@ -410,7 +410,7 @@ type Kind struct {
 	Doc           string                 `protobuf:"bytes,1,opt,name=doc,proto3" json:"doc,omitempty"` // one paragraph
 	Fields        []*Field               `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
 	Delivery      Delivery               `protobuf:"varint,3,opt,name=delivery,proto3,enum=forebay.plugin.v1.Delivery" json:"delivery,omitempty"`
-	HostBound     bool                   `protobuf:"varint,4,opt,name=host_bound,json=hostBound,proto3" json:"host_bound,omitempty"` // a source whose splits name hosts
+	HostBound     bool                   `protobuf:"varint,4,opt,name=host_bound,json=hostBound,proto3" json:"host_bound,omitempty"` // a source of which each host runs its own splits: they name it, also in their id
 	Decoded       bool                   `protobuf:"varint,5,opt,name=decoded,proto3" json:"decoded,omitempty"`                      // a sink that takes typed values; otherwise it gets the bytes that lie in the log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -945,7 +945,7 @@ func (x *Splits) GetFailure() *Failure {
 
 type Split struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // positions are kept under it: of one source no two splits have the same, and no two hosts
 	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"` // only there; "": anywhere
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
