@@ -134,8 +134,15 @@ func (c *Crew) group() string { return "forebay-workers-" + c.o.Worker.Group }
 
 // Declare makes the set what the group should run. Connectors that did not change go on undisturbed.
 func (c *Crew) Declare(set declared.Set) {
+	alike := func(a, b declared.Connector) bool { return a.Name == b.Name && a.Kind == b.Kind && a.Type == b.Type }
 	c.mu.Lock()
-	others := !slices.EqualFunc(c.mu.set.Connectors, set.Connectors, func(a, b declared.Connector) bool { return a.Name == b.Name })
+	others := !slices.EqualFunc(c.mu.set.Connectors, set.Connectors, alike)
+	for _, was := range c.mu.set.Connectors {
+		// Of another type it is another connector, whoever had the one before: of what is bound to its host, for one, every worker had it.
+		if !slices.ContainsFunc(set.Connectors, func(d declared.Connector) bool { return alike(was, d) }) {
+			delete(c.mu.mine, was.Name)
+		}
+	}
 	c.mu.set = set
 	close(c.mu.news)
 	c.mu.news = make(chan struct{})

@@ -182,3 +182,50 @@ func TestCrewKeepsWhatIsBoundToItsHost(t *testing.T) {
 		t.Errorf("the task was opened %d times", n)
 	}
 }
+
+// A connector whose type is changed is another one under its name: what each host had a part of runs once, and the other way round.
+func TestCrewSharesOutAnewWhatBecomesAnother(t *testing.T) {
+	log, group := openLog(t), unique("g")
+	whole := &numbers{topic: unique("n"), n: 100}
+	set := func(version int64, kind string) declared.Set {
+		return declared.Set{Version: version, Connectors: []declared.Connector{{Name: "logs", Kind: declared.Source, Type: kind, Fields: map[string]declared.Value{}}}}
+	}
+	var crews []*crew.Crew
+	for _, host := range []string{"a", "b"} {
+		part := &numbers{topic: unique("n"), n: 100}
+		o := worker.Options{Log: log, Group: group, Host: host, DrainTimeout: 10 * time.Second}
+		o.Registry.Sources = []connectors.SourceType{
+			{Name: "hosted", HostBound: true, New: func(_ spec.Values, env connectors.Env) (connectors.Source, error) { return hosted{part, env.Host}, nil }},
+			{Name: "numbers", New: func(spec.Values, connectors.Env) (connectors.Source, error) { return whole, nil }},
+		}
+		c, _ := startMember(t, crew.Options{Worker: o, HTTP: "none"}, set(1, "hosted"))
+		crews = append(crews, c)
+	}
+	runs := func(kind string, want int) func() bool {
+		return func() bool {
+			n, all := 0, 0
+			for _, c := range crews {
+				for _, s := range c.Status() {
+					all++
+					if s.Type == kind && s.State == worker.Running {
+						n++
+					}
+				}
+			}
+			return n == want && all == want
+		}
+	}
+	eventually(t, 30*time.Second, "each host runs its part", runs("hosted", 2))
+	for _, c := range crews {
+		c.Declare(set(2, "numbers"))
+	}
+	eventually(t, 30*time.Second, "one of them runs it", runs("numbers", 1))
+	eventually(t, 30*time.Second, "all of it", func() bool { return whole.acknowledged() == 100 })
+	if n := whole.opened(); n != 1 {
+		t.Errorf("it was opened %d times", n)
+	}
+	for _, c := range crews {
+		c.Declare(set(3, "hosted"))
+	}
+	eventually(t, 30*time.Second, "each host runs its part again", runs("hosted", 2))
+}
