@@ -16,6 +16,10 @@ import (
 // nothing more (invariant 7).
 var ErrFenced = errors.New("fenced by a newer appender with the same transactional id")
 
+// ErrGivenUp is ErrFenced of a transaction that was open for TransactionTimeout: silence may be all that was wrong (a machine that slept).
+// Without one that is open there is nothing that the log could give up.
+var ErrGivenUp = fmt.Errorf("the log gave the transaction up: %w", ErrFenced)
+
 // TransactionTimeout is how long the log keeps an open transaction of a silent appender.
 const TransactionTimeout = 60 * time.Second
 
@@ -28,6 +32,7 @@ type Appender struct {
 
 	bytes int
 	count int
+	began time.Time // wall clock of Begin, while a transaction is open
 
 	mu struct {
 		sync.Mutex
@@ -66,12 +71,12 @@ func (l *Log) NewAppender(ctx context.Context, transactionalID string, maxBatch 
 	a.mu.last = -1
 	a.promise = func(_ *kgo.Record, err error) {
 		if err != nil {
-			a.fail(err)
+			a.fail(a.fenced(err))
 		}
 	}
 	if _, _, err := cl.ProducerID(ctx); err != nil {
 		cl.Close()
-		return nil, fmt.Errorf("fence %s: %w", transactionalID, fenced(err))
+		return nil, fmt.Errorf("fence %s: %w", transactionalID, a.fenced(err))
 	}
 	return a, nil
 }
@@ -87,8 +92,9 @@ func (a *Appender) fail(err error) {
 // Begin starts a transaction; it sends nothing.
 func (a *Appender) Begin() error {
 	if err := a.cl.BeginTransaction(); err != nil {
-		return fmt.Errorf("begin transaction %s: %w", a.id, fenced(err))
+		return fmt.Errorf("begin transaction %s: %w", a.id, a.fenced(err))
 	}
+	a.began = time.Now().Round(0) // without the monotonic clock, which stands still while a machine sleeps
 	return nil
 }
 
@@ -129,7 +135,7 @@ func (a *Appender) Flush(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.mu.err != nil {
-		return fmt.Errorf("append in %s: %w", a.id, fenced(a.mu.err))
+		return fmt.Errorf("append in %s: %w", a.id, a.mu.err)
 	}
 	return nil
 }
@@ -146,8 +152,9 @@ func (a *Appender) Commit(ctx context.Context) (tracked int64, err error) {
 	tracked, a.mu.last = a.mu.last, -1 // the next transaction's may be of another topic
 	a.mu.Unlock()
 	if err := a.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
-		return 0, fmt.Errorf("commit transaction %s: %w", a.id, fenced(err))
+		return 0, fmt.Errorf("commit transaction %s: %w", a.id, a.fenced(err))
 	}
+	a.began = time.Time{}
 	a.slab.reset()
 	a.bytes, a.count = 0, 0
 	return tracked, nil
@@ -170,14 +177,15 @@ func (a *Appender) Close() {
 // Drop ends the appender as a crash would: nothing is aborted. For tests.
 func (a *Appender) Drop() { a.cl.Close() }
 
-// Client errors that mean: somebody else holds this transactional id.
-func fenced(err error) error {
-	for _, e := range []error{kerr.ProducerFenced, kerr.InvalidProducerEpoch} {
-		if errors.Is(err, e) {
-			return fmt.Errorf("%w (%w)", ErrFenced, err)
-		}
+// fenced tells client errors that mean: this appender holds its transactional id no more.
+func (a *Appender) fenced(err error) error {
+	if !errors.Is(err, kerr.ProducerFenced) && !errors.Is(err, kerr.InvalidProducerEpoch) {
+		return err
 	}
-	return err
+	if !a.began.IsZero() && time.Now().Round(0).Sub(a.began) >= TransactionTimeout {
+		return fmt.Errorf("%w (%w)", ErrGivenUp, err)
+	}
+	return fmt.Errorf("%w (%w)", ErrFenced, err)
 }
 
 // recordSlab keeps the client's record objects for the next transaction.

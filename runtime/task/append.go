@@ -283,7 +283,7 @@ func (t *sourceTask) commit(ctx context.Context, st connectors.SourceTask) (err 
 			if t.open { // the commit itself has failed
 				stretches = append(stretches, stretch{"commit", time.Now()})
 			} else {
-				stretches = append(stretches, stretch{"commit", t.contact}, stretch{"acknowledge", time.Now()})
+				stretches = append(stretches, stretch{"commit", t.lastEnd}, stretch{"acknowledge", time.Now()})
 			}
 			tell(t.o.Tracer, "source transaction", trace.SpanKindProducer, began, stretches, err, attribute.String("forebay.connector", t.o.Scope.Source),
 				attribute.String("forebay.split", t.o.Split.ID), attribute.Int("messaging.batch.message_count", t.records), attribute.Int("forebay.bytes", bytes))
@@ -292,10 +292,9 @@ func (t *sourceTask) commit(ctx context.Context, st connectors.SourceTask) (err 
 	if _, err := t.out.Commit(ctx); err != nil {
 		return err
 	}
-	t.contact = time.Now()
-	t.lastEnd = t.contact
+	t.lastEnd = time.Now()
 	t.observe(start)
-	t.cost += (t.contact.Sub(start) - t.cost) / 8
+	t.cost += (t.lastEnd.Sub(start) - t.cost) / 8
 	t.open = false
 	t.arena.reset(t.limit)
 	if t.dead != nil {

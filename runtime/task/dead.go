@@ -111,7 +111,7 @@ func (t *sinkTask) note(err error) error {
 // record writes entries, and ends what was asked for places.
 func (t *sinkTask) record(entries []dlq.Entry, ended []dlq.Place) error {
 	if err := t.dead.letters.Write(t.hard, t.lease, entries, ended); err != nil {
-		t.lost = fencing(err, t.contact, t.scope)
+		t.lost = fencing(err, t.scope)
 		return t.lost
 	}
 	t.o.Stats.Dead.Store(int64(t.dead.letters.Count()))
@@ -332,7 +332,7 @@ func (t *sinkTask) redecide(from, start map[connectors.TopicPartition]int64) err
 		return ours && (e.Offset >= at && e.State != dlq.Dropped || e.Offset < start[tp] && !e.Waits())
 	})
 	if err := t.dead.letters.Forget(t.hard, t.lease, gone); err != nil {
-		return fencing(err, t.contact, t.scope)
+		return fencing(err, t.scope)
 	}
 	t.o.Stats.Dead.Store(int64(t.dead.letters.Count()))
 	return nil

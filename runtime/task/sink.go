@@ -91,19 +91,19 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 	// Invariant 7: from here on every earlier task of this sink is fenced.
 	lease, err := o.Log.NewAppender(ctx, scope.TransactionalID(), 0)
 	if err != nil {
-		return false, fencing(err, time.Now(), scope)
+		return false, fencing(err, scope)
 	}
 	defer lease.Close()
 	epoch, err := position.Renew(ctx, lease, scope, o.Env.Host)
 	if err != nil {
-		return false, fencing(err, time.Now(), scope)
+		return false, fencing(err, scope)
 	}
 	poller, err := o.Log.NewPoller()
 	if err != nil {
 		return false, err
 	}
 	defer poller.Close()
-	t := &sinkTask{o: o, scope: scope, lease: lease, contact: time.Now(), poller: poller, hard: hard,
+	t := &sinkTask{o: o, scope: scope, lease: lease, poller: poller, hard: hard,
 		parts: map[connectors.TopicPartition]*part{}, halves: halves{of: map[connectors.TopicPartition]*half{}}, ids: map[string][16]byte{}, traced: o.Stats.Records.Load()}
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	o.Reading.Schema = func(id int32) (converter.SchemaText, error) { return o.Registry.Schema(hard, id) }
@@ -120,7 +120,7 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 	if o.DeadLetters > 0 {
 		letters, err := dlq.Load(ctx, o.Log, lease, scope.Group, scope.Source)
 		if err != nil {
-			return false, fencing(err, t.contact, scope)
+			return false, fencing(err, scope)
 		}
 		t.dead = newDead(letters, o.DeadLetters, id, refused)
 		o.Stats.Dead.Store(int64(letters.Count()))
@@ -163,7 +163,6 @@ type sinkTask struct {
 	scope   position.Scope
 	lease   *hublog.Appender
 	lost    error // why the lease is gone
-	contact time.Time
 	poller  *hublog.Poller
 	sink    connectors.SinkTask
 	decoder *converter.Decoder
@@ -392,10 +391,9 @@ func (t *sinkTask) commit(tps []connectors.TopicPartition, cause connectors.Caus
 	if len(tokens) > 0 {
 		// Invariant 7: whoever has started since then has fenced the lease.
 		if _, err := position.Renew(t.hard, t.lease, t.scope, t.o.Env.Host); err != nil {
-			t.lost = fencing(err, t.contact, t.scope)
+			t.lost = fencing(err, t.scope)
 			return t.lost
 		}
-		t.contact = time.Now()
 	}
 	with := map[connectors.TopicPartition]bool{}
 	for _, token := range tokens {

@@ -102,21 +102,19 @@ func runSource(ctx context.Context, o SourceOptions) (worked bool, err error) {
 	t.largest = int(most) - batchOverhead
 	// Invariant 7: from here on every earlier task of this split is fenced.
 	if t.out, err = o.Log.NewAppender(ctx, o.Scope.TransactionalID(), most); err != nil {
-		return false, t.fencing(err)
+		return false, fencing(err, o.Scope)
 	}
 	defer func() { t.out.Close() }()
-	t.contact = time.Now()
 	loaded, err := position.Load(ctx, o.Log, t.out, o.Scope, o.Host)
 	if err != nil {
-		return false, t.fencing(err)
+		return false, fencing(err, o.Scope)
 	}
 	if o.DeadLetters > 0 {
 		if t.dead, err = newUnappended(ctx, hard, o, t.out, int(most)); err != nil {
-			return false, t.fencing(err)
+			return false, fencing(err, o.Scope)
 		}
 		t.dead.tell(o.Stats)
 	}
-	t.contact = time.Now()
 	return true, t.run(ctx, hard, loaded.Positions)
 }
 
@@ -168,7 +166,6 @@ type sourceTask struct {
 	limit    int           // bytes at which it closes
 	cost     time.Duration // of a commit, smoothed
 	lastEnd  time.Time     // of the last commit
-	contact  time.Time     // wall clock of the last sign that the log still takes us for alive
 }
 
 func (t *sourceTask) names() []string {
@@ -312,7 +309,7 @@ func (t *sourceTask) run(ctx, hard context.Context, positions map[connectors.Pos
 	if err == nil && cerr != nil && ctx.Err() == nil {
 		err = fmt.Errorf("close: %w", cerr)
 	}
-	return t.fencing(err)
+	return fencing(err, t.o.Scope)
 }
 
 // guard turns a connector's panic into an error: its mistake must not take the
@@ -434,18 +431,11 @@ func (t *sourceTask) resize(backlog bool) {
 	}
 }
 
-// fencing makes a lost transactional id final, unless it was lost by silence: a
-// machine that slept past the transaction's timeout is not a second worker.
-func (t *sourceTask) fencing(err error) error { return fencing(err, t.contact, t.o.Scope) }
-
-// fencing makes an error fatal that says that somebody else has the scope. Others, such as a log that cannot be reached, may pass.
-func fencing(err error, contact time.Time, s position.Scope) error {
-	if err == nil || !errors.Is(err, hublog.ErrFenced) {
+// fencing makes an error fatal that says that somebody else has the scope. Others, such as a log that cannot be reached or a machine that slept
+// within a transaction, may pass.
+func fencing(err error, s position.Scope) error {
+	if !errors.Is(err, hublog.ErrFenced) || errors.Is(err, hublog.ErrGivenUp) {
 		return err
-	}
-	// Round(0) drops the monotonic clock, which stands still while a machine sleeps.
-	if time.Now().Round(0).Sub(contact.Round(0)) >= hublog.TransactionTimeout {
-		return fmt.Errorf("the log gave the transaction up: %w", err)
 	}
 	return connectors.Fatal(err, fmt.Sprintf("another worker of group %q runs %s: stop one of them, or give one another --group", s.Group, s.Source))
 }

@@ -5,8 +5,8 @@ import "github.com/forebayhub/forebay/tests/mutation"
 // Mutations are guards of the runtime, each taken out by a patch. DESIGN.md tells what each is.
 var Mutations = []mutation.Mutation{
 	{Name: "acknowledged-before-commit", Seed: 1, File: appendFile, Swap: []string{
-		"	if _, err := t.out.Commit(ctx); err != nil {\n		return err\n	}\n	t.contact = time.Now()\n",
-		"	if err := st.Committed(ctx, t.dirty); err != nil {\n		return err\n	}\n	if _, err := t.out.Commit(ctx); err != nil {\n		return err\n	}\n	t.contact = time.Now()\n"}},
+		"	if _, err := t.out.Commit(ctx); err != nil {\n		return err\n	}\n	t.lastEnd = time.Now()\n",
+		"	if err := st.Committed(ctx, t.dirty); err != nil {\n		return err\n	}\n	if _, err := t.out.Commit(ctx); err != nil {\n		return err\n	}\n	t.lastEnd = time.Now()\n"}},
 	{Name: "commit-error-ignored", Seed: 1, File: appendFile, Swap: []string{
 		"if _, err := t.out.Commit(ctx); err != nil {", "if _, err := t.out.Commit(ctx); err != nil && ctx.Err() != nil {"}},
 	{Name: "positions-after-records", Seed: 3, File: appendFile, Swap: []string{

@@ -41,21 +41,11 @@ var errDead = errors.New("the process is dead")
 
 func (w *World) start(name string) *process {
 	p := &process{w: w, name: name, died: make(chan struct{}), done: make(chan struct{})}
-	registry := connectors.Registry{
-		Sources: []connectors.SourceType{{Name: "rows", Spec: sourceSpec, New: func(v spec.Values, env connectors.Env) (connectors.Source, error) {
-			return &source{p: p, env: env, batch: int(v.Int("batch"))}, nil
-		}}},
-		Sinks: []connectors.SinkType{{Name: "store", Spec: sinkSpec, New: func(v spec.Values, env connectors.Env) (connectors.Sink, error) {
-			return &sink{p: p, env: env, topics: v.Strings("topics"), size: int(v.Int("size")), interval: v.Duration("interval")}, nil
-		}}},
-	}
+	o := p.worker()
 	c, err := crew.New(crew.Options{
-		Worker: worker.Options{
-			Log:   hublog.Options{Dial: func(ctx context.Context) (net.Conn, error) { return w.log.dial(ctx, p) }},
-			Group: group1, Host: name, Registry: registry, Logger: slog.New(w.logger(name)),
-		},
-		Types: declared.Types{Registry: registry, SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields},
-		HTTP:  name, Ask: w.ask,
+		Worker: o,
+		Types:  declared.Types{Registry: o.Registry, SourceCommon: worker.SourceFields, SinkCommon: worker.SinkFields},
+		HTTP:   name, Ask: w.ask,
 	})
 	if err != nil {
 		panic(err)
@@ -76,6 +66,22 @@ func (w *World) start(name string) *process {
 	}()
 	p.hear(set)
 	return p
+}
+
+// worker is what it is as one that runs connectors.
+func (p *process) worker() worker.Options {
+	registry := connectors.Registry{
+		Sources: []connectors.SourceType{{Name: "rows", Spec: sourceSpec, New: func(v spec.Values, env connectors.Env) (connectors.Source, error) {
+			return &source{p: p, env: env, batch: int(v.Int("batch"))}, nil
+		}}},
+		Sinks: []connectors.SinkType{{Name: "store", Spec: sinkSpec, New: func(v spec.Values, env connectors.Env) (connectors.Sink, error) {
+			return &sink{p: p, env: env, topics: v.Strings("topics"), size: int(v.Int("size")), interval: v.Duration("interval")}, nil
+		}}},
+	}
+	return worker.Options{
+		Log:   hublog.Options{Dial: func(ctx context.Context) (net.Conn, error) { return p.w.log.dial(ctx, p) }},
+		Group: group1, Host: p.name, Registry: registry, Logger: slog.New(p.w.logger(p.name)),
+	}
 }
 
 // hear tells the worker what is declared, as a follower of the topic hears it: in order.

@@ -63,13 +63,18 @@ func (d *database) grow(name string, rows int, r *rand.Rand) {
 			}
 			n = min(n, left)
 			left -= n
-			d.mu.Lock()
-			s.rows += n
-			close(d.changed)
-			d.changed = make(chan struct{})
-			d.mu.Unlock()
+			d.add(s, n)
 		}
 	})
+}
+
+// add is what writes to the database.
+func (d *database) add(s *stream, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.rows += n
+	close(d.changed)
+	d.changed = make(chan struct{})
 }
 
 // total is how many rows sources have that a sink of these globs reads, by key.
