@@ -107,7 +107,7 @@ func (c *Crew) Status() []worker.Status {
 			continue
 		}
 		out = append(out, worker.Status{Name: h.declared.Name, Type: h.declared.Type, Sink: h.declared.Kind == declared.Sink,
-			State: cmp.Or(worker.State(h.declared.State), worker.Failed), Error: h.unfit.Error(), Since: h.since, Lag: -1})
+			State: cmp.Or(worker.State(h.declared.State), worker.Failed), Error: h.unfit.Error(), Since: h.since, Lag: -1, Behind: time.Since(h.since)})
 	}
 	slices.SortFunc(out, func(a, b worker.Status) int { return strings.Compare(a.Name, b.Name) })
 	return out

@@ -522,12 +522,12 @@ func (c *connector) status() Status {
 	if s.Ailing = c.mu.ailing; s.State == Running && now.Sub(s.Since) > goodWork {
 		s.Ailing = time.Time{}
 	}
-	if !s.Sink && s.State != Running { // nobody looks what there is to read: so much at least can be waiting
+	if s.State != Running { // nobody looks what there is to read: so much at least can be waiting
 		from := s.Since
 		if !s.Ailing.IsZero() && s.Ailing.Before(from) {
 			from = s.Ailing
 		}
-		s.Behind = max(0, now.Sub(from))
+		s.Lag, s.Behind = -1, max(s.Behind, now.Sub(from))
 	}
 	if c.mu.err != nil {
 		s.Error, s.Fenced = c.mu.err.Error(), errors.Is(c.mu.err, hublog.ErrFenced) || connectors.IsFenced(c.mu.err)

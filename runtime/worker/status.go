@@ -27,10 +27,10 @@ type Status struct {
 	Records int64   // appended, or written, since the worker started
 	Bytes   int64   // of their keys and values
 	Rate    float64 // records per second, over the last seconds
-	Lag     int64   // sink: records of the log that are not committed to the target; -1: unknown
+	Lag     int64   // sink: records of the log that are not committed to the target; -1: unknown, as while it does not run
 	// Behind is how far it is behind. A sink: the age of the oldest record that it has read and not committed to the target; 0: there is
 	// none. A source: the age, by the source's clock, that the last record had when it was committed to the log; 0: for a while none came. One
-	// that does not run: how long it has not.
+	// that does not run: at least how long it has not.
 	Behind time.Duration
 	Dead   int64  // records in its dead letters; -1: it keeps none
 	Error  string // the last error; "" since a task runs well again
@@ -45,7 +45,9 @@ type Status struct {
 }
 
 // Timely says whether Behind is known.
-func (s Status) Timely() bool { return s.Sink && s.Lag >= 0 || !s.Sink && s.State != Stopped }
+func (s Status) Timely() bool {
+	return s.State != Stopped && (!s.Sink || s.Lag >= 0 || s.State != Running)
+}
 
 // TaskStatus is a snapshot of one task.
 type TaskStatus struct {

@@ -241,14 +241,21 @@ func TestARestartIsUsedUp(t *testing.T) {
 	}
 }
 
+// A record that a sink cannot take ends it by name. What it was behind while it ran says nothing of what comes then.
 func TestRejectNamesTheRecord(t *testing.T) {
-	src := &numbers{topic: unique("n"), n: 10}
+	src := &numbers{topic: unique("n"), n: 200, full: true}
 	dst := newMemory(src.topic)
-	dst.reject = func(r *connectors.Record) bool { return string(r.RawValue) == "7" }
+	dst.reject = func(r *connectors.Record) bool { return string(r.RawValue) == "207" }
 	w, _ := start(t, options(openLog(t), src, dst))
+	eventually(t, 30*time.Second, "it has all", func() bool { s := w.Status()[1]; return dst.count() == 200 && s.Lag == 0 && s.Timely() })
+	src.more(10)
 	eventually(t, 30*time.Second, "failed", func() bool { return state(w, 1) == worker.Failed })
-	if s := w.Status()[1]; !strings.Contains(s.Error, src.topic+"-0 at offset") || !strings.Contains(s.Error, "too odd") {
+	s := w.Status()[1]
+	if !strings.Contains(s.Error, src.topic+"-0 at offset") || !strings.Contains(s.Error, "too odd") {
 		t.Errorf("error %q", s.Error)
+	}
+	if s.Lag != -1 || s.Behind <= 0 || !s.Timely() {
+		t.Errorf("a lag of %d records, of %v, told: %v", s.Lag, s.Behind, s.Timely())
 	}
 }
 
