@@ -136,11 +136,11 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 		Env: o.Env, TaskID: id, Epoch: epoch, Decode: decode, Alive: t.alive,
 	})
 	defer func() { o.Stats.Ready.Store(false) }()
-	if err := t.sink.Open(ctx); err != nil {
-		return false, errors.Join(fmt.Errorf("open: %w", err), t.sink.Close())
+	if err := guard(func() error { return t.sink.Open(ctx) }); err != nil {
+		return false, errors.Join(fmt.Errorf("open: %w", err), guard(t.sink.Close))
 	}
-	err = t.run(ctx)
-	if cerr := t.sink.Close(); err == nil && cerr != nil {
+	err = guard(func() error { return t.run(ctx) }) // it is closed after a panic, too
+	if cerr := guard(t.sink.Close); err == nil && cerr != nil {
 		err = fmt.Errorf("close: %w", cerr)
 	}
 	return t.ready, err

@@ -298,7 +298,7 @@ func (t *sourceTask) run(ctx, hard context.Context, positions map[connectors.Pos
 	}
 	t.o.Stats.Ready.Store(true)
 	defer t.o.Stats.Ready.Store(false)
-	err := t.write(hard, st, free, full)
+	err := guard(func() error { return t.write(hard, st, free, full) }) // it is closed after a panic, too
 	stop()
 	go func() { // a reader that is handing over must not wait for ever
 		for range full {

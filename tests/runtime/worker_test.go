@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -256,6 +257,64 @@ func TestRejectNamesTheRecord(t *testing.T) {
 	}
 	if s.Lag != -1 || s.Behind <= 0 || !s.Timely() {
 		t.Errorf("a lag of %d records, of %v, told: %v", s.Lag, s.Behind, s.Timely())
+	}
+}
+
+// untellable is a source whose tasks panic when they are told what is durable.
+type untellable struct {
+	numbers
+	closed atomic.Int32
+}
+
+func (s *untellable) Task(split connectors.Split) connectors.SourceTask {
+	return untellableTask{s.numbers.Task(split), s}
+}
+
+type untellableTask struct {
+	connectors.SourceTask
+	s *untellable
+}
+
+func (t untellableTask) Committed(context.Context, map[connectors.PositionKey]connectors.Position) error {
+	panic("oops")
+}
+
+func (t untellableTask) Close() error {
+	t.s.closed.Add(1)
+	return t.SourceTask.Close()
+}
+
+// closing counts how often a sink's tasks are closed.
+type closing struct {
+	*memory
+	closed atomic.Int32
+}
+
+func (s *closing) Task(env connectors.SinkEnv) connectors.SinkTask {
+	return closingTask{s.memory.Task(env), s}
+}
+
+type closingTask struct {
+	connectors.SinkTask
+	s *closing
+}
+
+func (t closingTask) Close() error {
+	t.s.closed.Add(1)
+	return t.SinkTask.Close()
+}
+
+// A panic in the half of a task that writes ends it as an error does: it is closed, and lets go of what it holds.
+func TestAPanicClosesTheTask(t *testing.T) {
+	src := &untellable{numbers: numbers{topic: unique("n"), n: 10}}
+	dst := &closing{memory: newMemory(src.topic)}
+	dst.step = func(string, connectors.TopicPartition) error { panic("oops") }
+	w, _ := start(t, options(openLog(t), src, dst))
+	eventually(t, 30*time.Second, "both have failed", func() bool { return state(w, 0) == worker.Failed && state(w, 1) == worker.Failed })
+	for i, closed := range []int32{src.closed.Load(), dst.closed.Load()} {
+		if s := w.Status()[i]; closed != 1 || !strings.Contains(s.Error, "panicked: oops") {
+			t.Errorf("%s was closed %d times: %s", s.Name, closed, s.Error)
+		}
 	}
 }
 
