@@ -65,12 +65,15 @@ sinks:
 	from, to := backlog, end(t, n)
 	began := time.Now()
 	order(t, n, "resume")
-	for ; from < to; from = committed(t, n) {
-		if time.Since(began) > time.Minute+*stopped/2 {
-			t.Fatalf("the sink has come from offset %d to %d of %d in %v", backlog, from, to, time.Since(began))
+	reach := func(to int64) {
+		for began := time.Now(); from < to; from = committed(t, n) {
+			if time.Since(began) > time.Minute+*stopped/2 {
+				t.Fatalf("the sink has come from offset %d to %d of %d in %v", backlog, from, to, time.Since(began))
+			}
+			pass(t, 20*time.Millisecond)
 		}
-		pass(t, 20*time.Millisecond)
 	}
+	reach(to)
 	catching := float64(to-backlog) / time.Since(began).Seconds()
 
 	t.Logf("soak: %d lines/s, the sink stopped for %v: p99 of a second (median of the seconds) %.1f ms before, %.1f ms while it stood still; resident memory %.0f MiB at its begin, %.0f at its end; then %.0f lines/s, %.1f times the rate",
@@ -95,7 +98,8 @@ sinks:
 	if got := r.count(); got != w.lines {
 		t.Errorf("%d of %d lines are in the log", got, w.lines)
 	}
-	if err := n.Stop(); err != nil { // what the sink has read is in its files then
+	reach(end(t, n))
+	if err := n.Stop(); err != nil {
 		t.Error("SIGTERM:", err)
 	}
 	held(t, filepath.Join(dir, "files", "lines"), w.lines)
