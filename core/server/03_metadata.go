@@ -171,7 +171,7 @@ func (s *Server) autoCreate(ctx context.Context, req *kmsg.MetadataRequest, img 
 		if len(missing) == maxAutoCreate {
 			break
 		}
-		if t.Topic == nil || img.Topics[*t.Topic] != nil || controller.Internal(*t.Topic) || metadata.ValidateTopicName(*t.Topic) != nil {
+		if !byName(t) || img.Topics[*t.Topic] != nil || controller.Internal(*t.Topic) || metadata.ValidateTopicName(*t.Topic) != nil {
 			continue
 		}
 		if seen.First(*t.Topic) {

@@ -93,6 +93,12 @@ func TestNothingIsAllowedWithoutAnACL(t *testing.T) {
 	if len(md.Topics) != 3 || len(n.quorum.Image().Topics) != before {
 		t.Errorf("%d topics are described, %d are there", len(md.Topics), len(n.quorum.Image().Topics))
 	}
+	// An id goes before a name, so that name is neither asked about nor made.
+	m.Topics = []kmsg.MetadataRequestTopic{{TopicID: [16]byte{1}, Topic: str("sneaked-1")}, {TopicID: topic.ID, Topic: str("sneaked-2")}}
+	md = call[*kmsg.MetadataResponse](c, m)
+	if len(md.Topics) != 2 || len(n.quorum.Image().Topics) != before {
+		t.Errorf("%+v, and %d topics are there", md.Topics, len(n.quorum.Image().Topics))
+	}
 	for _, v := range []int16{0, 1, 12} {
 		all := kmsg.NewPtrMetadataRequest()
 		all.Version = v
