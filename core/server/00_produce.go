@@ -91,7 +91,8 @@ func (p *produced) free() {
 }
 
 // produce appends, and replies or lets the ackWriter do it once the acks are in.
-func (c *conn) produce(h wire.Header, body []byte, frameBytes int) error {
+func (c *conn) produce(h wire.Header, body []byte, f *wire.Frame) error {
+	size := len(f.B)
 	p := producedPool.Get().(*produced)
 	p.h, p.listener, p.throttle, p.began = h, c.listener(), 0, c.began
 	img := c.s.d.Controller.Image()
@@ -104,8 +105,9 @@ func (c *conn) produce(h wire.Header, body []byte, frameBytes int) error {
 	c.s.check(p, tid, &who)
 	c.s.guardTxn(c.ctx, p, tid)
 	waits := c.s.appendAll(p)
+	f.Release() // nothing of the request refers to it any more, and the reply may take its time
 	if img.Quotas != nil {
-		c.throttleProduce(img.Quotas, p, frameBytes, p.began)
+		c.throttleProduce(img.Quotas, p, size, p.began)
 	}
 	if p.acks == 0 {
 		err := p.firstError()

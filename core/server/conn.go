@@ -55,8 +55,6 @@ type conn struct {
 	door      *Listener // nil: in memory
 	principal auth.Principal
 	login     login
-
-	software string // what the client says it is: name/version (KIP-511)
 }
 
 // What a client is given to take a reply off us, and to send the rest of a
@@ -77,7 +75,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, l *Listener) *conn {
 			c.host, c.address = "/"+t.IP.String(), addressOf(t.IP)
 		}
 	}
-	budget, limits := s.budget, s.limits()
+	budget, limits := s.budget, c.limits()
 	if l != nil {
 		c.principal = auth.Anonymous
 		if l.TLS != nil {
@@ -108,14 +106,16 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, l *Listener) *conn {
 
 // Decoding costs memory beyond the frame: an array of one-byte elements becomes
 // structs of some dozens of bytes. So frames other than Produce are bounded far
-// below MaxRequestBytes, and larger ones take a multiple from the budget.
+// below MaxRequestBytes, and larger ones than cheapFrame take a multiple from the budget. Those that are not take nothing, so that they never
+// wait: each connection has a buffer of that size anyway, and heartbeats and followers are not held up by who fills the budget.
 const (
 	maxDecodedFrame = 8 << 20
 	cheapFrame      = 16 << 10
 	decodedFactor   = 24
 
-	// patientFrame is the size up to which a request gives its bytes back to the budget once it is decoded. A
-	// JoinGroup waits for the whole group: were the members' requests to fill the budget, the last could not join.
+	// patientFrame is the size up to which a request gives its bytes back to the budget once it is decoded. A larger one does so when its
+	// reply is encoded; but a JoinGroup or a SyncGroup, which wait for the whole group, before they wait: were the members' requests to
+	// fill the budget, the last could not join.
 	patientFrame = 1 << 20
 
 	// strangersBytes is the budget of all frames above cheapFrame of clients that have not logged in: what they announce, and never send, takes
@@ -124,27 +124,34 @@ const (
 )
 
 // limits are those of a client that need not log in, or has.
-func (s *Server) limits() wire.Limits {
-	return wire.Limits{MaxBytes: s.d.MaxRequestBytes, Check: s.checkFrame}
+func (c *conn) limits() wire.Limits {
+	return wire.Limits{MaxBytes: c.s.d.MaxRequestBytes, Check: c.checkFrame}
+}
+
+// checkFrame has what will take much of the budget wait for the replies before it first, not with the budget taken: a client may want to wait
+// for acks for hours.
+func (c *conn) checkFrame(key, version int16, size int) (most int, cost int64, err error) {
+	most, cost, err = c.s.checkFrame(key, version, size)
+	if err == nil && cost > 0 && key != int16(kmsg.Produce) && c.acks != nil {
+		err = c.acks.wait()
+		c.in.Arriving(size)
+	}
+	return most, cost, err
 }
 
 // checkStranger is for the few requests that come before a login, whose decoded form is no larger than they are.
 func (s *Server) checkStranger(key, version int16, size int) (int, int64, error) {
-	most, _, err := s.checkFrame(key, version, size)
-	if size <= cheapFrame {
-		return most, 0, err
-	}
-	return most, int64(size), err
+	most, cost, err := s.checkFrame(key, version, size)
+	return most, min(cost, int64(size)), err
 }
 
-func (s *Server) checkFrame(key, version int16, size int) (int, int64, error) {
-	if key == int16(kmsg.Produce) {
-		return size, int64(size), nil
-	}
-	if key < 0 || int(key) >= len(s.apis) || s.apis[key] == nil {
+func (s *Server) checkFrame(key, version int16, size int) (most int, cost int64, err error) {
+	switch {
+	case key < 0 || int(key) >= len(s.apis) || s.apis[key] == nil:
 		return 0, 0, fmt.Errorf("API key %d version %d is not served", key, version)
-	}
-	if size <= cheapFrame {
+	case size <= cheapFrame:
+		return size, 0, nil
+	case key == int16(kmsg.Produce):
 		return size, int64(size), nil
 	}
 	return maxDecodedFrame, int64(size) * decodedFactor, nil
@@ -252,9 +259,9 @@ func (c *conn) setReadDeadline(t time.Time) {
 
 // dispatch handles one request and sends its reply, or leaves that to the ackWriter. It owns f.
 func (c *conn) dispatch(f *wire.Frame) error {
+	defer f.Release()
 	h, err := wire.ParsePrefix(f.B)
 	if err != nil {
-		f.Release()
 		return err
 	}
 	var a *api
@@ -267,36 +274,29 @@ func (c *conn) dispatch(f *wire.Frame) error {
 	}
 	switch {
 	case a == nil:
-		f.Release()
 		return fmt.Errorf("%w: API key %d version %d is not served", wire.ErrFrame, h.Key, h.Version)
 	case !a.serves(h.Version) && a.key == kmsg.ApiVersions:
 		f.Release()
 		return c.reply(h, a, c.s.unsupportedApiVersions())
 	case !a.serves(h.Version):
-		f.Release()
 		return fmt.Errorf("%w: %s version %d is not served (%d to %d are)",
 			wire.ErrFrame, a.key.Name(), h.Version, max(a.min, a.refuseBelow), a.max)
 	}
 	h, body, err := wire.ParseHeader(f.B, h.Version >= a.flexibleFrom)
 	if err != nil {
-		f.Release()
 		return fmt.Errorf("%s version %d: %w", a.key.Name(), h.Version, err)
 	}
 	if c.login.stands(a.key) {
-		defer f.Release()
 		return c.guarded(a, h, func() error { return c.authenticate(h, a, body) })
 	}
 	if c.login.expired() {
-		f.Release()
 		return errQuiet
 	}
 	if a.key == kmsg.Produce {
-		defer f.Release()
-		return c.guarded(a, h, func() error { return c.produce(h, body, len(f.B)) })
+		return c.guarded(a, h, func() error { return c.produce(h, body, f) })
 	}
 	if c.acks != nil {
 		if err := c.acks.wait(); err != nil {
-			f.Release()
 			return err
 		}
 		c.began = time.Now() // Kafka would not have read it before
@@ -304,7 +304,7 @@ func (c *conn) dispatch(f *wire.Frame) error {
 	if a.key == kmsg.Fetch {
 		return c.guarded(a, h, func() error { return c.fetch(h, body, f) })
 	}
-	defer f.Detach()
+	defer f.Detach() // not into the pool: what was decoded refers to it
 	return c.guarded(a, h, func() error { return c.handle(h, a, body, f) })
 }
 
@@ -328,7 +328,7 @@ func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 	if err := a.decode(h.Version, body, req); err != nil {
 		return fmt.Errorf("%w: %s version %d from client %q: %w", wire.ErrFrame, a.key.Name(), h.Version, h.ClientID, err)
 	}
-	if len(f.B) <= patientFrame {
+	if len(f.B) <= patientFrame || a.key == kmsg.JoinGroup || a.key == kmsg.SyncGroup {
 		f.Detach()
 	}
 	quotas := c.s.d.Controller.Image().Quotas
@@ -342,26 +342,31 @@ func (c *conn) handle(h wire.Header, a *api, body []byte, f *wire.Frame) error {
 	if quotas != nil {
 		c.throttleOther(quotas, h, resp, c.began)
 	}
-	if a.key == kmsg.ApiVersions {
-		if av, ok := req.(*kmsg.ApiVersionsRequest); ok && c.software == "" {
-			c.software = av.ClientSoftwareName + "/" + av.ClientSoftwareVersion
-		}
-	}
 	resp.SetVersion(h.Version)
-	return c.reply(h, a, resp)
+	buf := encode(h, a, resp)
+	f.Detach() // before the client, which may take its time, has read the reply
+	return c.hand(a, buf)
 }
 
 // reply encodes and sends.
 func (c *conn) reply(h wire.Header, a *api, resp kmsg.Response) error {
+	return c.hand(a, encode(h, a, resp))
+}
+
+// encode makes a reply's frame, and counts its errors.
+func encode(h wire.Header, a *api, resp kmsg.Response) *wire.Buf {
 	buf := wire.Get(512)
-	defer buf.Free()
-	b := wire.AppendResponseHeader(buf.B[:0], h.CorrelationID, h.Version >= a.flexibleReplyFrom)
-	b = resp.AppendTo(b)
-	buf.B = b
-	wire.Seal(b, 0)
-	err := c.write(b)
+	buf.B = resp.AppendTo(wire.AppendResponseHeader(buf.B[:0], h.CorrelationID, h.Version >= a.flexibleReplyFrom))
+	wire.Seal(buf.B, 0)
 	a.stats.countErrors(resp)
-	a.stats.answered(c.began, len(b))
+	return buf
+}
+
+// hand sends a whole reply and frees it.
+func (c *conn) hand(a *api, buf *wire.Buf) error {
+	defer buf.Free()
+	err := c.write(buf.B)
+	a.stats.answered(c.began, len(buf.B))
 	return err
 }
 

@@ -157,7 +157,7 @@ func TestStalledFramesHoldNobodyUp(t *testing.T) {
 	c := n.dial()
 	produce := func() {
 		t.Helper()
-		r := produceRequest(9, topic, 0, 1, batch(t, "waits for the budget"))
+		r := produceRequest(9, topic, 0, 1, batch(t, strings.Repeat("waits for the budget", cheapFrame/10)))
 		if got := call[*kmsg.ProduceResponse](c, r); got.Topics[0].Partitions[0].ErrorCode != 0 {
 			t.Fatal(got)
 		}
@@ -180,6 +180,93 @@ func TestStalledFramesHoldNobodyUp(t *testing.T) {
 	})
 	if _, err := stalled.frame(); err == nil {
 		t.Error("what has stalled is answered")
+	}
+}
+
+// Nobody has the budget while he waits for somebody else: for a client that does not read its reply, for acks, for the other members of a group.
+func TestNobodyWaitsWithTheBudgetTaken(t *testing.T) {
+	disk := newGatedFS()
+	n := newServingWith(t, nodeOptions{fs: disk, dir: "/data", durability: commitlog.PowerSafe, static: map[string]string{"group.initial.rebalance.delay.ms": "0"},
+		deps: func(d *Deps) { d.MaxInFlightBytes = 1 << 20 }})
+	topic := n.topic("orders", 1)
+	call[*kmsg.ProduceResponse](n.dial(), produceRequest(9, topic, 0, -1, batch(t, "warm")))
+	large := strings.Repeat("x", patientFrame)
+	large9 := kmsg.NewPtrMetadataRequest()
+	large9.Version = 9
+	for i := 0; i < 2*patientFrame/250; i++ {
+		large9.Topics = append(large9.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr(fmt.Sprintf("%0250d", i))})
+	}
+	join := func(group, metadata string) *kmsg.JoinGroupRequest {
+		r := kmsg.NewPtrJoinGroupRequest()
+		r.Version, r.Group, r.ProtocolType, r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = 3, group, "consumer", 30_000, 60_000
+		r.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte(metadata)}}
+		return r
+	}
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.Version, find.CoordinatorKey = 3, "joining"
+	eventually(t, "groups are served", func() bool {
+		call[*kmsg.FindCoordinatorResponse](n.dial(), find) // makes their topic
+		return call[*kmsg.JoinGroupResponse](n.dial(), join("any", "x")).ErrorCode == 0
+	})
+	unread := func(r kmsg.Request) { n.pipe().send(r) }
+	for name, wait := range map[string]func(){
+		"reply":         func() { unread(large9) },
+		"Produce reply": func() { unread(produceRequest(9, topic, 7, 1, batch(t, large))) },
+		"acks": func() {
+			disk.shut()
+			c := n.dial()
+			c.send(produceRequest(9, topic, 0, -1, batch(t, "not synced")))
+			c.send(large9)
+		},
+		"JoinGroup": func() {
+			call[*kmsg.JoinGroupResponse](n.dial(), join("joining", "x"))
+			unread(join("joining", large))
+		},
+		"SyncGroup": func() {
+			first, second := n.dial(), n.dial()
+			r, r2 := join("syncing", "x"), join("syncing", "x")
+			r.MemberID = call[*kmsg.JoinGroupResponse](first, r).MemberID
+			id2 := second.send(r2)
+			eventually(t, "both have joined", func() bool { return call[*kmsg.JoinGroupResponse](first, r).Generation == 2 })
+			joined := second.receive(r2, id2).(*kmsg.JoinGroupResponse)
+			s := kmsg.NewPtrSyncGroupRequest()
+			s.Version, s.Group, s.Generation, s.MemberID = 2, "syncing", joined.Generation, joined.MemberID
+			s.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: "x", MemberAssignment: []byte(large)}}
+			second.send(s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wait()
+			c := n.dial()
+			r := produceRequest(9, topic, 0, 1, batch(t, large[:2*cheapFrame]))
+			for range 50 { // what waits may still be on its way to the server
+				if got := call[*kmsg.ProduceResponse](c, r).Topics[0].Partitions[0]; got.ErrorCode != 0 {
+					t.Error(got)
+				}
+			}
+			if name == "acks" {
+				disk.open()
+			}
+		})
+	}
+}
+
+// Whoever has filled the budget, small requests do not wait for it.
+func TestSmallRequestsDoNotWaitForTheBudget(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("orders", 1)
+	taken, err := n.s.budget.Take(t.Context(), 1<<50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.s.budget.Give(taken)
+	c := n.dial()
+	call[*kmsg.ApiVersionsResponse](c, apiVersionsRequest(3))
+	if got := call[*kmsg.ProduceResponse](c, produceRequest(9, topic, 0, -1, batch(t, strings.Repeat("x", cheapFrame*9/10)))).Topics[0].Partitions[0]; got.ErrorCode != 0 {
+		t.Error(got)
+	}
+	if got := call[*kmsg.FetchResponse](c, fetchRequest(12, topic, 0)).Topics[0].Partitions[0]; len(got.RecordBatches) == 0 {
+		t.Error(got)
 	}
 }
 

@@ -168,7 +168,7 @@ Limits of a connection, and who waits when they are reached:
 |---|---|---|
 | frame of a Produce request | socket.request.max.bytes (%d MiB) | larger ones close the connection |
 | frame of any other request | %d MiB | larger ones close the connection: decoding costs a multiple of the frame |
-| bytes of all requests under way | queued.max.request.bytes (%d MiB) | the connection is not read until there is room |
+| bytes of all requests under way | queued.max.request.bytes (%d MiB) | the connection is not read until there is room; requests up to %d KiB do not count |
 | Produce replies due | %d | further requests wait in the socket |
 | Fetch response | fetch.max.bytes (%d MiB) | and at least one batch |
 | fetch sessions | max.incremental.fetch.session.cache.slots (%d), %d partitions in all | fetches go on without a session |
@@ -177,7 +177,7 @@ Limits of a connection, and who waits when they are reached:
 
 Produce requests of one connection are appended as they come and answered in order, each when its acks are in;
 any other request waits until those before it are answered. Replies never overtake each other; acks=0 has none.
-`, s.d.MaxRequestBytes>>20, maxDecodedFrame>>20, s.d.MaxInFlightBytes>>20, maxOutstanding, s.d.MaxFetchBytes>>20,
+`, s.d.MaxRequestBytes>>20, maxDecodedFrame>>20, s.d.MaxInFlightBytes>>20, cheapFrame>>10, maxOutstanding, s.d.MaxFetchBytes>>20,
 		s.d.FetchSessions, maxSessionParts, s.d.IdleTimeout, s.d.MaxConnections)
 	golden(t, "../../docs/protocol.md", b.String())
 }

@@ -204,7 +204,7 @@ func (c *conn) step(said []byte) ([]byte, error) {
 	l.stay(time.Now(), c.door.MaxReauth[l.mechanism])
 	l.known, l.before, l.exchange, l.pending, l.raw = true, l.mechanism, nil, false, false
 	l.until = time.Time{}
-	c.in.Admit(c.s.budget, c.s.limits())
+	c.in.Admit(c.s.budget, c.limits())
 	return told, nil
 }
 

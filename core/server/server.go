@@ -43,7 +43,7 @@ type Deps struct {
 	Advertised      func(n *metadata.Node, listener string) (host string, port int32)
 	MaxRequestBytes int32 // socket.request.max.bytes; 0: 100 MiB
 
-	// MaxInFlightBytes bounds the bytes of all requests that are being read or
+	// MaxInFlightBytes bounds the bytes of all requests of more than 16 KiB that are being read or
 	// handled; connections wait their turn beyond it. Like queued.max.request.bytes. 0: 256 MiB, or a
 	// quarter of GOMEMLIMIT where that is less.
 	MaxInFlightBytes int64

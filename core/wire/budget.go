@@ -13,7 +13,7 @@ import (
 // queued.max.request.bytes. Waiters are served in order, so a large frame is not starved by small ones.
 //
 // What is taken for a frame that is announced and does not come would make everybody wait: so while somebody has waited for pressure,
-// frames that have been coming for longer than that, slower than leastRate, are cut.
+// frames that have been coming for longer than that, slower than leastRate or too slowly to be whole within wholeFrame, are cut.
 type Budget struct {
 	sem   *semaphore.Weighted
 	total int64
@@ -23,13 +23,15 @@ type Budget struct {
 }
 
 const (
-	pressure  = 2 * time.Second
-	leastRate = 256 << 10 // bytes per second
+	pressure   = 2 * time.Second
+	leastRate  = 256 << 10 // bytes per second
+	wholeFrame = 20 * time.Second
 )
 
 // arrival is a frame that is being read.
 type arrival struct {
 	since time.Time
+	size  int          // bytes
 	got   atomic.Int64 // bytes
 	cut   func()       // ends the read
 	gone  bool         // cut was called
@@ -78,7 +80,8 @@ func (b *Budget) cut() {
 	defer b.mu.Unlock()
 	for a := range b.arriving {
 		// What is noted is a piece behind what has come.
-		if age := time.Since(a.since); age > pressure && float64(a.got.Load()+piece) < age.Seconds()*leastRate && !a.gone {
+		rate := max(leastRate, float64(a.size)/wholeFrame.Seconds())
+		if age := time.Since(a.since); age > pressure && float64(a.got.Load()+piece) < age.Seconds()*rate && !a.gone {
 			a.gone = true
 			a.cut()
 		}
@@ -86,11 +89,11 @@ func (b *Budget) cut() {
 }
 
 // arrives says that a frame is being read.
-func (b *Budget) arrives(a *arrival, cut func()) {
+func (b *Budget) arrives(a *arrival, size int, cut func()) {
 	a.got.Store(0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a.since, a.cut, a.gone = time.Now(), cut, false
+	a.since, a.size, a.cut, a.gone = time.Now(), size, cut, false
 	b.arriving[a] = struct{}{}
 }
 

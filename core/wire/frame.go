@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Frame is one request's bytes behind the length. Release or Detach it once.
+// Frame is one request's bytes behind the length. Release or Detach it.
 type Frame struct {
 	B []byte
 
@@ -19,9 +19,11 @@ type Frame struct {
 	taken  int64
 }
 
-// Release returns the bytes to the pool and to the budget.
+// Release returns the bytes to the pool and to the budget. Of a Frame that has been released or detached it does nothing.
 func (f *Frame) Release() {
-	f.buf.Free()
+	if f.buf != nil {
+		f.buf.Free()
+	}
 	f.Detach()
 }
 
@@ -29,7 +31,7 @@ func (f *Frame) Release() {
 // refers to it: a decoded request shares the frame's memory.
 // A second time it does nothing.
 func (f *Frame) Detach() {
-	if f.budget != nil {
+	if f.taken > 0 {
 		f.budget.Give(f.taken)
 	}
 	*f = Frame{}
@@ -183,7 +185,7 @@ func (r *Reader) fill(b []byte) error {
 		_, err := io.ReadFull(r.br, b)
 		return unexpected(err)
 	}
-	r.budget.arrives(&r.arrival, r.Cut)
+	r.budget.arrives(&r.arrival, len(b), r.Cut)
 	at, n, err := 0, 0, error(nil)
 	for at < len(b) && err == nil {
 		n, err = io.ReadFull(r.br, b[at:min(at+piece, len(b))])

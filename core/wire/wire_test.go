@@ -187,7 +187,6 @@ func TestBuffersComeBackAsLarge(t *testing.T) {
 // A frame that is announced and does not come is cut when others wait for its memory; one that comes slowly, but comes, is not, and
 // without anybody who waits none is.
 func TestWhatDoesNotComeIsCut(t *testing.T) {
-	const size = 4 << 20
 	for name, c := range map[string]struct {
 		sent   int // bytes, at once
 		rate   int // bytes per second, then
@@ -198,14 +197,19 @@ func TestWhatDoesNotComeIsCut(t *testing.T) {
 		"stalled":            {readBuffer, 0, true, true},
 		"a byte at a time":   {readBuffer, 2, true, true},
 		"slow":               {readBuffer, 2 * leastRate, true, false},
+		"large and slow":     {readBuffer, 2 * leastRate, true, true},
 		"stalled, but alone": {readBuffer, 2, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := NewBudget(size + 100)
+				size := 4 << 20
+				if strings.HasPrefix(name, "large") {
+					size *= 4 // in 20 s it has to come
+				}
+				b := NewBudget(int64(size) + 100)
 				here, there := net.Pipe()
 				defer there.Close()
-				r := NewReader(here, b, Limits{MaxBytes: 2 * size})
+				r := NewReader(here, b, Limits{MaxBytes: 2 * int32(size)})
 				r.Cut = func() { _ = here.SetReadDeadline(time.Now()) }
 				got := make(chan error, 1)
 				go func() {
@@ -241,7 +245,7 @@ func TestWhatDoesNotComeIsCut(t *testing.T) {
 					return
 				}
 				began := time.Now()
-				small := NewReader(bytes.NewReader(frameOf(request(0, 3, strings.Repeat("x", 200)))), b, Limits{MaxBytes: size})
+				small := NewReader(bytes.NewReader(frameOf(request(0, 3, strings.Repeat("x", 200)))), b, Limits{MaxBytes: int32(size)})
 				f, err := small.Next(t.Context())
 				if err != nil {
 					t.Fatal(err)
