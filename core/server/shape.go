@@ -9,10 +9,8 @@ import (
 // decode reads a request of this version. No request is decoded without it: see wire.Shape.
 func (a *api) decode(version int16, body []byte, req kmsg.Request) error {
 	req.SetVersion(version)
-	if version >= a.flexibleFrom {
-		if err := a.shape(version).Check(body); err != nil {
-			return err
-		}
+	if err := a.shape(version).Check(body); err != nil {
+		return err
 	}
 	return req.ReadFrom(body)
 }

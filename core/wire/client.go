@@ -87,9 +87,6 @@ func (c *Client) do(req kmsg.Request) (kmsg.Response, error) {
 
 // check is what a Shape is for: who answers may be anybody who stands where a node was.
 func (c *Client) check(resp kmsg.Response, b []byte) error {
-	if !resp.IsFlexible() {
-		return nil
-	}
 	id := [2]int16{resp.Key(), resp.GetVersion()}
 	if c.shapes[id] == nil {
 		c.shapes[id] = Learn(func() Message { return resp.RequestKind().ResponseKind() }, id[1])

@@ -12,20 +12,24 @@ import (
 // Message is a request or a response of kmsg.
 type Message interface {
 	SetVersion(version int16)
+	IsFlexible() bool
 	AppendTo(dst []byte) []byte
 }
 
 // Learn finds a shape out from kmsg's own encoder, by changing one field at a time; so nobody writes it down. The order of fields on the
-// wire is that of the struct. The version is a flexible one; fresh makes a Message with kmsg's defaults.
+// wire is that of the struct. fresh makes a Message with kmsg's defaults.
 func Learn(fresh func() Message, version int16) *Shape {
-	p := &prober{fresh, version}
+	m := fresh()
+	m.SetVersion(version)
+	p := &prober{fresh: fresh, version: version, flexible: m.IsFlexible()}
 	return p.learn(nil, reflect.TypeOf(fresh()).Elem())
 }
 
 // prober encodes messages that differ in one field.
 type prober struct {
-	fresh   func() Message
-	version int16
+	fresh    func() Message
+	version  int16
+	flexible bool
 }
 
 // encode makes a message in which every array and optional struct on the path
@@ -66,9 +70,15 @@ func (p *prober) learn(path []int, t reflect.Type) *Shape {
 		switch {
 		case f.Name == "Version" && len(path) == 0:
 		case f.Type == reflect.TypeFor[kmsg.Tags]():
-			s.Tags = true
+			s.Tags = p.flexible
 		default:
 			if sf, ok := p.field(path, i, f.Type); ok {
+				if !p.flexible {
+					sf.Len = otherLen
+					if f.Type.Kind() != reflect.Slice {
+						sf.Len = stringLen
+					}
+				}
 				s.Fields = append(s.Fields, sf)
 			} else if number, is := p.tag(path, i, f.Type); is {
 				if s.Tagged == nil {
@@ -139,6 +149,9 @@ func (p *prober) field(path []int, i int, t reflect.Type) (f Field, ok bool) {
 
 // tag tells the number of a struct, or of an array of structs, that this version has as a tag: what lies in it may have tags of its own.
 func (p *prober) tag(path []int, i int, t reflect.Type) (number uint32, ok bool) {
+	if !p.flexible {
+		return 0, false
+	}
 	none := p.encode(path, func(reflect.Value) {})
 	with := p.encode(path, func(s reflect.Value) {
 		if t.Kind() == reflect.Struct || t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct {

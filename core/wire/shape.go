@@ -2,9 +2,10 @@ package wire
 
 import "github.com/twmb/franz-go/pkg/kbin"
 
-// Shape is how a flexible struct of Kafka's lies on the wire: enough to walk over it without decoding.
+// Shape is how a struct of Kafka's lies on the wire: enough to walk over it without decoding.
 //
-// It is walked before kmsg decodes a flexible version, because kmsg believes the count that a section of tags begins with: twenty bytes of
+// It is walked before kmsg decodes, because kmsg believes counts. That of an array makes as many structs as there are bytes left, and sets their
+// fields, before it looks for the first: 8 MiB became a gigabyte. That of a section of tags it follows to the end: twenty bytes of
 // garbage with a count of four billion would keep a processor busy for many seconds.
 type Shape struct {
 	Fields []Field
@@ -16,6 +17,7 @@ type Shape struct {
 type Field struct {
 	Kind Kind
 	Size int    // bytes of a Fixed field, or of an element of Fixeds
+	Len  int    // bytes of the length of Bytes and of arrays, in versions that are not flexible; 0: it is compact
 	Elem *Shape // of Struct, Optional and Structs
 }
 
@@ -24,12 +26,12 @@ type Kind uint8
 
 const (
 	Fixed Kind = iota
-	Bytes      // compact string or bytes
+	Bytes      // string or bytes
 	Struct
 	Optional // a struct behind an int8 that is negative for null
-	Fixeds   // compact array of fixed elements
-	Strings  // compact array of compact strings
-	Structs  // compact array of structs
+	Fixeds   // array of fixed elements
+	Strings  // array of strings
+	Structs  // array of structs
 )
 
 // Check says whether b can begin with a struct of this shape. kmsg ignores what follows.
@@ -71,7 +73,7 @@ func (f *Field) walk(r *kbin.Reader) {
 	case Fixed:
 		r.Span(f.Size)
 	case Bytes:
-		walkBytes(r)
+		walkBytes(r, f.Len)
 	case Struct:
 		f.Elem.walk(r)
 	case Optional:
@@ -79,7 +81,7 @@ func (f *Field) walk(r *kbin.Reader) {
 			f.Elem.walk(r)
 		}
 	default:
-		n := int64(r.Uvarint()) - 1
+		n := length(r, f.Len)
 		switch {
 		case n > int64(len(r.Src)): // each element takes a byte at least
 			r.Span(-1)
@@ -87,7 +89,7 @@ func (f *Field) walk(r *kbin.Reader) {
 			r.Span(int(n) * f.Size)
 		case f.Kind == Strings:
 			for ; n > 0 && r.Ok(); n-- {
-				walkBytes(r)
+				walkBytes(r, min(f.Len, stringLen))
 			}
 		default:
 			for ; n > 0 && r.Ok(); n-- {
@@ -97,8 +99,25 @@ func (f *Field) walk(r *kbin.Reader) {
 	}
 }
 
-func walkBytes(r *kbin.Reader) {
-	if n := int64(r.Uvarint()) - 1; n > int64(len(r.Src)) {
+// Lengths in versions that are not flexible.
+const (
+	stringLen = 2
+	otherLen  = 4
+)
+
+// length reads one; below 0 it is that of null.
+func length(r *kbin.Reader, size int) int64 {
+	switch size {
+	case stringLen:
+		return int64(r.Int16())
+	case otherLen:
+		return int64(r.Int32())
+	}
+	return int64(r.Uvarint()) - 1
+}
+
+func walkBytes(r *kbin.Reader, size int) {
+	if n := length(r, size); n > int64(len(r.Src)) {
 		r.Span(-1)
 	} else if n > 0 {
 		r.Span(int(n))
