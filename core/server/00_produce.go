@@ -133,10 +133,11 @@ func (c *conn) produce(h wire.Header, body []byte, f *wire.Frame) error {
 	return c.write(buf.B)
 }
 
-// maxProduced bounds the topics and the partitions of a Produce request: as many as a request may create. In six bytes of the frame is one that takes twenty-five times as many.
-const maxProduced = controller.MaxPartitions
+// maxNamed bounds the topics and the partitions of a Produce request, and the partitions of a Fetch: as many as a request may create. In six bytes of the frame is
+// one that takes twenty-five times as many.
+const maxNamed = controller.MaxPartitions
 
-var errProduced = fmt.Errorf("more than %d topics or partitions", maxProduced)
+var errNamed = fmt.Errorf("more than %d topics or partitions", maxNamed)
 
 // parse reads a request. Names are the Image's own strings, so that they outlive the frame.
 func (p *produced) parse(version int16, body []byte, img *metadata.Image) (tid *string, timeout time.Duration, err error) {
@@ -151,8 +152,8 @@ func (p *produced) parse(version int16, body []byte, img *metadata.Image) (tid *
 	timeout = time.Duration(r.Int32()) * time.Millisecond
 	for n := arrayLen(&r, flexible); n > 0 && r.Ok(); n-- {
 		var t producedTopic
-		if len(p.topics) == maxProduced {
-			return tid, timeout, errProduced
+		if len(p.topics) == maxNamed {
+			return tid, timeout, errNamed
 		}
 		if version >= 13 {
 			t.id = r.Uuid()
@@ -165,8 +166,8 @@ func (p *produced) parse(version int16, body []byte, img *metadata.Image) (tid *
 		t.from = len(p.parts)
 		for m := arrayLen(&r, flexible); m > 0 && r.Ok(); m-- {
 			part := producedPart{number: r.Int32(), leader: -1, producerID: -1}
-			if len(p.parts) == maxProduced {
-				return tid, timeout, errProduced
+			if len(p.parts) == maxNamed {
+				return tid, timeout, errNamed
 			}
 			if flexible {
 				part.records = r.CompactNullableBytes()

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/forebayhub/forebay/core/auth"
+	"github.com/forebayhub/forebay/core/commitlog"
 	"github.com/forebayhub/forebay/core/metadata"
 	"github.com/forebayhub/forebay/core/partition"
 	"github.com/forebayhub/forebay/core/replica"
@@ -85,6 +86,7 @@ func (c *conn) fetch(h wire.Header, body []byte, frame *wire.Frame) error {
 	err := f.parse(h, body, img)
 	frame.Release() // nothing of the request refers to it any more
 	if err != nil {
+		f.shed()
 		return fmt.Errorf("%w: Fetch version %d from client %q: %w", wire.ErrFrame, h.Version, h.ClientID, err)
 	}
 	defer f.release()
@@ -168,6 +170,9 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 	for n := arrayLen(&r, flexible); n > 0 && r.Ok(); n-- {
 		key := fetchTopic(&r, v, img)
 		for m := arrayLen(&r, flexible); m > 0 && r.Ok(); m-- {
+			if len(f.targets) == maxNamed {
+				return errNamed
+			}
 			f.targets = append(f.targets, fetchPartition(&r, v, key))
 		}
 		if flexible {
@@ -178,6 +183,9 @@ func (f *fetching) parse(h wire.Header, body []byte, img *metadata.Image) error 
 		for n := arrayLen(&r, flexible); n > 0 && r.Ok(); n-- {
 			key := fetchTopic(&r, v, img)
 			for m := arrayLen(&r, flexible); m > 0 && r.Ok(); m-- {
+				if len(f.forgotten) == maxNamed {
+					return errNamed
+				}
 				key.number = r.Int32()
 				f.forgotten = append(f.forgotten, key)
 			}
@@ -407,8 +415,28 @@ func (f *fetching) shed() {
 	}
 }
 
+// lighten lets go of all that is not sent once the rest is encoded: of very many partitions, most of them errors, a client that does not read its response
+// would hold a multiple of that.
+func (f *fetching) lighten() {
+	if cap(f.parts) <= keptParts {
+		return
+	}
+	for i := range f.cuts {
+		k := &f.cuts[i]
+		sent := *k.slice
+		*k.slice, k.slice = commitlog.Slice{}, &sent
+	}
+	for i := range f.parts {
+		f.parts[i].res.Slice.Release()
+	}
+	f.parts, f.at = nil, nil
+}
+
 // release lets go of the log's files.
 func (f *fetching) release() {
+	for _, k := range f.cuts {
+		k.slice.Release()
+	}
 	for i := range f.parts {
 		f.parts[i].res.Slice.Release()
 	}
@@ -454,13 +482,6 @@ func (c *conn) replyFetch(f *fetching, session *fetchSession, code int16) error 
 	if err != nil {
 		return err
 	}
-	err = c.send(buf.B, f.cuts)
-	c.answeredFetch(f, code, len(buf.B))
-	return err
-}
-
-// answeredFetch counts a request that has been answered.
-func (c *conn) answeredFetch(f *fetching, code int16, bytes int) {
 	stats := c.s.apis[kmsg.Fetch].stats
 	stats.failed(code)
 	for i := range f.parts {
@@ -468,10 +489,14 @@ func (c *conn) answeredFetch(f *fetching, code int16, bytes int) {
 			stats.failed(codeOf(err))
 		}
 	}
+	f.lighten()
+	err = c.send(buf.B, f.cuts)
+	bytes := len(buf.B)
 	for _, k := range f.cuts {
 		bytes += k.slice.Len
 	}
 	stats.answered(c.began, bytes)
+	return err
 }
 
 // appendFetchResponse writes the frame but for the file regions, which it leaves in f.cuts.

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -309,6 +312,58 @@ func TestFetchWaitIsBounded(t *testing.T) {
 		var f fetching
 		if err := f.parse(wire.Header{Version: 12}, req.AppendTo(nil), metadata.NewImage()); err != nil || f.maxWait != want {
 			t.Errorf("of %d ms: waits %v, %v", asked, f.maxWait, err)
+		}
+	}
+}
+
+// A Fetch of very many partitions is refused, and one of many holds little more than its response once that is being sent.
+func TestFetchOfManyPartitions(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	topic := n.topic("orders", 1)
+	text := strings.Repeat("x", 4*inlineSlice)
+	call[*kmsg.ProduceResponse](n.dial(), produceRequest(9, topic, 0, 1, batch(t, text)))
+	f := fetching{}
+	req := fetchRequest(12, topic, make([]int64, maxNamed+1)...)
+	if err := f.parse(wire.Header{Version: 12}, req.AppendTo(nil), n.quorum.Image()); !errors.Is(err, errNamed) {
+		t.Error(err)
+	}
+	req.Topics[0].Partitions = nil
+	req.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: "orders", Partitions: make([]int32, maxNamed+1)}}
+	if err := f.parse(wire.Header{Version: 12}, req.AppendTo(nil), n.quorum.Image()); !errors.Is(err, errNamed) {
+		t.Error(err)
+	}
+
+	const many = 50_000
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, fetchRequest(4, topic, make([]int64, many)...), 1)
+	for name, c := range map[string]*client{"memory": n.pipe(), "tcp": n.dial()} {
+		if _, err := c.c.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		var head [4]byte
+		if _, err := io.ReadFull(c.c, head[:]); err != nil {
+			t.Fatal(err)
+		}
+		if name == "memory" { // its server waits until the rest is read
+			n.s.mu.Lock()
+			for c := range n.s.conns {
+				if f := &c.fetching; c.door == nil && cap(f.parts)+cap(f.targets)+len(f.at) > 0 {
+					t.Errorf("%d partitions are held while the response is read", cap(f.parts))
+				}
+			}
+			n.s.mu.Unlock()
+		}
+		b := make([]byte, binary.BigEndian.Uint32(head[:]))
+		if _, err := io.ReadFull(c.c, b); err != nil {
+			t.Fatal(err)
+		}
+		resp := kmsg.NewPtrFetchResponse()
+		resp.Version = 4
+		if err := resp.ReadFrom(b[4:]); err != nil {
+			t.Fatal(err)
+		}
+		parts := resp.Topics[0].Partitions
+		if v := values(t, parts[0].RecordBatches); len(parts) != many || len(v) != 1 || v[0] != text || parts[1].ErrorCode != kerr.UnknownTopicOrPartition.Code {
+			t.Errorf("%s: %d partitions, %d bytes of the first, code %d of the second", name, len(parts), len(parts[0].RecordBatches), parts[1].ErrorCode)
 		}
 	}
 }

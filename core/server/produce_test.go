@@ -312,7 +312,7 @@ func TestProduceCountsPartitions(t *testing.T) {
 	for _, c := range []struct {
 		topics, partitions int
 		fails              bool
-	}{{1, maxProduced, false}, {1, maxProduced + 1, true}, {10, maxProduced/10 + 1, true}, {maxProduced, 0, false}, {maxProduced + 1, 0, true}} {
+	}{{1, maxNamed, false}, {1, maxNamed + 1, true}, {10, maxNamed/10 + 1, true}, {maxNamed, 0, false}, {maxNamed + 1, 0, true}} {
 		req := kmsg.NewPtrProduceRequest()
 		req.Version = 9
 		for range c.topics {
@@ -322,7 +322,7 @@ func TestProduceCountsPartitions(t *testing.T) {
 		}
 		p := produced{ready: make(chan struct{}, 1)}
 		_, _, err := p.parse(9, req.AppendTo(nil), metadata.NewImage())
-		if c.fails != errors.Is(err, errProduced) || !c.fails && err != nil {
+		if c.fails != errors.Is(err, errNamed) || !c.fails && err != nil {
 			t.Errorf("%d topics of %d partitions: %v", c.topics, c.partitions, err)
 		}
 		p.free()
