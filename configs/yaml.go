@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
@@ -21,6 +22,9 @@ const maxFileBytes = 4 << 20
 // maxAliasNodes bounds what aliases may expand to ("billion laughs").
 const maxAliasNodes = 10_000
 
+// maxDepth bounds brackets within brackets, and maxDash the column of a list's dash ("- - - x"): the parser's memory grows with the square of the depth.
+const maxDepth, maxDash = 100, 1000
+
 // reader turns the text of one file into a spec.Node with every place kept.
 type reader struct {
 	file     string
@@ -28,12 +32,17 @@ type reader struct {
 	remote   bool // references are resolved elsewhere: one that this machine cannot resolve is a warning
 	problems *Problems
 	anchors  map[string]ast.Node
-	nodes    int
+	expanded int // values that aliases have become so far
 }
 
 // read parses text. The second result is false when there is nothing to go on with.
 func (r *reader) read(text []byte) (spec.Node, bool) {
-	file, err := parser.ParseBytes(text, 0)
+	tokens := lexer.Tokenize(string(text))
+	if at := tooDeep(tokens); at != nil {
+		r.problems.add(r.file, at.Line, at.Column, "nested too deep for a config", "")
+		return spec.Node{}, false
+	}
+	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) && syntax.GetToken() != nil {
@@ -63,6 +72,23 @@ func (r *reader) read(text []byte) (spec.Node, bool) {
 	return r.node(body, nil), true
 }
 
+// tooDeep is where the text nests deeper than a config does, or nil.
+func tooDeep(tokens token.Tokens) *token.Position {
+	depth := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth = max(depth-1, 0)
+		}
+		if depth > maxDepth || t.Type == token.SequenceEntryType && t.Position.Column > maxDash {
+			return t.Position
+		}
+	}
+	return nil
+}
+
 // place is where a node starts; 1:1 when the parser does not know.
 func place(n ast.Node) (line, col int) {
 	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
@@ -81,10 +107,13 @@ func place(n ast.Node) (line, col int) {
 func (r *reader) node(n ast.Node, within []string) spec.Node {
 	line, col := place(n)
 	out := spec.Node{Line: line, Col: col}
-	if r.nodes++; r.nodes > maxAliasNodes && len(within) > 0 {
-		r.problems.add(r.file, line, col, "aliases expand to more than 10000 values", "")
-		r.nodes = -1 << 40 // said once
-		return out
+	if len(within) > 0 {
+		if r.expanded++; r.expanded > maxAliasNodes {
+			if r.expanded == maxAliasNodes+1 { // said once
+				r.problems.add(r.file, line, col, fmt.Sprintf("aliases expand to more than %d values", maxAliasNodes), "")
+			}
+			return bad(out)
+		}
 	}
 	switch n := n.(type) {
 	case *ast.MappingNode:

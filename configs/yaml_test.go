@@ -1,11 +1,20 @@
 package configs
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/forebayhub/forebay/connectors/spec"
 )
+
+// parse reads a text without variables.
+func parse(text []byte) (spec.Node, Problems) {
+	var problems Problems
+	r := reader{file: "x", getenv: func(string) (string, bool) { return "", false }, problems: &problems}
+	n, _ := r.read(text)
+	return n, problems
+}
 
 // TestColons: a colon that no space follows is a part of a text, wherever a list stands.
 func TestColons(t *testing.T) {
@@ -22,10 +31,8 @@ func TestColons(t *testing.T) {
 		`["a":1]`:                       "",
 	} {
 		for _, text := range []string{"{k: " + list + "}", "{g: {k: " + list + "}}", "a:\n  - {k: " + list + "}"} {
-			var problems Problems
-			r := reader{file: "x", getenv: func(string) (string, bool) { return "", false }, problems: &problems}
-			n, ok := r.read([]byte(text))
-			if !ok {
+			n, problems := parse([]byte(text))
+			if problems != nil {
 				t.Errorf("%s: %v", text, problems)
 				continue
 			}
@@ -44,6 +51,57 @@ func TestColons(t *testing.T) {
 			if strings.Join(got, " ") != want {
 				t.Errorf("%s: %q, want %q", text, got, want)
 			}
+		}
+	}
+}
+
+// TestAliasesAreBounded: what aliases of aliases expand to is cut off, told once, and what is no alias does not count.
+func TestAliasesAreBounded(t *testing.T) {
+	var count func(n spec.Node) int
+	count = func(n spec.Node) int {
+		all := 1
+		for _, v := range n.List {
+			all += count(v)
+		}
+		for _, e := range n.Map {
+			all += count(e.Value)
+		}
+		return all
+	}
+	ten := func(item string) string { return "[" + strings.Repeat(item+", ", 9) + item + "]" }
+	text := "a: &a " + ten("x")
+	for _, c := range []string{"b", "c", "d", "e"} { // 10^5 values
+		text += fmt.Sprintf("\n%s: &%s %s", c, c, ten("*"+string(c[0]-1)))
+	}
+	n, problems := parse([]byte(text + "\nf: *e\ng: {<<: *a}\n"))
+	if got := count(n); got > maxAliasNodes+10_000 {
+		t.Errorf("%d values", got)
+	}
+	if len(problems) != 1 || problems[0].String() != "x:1:26: aliases expand to more than 10000 values" {
+		t.Error(problems)
+	}
+	if n, problems := parse([]byte("a: [" + strings.Repeat("x, ", maxAliasNodes) + "&y z, *y]\n")); problems != nil || count(n) != maxAliasNodes+4 {
+		t.Error(count(n), problems)
+	}
+}
+
+// TestDepthIsBounded: the parser itself runs out of memory on some 100,000 brackets within each other.
+func TestDepthIsBounded(t *testing.T) {
+	for text, want := range map[string]string{
+		strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth):         "",
+		"a: " + strings.Repeat("[", 10_000):                                   "x:1:104: nested too deep for a config",
+		"]" + strings.Repeat("{a: ", 10_000):                                  "x:1:402: nested too deep for a config",
+		strings.Repeat("- ", 10_000):                                          "x:1:1001: nested too deep for a config",
+		"a: [" + strings.Repeat("-1, [-x], ", 1000) + "]\n":                   "",
+		"a:\n" + strings.Repeat("  - {b: [{c: [d]}]}\n", maxDepth+1) + "b:\n": "",
+	} {
+		_, problems := parse([]byte(text))
+		var got string
+		for _, p := range problems {
+			got += p.String()
+		}
+		if got != want {
+			t.Errorf("%.20s: %v", text, problems)
 		}
 	}
 }
