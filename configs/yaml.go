@@ -118,12 +118,10 @@ func (r *reader) node(n ast.Node, within []string) spec.Node {
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		out.Shape = spec.Mapping
-		for _, v := range n.Values {
-			r.entry(&out, v, within)
-		}
+		r.entries(&out, n.Values, within)
 	case *ast.MappingValueNode:
 		out.Shape = spec.Mapping
-		r.entry(&out, n, within)
+		r.entries(&out, []*ast.MappingValueNode{n}, within)
 	case *ast.SequenceNode:
 		out.Shape = spec.List
 		for _, v := range n.Values {
@@ -190,24 +188,39 @@ func colonText(n ast.Node) (at *token.Position, text string, ok bool) {
 	return k, key.Value + ":" + value.Value, true
 }
 
-func (r *reader) entry(out *spec.Node, v *ast.MappingValueNode, within []string) {
-	line, col := place(v.Key)
-	if _, merge := v.Key.(*ast.MergeKeyNode); merge {
-		merged := r.node(v.Value, within)
-		if merged.Unresolved {
-			return
+// entries are those of a mapping: its own, and of what it merges (yaml.org/type/merge) those that it has not itself, wherever `<<` stands.
+func (r *reader) entries(out *spec.Node, values []*ast.MappingValueNode, within []string) {
+	var merged []spec.Node
+	for _, v := range values {
+		if _, merge := v.Key.(*ast.MergeKeyNode); !merge {
+			r.entry(out, v, within)
+			continue
 		}
-		if merged.Shape != spec.Mapping {
-			r.problems.add(r.file, line, col, "`<<` merges a mapping, and this is none", "")
-			return
+		from := r.node(v.Value, within)
+		all := []spec.Node{from}
+		if from.Shape == spec.List {
+			all = from.List
 		}
-		for _, e := range merged.Map {
+		for _, m := range all {
+			if m.Shape != spec.Mapping && !m.Unresolved {
+				line, col := place(v.Key)
+				r.problems.add(r.file, line, col, "`<<` merges a mapping or a list of mappings, and this is none", "")
+				break
+			}
+		}
+		merged = append(merged, all...)
+	}
+	for _, m := range merged {
+		for _, e := range m.Map {
 			if lookup(*out, e.Key) == nil {
 				out.Map = append(out.Map, e)
 			}
 		}
-		return
 	}
+}
+
+func (r *reader) entry(out *spec.Node, v *ast.MappingValueNode, within []string) {
+	line, col := place(v.Key)
 	key := v.Key.GetToken().Value
 	if s, ok := v.Key.(*ast.StringNode); ok {
 		key = s.Value

@@ -105,3 +105,42 @@ func TestDepthIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestMerge: a mapping's own keys win over those that it merges, and of what it merges the first.
+func TestMerge(t *testing.T) {
+	for text, want := range map[string]string{
+		"{<<: *m, a: 1}":               "a=1 b=m c=m",
+		"{a: 1, <<: *m}":               "a=1 b=m c=m",
+		"{<<: [*n, *m], d: 1}":         "d=1 c=n a=m b=m",
+		"{<<: {a: x, b: y}, b: 1}":     "b=1 a=x",
+		"{<<: &o {a: x}, b: {<<: *o}}": "b={a=x} a=x",
+		"{<<: []}":                     "",
+		"{<<: x, a: 1}":                "x:3:5: `<<` merges a mapping or a list of mappings, and this is none",
+		"{<<: [*m, x]}":                "x:3:5: `<<` merges a mapping or a list of mappings, and this is none",
+		"{<<: [[*m]]}":                 "x:3:5: `<<` merges a mapping or a list of mappings, and this is none",
+		"{<<: *none}":                  `x:3:9: alias *none has no anchor &none before it (a text that begins with * needs quotes: "*none")`,
+	} {
+		n, problems := parse([]byte("m: &m {a: m, b: m, c: m}\nn: &n {c: n}\nk: " + text + "\n"))
+		var show func(n spec.Node) string
+		show = func(n spec.Node) string {
+			var all []string
+			for _, e := range n.Map {
+				v := e.Value.Text
+				if e.Value.Shape == spec.Mapping {
+					v = "{" + show(e.Value) + "}"
+				}
+				all = append(all, e.Key+"="+v)
+			}
+			return strings.Join(all, " ")
+		}
+		var got string
+		if problems != nil {
+			got = problems[0].String()
+		} else {
+			got = show(n.Map[2].Value)
+		}
+		if got != want || len(problems) > 1 {
+			t.Errorf("%s: %q, want %q; %v", text, got, want, problems)
+		}
+	}
+}
