@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -37,6 +38,11 @@ type reader struct {
 
 // read parses text. The second result is false when there is nothing to go on with.
 func (r *reader) read(text []byte) (spec.Node, bool) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // YAML 1.2, 5.2; the parser takes it for a part of the first key
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		r.problems.add(r.file, 1, 1, "the file is UTF-16", "save it as UTF-8")
+		return spec.Node{}, false
+	}
 	tokens := lexer.Tokenize(string(text))
 	if at := tooDeep(tokens); at != nil {
 		r.problems.add(r.file, at.Line, at.Column, "nested too deep for a config", "")

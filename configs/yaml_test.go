@@ -144,3 +144,18 @@ func TestMerge(t *testing.T) {
 		}
 	}
 }
+
+// TestByteOrderMark: an editor's mark at the beginning is none of the text; UTF-16 is told.
+func TestByteOrderMark(t *testing.T) {
+	for text, want := range map[string]string{
+		"\ufeff# a comment\nsources: x\n": "",
+		"\ufeffsources: x\n":              "",
+		"\xff\xfes\x00o\x00":              "x:1:1: the file is UTF-16 (save it as UTF-8)",
+		"\xfe\xff\x00s\x00o":              "x:1:1: the file is UTF-16 (save it as UTF-8)",
+	} {
+		n, problems := parse([]byte(text))
+		if want != "" && (len(problems) != 1 || problems[0].String() != want) || want == "" && (problems != nil || len(n.Map) != 1 || n.Map[0].Key != "sources") {
+			t.Errorf("%q: %+v %v", text, n, problems)
+		}
+	}
+}
