@@ -210,17 +210,18 @@ type slotInfo struct {
 	plugin, database, walStatus, why string
 	activePID                        string // "" when nobody uses it
 	confirmed                        LSN
+	failover                         bool // a standby that takes over has it, if it is set up for that (17 and later)
 }
 
 func (s *source) slotInfo(ctx context.Context, c *pgconn.PgConn) (*slotInfo, error) {
-	status, why := "'reserved'", "''"
+	status, why, failover := "'reserved'", "''", "false"
 	if version(c) >= 130000 {
 		status = "coalesce(wal_status, '')"
 	}
 	if version(c) >= 170000 {
-		why = "coalesce(invalidation_reason, '')"
+		why, failover = "coalesce(invalidation_reason, '')", "failover"
 	}
-	rows, err := query(ctx, c, `SELECT coalesce(plugin,''), coalesce(database,''), coalesce(active_pid::text,''), coalesce(confirmed_flush_lsn::text,'0/0'), `+status+`, `+why+
+	rows, err := query(ctx, c, `SELECT coalesce(plugin,''), coalesce(database,''), coalesce(active_pid::text,''), coalesce(confirmed_flush_lsn::text,'0/0'), `+status+`, `+why+`, `+failover+
 		` FROM pg_catalog.pg_replication_slots WHERE slot_name = `+quoteLit(s.cfg.slot))
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -230,7 +231,7 @@ func (s *source) slotInfo(ctx context.Context, c *pgconn.PgConn) (*slotInfo, err
 	if err != nil {
 		return nil, err
 	}
-	return &slotInfo{plugin: string(r[0]), database: string(r[1]), activePID: string(r[2]), confirmed: at, walStatus: string(r[4]), why: string(r[5])}, nil
+	return &slotInfo{plugin: string(r[0]), database: string(r[1]), activePID: string(r[2]), confirmed: at, walStatus: string(r[4]), why: string(r[5]), failover: string(r[6]) == "t"}, nil
 }
 
 // usable says whether a slot can serve, with or without positions.
@@ -266,19 +267,16 @@ const tooLarge = "40001"
 // createSlot makes a slot on a replication connection; the exported snapshot
 // lives until that connection's next command.
 func createSlot(ctx context.Context, repl *pgconn.PgConn, name string, temporary bool) (newSlot, error) {
-	sql := "CREATE_REPLICATION_SLOT " + quoteIdent(name)
-	if temporary {
-		sql += " TEMPORARY"
-	}
+	v := version(repl)
 	var rows [][][]byte
 	var err error
 	for try := 1; ; try++ {
-		rows, err = query(ctx, repl, sql+" LOGICAL pgoutput EXPORT_SNAPSHOT")
+		rows, err = query(ctx, repl, slotSQL(v, name, temporary, true))
 		if sqlState(err) != tooLarge || try == 20 {
 			break
 		}
 		if try == 4 && !temporary { // the slot matters more than its snapshot, see baseSnapshot
-			rows, err = query(ctx, repl, sql+" LOGICAL pgoutput NOEXPORT_SNAPSHOT")
+			rows, err = query(ctx, repl, slotSQL(v, name, temporary, false))
 			break
 		}
 		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
@@ -296,6 +294,28 @@ func createSlot(ctx context.Context, repl *pgconn.PgConn, name string, temporary
 	}
 	at, err := ParseLSN(string(rows[0][1]))
 	return newSlot{at: at, snapshot: string(rows[0][2])}, err
+}
+
+// slotSQL is the command that makes a slot. From 17 on a slot says of itself whether standbys are to keep a
+// copy, so that the source goes on after a failover; where none is set up for it this does nothing.
+func slotSQL(version int, name string, temporary, export bool) string {
+	sql := "CREATE_REPLICATION_SLOT " + quoteIdent(name)
+	snapshot := map[bool]string{true: "export", false: "nothing"}[export]
+	switch {
+	case version >= 170000 && !temporary:
+		return sql + " LOGICAL pgoutput (SNAPSHOT '" + snapshot + "', FAILOVER true)"
+	case temporary:
+		sql += " TEMPORARY"
+	}
+	return sql + " LOGICAL pgoutput " + map[bool]string{true: "EXPORT_SNAPSHOT", false: "NOEXPORT_SNAPSHOT"}[export]
+}
+
+// staysBehind says how a slot is mended that no standby keeps; "" where it is right, or the server knows no such thing.
+func (i *slotInfo) staysBehind(version int, slot string) string {
+	if i == nil || i.failover || version < 170000 {
+		return ""
+	}
+	return `psql "<url>?replication=database" -c 'ALTER_REPLICATION_SLOT ` + quoteIdent(slot) + ` (FAILOVER true)'  while the source is stopped`
 }
 
 // importSnapshot begins a transaction on c that sees what the exported snapshot sees.

@@ -117,6 +117,9 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 		if err := t.usable(info, db); err != nil {
 			return err
 		}
+		if mend := info.staysBehind(version(c), t.cfg.slot); mend != "" {
+			t.env.Logger.Info("the slot was made without FAILOVER: a standby that takes over does not have it, and the source would have to begin anew", "slot", t.cfg.slot, "mend", mend)
+		}
 	}
 	logf := func(format string, args ...any) { t.env.Logger.Warn(fmt.Sprintf(format, args...)) }
 	resumed := positions[streamKey] != nil
