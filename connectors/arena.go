@@ -39,5 +39,8 @@ func (b *Batch) NewChange() *Change {
 // reset forgets what the slabs held. The values keep their pointers until they
 // are handed out again: all of them point into this batch.
 func (s *slabs) reset() {
+	if cap(s.values) > 64*slabLen { // of one large array
+		s.values = nil
+	}
 	s.values, s.changes = s.values[:0], s.changes[:0]
 }

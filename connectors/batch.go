@@ -47,7 +47,7 @@ func (b *Batch) Copy(p []byte) []byte {
 	}
 	if len(b.arena)+len(p) > cap(b.arena) {
 		// The old arena stays alive through the records that point into it.
-		b.arena = make([]byte, 0, max(64<<10, 2*cap(b.arena), len(p)))
+		b.arena = make([]byte, 0, max(64<<10, min(2*cap(b.arena), 4*b.budget), len(p)))
 	}
 	n := len(b.arena)
 	b.arena = append(b.arena, p...)

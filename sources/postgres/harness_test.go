@@ -67,7 +67,7 @@ func sql(t testing.TB, c *pgconn.PgConn, stmts ...string) [][][]byte {
 func configure(t testing.TB, url string, tables []string, over map[string]any) *source {
 	t.Helper()
 	m := map[string]any{"url": spec.SecretText(url), "tables": tables, "publication": "", "slot": fmt.Sprintf("forebay_%x", rand.Uint64()),
-		"snapshot": "initial", "heartbeat": 200 * time.Millisecond}
+		"snapshot": "initial", "heartbeat": 200 * time.Millisecond, "max_row": spec.ByteSize(128 << 20)}
 	for k, v := range over {
 		m[k] = v
 	}

@@ -224,7 +224,7 @@ func (t *task) beginRun(ctx context.Context, b *connectors.Batch, tt *trackedTab
 		r.limit = t.cfg.chunkRows
 	}
 	r.sql = copySQL(info)
-	if r.w, err = hijack(ctx, c); err != nil {
+	if r.w, err = hijack(ctx, c, t.cfg.maxRow); err != nil {
 		return err
 	}
 	keep = true
@@ -378,6 +378,13 @@ func (t *task) readChunk(ctx context.Context, b *connectors.Batch, r *tableRun, 
 	var failed error
 	for {
 		typ, body, err := r.w.peek()
+		if large := (*oversize)(nil); errors.As(err, &large) {
+			which := ""
+			if len(r.lastKey) > 0 {
+				which = fmt.Sprintf(" (the next after the key %q)", r.lastKey)
+			}
+			return n, false, t.rowTooLarge(r.tt.name, which, large)
+		}
 		if err != nil {
 			return n, false, err
 		}
@@ -394,7 +401,7 @@ func (t *task) readChunk(ctx context.Context, b *connectors.Batch, r *tableRun, 
 			*last = block
 			n++
 		case 'E':
-			failed = serverError(body)
+			failed = serverLimit(serverError(body), r.tt.name.String())
 		case 'Z':
 			r.copying = false
 			return n, failed == nil, failed

@@ -85,7 +85,7 @@ func (t *task) tryStream(ctx context.Context) error {
 		closeConn(c)
 		return err
 	}
-	w, err := hijack(ctx, c)
+	w, err := hijack(ctx, c, t.cfg.maxRow)
 	if err != nil {
 		closeConn(c)
 		return err
@@ -204,8 +204,15 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 			}
 		}
 		typ, body, err := s.w.next()
+		large := (*oversize)(nil)
 		switch {
 		case err == nil:
+		case errors.As(err, &large):
+			if err := t.largeChange(large); err != nil {
+				broken = true
+				return err
+			}
+			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case !timedOut(err):
@@ -238,7 +245,7 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 			} else if st == "42704" {
 				return t.unpublished(ctx, err)
 			}
-			return fmt.Errorf("the change stream: %w", err)
+			return serverLimit(fmt.Errorf("the change stream: %w", err), "one of the tables")
 		case 'c', 'C', 'Z':
 			broken = true
 			return fmt.Errorf("the server has ended the change stream")

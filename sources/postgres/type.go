@@ -40,6 +40,8 @@ func Spec() spec.Spec {
 				Doc: "initial reads the rows that are there and then streams, never only streams, initial_only ends after the rows."},
 			{Name: "heartbeat", Type: spec.Duration, Default: "10s", Check: checkHeartbeat,
 				Doc: "How often the position moves while the tables are quiet, so that the slot does not hold WAL of other tables back, and how often the tables are compared with the catalog."},
+			{Name: "max_row", Type: spec.Size, Default: "128MiB", Check: checkMaxRow,
+				Doc: "The longest row, as PostgreSQL writes it as text, that is taken into memory; a change may hold it twice, before and after. A longer one ends the source as FAILED, and its message names the table. About four times as much memory is needed for it; the log takes records of 16 MiB, so more is of use only where a transform leaves the large column out."},
 		},
 	}
 }
@@ -72,6 +74,13 @@ func checkHeartbeat(v any) error {
 	return nil
 }
 
+func checkMaxRow(v any) error {
+	if n := v.(spec.ByteSize); n < wireBuffer/4 || n > maxMessage {
+		return errors.New("between 64KiB and 2147483647")
+	}
+	return nil
+}
+
 // config is what New makes of the Values.
 type config struct {
 	url         string
@@ -80,6 +89,7 @@ type config struct {
 	slot        string
 	snapshot    string
 	heartbeat   time.Duration
+	maxRow      int // bytes of a message
 
 	// For tests: how many rows one COPY reads, and how long one snapshot is held.
 	chunkRows int
@@ -101,6 +111,7 @@ func New(v spec.Values, env connectors.Env) (connectors.Source, error) {
 		slot:        v.String("slot"),
 		snapshot:    v.String("snapshot"),
 		heartbeat:   v.Duration("heartbeat"),
+		maxRow:      int(v.Size("max_row")),
 		chunkRows:   100_000,
 		runTime:     5 * time.Minute,
 	}}

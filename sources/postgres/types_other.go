@@ -29,9 +29,14 @@ func decodeArray(b *connectors.Batch, t []byte, elem decodeFunc, delim byte) (sc
 		}
 		t = t[i+1:]
 	}
-	n := 1 // not less than there are elements
-	for _, c := range t {
-		if c == delim {
+	n, quoted := 1, false // not less than there are elements
+	for i := 0; i < len(t); i++ {
+		switch c := t[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\':
+			i++
+		case c == delim && !quoted:
 			n++
 		}
 	}

@@ -31,12 +31,14 @@ type wire struct {
 	conn net.Conn
 	buf  []byte
 	r, w int
+	most int // bytes of a message that are taken
+	drop int // bytes that are left of a message that is passed over
 
 	send sync.Mutex
 }
 
-// hijack takes a connection over from pgconn, which must be idle.
-func hijack(ctx context.Context, c *pgconn.PgConn) (*wire, error) {
+// hijack takes a connection over from pgconn, which must be idle. most bounds a message, and so the buffer.
+func hijack(ctx context.Context, c *pgconn.PgConn, most int) (*wire, error) {
 	if err := c.SyncConn(ctx); err != nil {
 		return nil, err
 	}
@@ -47,19 +49,40 @@ func hijack(ctx context.Context, c *pgconn.PgConn) (*wire, error) {
 	if err := h.Conn.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	return &wire{conn: h.Conn, buf: make([]byte, wireBuffer)}, nil
+	return &wire{conn: h.Conn, buf: make([]byte, wireBuffer), most: most}, nil
 }
 
-// peek returns the next message without taking it; body is valid until the next peek or next.
+// oversize is a message that is longer than what is taken.
+type oversize struct {
+	bytes int
+	head  [walHeader + 5]byte // of its body: of a change, up to the table
+}
+
+func (e *oversize) Error() string {
+	return fmt.Sprintf("the server sent a message of %d bytes", e.bytes)
+}
+
+// pass goes over the message that peek found too large, as it comes.
+func (f *wire) pass(e *oversize) { f.drop = 5 + e.bytes }
+
+// peek returns the next message without taking it; body is valid until the next peek or next. One
+// that is longer than most is an oversize, and still there.
 func (f *wire) peek() (typ byte, body []byte, err error) {
 	for {
-		if f.w-f.r >= 5 {
+		k := min(f.drop, f.w-f.r)
+		f.r, f.drop = f.r+k, f.drop-k
+		if f.drop == 0 && f.w-f.r >= 5 {
 			n := int(binary.BigEndian.Uint32(f.buf[f.r+1:])) + 1
 			if n < 5 || n > maxMessage {
 				return 0, nil, fmt.Errorf("the server sent a message of %d bytes", n-1)
 			}
-			if f.w-f.r >= n {
+			e := oversize{bytes: n - 5}
+			switch have := f.w - f.r; {
+			case n <= f.most && have >= n:
 				return f.buf[f.r], f.buf[f.r+5 : f.r+n : f.r+n], nil
+			case n > f.most && have >= min(n, 5+len(e.head)):
+				copy(e.head[:], f.buf[f.r+5:f.w])
+				return 0, nil, &e
 			}
 			f.room(n)
 		} else {
@@ -91,7 +114,7 @@ func (f *wire) room(n int) {
 		}
 		return
 	}
-	big := make([]byte, 2*len(f.buf))
+	big := make([]byte, min(2*len(f.buf), n))
 	f.w = copy(big, f.buf[f.r:f.w])
 	f.r, f.buf = 0, big
 }
@@ -107,7 +130,7 @@ func (f *wire) next() (typ byte, body []byte, err error) {
 
 // ready says whether a whole message lies in the buffer.
 func (f *wire) ready() bool {
-	return f.w-f.r >= 5 && f.w-f.r > int(binary.BigEndian.Uint32(f.buf[f.r+1:]))
+	return f.drop == 0 && f.w-f.r >= 5 && f.w-f.r > int(binary.BigEndian.Uint32(f.buf[f.r+1:]))
 }
 
 // write sends one message.
