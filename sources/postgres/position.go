@@ -32,6 +32,8 @@ type slotPosition struct {
 	Base     string  `json:"base,omitempty"` // pg_snapshot of what commits before it
 	// Publication is the oid of the one that the stream was last sent by; 0 like Timeline's.
 	Publication uint32 `json:"publication,omitempty"`
+	Made        bool   `json:"made,omitempty"` // by the source, which may drop it
+	Over        bool   `json:"over,omitempty"` // snapshot: initial_only has all, the slot is not needed any more
 }
 
 // streamPosition says that every transaction that commits before LSN is in the

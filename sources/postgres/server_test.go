@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -236,6 +237,61 @@ func TestAddedTable(t *testing.T) {
 	f.col.expect(t, "an unlogged table is passed over")
 	f.src.cfg.tables = []string{"a", "u"}
 	f.openFails("unlogged")
+}
+
+// TestInitialOnly: the rows are those of one moment, though they were read in several runs; then the slot is gone, also
+// after a kill, and a start has nothing to do. A table that is added is read alone.
+func TestInitialOnly(t *testing.T) {
+	f := start(t, "CREATE TABLE a (id int PRIMARY KEY, v int); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO a VALUES (1, 1), (2, 2), (3, 3); INSERT INTO b VALUES (1)", "a")
+	f.src.cfg.snapshot, f.src.cfg.chunkRows, f.src.cfg.runTime = "initial_only", 1, 0
+	b := connectors.NewBatch(1)
+	slots := func(want string) {
+		t.Helper()
+		if got := string(sql(t, f.c, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+f.src.cfg.slot+"'")[0][0]); got != want {
+			t.Errorf("%s slots, want %s", got, want)
+		}
+	}
+	read := func(until func() bool) (err error) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := f.open(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for err == nil && !until() {
+			err = f.read(ctx, b, nil)
+		}
+		return err
+	}
+	over := func() bool { return strings.Contains(string(f.positions[slotKey]), `"over":true`) }
+	if err := read(func() bool { return len(f.col.lines) > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	sql(t, f.c, "UPDATE a SET id = 0 WHERE id = 3") // from the last run's range into the first's
+	f.kill()
+	if err := read(over); err != nil {
+		t.Fatal(err)
+	}
+	f.kill()
+	f.col.expect(t, "rows and what was missed between", "r {id=1} null -> {id=1 v=1}", "r {id=2} null -> {id=2 v=2}", "c {id=0} null -> {id=0 v=3}")
+	slots("1")
+	sql(t, f.c, "INSERT INTO a VALUES (4, 4)")
+	for range 2 {
+		if err := read(func() bool { return false }); err != io.EOF {
+			t.Fatalf("%v", err)
+		}
+		slots("0")
+		f.close()
+	}
+	f.src.cfg.tables = []string{"a", "b"}
+	if err := read(func() bool { return false }); err != io.EOF {
+		t.Fatalf("%v", err)
+	}
+	slots("0")
+	f.close()
+	f.col.expect(t, "added", "r {id=1} null -> {id=1}")
+	f.src.cfg.snapshot = "initial"
+	f.openFails("is lost")
 }
 
 // TestTwoSourcesShareADatabase: tables are shared out among two sources with slots of their own; each has its own tables, all of them, and

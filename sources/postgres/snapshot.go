@@ -156,7 +156,7 @@ func (t *task) finishTable(b *connectors.Batch, tt *trackedTable) {
 	if err := tt.covered(); err != nil {
 		panic("postgres: a snapshot that was parsed before: " + err.Error())
 	}
-	t.covering++
+	t.covering, t.least = t.covering+1, 0
 	t.pending = t.pending[1:]
 }
 

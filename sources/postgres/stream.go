@@ -195,7 +195,7 @@ func (t *task) readStream(ctx context.Context, b *connectors.Batch) error {
 			_ = s.close() // the error that broke it is the one to report
 		}
 	}()
-	for !b.Full() && len(t.marks) == 0 {
+	for !b.Full() && len(t.marks) == 0 && !t.snapshotOver() {
 		if !s.w.ready() {
 			if b.Empty() {
 				s.w.wait(ctx, t.cfg.heartbeat)
@@ -371,14 +371,14 @@ func (t *task) commit(b *connectors.Batch, m commit) error {
 
 // passed says whether a table's coverage is no longer needed.
 func (t *task) passed(at LSN) bool {
-	if t.covering > 0 {
+	if t.covering > 0 && t.least == 0 { // each commit of the server asks, so the tables are not looked through each time
 		for _, tt := range t.tables {
-			if tt.cover != nil && at > tt.cover.horizon {
-				return true
+			if tt.cover != nil && (t.least == 0 || tt.cover.horizon < t.least) {
+				t.least = tt.cover.horizon
 			}
 		}
 	}
-	return false
+	return t.covering > 0 && at >= t.least
 }
 
 // finishTables forgets the coverage of tables whose horizon the stream has
@@ -389,13 +389,13 @@ func (t *task) finishTables(b *connectors.Batch, at LSN) {
 		return
 	}
 	for _, tt := range t.tables {
-		if tt.cover == nil || at <= tt.cover.horizon {
+		if tt.cover == nil || at < tt.cover.horizon {
 			continue
 		}
 		tt.cover, tt.order = nil, nil
 		tt.pos = tablePosition{V: 1, State: stateDone, Gen: tt.pos.Gen, Oid: tt.pos.Oid, Joined: tt.pos.Joined}
 		b.Mark(tableKey(tt.name), mustJSON(tt.pos), true)
-		t.covering--
+		t.covering, t.least = t.covering-1, 0
 	}
 }
 

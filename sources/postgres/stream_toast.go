@@ -100,7 +100,7 @@ func (t *task) fillLost(ctx context.Context, b *connectors.Batch, st *streamTabl
 
 // extend makes a table's coverage last until the stream has passed horizon. The next mark of the stream makes that durable.
 func (t *task) extend(tt *trackedTable, horizon LSN) {
-	tt.cover.horizon = max(tt.cover.horizon, horizon)
+	tt.cover.horizon, t.least = max(tt.cover.horizon, horizon), 0
 	tt.pos.Runs[len(tt.pos.Runs)-1].Horizon = LSNText(tt.cover.horizon)
 	if !slices.Contains(t.extended, tt) {
 		t.extended = append(t.extended, tt)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/forebayhub/forebay/connectors"
+	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -23,7 +24,7 @@ func (s *source) Plan(context.Context, int) ([]connectors.Split, error) {
 
 // Task makes the reader of the slot.
 func (s *source) Task(connectors.Split) connectors.SourceTask {
-	return &task{source: s}
+	return &task{source: s, over: make(chan struct{}, 1)}
 }
 
 // task reads the tables' rows and then the slot. Its state belongs to the
@@ -49,6 +50,8 @@ type task struct {
 	extended []*trackedTable // those of which a longer one is to be marked, see stream_toast.go
 	pos      streamPosition  // everything before it has been handed over
 	looked   time.Time       // when the tracked tables were last compared with the catalog
+	least    LSN             // the first of the horizons of those; 0: to be looked for
+	over     chan struct{}   // has one once the log has it that initial_only has all
 	flushed  atomic.Uint64   // LSN that the server may forget up to: what Committed has seen
 }
 
@@ -82,6 +85,15 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 	names, missing, err := t.matchTables(ctx, c)
 	if err != nil {
 		return err
+	}
+	if p := positions[slotKey]; p != nil {
+		if err := parsePosition(slotKey, p, &t.slot, &t.slot.V); err != nil {
+			return err
+		}
+		if t.slot.Over && t.cfg.snapshot == "initial_only" && !slices.ContainsFunc(names, func(n tableName) bool { return positions[tableKey(n)] == nil }) {
+			t.over <- struct{}{}
+			return nil
+		}
 	}
 	var gone []tableName // they are waited for
 	for _, m := range missing {
@@ -122,7 +134,7 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 		}
 	}
 	logf := func(format string, args ...any) { t.env.Logger.Warn(fmt.Sprintf(format, args...)) }
-	resumed := positions[streamKey] != nil
+	resumed := positions[streamKey] != nil && !(t.slot.Over && t.cfg.snapshot == "initial_only") // a table came later: a new slot serves it
 	if resumed {
 		if err := t.resume(ctx, repl, positions, info); err != nil {
 			return err
@@ -149,8 +161,8 @@ func (t *task) Open(ctx context.Context, positions map[connectors.PositionKey]co
 		t.env.Logger.Warn("the publication is younger than what the log holds: all tables are read anew", "publication", t.cfg.publication)
 		had = nil
 		err = t.skip(ctx, publication)
-	case was == 0 && t.slot.V != 0:
-		t.slot.Publication = publication
+	case was == 0 && t.slot.V != 0 || t.slot.Over:
+		t.slot.Publication, t.slot.Over = publication, false
 		t.mark(slotKey, mustJSON(t.slot))
 	}
 	if err != nil {
@@ -174,11 +186,7 @@ func (t *task) resume(ctx context.Context, repl *pgconn.PgConn, positions map[co
 	if err := parsePosition(streamKey, positions[streamKey], &t.pos, &t.pos.V); err != nil {
 		return err
 	}
-	if p := positions[slotKey]; p != nil {
-		slot := &t.slot
-		if err := parsePosition(slotKey, p, slot, &slot.V); err != nil {
-			return err
-		}
+	if slot := &t.slot; slot.V != 0 {
 		if slot.Slot != t.cfg.slot {
 			return connectors.Fatal(fmt.Errorf("the positions are of slot %s, the config names %s", slot.Slot, t.cfg.slot), "name the old slot, or reset the source's positions for a new snapshot")
 		}
@@ -221,7 +229,7 @@ func (t *task) start(ctx context.Context, repl *pgconn.PgConn, info *slotInfo, m
 		return err
 	}
 	t.first = true
-	t.slot.System, t.slot.Timeline = system, timeline
+	t.slot = slotPosition{System: system, Timeline: timeline, Made: info == nil}
 	t.pos.V = 1
 	switch {
 	case info == nil:
@@ -265,7 +273,7 @@ func (t *task) skip(ctx context.Context, publication uint32) error {
 
 // begin has the stream begin at a place in the WAL.
 func (t *task) begin(at LSN, base string, publication uint32) error {
-	t.slot.V, t.slot.Slot = 1, t.cfg.slot
+	t.slot.V, t.slot.Slot, t.slot.Over = 1, t.cfg.slot, false
 	t.slot.From, t.slot.Base, t.slot.Publication = LSNText(at), base, publication
 	t.pos.LSN, t.pos.Tx, t.pos.N = LSNText(at), 0, 0
 	t.mark(slotKey, mustJSON(t.slot))
@@ -329,7 +337,7 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 			if err := tt.covered(); err != nil {
 				return err
 			}
-			t.covering++
+			t.covering, t.least = t.covering+1, 0
 		}
 	}
 	tracked := map[connectors.PositionKey]bool{} // compared as keys, as a schema's name may hold a dot
@@ -369,7 +377,7 @@ func (t *task) track(ctx context.Context, names []tableName, had, now map[tableN
 func (t *task) leave(tt *trackedTable) {
 	t.env.Logger.Warn("the table is not the one that was read, or has another key, or not all of its changes are there: its rows are taken back and read anew", "table", tt.name.String())
 	if tt.cover != nil {
-		t.covering--
+		t.covering, t.least = t.covering-1, 0
 	}
 	*tt = trackedTable{name: tt.name, pos: tablePosition{V: 1, State: stateLeft, Gen: tt.pos.Gen}}
 	t.mark(tableKey(tt.name), mustJSON(tt.pos))
@@ -482,8 +490,8 @@ func (t *task) Read(ctx context.Context, b *connectors.Batch) error {
 	if len(t.pending) > 0 {
 		return t.readSnapshot(ctx, b)
 	}
-	if t.cfg.snapshot == "initial_only" {
-		return io.EOF
+	if t.snapshotOver() {
+		return t.end(ctx, b)
 	}
 	if t.stream == nil {
 		if err := t.startStream(ctx); err != nil {
@@ -497,6 +505,69 @@ func (t *task) Read(ctx context.Context, b *connectors.Batch) error {
 	return t.readStream(ctx, b)
 }
 
+// snapshotOver says whether all there is to read was read: with initial_only, all rows of all tables, and the changes
+// until each is what it was at one moment; for its runs are of several.
+func (t *task) snapshotOver() bool {
+	return t.cfg.snapshot == "initial_only" && len(t.pending) == 0 && t.covering == 0
+}
+
+// end ends the split of initial_only. The slot would hold back WAL for nobody, so it goes, once the log knows that it is not needed.
+func (t *task) end(ctx context.Context, b *connectors.Batch) error {
+	if t.stream != nil {
+		err := t.stream.close()
+		t.stream = nil
+		if err != nil {
+			t.env.Logger.Debug("the change stream was not closed in good order", "error", err)
+		}
+	}
+	if !t.slot.Over && len(t.over) == 0 {
+		t.slot.Over = true
+		b.Mark(slotKey, mustJSON(t.slot), true)
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.over:
+		t.over <- struct{}{}
+	}
+	if err := t.dropSlot(ctx); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// dropSlot drops the slot if the source has made it.
+func (t *task) dropSlot(ctx context.Context) error {
+	c, err := t.connect(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer closeConn(c)
+	system, _, err := identify(ctx, c)
+	if err != nil {
+		return err
+	}
+	info, err := t.slotInfo(ctx, c)
+	if err != nil || info == nil || system != t.slot.System {
+		return err
+	}
+	drop := "SELECT pg_catalog.pg_drop_replication_slot(" + quoteLit(t.cfg.slot) + ")"
+	if !t.slot.Made {
+		t.env.Logger.Warn("the snapshot is over; the slot was there before the source, and holds WAL back until it is dropped", "slot", t.cfg.slot, "mend", drop)
+		return nil
+	}
+	for deadline := time.Now().Add(patience); ; { // a session of ours may still hold it
+		err := exec(ctx, c, drop)
+		if sqlState(err) != "55006" || time.Now().After(deadline) {
+			return err
+		}
+		if err := pause.For(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 func (t *task) addMarks(b *connectors.Batch) {
 	for _, m := range t.marks {
 		b.Mark(m.key, m.pos, true)
@@ -506,6 +577,15 @@ func (t *task) addMarks(b *connectors.Batch) {
 
 // Committed lets the slot move: invariant 5, the positions are durable in the log.
 func (t *task) Committed(_ context.Context, positions map[connectors.PositionKey]connectors.Position) error {
+	if p := positions[slotKey]; p != nil {
+		var sl slotPosition
+		if err := parsePosition(slotKey, p, &sl, &sl.V); err != nil {
+			return err
+		}
+		if sl.Over && len(t.over) == 0 {
+			t.over <- struct{}{}
+		}
+	}
 	p := positions[streamKey]
 	if p == nil {
 		return nil
