@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +57,7 @@ type Topic struct {
 	ID         [16]byte // changes when the topic is deleted and created again, unless Derived
 	Derived    bool     // the log gives topics no ids: ID is one of the name
 	Partitions int32
+	Leaders    []int32 // by partition, the node that leads it; -1: none does
 }
 
 // derivedID stands for the id of a topic on a log that gives none: Metadata has them from version 10 on, and neither Apache Kafka before 2.8, nor one
@@ -90,9 +89,12 @@ func (l *Log) Topics(ctx context.Context, names ...string) (map[string]Topic, er
 		if len(names) == 0 && (strings.HasPrefix(name, "__") || strings.HasPrefix(name, "_forebay.")) {
 			continue
 		}
-		t := Topic{Name: name, ID: d.ID, Partitions: int32(len(d.Partitions))}
+		t := Topic{Name: name, ID: d.ID, Partitions: int32(len(d.Partitions)), Leaders: make([]int32, len(d.Partitions))}
 		if t.ID == [16]byte{} {
 			t.ID, t.Derived = derivedID(meta.Cluster, name), true
+		}
+		for p := range t.Leaders {
+			t.Leaders[p] = d.Partitions[int32(p)].Leader
 		}
 		out[name] = t
 	}
@@ -167,87 +169,8 @@ type Offsets struct {
 
 // Offsets looks up the ends of partitions; one that does not exist is left out.
 func (l *Log) Offsets(ctx context.Context, tps ...connectors.TopicPartition) (map[connectors.TopicPartition]Offsets, error) {
-	if len(tps) == 0 {
-		return nil, nil
-	}
-	var topics []string
-	wanted := map[connectors.TopicPartition]bool{}
-	seen := map[string]bool{}
-	for _, tp := range tps {
-		wanted[tp] = true
-		if !seen[tp.Topic] {
-			seen[tp.Topic] = true
-			topics = append(topics, tp.Topic)
-		}
-	}
-	out := map[connectors.TopicPartition]Offsets{}
-	for i, list := range []func(context.Context, ...string) (kadm.ListedOffsets, error){
-		l.adm.ListStartOffsets, l.adm.ListCommittedOffsets, l.adm.ListEndOffsets,
-	} {
-		listed, err := list(ctx, topics...)
-		if err != nil {
-			return nil, fmt.Errorf("list offsets: %w", err)
-		}
-		var failed error
-		listed.Each(func(o kadm.ListedOffset) {
-			tp := connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}
-			if o.Partition < 0 && o.Err != nil && !errors.Is(o.Err, kerr.UnknownTopicOrPartition) {
-				failed = fmt.Errorf("list offsets of %s: %w", o.Topic, o.Err) // of the whole topic
-			}
-			if !wanted[tp] {
-				return
-			}
-			if o.Err != nil {
-				if !errors.Is(o.Err, kerr.UnknownTopicOrPartition) {
-					failed = fmt.Errorf("list offsets of %s-%d: %w", o.Topic, o.Partition, o.Err)
-				}
-				delete(out, tp)
-				wanted[tp] = false
-				return
-			}
-			at := out[tp]
-			switch i {
-			case 0:
-				at.Start = o.Offset
-			case 1:
-				at.LSO = o.Offset
-			case 2:
-				at.End = o.Offset
-			}
-			out[tp] = at
-		})
-		if failed != nil {
-			return nil, failed
-		}
-	}
-	return out, nil
-}
-
-// OffsetsAt looks up the first record of a time or later in each partition, or its end; one that does not exist is left out.
-func (l *Log) OffsetsAt(ctx context.Context, at time.Time, tps ...connectors.TopicPartition) (map[connectors.TopicPartition]int64, error) {
-	topics := map[string]bool{}
-	for _, tp := range tps {
-		topics[tp.Topic] = true
-	}
-	if len(topics) == 0 {
-		return nil, nil
-	}
-	listed, err := l.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), slices.Collect(maps.Keys(topics))...)
-	if err != nil {
-		return nil, fmt.Errorf("list offsets at %v: %w", at, err)
-	}
-	out := make(map[connectors.TopicPartition]int64, len(tps))
-	for _, tp := range tps {
-		o, ok := listed.Lookup(tp.Topic, tp.Partition)
-		switch {
-		case !ok || errors.Is(o.Err, kerr.UnknownTopicOrPartition):
-		case o.Err != nil:
-			return nil, fmt.Errorf("list offsets of %s-%d at %v: %w", tp.Topic, tp.Partition, at, o.Err)
-		default:
-			out[tp] = o.Offset
-		}
-	}
-	return out, nil
+	ends, failed := l.EndsOf(ctx, tps...)
+	return ends, first(tps, failed)
 }
 
 // CommitGroup commits offsets for a group without members: for lag tools only,

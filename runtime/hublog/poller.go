@@ -85,6 +85,17 @@ func (p *Poller) Add(from map[connectors.TopicPartition]int64) {
 	p.cl.AddConsumePartitions(m)
 }
 
+// Pause keeps a partition from being asked for until Resume. Where one of several has an error that may pass, the client asks for them all again at once, and
+// for as long as that lasts.
+func (p *Poller) Pause(tp connectors.TopicPartition) {
+	p.cl.PauseFetchPartitions(map[string][]int32{tp.Topic: {tp.Partition}})
+}
+
+// Resume ends a Pause.
+func (p *Poller) Resume(tp connectors.TopicPartition) {
+	p.cl.ResumeFetchPartitions(map[string][]int32{tp.Topic: {tp.Partition}})
+}
+
 // Next is the offset that the poller reads next of a partition.
 func (p *Poller) Next(tp connectors.TopicPartition) int64 { return p.next[tp] }
 

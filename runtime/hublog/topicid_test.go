@@ -95,7 +95,7 @@ func TestTopicsWithoutIDs(t *testing.T) {
 	other := old.ids(t)
 	seen := map[[16]byte]bool{{}: true}
 	for _, name := range old.topics {
-		if !first[name].Derived || first[name] != again[name] {
+		if !first[name].Derived || first[name].ID != again[name].ID {
 			t.Errorf("%s: %v, then %v", name, first[name], again[name])
 		}
 		for _, id := range [][16]byte{first[name].ID, other[name].ID} {
