@@ -36,6 +36,8 @@ func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 			text += fmt.Sprintf("warning: connector %s FAILED: %s\n", s.Name, why)
 		case s.State == worker.Restarting && !s.Ailing.IsZero() && time.Since(s.Ailing) > patience:
 			text += fmt.Sprintf("warning: connector %s has been RESTARTING since %s: %s\n", s.Name, s.Ailing.UTC().Format(time.RFC3339), why)
+		case s.State == worker.Running && why != "":
+			text += fmt.Sprintf("warning: connector %s: %s\n", s.Name, why)
 		}
 	}
 	_, _ = w.Write([]byte(text)) // the client may have gone

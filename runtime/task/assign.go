@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -36,25 +35,30 @@ func (t *sinkTask) refresh(ctx context.Context) error {
 		return connectors.Fatal(fmt.Errorf("topic %s has been deleted and created again: offsets from %d on name other records now", name, t.least(name)),
 			"what was written of the old topic is safe; give the sink another name or url to write the new one from its start")
 	}
+	t.stuck.topics = topics
+	maps.DeleteFunc(t.stuck.of, func(tp connectors.TopicPartition, _ *reading) bool {
+		return t.parts[tp] == nil && tp.Partition >= topics[tp.Topic].Partitions
+	})
 	var fresh []connectors.TopicPartition
+	matching := 0
 	for name, topic := range topics {
 		if !matches(t.o.Sink.Topics(), name) {
 			continue
 		}
+		matching += int(topic.Partitions)
 		for p := range topic.Partitions {
 			tp := connectors.TopicPartition{Topic: name, Partition: p}
-			if t.parts[tp] == nil {
+			// One whose leader does not answer waits beside the loop: whoever is taken on must not wait for it.
+			if r := t.stuck.reading(tp); t.parts[tp] == nil && !r.away && t.stuck.led(tp) {
 				fresh = append(fresh, tp)
 			}
 		}
 	}
-	t.tell(len(t.parts) + len(fresh))
+	t.tell(matching)
 	if len(fresh) == 0 {
 		return nil
 	}
-	sort.Slice(fresh, func(i, j int) bool {
-		return fresh[i].Topic < fresh[j].Topic || fresh[i].Topic == fresh[j].Topic && fresh[i].Partition < fresh[j].Partition
-	})
+	slices.SortFunc(fresh, compare)
 	return t.assign(ctx, fresh, topics)
 }
 
@@ -86,22 +90,30 @@ func (t *sinkTask) least(topic string) int64 {
 
 // assign asks the target where to resume (invariant 6) and starts reading there.
 func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition, topics map[string]hublog.Topic) error {
-	ends, err := t.o.Log.Offsets(ctx, fresh...)
-	if err != nil {
+	ends, failed := t.o.Log.EndsOf(ctx, fresh...)
+	if err := ctx.Err(); err != nil {
 		return err
+	}
+	for tp, err := range failed {
+		if !passes(err) {
+			return fmt.Errorf("list offsets of %s-%d: %w", tp.Topic, tp.Partition, err)
+		}
+		t.stuck.reading(tp).away = true
+	}
+	fresh = slices.DeleteFunc(fresh, func(tp connectors.TopicPartition) bool {
+		_, is := ends[tp]
+		return !is
+	})
+	if len(fresh) == 0 {
+		return nil
 	}
 	begin, err := t.begin(ctx, fresh)
 	if err != nil {
 		return err
 	}
-	var as []connectors.Assignment
+	as := make([]connectors.Assignment, 0, len(fresh))
 	for _, tp := range fresh {
-		if at, ok := ends[tp]; ok {
-			as = append(as, connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: at.Start, Begin: begin[tp], EndOffset: at.LSO})
-		}
-	}
-	if len(as) == 0 {
-		return nil
+		as = append(as, connectors.Assignment{TopicPartition: tp, TopicID: topics[tp.Topic].ID, StartOffset: ends[tp].Start, Begin: begin[tp], EndOffset: ends[tp].LSO})
 	}
 	resume, err := t.sink.Recover(ctx, as)
 	if err != nil {
@@ -131,6 +143,7 @@ func (t *sinkTask) assign(ctx context.Context, fresh []connectors.TopicPartition
 		}
 		t.ids[a.Topic] = a.TopicID
 		t.parts[a.TopicPartition] = &part{tp: a.TopicPartition, written: at, committed: at, durable: at, half: -1, reported: -1}
+		t.stuck.reading(a.TopicPartition).end = a.EndOffset
 		start[a.TopicPartition] = a.StartOffset
 	}
 	if err := t.redecide(from, start); err != nil {

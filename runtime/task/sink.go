@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,6 +64,7 @@ const (
 	refreshEvery  = 2 * time.Second // new topics are found within 5 s
 	tendEvery     = 500 * time.Millisecond
 	groupInterval = time.Second
+	groupLimit    = 5 * time.Second
 )
 
 // LagGroup is the consumer group that a sink commits to for lag tools.
@@ -104,7 +105,7 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 	}
 	defer poller.Close()
 	t := &sinkTask{o: o, scope: scope, lease: lease, poller: poller, hard: hard,
-		parts: map[connectors.TopicPartition]*part{}, halves: halves{of: map[connectors.TopicPartition]*half{}}, ids: map[string][16]byte{}, traced: o.Stats.Records.Load()}
+		parts: map[connectors.TopicPartition]*part{}, halves: halves{of: map[connectors.TopicPartition]*half{}}, stuck: newStuck(), ids: map[string][16]byte{}, traced: o.Stats.Records.Load()}
 	decoder := converter.NewDecoder(func(id string) (converter.Entry, error) { return o.Schemas.Lookup(hard, id) })
 	o.Reading.Schema = func(id int32) (converter.SchemaText, error) { return o.Registry.Schema(hard, id) }
 	decoder.Read(o.Reading)
@@ -139,6 +140,8 @@ func runSink(ctx context.Context, o SinkOptions, refused map[connectors.TopicPar
 	if err := guard(func() error { return t.sink.Open(ctx) }); err != nil {
 		return false, errors.Join(fmt.Errorf("open: %w", err), guard(t.sink.Close))
 	}
+	defer o.Stats.stuck.Store(nil)
+	defer t.stuck.settle()
 	err = guard(func() error { return t.run(ctx) }) // it is closed after a panic, too
 	if cerr := guard(t.sink.Close); err == nil && cerr != nil {
 		err = fmt.Errorf("close: %w", cerr)
@@ -172,6 +175,7 @@ type sinkTask struct {
 
 	parts     map[connectors.TopicPartition]*part
 	halves    halves
+	stuck     stuck
 	ids       map[string][16]byte
 	ready     bool      // the loop has begun
 	began     time.Time // when the first record was written since the last commit; zero: none was
@@ -463,9 +467,7 @@ func (t *sinkTask) all() []connectors.TopicPartition {
 			out = append(out, tp)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool {
-		return out[i].Topic < out[j].Topic || out[i].Topic == out[j].Topic && out[i].Partition < out[j].Partition
-	})
+	slices.SortFunc(out, compare)
 	return out
 }
 
@@ -482,9 +484,10 @@ func (t *sinkTask) through() map[connectors.TopicPartition]int64 {
 	return out
 }
 
-// report keeps the lag group and the lag figure up to date. It is for people:
-// a failure is no reason to stop.
+// report keeps the lag group and the figures up to date. It is for people: a failure is no reason to stop, and unless it is to be done now, the loop does not wait
+// for the group's coordinator.
 func (t *sinkTask) report(now bool) {
+	t.stuck.came()
 	if !now && time.Since(t.reported) < groupInterval {
 		return
 	}
@@ -492,7 +495,7 @@ func (t *sinkTask) report(now bool) {
 	lag, oldest := int64(0), int64(0)
 	fresh := map[connectors.TopicPartition]int64{}
 	for tp, at := range t.through() {
-		lag += max(0, t.poller.End(tp)-at)
+		lag += max(0, t.end(tp)-at)
 		p := t.parts[tp]
 		if p.reported != at {
 			fresh[tp] = at
@@ -503,13 +506,29 @@ func (t *sinkTask) report(now bool) {
 	}
 	t.o.Stats.Lag.Store(lag)
 	t.o.Stats.oldest.Store(oldest)
-	ctx, cancel := context.WithTimeout(t.hard, 5*time.Second)
-	defer cancel()
-	if err := t.o.Log.CommitGroup(ctx, LagGroup(t.o.Env.Name), fresh); err != nil {
-		t.o.Logger.Debug("commit the lag group", "error", err)
-		return
+	t.tellStuck()
+	group := func(ctx context.Context) func() {
+		err := t.o.Log.CommitGroup(ctx, LagGroup(t.o.Env.Name), fresh)
+		return func() {
+			if err != nil {
+				t.o.Logger.Debug("commit the lag group", "error", err)
+				return
+			}
+			for tp, at := range fresh {
+				t.parts[tp].reported = at
+			}
+		}
 	}
-	for tp, at := range fresh {
-		t.parts[tp].reported = at
+	switch {
+	case now:
+		t.stuck.settle()
+		ctx, cancel := context.WithTimeout(t.hard, groupLimit)
+		defer cancel()
+		group(ctx)()
+	case t.stuck.busy != nil:
+	case time.Since(t.stuck.looked) >= lookEvery:
+		t.look()
+	case len(fresh) > 0:
+		t.stuck.beside(t.hard, groupLimit, group)
 	}
 }

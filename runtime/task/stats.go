@@ -24,12 +24,23 @@ type Stats struct {
 	oldest  atomic.Int64    // sink: time of the oldest record that it holds uncommitted, in milliseconds; 0: none
 	Commits metrics.Latency // of a source's transactions of the log, of a sink's commits to its target
 
+	stuck atomic.Pointer[Stuck] // sink
+
 	mu     sync.Mutex
 	topics map[string]*topicStats
 	rest   metrics.Latency // of the topics beyond the first told
 	behind time.Duration   // source: how old the newest record was when it was committed
 	at     time.Time       // of that commit
 }
+
+// Stuck is that a sink cannot read partitions of the log.
+type Stuck struct {
+	Text  string
+	Since time.Time
+}
+
+// Stuck says what a sink that runs cannot read; nil: nothing is known to be so.
+func (s *Stats) Stuck() *Stuck { return s.stuck.Load() }
 
 // topicStats are what a task tells of one topic.
 type topicStats struct {

@@ -535,6 +535,9 @@ func (c *connector) status() Status {
 			s.Error += " (" + h + ")"
 		}
 	}
+	if u := c.stats.Stuck(); u != nil && s.State == Running {
+		s.Error, s.Ailing, s.Behind = u.Text, u.Since, max(s.Behind, now.Sub(u.Since))
+	}
 	splits := c.mu.splits
 	switch {
 	case c.mu.state == Stopped: // KIP-875: nothing is left of its tasks

@@ -33,10 +33,10 @@ type Status struct {
 	// that does not run: at least how long it has not.
 	Behind time.Duration
 	Dead   int64  // records in its dead letters; -1: it keeps none
-	Error  string // the last error; "" since a task runs well again
+	Error  string // the last error; "" since a task runs well again. Of one that runs: what it cannot read
 	Fenced bool   // that error is that another task has replaced this one's, in the log or in the target
 	Since  time.Time
-	Ailing time.Time // when the first error came of those between which it did not run for a minute; zero: there are none
+	Ailing time.Time // when the first error came of those between which it did not run for a minute, or since when it cannot read something; zero: there are none
 	// Restarts counts the errors after which it began anew, since the worker started.
 	Restarts int64
 	Tasks    []TaskStatus

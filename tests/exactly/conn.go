@@ -190,6 +190,11 @@ func (c *conn) answer(client string, req kmsg.Request) kmsg.Response {
 		return describeConfigs(r)
 	case *kmsg.FindCoordinatorRequest:
 		resp := kmsg.NewPtrFindCoordinatorResponse()
+		l.mu.Lock()
+		if l.mute[r.CoordinatorKey] {
+			resp.ErrorCode = kerr.CoordinatorNotAvailable.Code
+		}
+		l.mu.Unlock()
 		resp.NodeID, resp.Host, resp.Port = 1, "log", 9092
 		return resp
 	case *kmsg.InitProducerIDRequest:
@@ -302,6 +307,9 @@ func (l *Log) metadata(r *kmsg.MetadataRequest) *kmsg.MetadataResponse {
 		for i := range t.parts {
 			p := kmsg.NewMetadataResponseTopicPartition()
 			p.Partition, p.Leader, p.LeaderEpoch, p.Replicas, p.ISR = int32(i), 1, 0, []int32{1}, []int32{1}
+			if l.headless[place{name, int32(i)}] {
+				p.Leader, p.ErrorCode = -1, kerr.LeaderNotAvailable.Code
+			}
 			out.Partitions = append(out.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, out)
@@ -406,10 +414,21 @@ func (l *Log) fetchLocked(r *kmsg.FetchRequest) (resp *kmsg.FetchResponse, some 
 			switch {
 			case p == nil:
 				o.ErrorCode, some = kerr.UnknownTopicOrPartition.Code, true
+			case l.headless[place{t.Topic, f.Partition}]:
+				o.ErrorCode, some = kerr.NotLeaderForPartition.Code, true
 			case f.FetchOffset > p.end || f.FetchOffset < 0:
 				o.ErrorCode, some = kerr.OffsetOutOfRange.Code, true
 			default:
-				some = p.read(&o, f.FetchOffset, r.IsolationLevel == 1, int(f.PartitionMaxBytes)) || some
+				most := p.end
+				if bad, is := l.damaged[place{t.Topic, f.Partition}]; is {
+					most = bad
+				}
+				if f.FetchOffset >= most && most < p.end {
+					l.refused++
+					o.ErrorCode, some = kerr.CorruptMessage.Code, true
+					break
+				}
+				some = p.read(&o, f.FetchOffset, most, r.IsolationLevel == 1, int(f.PartitionMaxBytes)) || some
 			}
 			out.Partitions = append(out.Partitions, o)
 		}
@@ -418,11 +437,10 @@ func (l *Log) fetchLocked(r *kmsg.FetchRequest) (resp *kmsg.FetchResponse, some 
 	return resp, some
 }
 
-func (p *partition) read(o *kmsg.FetchResponseTopicPartition, from int64, committed bool, most int) (some bool) {
+func (p *partition) read(o *kmsg.FetchResponseTopicPartition, from, end int64, committed bool, most int) (some bool) {
 	o.HighWatermark, o.LastStableOffset, o.LogStartOffset = p.end, p.lso(), 0
-	end := p.end
 	if committed {
-		end = o.LastStableOffset
+		end = min(end, o.LastStableOffset)
 	}
 	o.RecordBatches = []byte{}
 	last := from
@@ -466,6 +484,8 @@ func (l *Log) listOffsets(r *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse 
 			switch {
 			case p == nil:
 				o.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case l.headless[place{t.Topic, f.Partition}]:
+				o.ErrorCode = kerr.NotLeaderForPartition.Code
 			case f.Timestamp == -2:
 				o.Offset = 0
 			case r.IsolationLevel == 1:

@@ -21,15 +21,19 @@ type Log struct {
 	w  *World
 	mu sync.Mutex // held for moments, never over a wait
 
-	topics  map[string]*topic
-	txns    map[string]*txn
-	groups  map[string]*group
-	lags    map[string]map[place]int64 // committed offsets by group
-	nextID  int64
-	changed chan struct{} // closed with the next append or marker
-	life    int           // counts restarts
-	up      bool
-	conns   map[*conn]struct{}
+	topics   map[string]*topic
+	txns     map[string]*txn
+	groups   map[string]*group
+	lags     map[string]map[place]int64 // committed offsets by group
+	nextID   int64
+	changed  chan struct{} // closed with the next append or marker
+	life     int           // counts restarts
+	up       bool
+	conns    map[*conn]struct{}
+	damaged  map[place]int64 // where a batch does not fit its checksum: what is asked of its partition, but for records, is answered
+	refused  int             // fetches, for damage
+	headless map[place]bool  // no node leads it
+	mute     map[string]bool // groups that have no coordinator
 	// positions are the durable ones, by their record's key.
 	positions map[string][]byte
 }
@@ -88,7 +92,7 @@ type entry struct {
 
 func newLog(w *World) *Log {
 	return &Log{w: w, topics: map[string]*topic{}, txns: map[string]*txn{}, groups: map[string]*group{}, lags: map[string]map[place]int64{}, nextID: 1000,
-		changed: make(chan struct{}), up: true, conns: map[*conn]struct{}{}, positions: map[string][]byte{}}
+		changed: make(chan struct{}), up: true, conns: map[*conn]struct{}{}, damaged: map[place]int64{}, headless: map[place]bool{}, mute: map[string]bool{}, positions: map[string][]byte{}}
 }
 
 func (l *Log) wakeLocked() {
@@ -109,6 +113,28 @@ func (l *Log) create(name string, parts int32) bool {
 	}
 	l.topics[name] = t
 	return true
+}
+
+// damage makes the next batch of a partition one that cannot be read.
+func (l *Log) damage(at place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.damaged[at] = l.partLocked(at).end
+}
+
+// behead takes its leader from a partition, which need not be there yet.
+func (l *Log) behead(at place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.headless[at] = true
+}
+
+// heal ends what damage or behead began.
+func (l *Log) heal(at place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.damaged, at)
+	delete(l.headless, at)
 }
 
 func (l *Log) partLocked(at place) *partition {

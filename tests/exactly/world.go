@@ -59,6 +59,7 @@ type knobs struct {
 	pace        time.Duration // mean time between two rows
 	letters     bool          // targets do not take every row: sinks keep dead letters
 	refuses     bool          // sources keep dead letters: at times a transform refuses all that comes to a topic
+	rots        bool          // a batch of a topic cannot be read for a while
 	keeps       bool          // a database keeps rows that are durable elsewhere, as a file does
 	sourceFails int           // of a thousand Reads
 	sinkFails   int           // of a thousand calls
@@ -79,7 +80,7 @@ func newWorld(seed uint64) *World {
 	if r.IntN(2) == 0 {
 		k.sinkFails = r.IntN(30)
 	}
-	k.refuses = seed%11 == 7                                                        // drawn it would change all other seeds
+	k.refuses, k.rots = seed%11 == 7, seed%13 == 4                                  // drawn they would change all other seeds
 	k.pace = time.Duration(10+r.IntN(20)) * time.Second * 2 / time.Duration(k.rows) // two rows at a time, on the average, so that rows come for as long as faults do
 	w := &World{seed: seed, knobs: k, targets: map[string]*target{}, processes: map[string]*process{}, began: time.Now(), count: map[string]int{}}
 	w.log = newLog(w)
@@ -229,9 +230,8 @@ func (w *World) begin(name string) {
 	w.all = append(w.all, p)
 }
 
-// run is the whole history. It returns what was promised and is not so.
-func (w *World) run() []string {
-	r := rand.New(rand.NewPCG(w.seed, 1))
+// populate has everything begin.
+func (w *World) populate(r *rand.Rand) {
 	w.declare(r, declared.Running)
 	for i, set := 0, w.set; i < len(set.Connectors); i++ {
 		if c := set.Connectors[i]; c.Kind == declared.Sink {
@@ -247,6 +247,15 @@ func (w *World) run() []string {
 	}
 	for i := range w.knobs.workers {
 		w.begin(workerName(i))
+	}
+}
+
+// run is the whole history. It returns what was promised and is not so.
+func (w *World) run() []string {
+	r := rand.New(rand.NewPCG(w.seed, 1))
+	w.populate(r)
+	if w.knobs.rots {
+		w.faults.Go(w.rot)
 	}
 	for range w.knobs.faults {
 		time.Sleep(time.Duration(r.Int64N(int64(6 * time.Second))))
@@ -267,6 +276,17 @@ func (w *World) run() []string {
 	w.awaitAll()
 	w.end()
 	return w.violations
+}
+
+// rot has a batch be damaged, until its replica is repaired.
+func (w *World) rot() {
+	time.Sleep(5*time.Second + time.Duration(w.draw("rot at")%uint64(5*time.Second)))
+	where := place{"src1." + kinds[w.draw("rot", "kind")%2], int32(w.draw("rot", "part") % uint64(w.knobs.parts))}
+	d := time.Duration(w.draw("rot for") % uint64(80*time.Second))
+	w.note("what comes next in %s-%d cannot be read for %v", where.topic, where.part, d)
+	w.log.damage(where)
+	time.Sleep(d)
+	w.log.heal(where)
 }
 
 func workerName(i int) string { return fmt.Sprintf("w%d", i+1) }
