@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/forebayhub/forebay/connectors"
 	"github.com/forebayhub/forebay/internal/pause"
 	"github.com/forebayhub/forebay/runtime/hublog"
@@ -121,7 +123,7 @@ func (s *Store) follow(ctx context.Context, fn func(Set)) error {
 		// Nobody must see a set that a later one has replaced long ago: first to the end.
 		if !caught {
 			if caught = p.Next(tp) >= at.LSO; !caught && p.Next(tp) == before {
-				if caught, err = s.serves(ctx); err != nil {
+				if caught, err = s.void(ctx, before); err != nil {
 					return err
 				}
 			}
@@ -133,11 +135,13 @@ func (s *Store) follow(ctx context.Context, fn func(Set)) error {
 	}
 }
 
-// serves says that the topic's leader answers. If it does, and yet had nothing to give for a while, then the
-// records up to the end are gone: compaction may remove the last one.
-func (s *Store) serves(ctx context.Context) (bool, error) {
-	at, err := s.ends(ctx)
-	return at != nil, err
+// void says that the topic has nothing at an offset and behind it: compaction may remove the last record. Silence is not enough for that. A reader hears nothing of
+// a damaged batch, nor of a node that it cannot reach, and whoever takes the sets before it for all there are runs what was removed long ago.
+func (s *Store) void(ctx context.Context, offset int64) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	n, err := s.log.Peek(ctx, connectors.TopicPartition{Topic: Topic}, offset)
+	return err == nil && n == 0, err
 }
 
 // poll returns the last of the group's sets that a poll brought, nil for none.
@@ -183,9 +187,10 @@ func (s *Store) ends(ctx context.Context) (*hublog.Offsets, error) {
 	return &at, nil
 }
 
-// silence is how long nothing may come before the end of the topic may be taken for reached: see serves. A
-// writer reads up to a record of its own instead.
-const silence = 2 * time.Second
+const (
+	silence  = 2 * time.Second  // how long nothing may come before the topic's leader is asked whether there is anything
+	patience = 20 * time.Second // how long nothing may come though there is something
+)
 
 // Load reads the group's set as it is now.
 func (s *Store) Load(ctx context.Context) (Set, error) {
@@ -234,13 +239,15 @@ func (s *Store) read(ctx context.Context, from, to int64, mayEnd bool) (Set, err
 			next, heard = p.Next(tp), time.Now()
 			continue
 		}
-		switch idle := time.Since(heard); {
-		case mayEnd && idle > silence:
-			ok, err := s.serves(ctx)
-			if ok || err != nil {
-				return set, err
-			}
-		case idle > 20*time.Second:
+		if time.Since(heard) <= silence {
+			continue
+		}
+		switch void, err := s.void(ctx, next); {
+		case err != nil && (time.Since(heard) > patience || errors.Is(err, kerr.CorruptMessage)): // which does not pass
+			return set, fmt.Errorf("read the declared connectors: %w", err)
+		case err == nil && void && mayEnd:
+			return set, nil
+		case time.Since(heard) > patience:
 			return set, fmt.Errorf("read the declared connectors: nothing came after offset %d of %s, though it goes up to %d", next, Topic, to)
 		}
 	}
