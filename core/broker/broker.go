@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -288,6 +289,9 @@ func (b *Broker) begin() error {
 func (b *Broker) settled() {
 	if b.logDirs.placement == nil {
 		b.logDirs.failed("", false)
+	}
+	if slices.ContainsFunc(b.logDirs.dirs, func(d *replica.Dir) bool { return !d.Recovered() }) {
+		return
 	}
 	if n := b.quorum.Image().Nodes[b.o.NodeID]; b.o.Durability != commitlog.PowerSafe || n == nil || n.BootID != b.o.BootID {
 		return

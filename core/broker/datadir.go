@@ -41,7 +41,7 @@ type dirMeta struct {
 	Restored string `json:"restored,omitempty"`
 	// Durability is relaxed from before the first record of a run that is, until a power-safe one has all on its disk and is registered. "": as the start says.
 	Durability string `json:"durability,omitempty"`
-	// Failed says that a write or a sync in log/ has failed, until a start has recovered the logs as ones that may have lost their tails, and the cluster knows.
+	// Failed says that a write or a sync in log/ has failed, until a start has recovered all logs as ones that may have lost their tails, and the cluster knows.
 	Failed bool `json:"failed,omitempty"`
 }
 

@@ -160,3 +160,46 @@ func TestAWriteFailsInACluster(t *testing.T) {
 	nodes[leader-1] = start(t, options[leader-1])
 	other.inSync(t)
 }
+
+// A log that a start after a failed sync could not open is not believed by the start after that one either.
+func TestAFailedSyncOfALogThatIsNotOpened(t *testing.T) {
+	disk := vfs.NewCrash()
+	f := vfs.NewFault(disk)
+	o := Options{DataDir: "/data", FS: f, BootID: "a"}
+	n := start(t, o)
+	cl := n.client(t)
+	createTopic(t, n, "x", 1)
+	produce(t, cl, "x", 0, 1)
+	remove := f.Inject(vfs.Rule{Op: vfs.OpSync, Path: "/log/x-0/", Err: syscall.EIO})
+	cl.Produce(t.Context(), &kgo.Record{Topic: "x", Value: []byte("1")}, nil)
+	n.endsByDisk(t)
+	remove()
+	disk.Forget()
+	remove = f.Inject(vfs.Rule{Op: vfs.OpReadDir, Path: "/log/x-0", Err: syscall.EIO})
+	n = start(t, o)
+	epoch := n.quorum.Image().Partition("x", 0).LeaderEpoch
+	if len(n.replicas.Offline()) != 1 {
+		t.Fatal("it was opened")
+	}
+	n.end(t)
+	remove()
+	if _, err := disk.Stat("/data/clean-shutdown"); err == nil {
+		t.Error("the end is marked as clean, and a log was not recovered")
+	}
+	for _, more := range []metadata.Epoch{2, 1} { // as in TestAFailedSyncIsNotBelieved
+		n = start(t, o)
+		p := n.quorum.Image().Partition("x", 0)
+		if p.LeaderEpoch-epoch != more {
+			t.Errorf("%d epochs, want %d", p.LeaderEpoch-epoch, more)
+		}
+		epoch = p.LeaderEpoch
+		produce(t, n.client(t), "x", int(4-more), int(5-more))
+		cut := disk.Crashed(nil)
+		n.end(t)
+		n = start(t, Options{DataDir: "/data", FS: cut, BootID: "b"})
+		if end, want := n.ends(t, "x")[0], int64(5-more); end != want {
+			t.Errorf("%d records after a power cut, want %d", end, want)
+		}
+		n.end(t)
+	}
+}

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"net"
+	"syscall"
 	"testing"
 
 	"github.com/forebayhub/forebay/core/commitlog"
@@ -58,4 +59,28 @@ func TestDurabilityOfTheRunBefore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a relaxed run has left in a log that the power-safe start after it could not open is no more on the disk than before.
+func TestDurabilityOfALogThatIsNotOpened(t *testing.T) {
+	disk := vfs.NewCrash()
+	f := vfs.NewFault(disk)
+	o := Options{DataDir: "/data", FS: f, Durability: commitlog.Relaxed, BootID: "a"}
+	n := start(t, o)
+	createTopic(t, n, "x", 1)
+	produce(t, n.client(t), "x", 0, 1)
+	n.end(t)
+	if err := errors.Join(disk.Remove("/data/clean-shutdown"), disk.SyncDir("/data")); err != nil { // as of a process that was killed
+		t.Fatal(err)
+	}
+	f.Inject(vfs.Rule{Op: vfs.OpReadDir, Path: "/log/x-0", Err: syscall.EIO})
+	o.Durability = commitlog.PowerSafe
+	n = start(t, o)
+	epoch := n.quorum.Image().Partition("x", 0).LeaderEpoch
+	n.end(t)
+	n = start(t, Options{DataDir: "/data", FS: disk.Crashed(nil), BootID: "b"})
+	if more := n.quorum.Image().Partition("x", 0).LeaderEpoch - epoch; more != 2 { // one for an election of a last leader that was not in sync any more
+		t.Errorf("%d epochs, want 2", more)
+	}
+	n.end(t)
 }

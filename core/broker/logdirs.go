@@ -363,9 +363,9 @@ func (l *logDirs) check(image *metadata.Image) error {
 	return l.save()
 }
 
-// failed writes down that a directory has failed, or (false) that the cluster knows of all that have and are back.
+// failed writes down that a directory has failed, or (false) that the cluster knows of all that have and are back, with all their logs.
 func (l *logDirs) failed(id string, failed bool) {
-	if l.placement == nil || !failed { // log-dirs.json would say that there was a log.dirs
+	if failed && l.placement == nil || !failed && l.dataRecovered() { // log-dirs.json would say that there was a log.dirs
 		if err := l.data.setFailed(failed); err != nil {
 			l.logger.Error("it could not be written down whether the log directory has failed", "dir", l.data.path("log"), "failed", failed, "err", err)
 		}
@@ -379,7 +379,7 @@ func (l *logDirs) failed(id string, failed bool) {
 		switch {
 		case failed && l.known[i].ID == id:
 			l.known[i].Failed = true
-		case !failed && r >= 0 && l.dirs[r].Failed() == nil:
+		case !failed && r >= 0 && l.dirs[r].Recovered():
 			l.known[i].Failed = false
 		}
 	}
@@ -394,17 +394,17 @@ func (l *logDirs) clean() bool {
 	return !slices.ContainsFunc(l.dirs, func(r *replica.Dir) bool { return r.Err == nil && !r.Clean })
 }
 
-// dataFailed says that the directory in the data directory, if it is one, has failed.
-func (l *logDirs) dataFailed() bool {
-	return slices.ContainsFunc(l.dirs, func(r *replica.Dir) bool { return r.Path == l.data.path("log") && r.Failed() != nil })
+// dataRecovered says that the directory in the data directory, if it is one, is online and was recovered in full.
+func (l *logDirs) dataRecovered() bool {
+	return !slices.ContainsFunc(l.dirs, func(r *replica.Dir) bool { return r.Path == l.data.path("log") && !r.Recovered() })
 }
 
-// close marks the directories that are online as clean, if told so, and unlocks them.
+// close marks the directories that are online, and were recovered in full, as clean, if told so, and unlocks them.
 func (l *logDirs) close(mark bool) error {
 	var errs []error
 	if mark && l.placement != nil {
 		for _, r := range l.dirs {
-			if r.Failed() != nil || r.Err != nil || r.Path == l.data.path("log") {
+			if !r.Recovered() || r.Err != nil || r.Path == l.data.path("log") {
 				continue
 			}
 			if err := writeSmall(l.fs, r.Path, cleanName, []byte("version: 0\n")); err != nil {

@@ -298,6 +298,14 @@ func TestALogDirectoryFails(t *testing.T) {
 	}
 	n.end(t)
 	remove()
+	remove = f.Inject(vfs.Rule{Op: vfs.OpReadDir, Path: fmt.Sprintf("/b/x-%d", b[0]), Err: syscall.EACCES})
+	n = start(t, twoDirs(f))
+	n.told(t, 1, 0)
+	n.end(t)
+	if !slices.ContainsFunc(n.logDirs.known, func(k knownDir) bool { return k.Failed }) {
+		t.Error("all is forgotten, and a log was not recovered")
+	}
+	remove()
 	n = start(t, twoDirs(f))
 	n.told(t, 1, 0)
 	if ends := n.ends(t, "x"); len(ends) != 4 || ends[a[0]] != 2 || ends[b[1]] != 1 {

@@ -148,7 +148,7 @@ func (b *Broker) close(mark bool) error {
 			mark = mark && len(errs) == 0 && b.recovered
 			if b.logDirs != nil {
 				note(b.logDirs.close(mark))
-				mark = mark && !b.logDirs.dataFailed()
+				mark = mark && b.logDirs.dataRecovered()
 			}
 			if mark {
 				if err := b.dir.markClean(); err != nil {

@@ -31,7 +31,8 @@ type Dir struct {
 	failed     atomic.Pointer[error] // why it is offline
 	partitions atomic.Int64
 	suspect    atomic.Bool
-	closed     bool // its partitions are; Run's
+	missed     atomic.Bool // Start could not open one of its logs
+	closed     bool        // its partitions are; Run's
 }
 
 // Failed is why a directory is offline; nil: it is not.
@@ -41,6 +42,10 @@ func (d *Dir) Failed() error {
 	}
 	return nil
 }
+
+// Recovered says that Start has opened every log of it that was to be recovered, and that it is online. What could not be opened may still hold what
+// earlier runs have not brought to the disk.
+func (d *Dir) Recovered() bool { return d.Failed() == nil && !d.missed.Load() }
 
 // errDirOffline is the cause of the ErrFailed that a partition of an offline directory answers.
 var errDirOffline = errors.New("its log directory is offline")

@@ -47,6 +47,7 @@ func (s *Set) Start(image *metadata.Image) error {
 			_, err = s.open(sl, e.err == nil)
 		}
 		if err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrElsewhere) {
+			e.in.missed.Store(true)
 			return nil // offline: reported, and the rest serves on
 		}
 		return err
