@@ -329,11 +329,10 @@ func (b *Broker) openLogDirs() (err error) {
 	segments, _ := descriptors()
 	o := replica.Options{
 		Files: commitlog.NewFiles(segments), NodeID: b.o.NodeID, FS: b.o.FS, Dirs: b.logDirs.dirs, Placement: b.logDirs.placement,
-		Replaced: b.logDirs.replaced(), Failed: func(d *replica.Dir, _ error) { b.logDirs.failed(d.ID, true) },
-		AllFailed: func(err error) {
-			b.early.Go(func() error { b.logDirs.failed("", true); return nil }) // at once: this process may come to no good end
-			stop(b.o.DataDir)(err)
+		Replaced: b.logDirs.replaced(), Failed: func(d *replica.Dir, _ error) {
+			b.early.Go(func() error { b.logDirs.failed(d.ID, true); return nil }) // at once: this process may come to no good end
 		},
+		AllFailed:  stop(b.o.DataDir),
 		Durability: b.o.Durability, Ran: b.ran, Logger: b.loggers.Logger("replica"), BootID: b.o.BootID,
 		Settings: b.control.Settings, ProducerExpiry: b.control.Duration("producer.id.expiration.ms"),
 	}

@@ -494,3 +494,36 @@ func FuzzProperties(f *testing.F) {
 		}
 	})
 }
+
+// A directory that has failed is known as such to the next start at once, the last one too, and not only when the node comes to a good end.
+func TestAFailedLogDirectoryIsKnownAtOnce(t *testing.T) {
+	disk := vfs.NewCrash()
+	o := twoDirs(disk)
+	o.KafkaAddr = "127.0.0.1:0"
+	b, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range b.logDirs.dirs {
+		b.replicas.Fail(d, syscall.EIO)
+	}
+	<-b.failed
+	b.stopDial() // nothing more of the end: it may not come
+	if err := b.early.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	o.FS = disk.Crashed(nil)
+	next, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range next.logDirs.dirs {
+		if !d.Suspect {
+			t.Errorf("%s is believed", d.Name)
+		}
+	}
+	_ = b.Close() // tells again what has failed
+	if err := next.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -67,6 +67,9 @@ func (s *Set) Fail(d *Dir, err error) {
 	if !d.failed.CompareAndSwap(nil, &err) {
 		return
 	}
+	if s.o.Failed != nil {
+		s.o.Failed(d, err)
+	}
 	left := slices.ContainsFunc(s.o.Dirs, func(d *Dir) bool { return d.Failed() == nil })
 	if !left {
 		if s.o.AllFailed != nil {
@@ -239,9 +242,6 @@ func (s *Set) closeFailed() {
 			continue
 		}
 		d.closed = true
-		if s.o.Failed != nil {
-			s.o.Failed(d, err)
-		}
 		var mu sync.Mutex
 		var moved []*slot
 		_ = parallel(s.o.Parallel, s.slots(), func(sl *slot) error {

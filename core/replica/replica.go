@@ -37,7 +37,7 @@ type Options struct {
 	Placement *Placement
 	// Replaced are the ids of directories whose disk was replaced by an empty one.
 	Replaced map[string]bool
-	// Failed is told, by Run, that a directory was taken offline; AllFailed at once that the last one has failed. Nil: nobody.
+	// Failed is told at once that a directory has failed, and AllFailed that it was the last one. They must not block. Nil: nobody.
 	Failed         func(*Dir, error)
 	AllFailed      func(error)
 	Durability     commitlog.Durability
