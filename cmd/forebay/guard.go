@@ -19,6 +19,7 @@ import (
 type guard struct {
 	token   string                               // "": none comes in by one
 	allowed func(chain []*x509.Certificate) bool // nil: nobody comes in by a certificate
+	seal    *seal                                // of the workers that have the token; nil: none
 	next    http.Handler
 }
 
@@ -40,6 +41,9 @@ func (g *guard) known(r *http.Request) bool {
 	}
 	if g.token == "" {
 		return false
+	}
+	if g.seal != nil && g.seal.holds(r) {
+		return true
 	}
 	said, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {

@@ -69,7 +69,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	front := newFront()
 	front.open = p.token == "" && p.tlsDir == ""
 	guard := &guard{token: p.token, next: &pages{open: front.open && broker.Loopback(web.Addr().String()), next: front}}
-	hand := http.DefaultClient
+	hand, at := http.DefaultClient, reachable(web.Addr().String())
 	var secrets *tlsdir.Dir
 	if p.tlsDir != "" {
 		if secrets, err = tlsdir.Open(p.tlsDir, log); err != nil {
@@ -77,6 +77,9 @@ func (p process) serve(ctx context.Context, s streams) error {
 		}
 		guard.allowed = front.allowed(secrets)
 		web, hand = tls.NewListener(web, secrets.Web()), secrets.HTTP()
+	} else if p.token != "" {
+		guard.seal = &seal{token: p.token, at: at, now: time.Now, next: http.DefaultTransport}
+		hand = guard.seal.client()
 	}
 	idle := &unused{}
 	rest := &http.Server{Handler: guard, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ConnState: idle.state, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
@@ -150,7 +153,7 @@ func (p process) serve(ctx context.Context, s streams) error {
 	if p.node != nil { // elsewhere appends go by no expected offset
 		schemas = registry.New(registry.Options{Log: where, Logger: loggers.Logger("registry")})
 	}
-	rt, err := p.runtime(where, schemas, reachable(web.Addr().String()), api.Ask(hand, p.token), loggers.Logger("worker"))
+	rt, err := p.runtime(where, schemas, at, api.Ask(hand), loggers.Logger("worker"))
 	if err != nil {
 		stopNode()
 		_ = rest.Close() // the first error tells more

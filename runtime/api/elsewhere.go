@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -80,7 +79,7 @@ func (h *handler) handOver(w http.ResponseWriter, r *http.Request, addr string, 
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	resp, err := h.hand(ctx, r, r.Method, addr, r.URL.RequestURI(), content)
+	resp, err := h.hand(ctx, r.Method, addr, r.URL.RequestURI(), content)
 	if err != nil && ctx.Err() != nil && !looks {
 		Problem(w, http.StatusGatewayTimeout, fmt.Sprintf("the worker at %s has not answered within %s: it may have done what was asked, or do it yet; look before you ask again", addr, limit))
 		return true
@@ -134,7 +133,7 @@ func (h *handler) askOthers(r *http.Request, workers, expand []string) map[strin
 	var wg sync.WaitGroup
 	for _, addr := range workers {
 		wg.Go(func() {
-			said, err := asked[map[string]map[string]any](ctx, h, r, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
+			said, err := asked[map[string]map[string]any](ctx, h, addr, "/connectors?"+url.Values{"expand": expand}.Encode())
 			if err != nil {
 				return
 			}
@@ -148,8 +147,8 @@ func (h *handler) askOthers(r *http.Request, workers, expand []string) map[strin
 }
 
 // asked is another worker's answer to a GET.
-func asked[T any](ctx context.Context, h *handler, r *http.Request, addr, uri string) (said T, err error) {
-	resp, err := h.hand(ctx, r, http.MethodGet, addr, uri, nil)
+func asked[T any](ctx context.Context, h *handler, addr, uri string) (said T, err error) {
+	resp, err := h.hand(ctx, http.MethodGet, addr, uri, nil)
 	if err != nil {
 		return said, err
 	}
@@ -160,16 +159,13 @@ func asked[T any](ctx context.Context, h *handler, r *http.Request, addr, uri st
 	return said, json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&said)
 }
 
-// hand hands a request on.
-func (h *handler) hand(ctx context.Context, r *http.Request, method, addr, uri string, content []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+uri, bytes.NewReader(content))
+// hand hands a request on, as this worker's: who asked has been let in here, and what he came in by is not for who may have joined the group.
+func (h *handler) hand(ctx context.Context, method, addr, uri string, content []byte) (*http.Response, error) {
+	req, err := toWorker(ctx, method, addr, uri, content)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set(handedOn, "1")
-	if said := r.Header.Get("Authorization"); said != "" { // all of a group ask for the same
-		req.Header.Set("Authorization", said)
-	}
 	resp, err := h.o.Client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the worker at %s: %w", addr, err)

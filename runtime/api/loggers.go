@@ -115,7 +115,7 @@ func (h *handler) tellPeers(r *http.Request, content []byte) error {
 	var wg sync.WaitGroup
 	for i, addr := range peers {
 		wg.Go(func() {
-			resp, err := h.hand(ctx, r, r.Method, addr, r.URL.RequestURI(), content)
+			resp, err := h.hand(ctx, r.Method, addr, r.URL.RequestURI(), content)
 			if err != nil {
 				errs[i] = err
 				return

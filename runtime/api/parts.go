@@ -55,7 +55,7 @@ func (h *handler) statusOfAll(r *http.Request, p declared.Place) map[string]any 
 	var mu sync.Mutex
 	said := map[string]map[string]any{}
 	_ = onEach(r, p, func(ctx context.Context, addr string) error { // who does not answer is seen as that
-		status, err := asked[map[string]any](ctx, h, r, addr, "/connectors/"+url.PathEscape(p.Name)+"/status")
+		status, err := asked[map[string]any](ctx, h, addr, "/connectors/"+url.PathEscape(p.Name)+"/status")
 		if err == nil {
 			mu.Lock()
 			defer mu.Unlock()
@@ -204,7 +204,7 @@ func (partly) Is(e error) bool { return e == worker.ErrNotRunning }
 // restartParts hands a restart on to the other workers that have a part.
 func (h *handler) restartParts(r *http.Request, p declared.Place, uri string) error {
 	err := onEach(r, p, func(ctx context.Context, addr string) error {
-		resp, err := h.hand(ctx, r, http.MethodPost, addr, uri, nil)
+		resp, err := h.hand(ctx, http.MethodPost, addr, uri, nil)
 		if err != nil {
 			return err
 		}

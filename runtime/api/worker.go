@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,18 +22,15 @@ func (h *handler) worker(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, identity{h.o.Name()})
 }
 
-// Ask makes a function that asks who answers at the address of a worker's REST API. The workers of a group ask for the same token; "": for none.
-func Ask(client *http.Client, token string) func(ctx context.Context, addr string) (name string, err error) {
+// Ask makes a function that asks who answers at the address of a worker's REST API. The client has what the workers of a group know each other by.
+func Ask(client *http.Client) func(ctx context.Context, addr string) (name string, err error) {
 	if client == nil {
 		client = http.DefaultClient
 	}
 	return func(ctx context.Context, addr string) (string, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/worker", nil)
+		req, err := toWorker(ctx, http.MethodGet, addr, "/worker", nil)
 		if err != nil {
 			return "", err
-		}
-		if token != "" {
-			req.Header.Set("Authorization", "Bearer "+token)
 		}
 		resp, err := client.Do(req)
 		if err != nil {
@@ -45,4 +43,13 @@ func Ask(client *http.Client, token string) func(ctx context.Context, addr strin
 		}
 		return who.Name, nil
 	}
+}
+
+// toWorker is a request to a worker. Its address is a member's word, and has to be no more than that: whoever joins the group chooses it.
+func toWorker(ctx context.Context, method, addr, uri string, content []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+uri, bytes.NewReader(content))
+	if err == nil && req.URL.Host != addr {
+		err = fmt.Errorf("%q is no address of a worker", addr)
+	}
+	return req, err
 }

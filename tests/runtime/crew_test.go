@@ -25,7 +25,7 @@ func startCrew(t *testing.T, o worker.Options, set declared.Set) (*crew.Crew, fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, stop := startMember(t, crew.Options{Worker: o, HTTP: web.Addr().String(), Ask: api.Ask(nil, "")}, set)
+	c, stop := startMember(t, crew.Options{Worker: o, HTTP: web.Addr().String(), Ask: api.Ask(nil)}, set)
 	rest := &http.Server{Handler: api.New(api.Options{Worker: c, Name: c.Answer}), ReadHeaderTimeout: time.Second}
 	go func() { _ = rest.Serve(web) }() // until it is closed
 	t.Cleanup(func() { _ = rest.Close() })
