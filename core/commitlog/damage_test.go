@@ -246,6 +246,7 @@ func TestSliceOutlivesDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Release()
+	o.Syncer.Close() // it has the other end of it
 	if _, err := s.File.ReadAt(make([]byte, 1), 0); err == nil {
 		t.Fatal("the file of a deleted segment is still open")
 	}

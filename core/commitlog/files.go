@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -13,7 +14,8 @@ import (
 //
 // The order is that of a clock (second chance), so a use costs a flag and only an opening takes the lock.
 type Files struct {
-	limit int
+	limit   int
+	removed atomic.Int64 // files that Log.keep holds open
 
 	mu         sync.Mutex
 	ring       []*segment // nil: let go; oldest first

@@ -100,7 +100,7 @@ func (l *Log) openSegments(bases []int64) error {
 	for i, base := range bases {
 		s := newSegment(l.fs, l.files, l.dir, base, l.now())
 		if i+1 < len(bases) && bases[i+1] <= l.start {
-			if err := s.remove(); err != nil {
+			if err := l.remove(s); err != nil {
 				return err
 			}
 			continue
@@ -410,7 +410,7 @@ func (r *recovery) cut(i int, pos int64, cause error) error {
 	}
 	l.log.Warn("torn tail is cut: it was not yet durable", "log", l.o.Name, "file", s.path(), "byte", pos, "bytes", lost, "offset", r.next, "cause", cause)
 	for k := len(l.segs) - 1; k > i; k-- {
-		if err := l.segs[k].remove(); err != nil {
+		if err := l.remove(l.segs[k]); err != nil {
 			return err
 		}
 	}
@@ -454,7 +454,7 @@ func (r *recovery) finish() error {
 	}
 	if l.start > l.leo { // the start was durable, the records before it were not
 		for k := len(l.segs) - 1; k >= 0; k-- {
-			if err := l.segs[k].remove(); err != nil {
+			if err := l.remove(l.segs[k]); err != nil {
 				return err
 			}
 		}

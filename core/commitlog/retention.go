@@ -49,7 +49,7 @@ func (l *Log) raiseStart(offset int64) error {
 	}
 	l.mu.Unlock()
 	for _, s := range gone {
-		if err := s.remove(); err != nil {
+		if err := l.remove(s); err != nil {
 			// It is swept at the next start; the log itself is well.
 			l.log.Warn("segment could not be removed", "file", s.path(), "error", err)
 		}

@@ -220,17 +220,6 @@ func (s *segment) drop() {
 	s.files.gave(s)
 }
 
-// remove deletes the files. The log file goes last: what is left without it is swept at the next start.
-func (s *segment) remove() error {
-	s.drop()
-	for _, suffix := range []string{indexSuffix, timeSuffix, txnSuffix, logSuffix} {
-		if err := s.fs.Remove(segmentName(s.dir, s.base, suffix)); err != nil && !notExist(err) {
-			return err
-		}
-	}
-	return nil
-}
-
 // note puts a batch that lies at pos into the indexes.
 func (s *segment) note(h *record.Header, pos, every int64) {
 	if h.MaxTimestamp > s.maxTime {

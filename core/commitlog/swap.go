@@ -164,6 +164,7 @@ func (l *Log) swap(group []*segment, w *rewrite, c *cleaner) error {
 	if err != nil {
 		return l.fail(err)
 	}
+	defer l.keep(group...)()
 	for _, s := range group {
 		s.drop()
 	}

@@ -18,7 +18,7 @@ const defaultParallel = 16
 // Syncer makes logs durable by group commit: a bounded pool of fdatasyncs that
 // takes every dirty log at once. One per data directory. A log is in the queue at most once, so the queue is bounded
 // by the number of logs; appends that arrive while a log's sync runs share the next one. Its goroutines exist only
-// while there is something to sync.
+// while there is something to do.
 type Syncer struct {
 	parallel int
 	stepped  bool // Step works, and no goroutine
@@ -28,8 +28,10 @@ type Syncer struct {
 	queue   []syncable
 	states  map[syncable]syncState
 	workers int
-	idle    *sync.Cond // signalled when a sync or a worker ends
+	idle    *sync.Cond // signalled when a sync or a goroutine ends
 	err     error      // the first failed sync: final
+	late    []func()   // see after
+	tidying bool       // a goroutine does it
 
 	syncs metrics.Latency // of whole logs: their segments, and the folder where it is new
 
@@ -181,7 +183,7 @@ func (s *Syncer) forget(l syncable) {
 func (s *Syncer) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.workers > 0 {
+	for s.workers > 0 || s.tidying {
 		s.idle.Wait()
 	}
 }

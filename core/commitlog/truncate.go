@@ -96,7 +96,7 @@ func (l *Log) cutBack(i int, pos, end int64, h *handle) error {
 	}
 	later := l.segs[i+1:]
 	for k := len(later) - 1; k >= 0; k-- {
-		if err := later[k].remove(); err != nil {
+		if err := l.remove(later[k]); err != nil {
 			return err
 		}
 	}
@@ -358,7 +358,7 @@ func (l *Log) wipe(offset int64) error {
 		return err
 	}
 	for k := len(l.segs) - 1; k >= 0; k-- {
-		if err := l.segs[k].remove(); err != nil {
+		if err := l.remove(l.segs[k]); err != nil {
 			return err
 		}
 	}
