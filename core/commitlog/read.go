@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"sort"
 
 	"github.com/forebayhub/forebay/core/record"
@@ -44,7 +43,9 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 
 		slice, err := l.readSegment(s, size, at, every, from, limit, max, minOne, toEnd)
 		if errors.Is(err, errGone) {
-			runtime.Gosched()
+			if err := l.settled(); err != nil {
+				return Slice{}, err
+			}
 			continue // retention or compaction was faster
 		}
 		// Of an index, too: it is rebuilt at the first cut that it meets, and there may have been another.
@@ -64,6 +65,13 @@ func (l *Log) Read(from, limit int64, max int, minOne bool) (Slice, error) {
 		}
 		from = next
 	}
+}
+
+// settled waits for who has taken a segment away from a reader, and holds w until another one is in its place, or none is to be. On an error none will ever be.
+func (l *Log) settled() error {
+	l.w.Lock()
+	defer l.w.Unlock()
+	return l.writable()
 }
 
 // Doubt has the bytes from the batch of offset on compared with their CRCs again before they are read: somebody could not use them.

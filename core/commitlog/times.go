@@ -9,37 +9,56 @@ import (
 
 // OffsetForTime finds the first record whose timestamp is ts (ms) or later; offset -1 when there is none.
 func (l *Log) OffsetForTime(ts int64) (offset, timestamp int64, epoch int32, err error) {
-	offset = -1
-	err = l.eachSegment(func(s *segment, size, maxTime, start int64) (bool, error) {
-		if maxTime < ts {
-			return true, nil
-		}
-		offset, timestamp, err = l.searchTime(s, size, start, func(h *record.Header) bool { return h.MaxTimestamp >= ts },
-			ts, func(r *record.Record) bool { return r.Timestamp >= ts })
-		return offset < 0, err
+	err = l.undisturbed(func() (err error) {
+		offset = -1
+		return l.eachSegment(func(s *segment, size, maxTime, start int64) (bool, error) {
+			if maxTime < ts {
+				return true, nil
+			}
+			offset, timestamp, err = l.searchTime(s, size, start, func(h *record.Header) bool { return h.MaxTimestamp >= ts },
+				ts, func(r *record.Record) bool { return r.Timestamp >= ts })
+			return offset < 0, err
+		})
 	})
 	return l.found(offset, timestamp, err)
 }
 
 // MaxTimestamp is the record with the highest timestamp; -1 when empty.
 func (l *Log) MaxTimestamp() (offset, timestamp int64, epoch int32, err error) {
-	var best *segment
-	most := int64(-1)
-	err = l.eachSegment(func(s *segment, _, maxTime, _ int64) (bool, error) {
-		if maxTime > most {
-			best, most = s, maxTime
+	err = l.undisturbed(func() error {
+		var best *segment
+		most := int64(-1)
+		offset = -1
+		err := l.eachSegment(func(s *segment, _, maxTime, _ int64) (bool, error) {
+			if maxTime > most {
+				best, most = s, maxTime
+			}
+			return true, nil
+		})
+		if err != nil || best == nil {
+			return err
 		}
-		return true, nil
+		l.mu.RLock()
+		size, start := best.size, l.start
+		l.mu.RUnlock()
+		offset, timestamp, err = l.searchTime(best, size, start, func(h *record.Header) bool { return h.MaxTimestamp >= most },
+			most, func(r *record.Record) bool { return r.Timestamp >= most })
+		return err
 	})
-	if err != nil || best == nil {
-		return l.found(-1, -1, err)
-	}
-	l.mu.RLock()
-	size, start := best.size, l.start
-	l.mu.RUnlock()
-	offset, timestamp, err = l.searchTime(best, size, start, func(h *record.Header) bool { return h.MaxTimestamp >= most },
-		most, func(r *record.Record) bool { return r.Timestamp >= most })
 	return l.found(offset, timestamp, err)
+}
+
+// undisturbed has a search that met a segment that was taken away begin anew: what is in its place is not to be passed over.
+func (l *Log) undisturbed(search func() error) error {
+	for {
+		err := search()
+		if !errors.Is(err, errGone) {
+			return err
+		}
+		if err := l.settled(); err != nil {
+			return err
+		}
+	}
 }
 
 func (l *Log) found(offset, timestamp int64, err error) (int64, int64, int32, error) {
@@ -57,9 +76,7 @@ func (l *Log) eachSegment(fn func(s *segment, size, maxTime, start int64) (bool,
 	l.mu.RUnlock()
 	for i, s := range segs {
 		if i < len(segs)-1 {
-			if err := s.ready(every, l.now()); errors.Is(err, errGone) {
-				continue
-			} else if err != nil {
+			if err := s.ready(every, l.now()); err != nil {
 				return err
 			}
 		}
@@ -67,9 +84,6 @@ func (l *Log) eachSegment(fn func(s *segment, size, maxTime, start int64) (bool,
 		size, maxTime, start := s.size, s.maxTime, l.start
 		l.mu.RUnlock()
 		more, err := fn(s, size, maxTime, start)
-		if errors.Is(err, errGone) {
-			continue
-		}
 		if err != nil || !more {
 			return err
 		}
