@@ -20,7 +20,7 @@ import (
 //
 // kind 'o' (.index):     uint32 offset - base, uint32 position of the batch with that base offset
 // kind 't' (.timeindex): int64 timestamp, uint32 offset - base: no record up to the place where the entry was
-// made is later, and the batch with that base offset has a record of that time
+// made is later, and the batch with that base offset has a record of that time; where that is too far away, the largest number, which is before it
 //
 // Count, CRC and log size are good when sealed. What is not sealed is rebuilt after a crash.
 const (

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"sort"
@@ -226,7 +227,9 @@ func (s *segment) note(h *record.Header, pos, every int64) {
 		s.maxTime, s.maxOffset = h.MaxTimestamp, h.BaseOffset
 	}
 	if s.since >= every {
-		s.index.add(h.BaseOffset-s.base, uint32(pos))
+		if rel := h.BaseOffset - s.base; rel <= math.MaxUint32 { // behind a wider gap, which only one append has reached over, who reads walks
+			s.index.add(rel, uint32(pos))
+		}
 		s.noteTime()
 		s.since = 0
 	}
@@ -244,7 +247,7 @@ func (s *segment) noteInMemory(h *record.Header, pos, every int64) {
 // noteTime puts the latest timestamp so far into the time index.
 func (s *segment) noteTime() {
 	if s.maxTime > s.lastTime {
-		s.times.add(s.maxTime, uint32(s.maxOffset-s.base))
+		s.times.add(s.maxTime, uint32(min(s.maxOffset-s.base, math.MaxUint32))) // who searches begins before it
 		s.lastTime = s.maxTime
 	}
 }
