@@ -40,6 +40,28 @@ func TestCollectionMadeAtTheBeginning(t *testing.T) {
 	got.expect(t, `r "made meanwhile" null -> {"_id": "made meanwhile"}`, `r 1 null -> {"_id": 1}`)
 }
 
+// An oplog that no longer has the stream's beginning ends the snapshot at its next run, not at its end.
+func TestOplogIsShorterThanTheSnapshot(t *testing.T) {
+	s, db := shared(t)
+	ctx := t.Context()
+	for i := range 20 {
+		insert(t, db.Collection("a"), d{{Key: "_id", Value: i}, {Key: "pad", Value: string(make([]byte, 500))}})
+	}
+	var got collect
+	l := newLogbook(t, configure(t, s.URL, []string{s.Database + ".a"}, nil), got.add)
+	l.src.cfg.runTime, l.batch = 0, 4<<10
+	check(t, l.open(ctx))
+	b := connectors.NewBatch(l.batch)
+	for len(got.lines) == 0 {
+		check(t, l.read(ctx, b, nil))
+	}
+	failCommand(t, db.Client(), 1, d{{Key: "failCommands", Value: bson.A{"aggregate"}}, {Key: "errorCode", Value: codeHistoryLost}})
+	n := len(got.lines)
+	if err := l.fails(ctx); !connectors.IsFatal(err) || code(err) != codeHistoryLost || len(got.lines) != n {
+		t.Errorf("%d documents more, then %v", len(got.lines)-n, err)
+	}
+}
+
 // A collection that was gone when its snapshot began, and is made while it does.
 func TestCollectionMadeAtItsSnapshot(t *testing.T) {
 	s, db := shared(t)

@@ -82,6 +82,9 @@ func (t *task) beginRun(ctx context.Context, b *connectors.Batch, c *collection)
 	// At or after everything that was used before: the stream begins at the first of these
 	// times, so what lies between two of them comes by the stream. The time first: a collection that is not there
 	// after it, and made then, comes by the stream.
+	if err := t.reaches(ctx); err != nil {
+		return false, err
+	}
 	at, err := now(ctx, t.client)
 	if err != nil {
 		return false, err

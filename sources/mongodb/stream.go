@@ -28,9 +28,40 @@ type watcher interface {
 	Watch(ctx context.Context, pipeline any, opts ...options.Lister[options.ChangeStreamOptions]) (*mongo.ChangeStream, error)
 }
 
-// openStream begins a change stream behind the position. One stream serves all collections, so that
-// they stay in the order of their changes; it watches the database, or the whole deployment.
+// openStream begins the change stream.
 func (t *task) openStream(ctx context.Context, byTime bool) error {
+	byTime = byTime || len(t.resume) == 0
+	cursor, err := t.watch(ctx, byTime)
+	if err != nil {
+		return err
+	}
+	t.stream = &stream{cursor: cursor, byTime: byTime, marked: time.Now()}
+	return nil
+}
+
+// reaches says, once in a run of the snapshot, whether the oplog still has what the stream is to begin with. A snapshot may
+// take longer than the oplog holds; what is read after that is of no use. The first look into the oplog tells, so it is given up
+// where it goes on for longer.
+func (t *task) reaches(ctx context.Context) error {
+	if time.Since(t.reached) < t.cfg.runTime {
+		return nil
+	}
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	cursor, err := t.watch(short, len(t.resume) == 0)
+	if code(err) == codeHistoryLost {
+		return err
+	}
+	t.reached = time.Now()
+	if err == nil {
+		_ = cursor.Close(ctx) // the server forgets it by itself in time
+	}
+	return nil // of anything else the stream hears
+}
+
+// watch makes a change stream behind the position. One stream serves all collections, so that
+// they stay in the order of their changes; it watches the database, or the whole deployment.
+func (t *task) watch(ctx context.Context, byTime bool) (*mongo.ChangeStream, error) {
 	var w watcher = t.client
 	if db := t.oneDatabase(); db != "" {
 		w = t.client.Database(db)
@@ -46,7 +77,6 @@ func (t *task) openStream(ctx context.Context, byTime bool) error {
 		// Not "required": one image that has expired would end the stream for good, see imageOf.
 		o.SetFullDocument(options.WhenAvailable)
 	}
-	byTime = byTime || len(t.resume) == 0
 	if byTime {
 		at := t.pos.At.bson()
 		o.SetStartAtOperationTime(&at)
@@ -57,12 +87,7 @@ func (t *task) openStream(ctx context.Context, byTime bool) error {
 	if t.server.splits() {
 		pipeline = append(pipeline, bson.D{{Key: "$changeStreamSplitLargeEvent", Value: bson.D{}}})
 	}
-	cursor, err := w.Watch(ctx, pipeline, o)
-	if err != nil {
-		return err
-	}
-	t.stream = &stream{cursor: cursor, byTime: byTime, marked: time.Now()}
-	return nil
+	return w.Watch(ctx, pipeline, o)
 }
 
 func (t *task) closeStream(ctx context.Context) {

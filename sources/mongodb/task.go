@@ -79,6 +79,7 @@ type task struct {
 	covering    int           // collections whose snapshot the stream has not passed yet
 	run         *snapshotRun  // at hand
 	marks       []pendingMark // to be made by the next Read
+	reached     time.Time     // when the oplog was last seen to have the stream's beginning
 	latest      stamp         // the latest cluster time that was used
 
 	is     string // which change stream it is, see streamIs
