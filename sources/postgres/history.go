@@ -34,7 +34,7 @@ func (t *task) sameHistory(ctx context.Context, repl *pgconn.PgConn) error {
 	}
 	if t.slot.System != "" && t.slot.System != system {
 		return connectors.Fatal(fmt.Errorf("the positions are of another PostgreSQL cluster (system identifier %s, this one has %s)", t.slot.System, system),
-			"a restored or copied cluster needs a new snapshot: reset the source's positions")
+			"a restored or copied cluster needs a new snapshot: reset the source's positions; one that pg_upgrade has made does not, see docs/operations.md")
 	}
 	// Where it inserts, as no sender has read further; what is flushed may lag.
 	if t.until, err = insertLSN(ctx, repl); err != nil {

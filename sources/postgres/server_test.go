@@ -294,6 +294,27 @@ func TestInitialOnly(t *testing.T) {
 	f.openFails("is lost")
 }
 
+// TestAnotherClusterWithTheSameRows is what docs/operations.md has one do after pg_upgrade, with and without a slot that came along.
+func TestAnotherClusterWithTheSameRows(t *testing.T) {
+	f := start(t, "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)", "a")
+	f.sync()
+	f.col.expect(t, "before", "r {id=1} null -> {id=1}")
+	for i, slot := range []bool{true, false} {
+		f.close()
+		if !slot {
+			sql(t, f.c, "SELECT pg_drop_replication_slot('"+f.src.cfg.slot+"')")
+		}
+		clear(f.positions)
+		f.src.cfg.snapshot = "never"
+		f.sync()
+		f.close()
+		f.src.cfg.snapshot = "initial"
+		sql(t, f.c, fmt.Sprintf("INSERT INTO a VALUES (%d)", i+2))
+		f.sync()
+		f.col.expect(t, "after", fmt.Sprintf("c {id=%d} null -> {id=%[1]d}", i+2))
+	}
+}
+
 // TestTwoSourcesShareADatabase: tables are shared out among two sources with slots of their own; each has its own tables, all of them, and
 // does not wait for the other.
 func TestTwoSourcesShareADatabase(t *testing.T) {
