@@ -254,6 +254,9 @@ func (s Stopped) survey(d *dataDir, image *metadata.Image) (*metadata.Survey, er
 			}
 		}
 	}
+	if n, j := nodeOf(image, found.Node), d.meta.Joining; n != nil && j != nil && (j.Fresh || j.older(n)) {
+		found.TailLost = true
+	}
 	for _, r := range dirs {
 		// As register and registerAlone have it: only a killed process keeps its page cache (invariant 4).
 		if n := nodeOf(image, found.Node); n != nil && (r.Suspect || !r.Clean && ran == commitlog.Relaxed && n.BootID != s.BootID) {

@@ -231,8 +231,13 @@ func (b *Broker) open(ctx context.Context) error {
 			return err
 		}
 	}
+	var opened func(uint64) error
+	if b.o.Cluster != nil {
+		opened = b.join
+	}
 	b.quorum, err = consensus.Open(consensus.Options{
-		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.loggers.Logger("consensus"),
+		Opened: opened,
+		FS:     b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.loggers.Logger("consensus"),
 		Failed: func(err error) { b.fail(metadataProblem(b.dir.path("raft"), fmt.Errorf("metadata: %w", err))) },
 	})
 	if err != nil {
@@ -253,6 +258,9 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	if b.o.Cluster == nil {
 		if err := b.registerAlone(ctx); err != nil {
+			return err
+		}
+		if err := b.dir.joined(); err != nil { // it was one of several before
 			return err
 		}
 	}

@@ -212,13 +212,23 @@ func (b *Broker) foreignProblem(id string) error {
 	}
 }
 
+// join writes down what the directory has, before others tell it more.
+func (b *Broker) join(remembered uint64) error {
+	err := b.dir.join(remembered)
+	if errors.Is(err, syscall.ENOSPC) { // it starts all the same (invariant 11); that a directory is new stands there already
+		b.o.Logger.Warn("the disk is full: should this start come to nothing, the next one does not see that the data directory is an older copy", "dir", b.o.DataDir)
+		return nil
+	}
+	return err
+}
+
 // register announces this node, with its logs recovered, and begins to keep its lease.
 func (b *Broker) register(ctx context.Context) error {
 	before := b.quorum.Image().Nodes[b.o.NodeID]
-	// An empty directory has lost everything (invariant 4). So has one that does not know of the node's last registration:
-	// it was put back from an older copy, since a node does nothing under a registration that its own disk does not have.
-	older := before != nil && !b.dir.fresh && !b.quorum.Remembers(uint64(before.Epoch))
-	lost := before != nil && (b.dir.fresh || older || b.tailLost(before))
+	// An empty directory has lost everything (invariant 4), and so has an older one.
+	had := *b.dir.meta.Joining
+	older := before != nil && had.older(before)
+	lost := before != nil && (had.Fresh || older || b.tailLost(before))
 	if older {
 		b.o.Logger.Warn("the data directory is older than this node's last registration, as one that was put back from a copy: its replicas are in sync with nothing before they have copied what they lack",
 			"dir", b.o.DataDir, "registered", before.Epoch)
@@ -227,8 +237,13 @@ func (b *Broker) register(ctx context.Context) error {
 	if err := b.waitForPredecessor(ctx, b.o.NodeID, host, port); err != nil {
 		return err
 	}
-	if err := b.announce(ctx, lost); err != nil {
+	if err := b.announce(ctx, lost, lost && had.Fresh); err != nil {
 		return b.registerProblem(err)
+	}
+	if err := b.dir.joined(); errors.Is(err, syscall.ENOSPC) && !had.Fresh {
+		b.o.Logger.Warn("the disk is full: it could not be written down that this node is registered, so its next start counts as one that has lost its tail", "dir", b.o.DataDir)
+	} else if err != nil {
+		return err // a new directory must not pass for an empty one once there is something in it
 	}
 	b.quorum.Follow(func(i *metadata.Image) {
 		if i.Removed(b.o.NodeID) {
@@ -279,12 +294,12 @@ func (b *Broker) waitForPredecessor(ctx context.Context, id metadata.NodeID, hos
 	}
 }
 
-func (b *Broker) announce(ctx context.Context, tailLost bool) error {
+func (b *Broker) announce(ctx context.Context, tailLost, empty bool) error {
 	host, port, endpoints := b.reached()
 	asked := time.Now()
 	r, err := b.quorum.Propose(ctx, &metadata.RegisterNode{
 		ID: b.o.NodeID, Host: host, Port: port, Rack: b.rack(), BootID: b.o.BootID, TailLost: tailLost, Endpoints: endpoints,
-		Offline: b.replicas.Unavailable(b.quorum.Image()), MinISR: b.control.MinISR(), Empty: tailLost && b.dir.fresh,
+		Offline: b.replicas.Unavailable(b.quorum.Image()), MinISR: b.control.MinISR(), Empty: empty,
 		Level: metadata.Level,
 	})
 	if err == nil {
@@ -324,7 +339,7 @@ func (b *Broker) keepLease(ctx context.Context) {
 			return
 		}
 		step, cancel = context.WithTimeout(ctx, 5*time.Second)
-		err = b.announce(step, false)
+		err = b.announce(step, false, false)
 		cancel()
 		if errors.Is(err, metadata.ErrRemovedNode) {
 			b.fail(b.removedProblem())

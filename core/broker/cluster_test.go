@@ -304,3 +304,72 @@ func TestOlderDataDirectoryDoesNotLead(t *testing.T) {
 		t.Errorf("%d records, 200 were acknowledged", len(got))
 	}
 }
+
+// What a node is told of the metadata while it starts is no part of what its directory had: a start that ends before it is registered changes nothing in that the
+// next one has lost its tail (invariant 4).
+func TestStartThatIsNotRegisteredDoesNotLead(t *testing.T) {
+	for _, replaced := range []string{"by an empty one", "by an older one"} {
+		t.Run(replaced, func(t *testing.T) {
+			t.Parallel()
+			options := three(t)
+			nodes := startAll(t, options)
+			ctx := within(t, time.Minute)
+			cl := nodes[1].client(t, seeds(nodes[1:]), kgo.MetadataMinAge(50*time.Millisecond))
+			x, y, z := nodes[0], nodes[1], nodes[2]
+			req := kmsg.NewPtrCreateTopicsRequest()
+			two := "2"
+			req.Topics = []kmsg.CreateTopicsRequestTopic{{
+				Topic: "t", NumPartitions: -1, ReplicationFactor: -1, ReplicaAssignment: []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Replicas: []int32{1, 2}}},
+				Configs: []kmsg.CreateTopicsRequestTopicConfig{{Name: "min.insync.replicas", Value: &two}},
+			}}
+			if r, err := req.RequestWith(ctx, cl); err != nil || kerr.ErrorForCode(r.Topics[0].ErrorCode) != nil {
+				t.Fatal(err, r)
+			}
+			state := func(of *node) *metadata.Partition { return of.quorum.Image().Partition("t", 0) }
+			inSync := func(of *node, want int) func() bool {
+				return func() bool { p := state(of); return p != nil && len(p.ISR) == want }
+			}
+			produce(t, cl, "t", 0, 100)
+			x.end(t)
+			older := filepath.Join(t.TempDir(), "older")
+			if err := os.CopyFS(older, os.DirFS(options[0].DataDir)); err != nil {
+				t.Fatal(err)
+			}
+			x = startAll(t, options[:1])[0]
+			eventually(t, "both in sync", inSync(z, 2))
+			produce(t, cl, "t", 100, 200)
+			x.end(t)
+			eventually(t, "one in sync, and one that may lead", func() bool { p := state(z); return len(p.ISR) == 1 && len(p.ELR) == 1 })
+
+			err := os.RemoveAll(options[0].DataDir)
+			if replaced == "by an older one" {
+				err = errors.Join(err, os.CopyFS(options[0].DataDir, os.DirFS(older)))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			mistaken := options[0]
+			mistaken.Set = map[string]string{"log.dirs": filepath.Join(os.DevNull, "log")}
+			if b, err := Open(ctx, mistaken); err == nil {
+				t.Fatal("it starts with logs in a device: ", b.Close())
+			}
+			b, err := Open(ctx, options[0]) // it is registered, and copies nothing before it runs
+			if err != nil {
+				t.Fatal(err)
+			}
+			y.end(t)
+			eventually(t, "it is known that the leader is gone", func() bool { return state(z).Leader != 2 })
+			if p := state(z); p.Leader == 1 {
+				t.Errorf("it leads without a record: %+v", p)
+			}
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+			startAll(t, options[:2])
+			eventually(t, "both in sync again", inSync(z, 2))
+			if got := consume(t, z, "t", 200, seeds([]*node{z})); len(got) != 200 {
+				t.Errorf("%d records, 200 were acknowledged", len(got))
+			}
+		})
+	}
+}

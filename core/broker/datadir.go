@@ -26,8 +26,10 @@ const (
 	lockName  = "lock"
 	metaName  = "meta.json"
 	cleanName = "clean-shutdown"
-	// metaFormat is the version of the directory's layout.
+	// metaFormat is the version of the directory's layout, and newFormat that of one that was made by a start which was not registered: whoever does
+	// not know of joining would take it for the node's old one.
 	metaFormat = 1
+	newFormat  = 2
 	// maxSmall bounds the files that writeSmall writes, in bytes.
 	maxSmall = 64 << 10
 )
@@ -43,6 +45,19 @@ type dirMeta struct {
 	Durability string `json:"durability,omitempty"`
 	// Failed says that a write or a sync in log/ has failed, until a start has recovered all logs as ones that may have lost their tails, and the cluster knows.
 	Failed bool `json:"failed,omitempty"`
+	// Joining is there from before a start of one of several is told anything until it is registered.
+	Joining *joining `json:"joining,omitempty"`
+}
+
+// joining is what a directory had when the first start began of those that have not been registered. What they were told of the metadata since says nothing of its logs.
+type joining struct {
+	Remembered uint64 `json:"remembered"`      // the last index of the metadata
+	Fresh      bool   `json:"fresh,omitempty"` // nothing: that start has made the directory
+}
+
+// older says that it was put back from a copy that does not know of the node's last registration: a node does nothing under one that its own disk does not have.
+func (j joining) older(before *metadata.Node) bool {
+	return !j.Fresh && j.Remembered < uint64(before.Epoch)
 }
 
 func (m dirMeta) identity() string { return metadata.Identity(m.ClusterID, m.Restored) }
@@ -119,10 +134,37 @@ func (d *dataDir) create(node metadata.NodeID) error {
 		}
 	}
 	d.fresh = true
-	d.meta = dirMeta{Format: metaFormat, NodeID: node}
-	if !d.shared {
+	d.meta = dirMeta{NodeID: node}
+	if d.shared {
+		d.meta.Joining = &joining{Fresh: true}
+	} else {
 		d.meta.ClusterID = newClusterID()
 	}
+	return d.writeMeta()
+}
+
+// join writes down, durably, what the directory has of the metadata: it is about to be told more. What a start before this one had, and was not registered with, stays.
+func (d *dataDir) join(remembered uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	j := joining{Remembered: remembered}
+	if was := d.meta.Joining; was != nil && was.Remembered <= remembered {
+		return nil
+	} else if was != nil {
+		j.Fresh = was.Fresh
+	}
+	d.meta.Joining = &j
+	return d.writeMeta()
+}
+
+// joined says, durably, that the cluster knows what the directory has.
+func (d *dataDir) joined() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.meta.Joining == nil {
+		return nil
+	}
+	d.meta.Joining = nil
 	return d.writeMeta()
 }
 
@@ -169,6 +211,10 @@ func (d *dataDir) setDurability(v commitlog.Durability) error {
 }
 
 func (d *dataDir) writeMeta() error {
+	d.meta.Format = metaFormat
+	if d.meta.Joining != nil && d.meta.Joining.Fresh {
+		d.meta.Format = newFormat
+	}
 	b, err := json.MarshalIndent(d.meta, "", "  ")
 	if err != nil {
 		return err
@@ -186,8 +232,8 @@ func (d *dataDir) check(b []byte, node metadata.NodeID) error {
 	if err := json.Unmarshal(b, &d.meta); err != nil || d.meta.Format == 0 || d.meta.ClusterID == "" && !d.shared {
 		return wrong("foreign-data-directory", "give an empty directory, or one that forebay made, with --data", "it is not forebay's: %.100q", b)
 	}
-	if d.meta.Format > metaFormat {
-		return wrong("newer-data", "start the newer version of forebay that wrote it", "format %d, this version knows up to %d", d.meta.Format, metaFormat)
+	if d.meta.Format > newFormat {
+		return wrong("newer-data", "start the newer version of forebay that wrote it", "format %d, this version knows up to %d", d.meta.Format, newFormat)
 	}
 	if d.meta.NodeID != node {
 		return wrong("foreign-data-directory", fmt.Sprintf("start with --id %d, or give node %d its own directory with --data", d.meta.NodeID, node),

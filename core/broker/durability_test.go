@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"syscall"
 	"testing"
@@ -83,4 +84,48 @@ func TestDurabilityOfALogThatIsNotOpened(t *testing.T) {
 		t.Errorf("%d epochs, want 2", more)
 	}
 	n.end(t)
+}
+
+// What a directory had when the first start began that was not registered stands until one is.
+func TestJoining(t *testing.T) {
+	disk := vfs.NewCrash()
+	open := func() *dataDir {
+		t.Helper()
+		disk = disk.Crashed(nil)
+		d, err := openDataDir(disk, "/data", 1, true, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	joins := func(remembered uint64) joining {
+		t.Helper()
+		d := open()
+		if err := d.join(remembered); err != nil {
+			t.Fatal(err)
+		}
+		return *d.meta.Joining
+	}
+	registered := func() {
+		t.Helper()
+		if err := open().joined(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open()
+	joins(0)
+	if j := joins(70); j != (joining{Fresh: true}) || open().meta.Format != newFormat {
+		t.Errorf("a new directory after two starts: %+v", j)
+	}
+	registered()
+	if m := open().meta; m.Joining != nil || m.Format != metaFormat {
+		t.Errorf("registered: %+v", m)
+	}
+	joins(100)
+	if j := joins(200); j != (joining{Remembered: 100}) || !j.older(&metadata.Node{Epoch: 101}) || j.older(&metadata.Node{Epoch: 100}) {
+		t.Errorf("after two starts: %+v", j)
+	}
+	if j := joins(50); j != (joining{Remembered: 50}) {
+		t.Errorf("put back from an older copy: %+v", j)
+	}
 }

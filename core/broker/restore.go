@@ -105,6 +105,7 @@ func Restore(o RestoreOptions) (*Restored, error) {
 		}
 	}
 	// From here on the old metadata is not started from any more, and the rest can be done again.
+	d.meta.Joining = nil // what the directory has was surveyed
 	if err := d.setCluster(r.ClusterID, r.Name); err != nil {
 		return r, err
 	}

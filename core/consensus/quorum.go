@@ -48,6 +48,8 @@ type Options struct {
 	// node; nil with a Transport: wait to be added.
 	Bootstrap []Member
 	Logger    *slog.Logger // nil: silent
+	// Opened, if set, is given the last index that is on the disk, before others may tell this node more. An error ends Open.
+	Opened func(last uint64) error
 	// Failed is called at most once, when this node must not go on: its raft files
 	// cannot be written, or it does not understand a command. Must not block.
 	Failed func(error)
@@ -63,8 +65,6 @@ type Quorum struct {
 	free    func() (uint64, error) // bytes that the disk has left
 	node    metadata.NodeID
 	peers   *Peers // nil: alone
-
-	remembered uint64 // the last index on disk at Open
 
 	// word is to whom this node has given its word that it may found the cluster.
 	word struct {
@@ -163,7 +163,11 @@ func open(o Options, st *store) (*Quorum, error) {
 			return nil, err
 		}
 	}
-	last = max(last, newest)
+	if o.Opened != nil {
+		if err := o.Opened(max(last, newest)); err != nil {
+			return nil, err
+		}
+	}
 	exists, err := raft.HasExistingState(st, st, snaps)
 	if err != nil {
 		return nil, err
@@ -186,7 +190,7 @@ func open(o Options, st *store) (*Quorum, error) {
 		return nil, m.failed
 	}
 	self.Store(r)
-	q := &Quorum{raft: r, pace: pace, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, remembered: last, free: func() (uint64, error) {
+	q := &Quorum{raft: r, pace: pace, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, free: func() (uint64, error) {
 		free, _, err := o.FS.Usage(o.Dir)
 		return free, err
 	}}
@@ -223,9 +227,6 @@ func configuration(members []Member) (c raft.Configuration) {
 	}
 	return c
 }
-
-// Remembers says whether what was on this node's disk at Open reaches to an index: what it had once applied, it has.
-func (q *Quorum) Remembers(index uint64) bool { return q.remembered >= index }
 
 // Ready waits until this node leads and has applied everything agreed before.
 func (q *Quorum) Ready(ctx context.Context) error {
