@@ -236,8 +236,8 @@ func (b *Broker) open(ctx context.Context) error {
 		opened = b.join
 	}
 	b.quorum, err = consensus.Open(consensus.Options{
-		Opened: opened,
-		FS:     b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.loggers.Logger("consensus"),
+		Opened: opened, Forgot: b.dir.forgot(),
+		FS: b.o.FS, Dir: b.dir.path("raft"), NodeID: b.o.NodeID, Peers: b.links, Logger: b.loggers.Logger("consensus"),
 		Failed: func(err error) { b.fail(metadataProblem(b.dir.path("raft"), fmt.Errorf("metadata: %w", err))) },
 	})
 	if err != nil {

@@ -53,6 +53,8 @@ type dirMeta struct {
 type joining struct {
 	Remembered uint64 `json:"remembered"`      // the last index of the metadata
 	Fresh      bool   `json:"fresh,omitempty"` // nothing: that start has made the directory
+	// Told says of a fresh one that raft was told, there or in a later start, all that had been agreed on: the node remembers what it may have voted for.
+	Told bool `json:"told,omitempty"`
 }
 
 // older says that it was put back from a copy that does not know of the node's last registration: a node does nothing under one that its own disk does not have.
@@ -154,6 +156,21 @@ func (d *dataDir) join(remembered uint64) error {
 		j.Fresh = was.Fresh
 	}
 	d.meta.Joining = &j
+	return d.writeMeta()
+}
+
+// forgot says that raft has nothing, or only a part of what it was told anew.
+func (d *dataDir) forgot() bool { j := d.meta.Joining; return j != nil && j.Fresh && !j.Told }
+
+// told says, durably, that raft has all that was agreed on.
+func (d *dataDir) told() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	j := d.meta.Joining
+	if j == nil || !j.Fresh || j.Told {
+		return nil
+	}
+	d.meta.Joining = &joining{Fresh: true, Told: true}
 	return d.writeMeta()
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -161,26 +162,45 @@ func (q *Quorum) proposeOnce(ctx context.Context, command metadata.Command) (uin
 	return d.Index, r, nil
 }
 
-// gate keeps a node that remembers nothing from voting: it may have voted, and agreed to commands, before its disk
-// was emptied. It votes again once a leader has told it something.
-type gate struct {
-	*raft.NetworkTransport
-	pass chan raft.RPC
-	pace *pacer
+// recall says whether a node remembers what it has voted and agreed to. One whose disk was emptied does not, and not either while a leader tells it anew: it does once it has all
+// that was agreed on. The zero value does not.
+type recall struct {
+	all  atomic.Bool
+	told atomic.Uint64 // the highest index that it has heard to be agreed on
 }
 
-func newGate(p *Peers, pace *pacer, remembers func() bool) *gate {
-	g := &gate{NetworkTransport: p.raft, pass: make(chan raft.RPC), pace: pace}
+// votes says whether it does, with what is agreed on applied up to an index.
+func (r *recall) votes(applied uint64) bool {
+	if told := r.told.Load(); told > 0 && applied >= told {
+		r.all.Store(true)
+	}
+	return r.all.Load()
+}
+
+var errForgot = errors.New("this node does not remember what was agreed on: it does not vote")
+
+// gate keeps a node that does not remember from voting, and from asking for votes.
+type gate struct {
+	*raft.NetworkTransport
+	pass  chan raft.RPC
+	pace  *pacer
+	votes func() bool
+}
+
+func newGate(p *Peers, pace *pacer, r *recall, applied func() uint64) *gate {
+	g := &gate{NetworkTransport: p.raft, pass: make(chan raft.RPC), pace: pace, votes: func() bool { return r.votes(applied()) }}
 	p.wg.Go(func() {
 		for {
 			select {
 			case <-p.ctx.Done():
 				return
 			case rpc := <-p.raft.Consumer():
-				switch rpc.Command.(type) {
+				switch c := rpc.Command.(type) {
+				case *raft.AppendEntriesRequest:
+					r.told.Store(max(r.told.Load(), c.LeaderCommitIndex))
 				case *raft.RequestVoteRequest, *raft.RequestPreVoteRequest:
-					if !remembers() {
-						rpc.Respond(nil, errors.New("this node remembers nothing: it does not vote"))
+					if !g.votes() {
+						rpc.Respond(nil, errForgot)
 						continue
 					}
 				}
@@ -193,6 +213,20 @@ func newGate(p *Peers, pace *pacer, remembers func() bool) *gate {
 		}
 	})
 	return g
+}
+
+func (g *gate) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	if !g.votes() {
+		return errForgot
+	}
+	return g.NetworkTransport.RequestVote(id, target, args, resp)
+}
+
+func (g *gate) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	if !g.votes() {
+		return errForgot
+	}
+	return g.NetworkTransport.RequestPreVote(id, target, args, resp)
 }
 
 func (g *gate) Consumer() <-chan raft.RPC { return g.pass }
@@ -236,7 +270,10 @@ func (q *Quorum) Current(ctx context.Context) error {
 			cancel()
 		}
 		if err == nil {
-			return q.WaitIndex(ctx, p.Index)
+			if err = q.WaitIndex(ctx, p.Index); err == nil {
+				q.recall.all.Store(true)
+			}
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -24,6 +24,7 @@ type town struct {
 	expect int
 	peers  map[metadata.NodeID]Candidate
 	tls    *PeersTLS // of every node; nil: none
+	forgot bool      // of who joins
 }
 
 func (w *town) candidates() (list []Candidate) {
@@ -59,7 +60,7 @@ func (w *town) join(t *testing.T, id metadata.NodeID, fsys vfs.FS, cluster strin
 		t.Fatal(err)
 	}
 	ps := NewPeers(PeersOptions{Listener: l, ClusterID: func() string { return cluster }, Lookup: w.lookup, TLS: w.tls})
-	q, err := Open(Options{FS: fsys, Dir: "/data/raft", NodeID: id, Peers: ps})
+	q, err := Open(Options{FS: fsys, Dir: "/data/raft", NodeID: id, Peers: ps, Forgot: w.forgot})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -603,5 +604,56 @@ func TestEndsAfterChangesOfLeaders(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		buf := make([]byte, 1<<20)
 		t.Fatalf("not ended within 20 s:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// A voter whose disk was emptied, and whom a leader has told a part of what it had agreed on, neither votes nor stands for election before it has the rest: with one that
+// was behind it would elect a leader that lacks it. Not after a restart in between either.
+func TestWhoIsToldAPartDoesNotVote(t *testing.T) {
+	w := &town{expect: 9, peers: map[metadata.NodeID]Candidate{}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := NewPeers(PeersOptions{Listener: l, ClusterID: func() string { return "" }, Lookup: w.lookup})
+	defer other.Close()
+	w.peers[1] = Candidate{Member: Member{ID: 1, Address: other.Addr()}}
+	disk := vfs.NewMemory()
+	emptied := w.join(t, 2, disk, "")
+	header := raft.RPCHeader{ProtocolVersion: 3, ID: []byte("1"), Addr: []byte(other.Addr())}
+	tell := func(agreed uint64, logs ...*raft.Log) {
+		t.Helper()
+		a := &raft.AppendEntriesRequest{RPCHeader: header, Term: 5, Entries: logs, LeaderCommitIndex: agreed}
+		if len(logs) == 0 {
+			a.PrevLogEntry, a.PrevLogTerm = 2, 5
+		}
+		var r raft.AppendEntriesResponse
+		if err := other.raft.AppendEntries("2", raft.ServerAddress(emptied.peers.Addr()), a, &r); err != nil || !r.Success {
+			t.Fatal(err, r)
+		}
+	}
+	term := uint64(5)
+	vote := func() bool {
+		t.Helper()
+		term++
+		var r raft.RequestVoteResponse
+		err := other.raft.RequestVote("2", raft.ServerAddress(emptied.peers.Addr()),
+			&raft.RequestVoteRequest{RPCHeader: header, Term: term, LastLogIndex: 9, LastLogTerm: 5, LeadershipTransfer: true}, &r)
+		return err == nil && r.Granted
+	}
+	voters := configuration([]Member{{ID: 1, Address: other.Addr()}, {ID: 2, Address: emptied.peers.Addr()}, {ID: 3, Address: "127.0.0.1:1"}})
+	key := metadata.Encode(setKey(1))
+	tell(9, &raft.Log{Index: 1, Term: 5, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(voters)}, &raft.Log{Index: 2, Term: 5, Data: key})
+	if vote() || emptied.recall.votes(emptied.raft.AppliedIndex()) {
+		t.Error("it votes with 2 of 9 entries")
+	}
+	emptied.end()
+	w.forgot = true
+	emptied = w.join(t, 2, disk, "")
+	if vote() {
+		t.Error("it votes after a restart")
+	}
+	if tell(2); !vote() {
+		t.Error("it does not vote with all that was agreed on")
 	}
 }

@@ -134,6 +134,7 @@ func (q *Quorum) tryFound(ctx context.Context, expect int, all []Candidate) erro
 		return nil // admitted meanwhile
 	}
 	if err == nil {
+		q.recall.all.Store(true) // there is nothing but what it has
 		err = electAtOnce(q.raft)
 	}
 	if err != nil {

@@ -48,6 +48,8 @@ type Options struct {
 	// node; nil with a Transport: wait to be added.
 	Bootstrap []Member
 	Logger    *slog.Logger // nil: silent
+	// Forgot says that what is on the disk is only what a new one was told: the node does not vote before it has all that was agreed on.
+	Forgot bool
 	// Opened, if set, is given the last index that is on the disk, before others may tell this node more. An error ends Open.
 	Opened func(last uint64) error
 	// Failed is called at most once, when this node must not go on: its raft files
@@ -65,6 +67,7 @@ type Quorum struct {
 	free    func() (uint64, error) // bytes that the disk has left
 	node    metadata.NodeID
 	peers   *Peers // nil: alone
+	recall  *recall
 
 	// word is to whom this node has given its word that it may found the cluster.
 	word struct {
@@ -119,18 +122,18 @@ func open(o Options, st *store) (*Quorum, error) {
 	conf.NoLegacyTelemetry = true
 
 	transport, members := o.Transport, o.Bootstrap
-	var remembers atomic.Bool
+	memory := &recall{}
 	var self atomic.Pointer[raft.Raft]
 	pace := newPacer()
 	st.stored = pace.wake
 	if o.Peers != nil {
 		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = peerTimeout, peerTimeout, leaseTimeout
 		conf.CommitTimeout = commitTimeout
-		transport = newGate(o.Peers, pace, func() bool {
-			if r := self.Load(); r != nil && r.LastIndex() > 0 {
-				return true
+		transport = newGate(o.Peers, pace, memory, func() uint64 {
+			if r := self.Load(); r != nil {
+				return r.AppliedIndex()
 			}
-			return remembers.Load()
+			return 0
 		})
 	}
 	if transport == nil {
@@ -172,7 +175,7 @@ func open(o Options, st *store) (*Quorum, error) {
 	if err != nil {
 		return nil, err
 	}
-	remembers.Store(exists)
+	memory.all.Store(exists && !o.Forgot)
 	if !exists && members != nil {
 		if err := raft.BootstrapCluster(conf, st, st, snaps, transport, configuration(members)); err != nil {
 			return nil, fmt.Errorf("bootstrap the metadata quorum: %w", err)
@@ -190,7 +193,7 @@ func open(o Options, st *store) (*Quorum, error) {
 		return nil, m.failed
 	}
 	self.Store(r)
-	q := &Quorum{raft: r, pace: pace, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, free: func() (uint64, error) {
+	q := &Quorum{raft: r, pace: pace, store: st, machine: m, closing: make(chan struct{}), node: o.NodeID, peers: o.Peers, recall: memory, free: func() (uint64, error) {
 		free, _, err := o.FS.Usage(o.Dir)
 		return free, err
 	}}
