@@ -27,6 +27,8 @@ const (
 	silence        = 3 * HeartbeatEvery / 2 // after which it is looked whether a node's process is gone, and how long a node is sure of its own lease
 	refusals       = 2                      // in a row, by which it is
 	callHeartbeat  = "heartbeat"
+	askTimeout     = 300 * time.Millisecond // for all nodes that want to be admitted
+	maxDeaf        = 30 * time.Second       // between two questions to one of them that does not answer
 )
 
 // ErrFenced is the answer to a heartbeat of a registration that is over: the node registers anew.
@@ -57,6 +59,7 @@ type Active struct {
 	watch                    watch                   // on the members' lives, of this term
 	look                     bool                    // the nodes are to be looked at
 	refused                  map[metadata.NodeID]int // how often in a row, while it is silent
+	deaf                     map[consensus.Member]deaf
 	looked                   struct {
 		index uint64
 		at    time.Time
@@ -169,11 +172,11 @@ func (a *Active) Step(ctx context.Context) {
 		a.extend(late) // this process was held up: who is silent is not known
 	}
 	if a.look || now.Sub(a.admitted) > time.Second {
-		a.admit(ctx)
+		asking := a.admit(ctx)
 		a.look, a.admitted = false, now
 		a.tendVoters(ctx)
 		a.last = a.now() // a slow admission is no hold-up of others
-		a.extend(a.last.Sub(now))
+		a.extend(a.last.Sub(now) - asking)
 		a.keepELR(ctx)
 	}
 	a.fence(ctx)
@@ -442,44 +445,88 @@ func clocksApart(sent, received, read time.Time) time.Duration {
 // ClockApart is by how much at least this node's clock is ahead of the controller's, as the last heartbeat told; below 0: behind.
 func (a *Active) ClockApart() time.Duration { return time.Duration(a.apart.Load()) }
 
-// admit takes the nodes that gossip tells of into the metadata quorum, if they belong to no other.
-func (a *Active) admit(ctx context.Context) {
+// admit takes the nodes that gossip tells of into the metadata quorum, if they belong to no other, and says how long it waited for what they say of themselves.
+func (a *Active) admit(ctx context.Context) (asking time.Duration) {
 	voters, others, err := a.o.Group.Members()
 	if err != nil {
-		return // it does not lead any more
+		return 0 // it does not lead any more
 	}
-	cluster := a.o.Group.Image().Identity()
+	image := a.o.Group.Image()
+	cluster := image.Identity()
+	var list, unknown []consensus.Candidate
 	for _, c := range a.o.Nodes() {
-		if c.Cluster != "" && c.Cluster != cluster {
+		known := func(m consensus.Member) bool { return m.ID == c.ID }
+		switch removed := image.Removed(c.ID); {
+		case c.Cluster != "" && c.Cluster != cluster:
 			a.refuseOnce(c.ID, "it belongs to cluster "+c.Cluster)
 			continue
-		}
-		known := func(m consensus.Member) bool { return m.ID == c.ID }
-		removed := a.o.Group.Image().Removed(c.ID)
-		if removed && c.Cluster != "" {
+		case removed && c.Cluster != "":
 			a.refuseOnce(c.ID, removedHint)
 			continue
+		case removed || !slices.ContainsFunc(voters, known) && !slices.ContainsFunc(others, known):
+			unknown = append(unknown, c)
 		}
-		if removed || !slices.ContainsFunc(voters, known) && !slices.ContainsFunc(others, known) {
-			asked, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-			s, err := a.o.Group.Status(asked, c.Address)
-			cancel()
-			if err != nil || s.ID != c.ID {
-				continue // tried again
-			}
-			if s.HasState && s.Cluster != cluster {
-				a.refuseOnce(c.ID, "it has founded or joined another cluster: give it an empty data directory")
-				continue
-			}
-			if removed && !a.readmit(ctx, c.ID, s) {
-				continue
-			}
+		list = append(list, c)
+	}
+	began := a.now()
+	said := a.ask(ctx, unknown)
+	asking = min(a.now().Sub(began), askTimeout)
+	for _, c := range list {
+		removed := a.o.Group.Image().Removed(c.ID)
+		s, ok := said[c.ID]
+		switch {
+		case !ok && (removed || slices.Contains(unknown, c)):
+			continue // tried again
+		case ok && s.HasState && s.Cluster != cluster:
+			a.refuseOnce(c.ID, "it has founded or joined another cluster: give it an empty data directory")
+			continue
+		case removed && !a.readmit(ctx, c.ID, s):
+			continue
 		}
 		if err := a.o.Group.Admit(c.Member); err != nil {
 			a.logger.Debug("a node could not be admitted", "node", c.ID, "err", err)
-			return
+			break
 		}
 	}
+	return asking
+}
+
+// deaf is how a node is left alone that does not answer, as one whose port a firewall closes: for longer each time.
+type deaf struct {
+	pause time.Duration
+	until time.Time
+}
+
+// ask has nodes say what they are, all of them within askTimeout: nobody is fenced meanwhile.
+func (a *Active) ask(ctx context.Context, list []consensus.Candidate) map[metadata.NodeID]consensus.Status {
+	asked, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	said := map[metadata.NodeID]consensus.Status{}
+	silent := map[consensus.Member]deaf{}
+	var wg sync.WaitGroup
+	for _, c := range list {
+		before := a.deaf[c.Member]
+		if a.now().Before(before.until) {
+			silent[c.Member] = before
+			continue
+		}
+		wg.Go(func() {
+			s, err := a.o.Group.Status(asked, c.Address)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil && s.ID == c.ID:
+				said[c.ID] = s
+			case asked.Err() != nil:
+				pause := min(max(2*before.pause, time.Second), maxDeaf)
+				silent[c.Member] = deaf{pause, a.now().Add(pause)}
+			}
+		})
+	}
+	wg.Wait()
+	a.deaf = silent
+	return said
 }
 
 const removedHint = "it was removed from the cluster, and its data directory is from before: give it an empty one"

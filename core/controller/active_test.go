@@ -24,7 +24,8 @@ type fakeGroup struct {
 	mu       sync.Mutex
 	image    *metadata.Image
 	term     uint64
-	status   map[string]consensus.Status
+	status   map[string]consensus.Status // by address; who is not there does not answer
+	asked    int                         // for it
 	admitted []metadata.NodeID
 	voters   []metadata.NodeID // beside 1
 	others   []metadata.NodeID
@@ -148,10 +149,16 @@ func (g *fakeGroup) Admit(m consensus.Member) error {
 	return nil
 }
 
-func (g *fakeGroup) Status(_ context.Context, addr string) (consensus.Status, error) {
+func (g *fakeGroup) Status(ctx context.Context, addr string) (consensus.Status, error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.status[addr], nil
+	s, ok := g.status[addr]
+	g.asked++
+	g.mu.Unlock()
+	if !ok { // its packets are swallowed
+		<-ctx.Done()
+		return s, ctx.Err()
+	}
+	return s, nil
 }
 
 func (g *fakeGroup) fenced(n metadata.NodeID) bool { return g.Image().Nodes[n].Fenced }
@@ -305,6 +312,30 @@ func TestOnlyOurNodesAreAdmitted(t *testing.T) {
 		}
 		if len(g.admitted) < 2 {
 			t.Errorf("admitted: %v", g.admitted)
+		}
+	})
+}
+
+// Nodes that gossip and do not answer, as behind a firewall, keep nobody from being fenced, and are asked less and less often.
+func TestNobodyAnswersAndNodesAreFenced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup(1, 2)
+		var deaf []consensus.Candidate
+		for _, m := range members([]metadata.NodeID{3, 4, 5, 6}) {
+			deaf = append(deaf, consensus.Candidate{Member: m})
+		}
+		a := runActive(t, g, Rebalance{}, deaf...)
+		g.lead(1)
+		<-time.After(2 * StepEvery)
+		beat(t, a, 2*SessionTimeout, 1)
+		if !g.fenced(2) || g.fenced(1) {
+			t.Errorf("the silent node fenced %t, the other one %t", g.fenced(2), g.fenced(1))
+		}
+		beat(t, a, 5*time.Minute, 1)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if rounds := g.asked / len(deaf); rounds < 5 || rounds > 20 {
+			t.Errorf("each was asked %d times in five minutes", rounds)
 		}
 	})
 }
