@@ -34,7 +34,7 @@ var ErrVersion = errors.New("raft file of a newer version")
 // after it is cut off; with a valid one after it, it is corruption and the journal refuses to open.
 //
 // Zeros lie behind the last frame: room that the disk has given already, so that a node can vote, start
-// and delete topics on a full disk (invariant 11).
+// and delete topics on a full disk (invariant 11). Commands leave minReserve of it to the rest: without its votes a node cannot go on, without others' commands it waits.
 const (
 	journalMagic   = "FBRAFTJ"
 	journalVersion = 1
@@ -100,7 +100,7 @@ func createJournal(fsys vfs.FS, dir string, payload []byte) (j *journal, placed 
 	}
 	j.size = j.end
 	if _, err = f.WriteAt(b, 0); err == nil {
-		j.grow()
+		_ = j.grow(0)
 		err = f.Sync()
 	}
 	if err == nil {
@@ -181,7 +181,7 @@ func (j *journal) load(replay func([]byte) error) error {
 		}
 		j.size = pos
 	}
-	j.grow()
+	_ = j.grow(0)
 	return j.vouch(b[last:pos], last)
 }
 
@@ -197,15 +197,20 @@ func (j *journal) vouch(frame []byte, at int64) error {
 	return vfs.SyncDir(j.fs, j.dir)
 }
 
-// grow keeps room behind the last frame. That it cannot is no error: the disk is full, and the room is for then.
-func (j *journal) grow() {
-	if j.size >= j.end+minReserve {
-		return
+// grow keeps room behind n more bytes. That it cannot is no error by itself: the disk is full, and the room is for then.
+func (j *journal) grow(n int) error {
+	want := j.end + int64(n) + minReserve
+	if j.size >= want {
+		return nil
 	}
-	n, err := j.file.WriteAt(make([]byte, growReserve), j.size)
-	if n > 0 || err == nil {
-		j.size += int64(n)
+	wrote, err := j.file.WriteAt(make([]byte, max(growReserve, want-j.size)), j.size)
+	if wrote > 0 || err == nil {
+		j.size += int64(wrote)
 	}
+	if j.size >= want {
+		return nil
+	}
+	return err
 }
 
 // laterFrame finds a valid frame of a sequence above seq+1: its predecessor was synced before it was written.
@@ -223,8 +228,8 @@ func laterFrame(b []byte, seq uint64) int {
 	return -1
 }
 
-// append makes payload durable. An error is final unless it is want of room.
-func (j *journal) append(payload []byte) error {
+// append makes payload durable; vital: also with the room that is left for what a node cannot go on without. An error is final unless it is want of room.
+func (j *journal) append(payload []byte, vital bool) error {
 	if j.err != nil {
 		return j.err
 	}
@@ -232,8 +237,11 @@ func (j *journal) append(payload []byte) error {
 		return fmt.Errorf("raft entry of %d bytes: at most %d", len(payload), maxFrame)
 	}
 	b := appendFrame(nil, j.seq+1, payload)
-	j.grow()
-	if _, err := j.file.WriteAt(b, j.end); err != nil {
+	err := j.grow(len(b))
+	if err == nil || vital {
+		_, err = j.file.WriteAt(b, j.end)
+	}
+	if err != nil {
 		err = fmt.Errorf("write %s at %d: %w", j.file.Name(), j.end, err)
 		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 			j.err = err
@@ -241,7 +249,7 @@ func (j *journal) append(payload []byte) error {
 		return err // nothing was promised for these bytes yet: where there is room again the next frame overwrites them
 	}
 	began := time.Now()
-	err := j.file.Sync()
+	err = j.file.Sync()
 	j.syncs.Observe(time.Since(began))
 	if err != nil {
 		j.err = fmt.Errorf("sync %s: %w", j.file.Name(), err)

@@ -249,6 +249,39 @@ func TestJournalHasRoomOnAFullDisk(t *testing.T) {
 	}
 }
 
+// Commands do not take the room in which a node on a full disk votes: at the next election it would end, and at each start that meets one.
+func TestCommandsLeaveRoomForVotes(t *testing.T) {
+	disk := vfs.NewMemory()
+	s, ended := endingStore(t, disk)
+	disk.SetCapacity(disk.Used())
+	next, err := 1, error(nil)
+	for ; err == nil && next < 10_000; next++ {
+		err = s.StoreLogs(entries(next, next, 100))
+	}
+	if !errors.Is(err, syscall.ENOSPC) || next < 100 {
+		t.Fatalf("%d commands, %v", next, err)
+	}
+	next--
+	if err := s.StoreLogs(entries(next, next+9, 20<<10)); !errors.Is(err, syscall.ENOSPC) {
+		t.Error("a large one:", err)
+	}
+	for n := range uint64(100) {
+		if err := s.SetUint64([]byte("term"), n+1); err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if err := s.StoreLog(&raft.Log{Index: uint64(next), Term: 1, Type: raft.LogNoop}); err != nil {
+		t.Error("what a new leader begins with:", err)
+	}
+	if err := s.DeleteRange(1, 50); err != nil || *ended > 0 {
+		t.Errorf("%v, ended %d times", err, *ended)
+	}
+	disk.SetCapacity(1 << 30)
+	if err := s.StoreLogs(entries(next+1, next+10, 200<<10)); err != nil {
+		t.Error("with room again:", err)
+	}
+}
+
 // A journal is written anew to be shorter, which it need not be: where that finds no room or no descriptor, the old one goes on.
 func TestCompactionOfTheJournalThatFails(t *testing.T) {
 	for name, rule := range map[string]vfs.Rule{

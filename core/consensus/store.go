@@ -249,7 +249,9 @@ func (s *store) storeLogs(logs []*raft.Log) error {
 		b = appendDelete(b, s.entries[0].Index, next-1)
 		next = logs[0].Index
 	}
+	vital := true
 	for _, l := range logs {
+		vital = vital && l.Type != raft.LogCommand
 		if l.Index != next {
 			s.j.err = fmt.Errorf("raft entry %d, want %d", l.Index, next) // raft would try for ever
 			return s.j.err
@@ -257,7 +259,7 @@ func (s *store) storeLogs(logs []*raft.Log) error {
 		next++
 		b = appendEntry(b, l)
 	}
-	if err := s.j.append(b); err != nil {
+	if err := s.j.append(b, vital); err != nil {
 		return err
 	}
 	if behind {
@@ -286,7 +288,7 @@ func (s *store) DeleteRange(lo, hi uint64) error {
 func (s *store) deleteRange(lo, hi uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.j.append(appendDelete(nil, lo, hi))
+	err := s.j.append(appendDelete(nil, lo, hi), true)
 	n := len(s.entries)
 	s.owed = err != nil && n > 0 && lo <= s.entries[0].Index && hi >= s.entries[n-1].Index
 	if err != nil {
@@ -325,7 +327,7 @@ func (s *store) Set(key, val []byte) error {
 		s.mu.Unlock()
 		return nil
 	}
-	err := s.j.append(appendStable(nil, string(key), val))
+	err := s.j.append(appendStable(nil, string(key), val), true)
 	if err == nil {
 		s.stable[string(key)] = slices.Clone(val)
 	}
