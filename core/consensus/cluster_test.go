@@ -351,9 +351,14 @@ func TestRegistrationOnAFullDisk(t *testing.T) {
 	if _, err := second.Propose(ctx, &metadata.AllocateProducerIDs{Node: 2, Count: 1}); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("another change on a full disk: %v", err)
 	}
-	r, err := second.Propose(ctx, &metadata.RegisterNode{ID: 2, Host: "localhost", Port: 9092})
+	r, err := second.Propose(ctx, &metadata.RegisterNode{ID: 2, Host: "localhost", Port: 9092, Level: metadata.Level})
 	if err != nil || r.Err != nil {
 		t.Errorf("a registration on a full disk: %v, %v", err, r.Err)
+	}
+	for _, c := range []metadata.Command{&metadata.AlterPartition{}, &metadata.SetOffline{}, &metadata.ChangePartition{}, &metadata.UnregisterNode{ID: 7}} {
+		if _, err := second.Propose(ctx, c); err != nil {
+			t.Errorf("%T on a full disk: %v", c, err)
+		}
 	}
 	founders.SetCapacity(1)
 	if r, err := first.Propose(ctx, &metadata.FenceNode{ID: 2, Epoch: r.Epoch}); err != nil || r.Err != nil || !first.Image().Nodes[2].Fenced {

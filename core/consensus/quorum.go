@@ -262,9 +262,10 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Command) (metadata.Resu
 	switch c.(type) {
 	case *metadata.DeleteTopics:
 		need /= 4
-	case *metadata.RegisterNode, *metadata.FenceNode:
-		// A node of several that starts, or whose lease had run out, must not end or stay away for a full disk (invariant 11); nor must a dead one go on leading
-		// because the disk of the active controller is full. The journal has room for that; where it is used up, too, it waits until there is some.
+	case *metadata.RegisterNode, *metadata.FenceNode, *metadata.UnregisterNode, *metadata.AlterPartition, *metadata.ChangePartition, *metadata.SetOffline:
+		// A node of several that starts, or whose lease had run out, must not end or stay away for a full disk (invariant 11); nor must a dead one go on leading,
+		// or one that hangs stay in ISRs, because the data directory of who proposes it is full: its logs may lie elsewhere, and the journal is everybody's.
+		// That has room for it; where it is used up, too, it waits until there is some.
 		if q.peers != nil {
 			need = 0
 		}
