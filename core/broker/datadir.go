@@ -315,10 +315,11 @@ func writeSmall(fsys vfs.FS, dir, name string, b []byte) error {
 	if err == nil {
 		err = fsys.Rename(full+".new", full)
 	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
+	if err != nil {
+		_ = fsys.Remove(full + ".new") // the first error tells more
+		return err
 	}
-	return err
+	return fsys.SyncDir(dir)
 }
 
 // bootID names this run of the machine; "" where the kernel does not tell, which counts as another one each time.

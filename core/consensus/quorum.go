@@ -146,6 +146,9 @@ func open(o Options, st *store) (*Quorum, error) {
 		}
 	}
 	snaps := &snapshots{fs: o.FS, dir: o.Dir}
+	if err := snaps.sweep(); err != nil {
+		return nil, err
+	}
 	// Looked at before raft does: raft would pass over a snapshot that it cannot read and take an older one.
 	saved, err := snaps.List()
 	if err != nil {

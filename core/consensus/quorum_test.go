@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -289,6 +290,38 @@ func TestHalfACompactionIsNoJournal(t *testing.T) {
 		t.Error("lost")
 	}
 	if _, err := disk.Stat("/raft/journal.new"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("the half is still there", err)
+	}
+}
+
+// A snapshot that finds no room leaves nothing behind: each would take what is left of the disk, and the room for deletions with it. What a kill has left goes at the next start.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	disk := vfs.NewMemory()
+	q := openReady(t, disk, "/raft")
+	propose(t, q, setKey(1))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	image := q.Image()
+	used := disk.Used()
+	disk.SetCapacity(used + 8)
+	sink, err := (&snapshots{fs: disk, dir: "/raft"}).Create(1, image.Index, 7, configuration([]Member{{ID: 1, Address: "node-1"}}), 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (frozen{image}).Persist(sink); !errors.Is(err, syscall.ENOSPC) || disk.Used() != used {
+		t.Errorf("%v, %d bytes more", err, disk.Used()-used)
+	}
+	disk.SetCapacity(1 << 30)
+	const half = "/raft/" + snapshotPrefix + "00000000000000000007-00000000000000000900.new"
+	f, err := disk.OpenFile(half, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	q = openReady(t, disk, "/raft")
+	defer q.Close()
+	if _, err := disk.Stat(half); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("the half is still there", err)
 	}
 }

@@ -164,6 +164,22 @@ func (k *sink) Close() error {
 	return k.s.prune()
 }
 
+// sweep removes what was being written when a process before this one ended.
+func (s *snapshots) sweep() error {
+	entries, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), snapshotPrefix) && strings.HasSuffix(e.Name(), ".new") {
+			if err := s.fs.Remove(path.Join(s.dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // prune removes all but the newest snapshots.
 func (s *snapshots) prune() error {
 	names, err := s.names()
@@ -197,8 +213,9 @@ func writeFile(fsys vfs.FS, dir, name string, b []byte) error {
 	if err == nil {
 		err = fsys.Rename(full+".new", full)
 	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
+	if err != nil {
+		_ = fsys.Remove(full + ".new") // the first error tells more
+		return err
 	}
-	return err
+	return fsys.SyncDir(dir)
 }
