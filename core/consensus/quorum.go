@@ -158,19 +158,19 @@ func open(o Options, st *store) (*Quorum, error) {
 	if err != nil {
 		return nil, err
 	}
-	newest := uint64(0)
-	for _, s := range saved {
-		newest = max(newest, s.Index)
-	}
-	if newest > last && last > 0 {
-		// Killed between a snapshot from the leader and the removal of the entries that it stands for: the next one would be refused as a gap.
+	if len(saved) > 0 && last > 0 && st.parted(saved[0]) {
+		// Killed between a snapshot from the leader and the removal of the entries that it stands for: the next one would be refused as a gap, or be put behind what was never agreed on.
 		first, _ := st.FirstIndex() // fails as little as LastIndex
 		if err := st.DeleteRange(first, last); err != nil {
 			return nil, err
 		}
+		last = 0
 	}
 	if o.Opened != nil {
-		if err := o.Opened(max(last, newest)); err != nil {
+		for _, s := range saved {
+			last = max(last, s.Index)
+		}
+		if err := o.Opened(last); err != nil {
 			return nil, err
 		}
 	}

@@ -294,6 +294,38 @@ func TestHalfACompactionIsNoJournal(t *testing.T) {
 	}
 }
 
+// Entries of another history than the snapshot that a leader has sent are not gone on from, nor applied to it by who looks through a stopped node's folder.
+func TestKilledBehindASnapshotOfAnotherHistory(t *testing.T) {
+	disk := vfs.NewMemory()
+	q := openReady(t, disk, "/raft")
+	propose(t, q, setKey(1))
+	image := q.Image()
+	propose(t, q, setKey(2))
+	propose(t, q, setKey(3))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sink, err := (&snapshots{fs: disk, dir: "/raft"}).Create(1, image.Index, 7, configuration([]Member{{ID: 1, Address: "node-1"}}), 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (frozen{image}).Persist(sink); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Read(disk, "/raft")
+	if err != nil || r.Index != image.Index || r.Term != 7 || r.Image.BrokerConfigs[""]["k2"] != "" {
+		t.Errorf("%v, %+v", err, r)
+	}
+	q = openReady(t, disk, "/raft")
+	propose(t, q, setKey(4))
+	if got := q.Image().BrokerConfigs[""]; got["k1"] != "1" || got["k2"] != "" || got["k4"] != "4" {
+		t.Errorf("at %d: %v", q.Image().Index, got)
+	}
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A snapshot that finds no room leaves nothing behind: each would take what is left of the disk, and the room for deletions with it. What a kill has left goes at the next start.
 func TestSnapshotWithoutRoom(t *testing.T) {
 	disk := vfs.NewMemory()

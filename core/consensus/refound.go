@@ -47,7 +47,9 @@ func Read(fsys vfs.FS, dir string) (r Recorded, err error) {
 		if image, err = metadata.DecodeImage(data); err != nil {
 			return r, fmt.Errorf("metadata snapshot: %w", err)
 		}
-		r.Term, r.Index = metas[0].Term, metas[0].Index
+		if r.Term, r.Index = metas[0].Term, metas[0].Index; st.parted(metas[0]) {
+			st.entries = nil // as a start does
+		}
 	}
 	for _, l := range st.entries {
 		if l.Index <= r.Index {

@@ -211,6 +211,13 @@ func (s *store) GetLog(index uint64, l *raft.Log) error {
 	return nil
 }
 
+// parted says that the entries, of which there are some, end before a snapshot or have another history up to it.
+func (s *store) parted(m *raft.SnapshotMeta) bool {
+	var l raft.Log
+	last, _ := s.LastIndex() // cannot fail
+	return last < m.Index || s.GetLog(m.Index, &l) == nil && l.Term != m.Term
+}
+
 func (s *store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
 // stop ends the node when its journal has failed for good. Raft on a follower only logs the error and goes on to answer heartbeats, with metadata that
