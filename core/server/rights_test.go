@@ -281,7 +281,14 @@ func TestRightsOfTopicsThatAreNotNamed(t *testing.T) {
 	hb := kmsg.NewPtrConsumerGroupHeartbeatRequest()
 	all := ".*"
 	hb.Version, hb.Group, hb.MemberID, hb.RebalanceTimeoutMillis, hb.SubscribedTopicRegex, hb.Topics = 1, "g", "m", 60_000, &all, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
-	r := call[*kmsg.ConsumerGroupHeartbeatResponse](c, hb)
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.Version, find.CoordinatorKey = 3, "g"
+	var r *kmsg.ConsumerGroupHeartbeatResponse
+	eventually(t, "the group is served", func() bool {
+		call[*kmsg.FindCoordinatorResponse](c, find) // makes the coordinators' topic
+		r = call[*kmsg.ConsumerGroupHeartbeatResponse](c, hb)
+		return r.ErrorCode != kerr.CoordinatorNotAvailable.Code && r.ErrorCode != kerr.CoordinatorLoadInProgress.Code
+	})
 	if r.ErrorCode != 0 || r.Assignment == nil || len(r.Assignment.Topics) != 1 || r.Assignment.Topics[0].TopicID != image.Topics["orders-1"].ID || len(r.Assignment.Topics[0].Partitions) != 2 {
 		t.Errorf("%v %+v", kerr.ErrorForCode(r.ErrorCode), r.Assignment)
 	}
