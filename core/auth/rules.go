@@ -1,6 +1,9 @@
 package auth
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Rules are ACLs in a form that is quick to ask: a look-up for the name and one for each length that a prefix has, and nothing
 // is allocated. They do not change. The semantics are those of org.apache.kafka.metadata.authorizer.StandardAuthorizer:
@@ -45,7 +48,7 @@ func NewRules(p Policy, acls []ACL) *Rules {
 		if a.Check() != nil {
 			continue
 		}
-		one := rule{everybody: a.Principal == everybody, host: a.Host, operation: a.Operation, deny: a.Permission == Deny}
+		one := rule{everybody: a.Principal == everybody, host: hostOf(a.Host), operation: a.Operation, deny: a.Permission == Deny}
 		one.who, _ = ParsePrincipal(a.Principal)
 		n := &r.byType[a.Resource]
 		if n.literal == nil {
@@ -67,6 +70,14 @@ func NewRules(p Policy, acls []ACL) *Rules {
 		slices.Sort(r.byType[i].lengths)
 	}
 	return r
+}
+
+// hostOf is an address as Go writes it, and so whoever asks. Kafka's tools write all eight groups of an IPv6 address (InetAddress.getHostAddress).
+func hostOf(host string) string {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Unmap().WithZone("").String()
+	}
+	return host
 }
 
 // Super says whether a principal may do anything: the node itself, and super.users.

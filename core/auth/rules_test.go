@@ -95,6 +95,17 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// An address may be written in several ways; Kafka writes the long one.
+func TestHostsOfIPv6(t *testing.T) {
+	for written, asks := range map[string]string{"2001:db8:0:0:0:0:0:1": "2001:db8::1", "0:0:0:0:0:0:0:1": "::1", "2001:DB8::1": "2001:db8::1",
+		"fe80:0:0:0:0:0:0:1%eth0": "fe80::1", "::ffff:10.0.0.1": "10.0.0.1", "10.0.0.1": "10.0.0.1", "host.example": "host.example"} {
+		r := NewRules(Policy{}, []ACL{acl(Topic, Literal, "t", "User:*", "*", Read, Allow), acl(Topic, Literal, "t", "User:alice", written, Read, Deny)})
+		if r.Allows(User("alice"), asks, Read, Topic, "t") || !r.Allows(User("alice"), "2001:db8::2", Read, Topic, "t") {
+			t.Errorf("%s is not %s, or is 2001:db8::2, too", written, asks)
+		}
+	}
+}
+
 // Kafka's Authorizer.authorizeByResourceType.
 func TestAllowsSome(t *testing.T) {
 	for name, c := range map[string]struct {
