@@ -32,7 +32,7 @@ func (s *Server) metadata(r *request) kmsg.Response {
 	req := r.body.(*kmsg.MetadataRequest)
 	img := s.d.Controller.Image()
 	if req.Version < 4 || req.AllowAutoTopicCreation {
-		img = s.autoCreate(r.ctx, req, img)
+		img = s.autoCreate(r, req, img)
 	}
 	resp := kmsg.NewPtrMetadataResponse()
 	resp.ClusterID = &img.ClusterID
@@ -160,13 +160,13 @@ func (s *Server) controllerID(img *metadata.Image) metadata.NodeID {
 }
 
 // autoCreate creates the topics that are missing, when that is allowed, and
-// returns the image with them. What cannot be created stays unknown.
-func (s *Server) autoCreate(ctx context.Context, req *kmsg.MetadataRequest, img *metadata.Image) *metadata.Image {
+// returns the image with them. What cannot be created, or not under the client's controller_mutation_rate, stays unknown.
+func (s *Server) autoCreate(r *request, req *kmsg.MetadataRequest, img *metadata.Image) *metadata.Image {
 	if s.d.NoAutoCreate {
 		return img
 	}
 	var missing []controller.NewTopic
-	seen := wire.Seen[string]{}
+	seen, limit := wire.Seen[string]{}, s.mutations(r, true)
 	for _, t := range req.Topics {
 		if len(missing) == maxAutoCreate {
 			break
@@ -175,17 +175,17 @@ func (s *Server) autoCreate(ctx context.Context, req *kmsg.MetadataRequest, img 
 			continue
 		}
 		if seen.First(*t.Topic) {
-			missing = append(missing, controller.NewTopic{Name: *t.Topic, Partitions: -1, Replication: -1})
+			missing = append(missing, controller.NewTopic{Name: *t.Topic, Partitions: -1, Replication: -1, Permit: limit.take})
 		}
 	}
 	if len(missing) == 0 {
 		return img
 	}
-	ctx, cancel := context.WithTimeout(ctx, autoCreateTimeout)
+	ctx, cancel := context.WithTimeout(r.ctx, autoCreateTimeout)
 	defer cancel()
 	_, errs := s.d.Controller.CreateTopics(ctx, missing, false)
 	for i, err := range errs {
-		if err != nil && codeOf(err) != kerr.TopicAlreadyExists.Code {
+		if code := codeOf(err); err != nil && code != kerr.TopicAlreadyExists.Code && code != kerr.ThrottlingQuotaExceeded.Code {
 			s.d.Logger.Warn("cannot create a topic that a client asked for", "topic", missing[i].Name, "error", err)
 		}
 	}

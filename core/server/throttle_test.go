@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"sync/atomic"
@@ -376,5 +377,21 @@ func BenchmarkUnlimited(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What Metadata creates counts as what CreateTopics does.
+func TestAutoCreationCountsAsMutation(t *testing.T) {
+	n := newNode(t, nodeOptions{})
+	n.quota("client-id", "", controller.ControllerMutationRate, 1)
+	m := kmsg.NewPtrMetadataRequest()
+	m.Version, m.AllowAutoTopicCreation = 12, true
+	for i := range 100 {
+		m.Topics = append(m.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr(fmt.Sprint("t", i))})
+	}
+	got := call[*kmsg.MetadataResponse](n.dial(), m)
+	// A bucket of 11, which may be overdrawn by one, and a second or two of refill.
+	if made := len(n.quorum.Image().Topics); made < 11 || made > 20 || got.Topics[99].ErrorCode != kerr.UnknownTopicOrPartition.Code {
+		t.Errorf("%d topics are made, the last: %+v", made, got.Topics[99])
 	}
 }
