@@ -181,7 +181,7 @@ func (c *conn) serve() {
 // next takes one request in.
 func (c *conn) next() error {
 	if c.login.raw {
-		return c.rawToken()
+		return c.guarded(c.s.apis[kmsg.SASLAuthenticate], wire.Header{}, c.rawToken)
 	}
 	f, err := c.in.Next(c.ctx)
 	if err != nil {
@@ -189,6 +189,9 @@ func (c *conn) next() error {
 	}
 	return c.dispatch(&f)
 }
+
+// mostSaid bounds what the log has of why a connection ended, in bytes: there are names in it that a stranger may have made 32 KiB long.
+const mostSaid = 512
 
 // errQuiet ends a connection with nothing to say about it.
 var errQuiet = errors.New("connection ended")
@@ -215,7 +218,11 @@ func (c *conn) end(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.logger.Debug("closing idle connection", "peer", c.peer)
 	default:
-		c.logger.Warn("closing connection", "peer", c.peer, "error", err)
+		text := err.Error()
+		if len(text) > mostSaid {
+			text = text[:mostSaid] + "…"
+		}
+		c.logger.Warn("closing connection", "peer", c.peer, "error", text)
 	}
 }
 

@@ -215,7 +215,9 @@ func TestNobodyWaitsWithTheBudgetTaken(t *testing.T) {
 		"acks": func() {
 			disk.shut()
 			c := n.dial()
-			c.send(produceRequest(9, topic, 0, -1, batch(t, "not synced")))
+			r := produceRequest(9, topic, 0, -1, batch(t, "not synced"))
+			r.TimeoutMillis = 60_000
+			c.send(r)
 			c.send(large9)
 		},
 		"JoinGroup": func() {

@@ -173,7 +173,7 @@ Limits of a connection, and who waits when they are reached:
 | Fetch response | fetch.max.bytes (%d MiB) | and at least one batch |
 | fetch sessions | max.incremental.fetch.session.cache.slots (%d), %d partitions in all | fetches go on without a session |
 | connection without a request | connections.max.idle.ms (%v) | it is closed |
-| connections | max.connections (%d) | one more is closed at once |
+| connections | max.connections (%d) | for one more, one that has not logged in yet is closed, or itself |
 
 Produce requests of one connection are appended as they come and answered in order, each when its acks are in;
 any other request waits until those before it are answered. Replies never overtake each other; acks=0 has none.

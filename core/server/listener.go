@@ -65,6 +65,7 @@ func (c *conn) encrypt() (forget func(), err error) {
 	}
 	if !c.login.pending {
 		c.login.until = time.Time{}
+		c.s.known(c)
 	}
 	return forget, nil
 }

@@ -171,11 +171,12 @@ func (c *conn) token(h wire.Header, a *api, body []byte) error {
 
 // rawToken answers a bare token (KIP-43). An error has no form there: the connection ends.
 func (c *conn) rawToken() error {
-	said, err := c.in.Token(maxUnknownFrame)
+	f, err := c.in.Token(c.ctx, maxUnknownFrame)
 	if err != nil {
 		return err
 	}
-	told, err := c.step(said)
+	told, err := c.step(f.B)
+	f.Release()
 	if err != nil {
 		c.delayed()
 		return err
@@ -204,6 +205,7 @@ func (c *conn) step(said []byte) ([]byte, error) {
 	l.stay(time.Now(), c.door.MaxReauth[l.mechanism])
 	l.known, l.before, l.exchange, l.pending, l.raw = true, l.mechanism, nil, false, false
 	l.until = time.Time{}
+	c.s.known(c)
 	c.in.Admit(c.s.budget, c.limits())
 	return told, nil
 }

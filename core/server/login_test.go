@@ -437,3 +437,83 @@ func FuzzLogin(f *testing.F) {
 		}
 	})
 }
+
+// Strangers take no connection away from those who log in, nor from this process itself.
+func TestStrangersMakeRoom(t *testing.T) {
+	n := saslNode(t, nil, func(d *Deps) { d.MaxConnections = 2 })
+	silent := []*client{n.dial(), n.dial()}
+	eventually(t, "both are there", func() bool { return n.conns() == 2 })
+	call[*kmsg.ApiVersionsResponse](n.pipe(), apiVersionsRequest(3))
+	first, second := n.bob(), n.bob()
+	for _, c := range silent {
+		if !c.ended() {
+			t.Error("a stranger stays")
+		}
+	}
+	if !n.dial().ended() {
+		t.Error("a third is served")
+	}
+	for _, c := range []*client{first, second} {
+		call[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest())
+	}
+}
+
+// A bare token of more than its connection's buffer takes of the budget, and nothing while it is only announced; one on which its mechanism panics costs its connection.
+func TestBareTokens(t *testing.T) {
+	n := saslNode(t, func(l *Listener) {
+		l.SASL = &auth.SASL{Mechanisms: []string{auth.Plain}, Begin: func(string) auth.Exchange { return panics{} }}
+	}, nil)
+	open := func() *client {
+		c := n.dial()
+		h := handshake(0, auth.Plain)
+		c.receive(h, c.send(h))
+		return c
+	}
+	say := func(c *client, size, said int) {
+		if _, err := c.c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(size)), make([]byte, said)...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken, err := n.s.strangers.Take(t.Context(), strangersBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := open()
+	say(large, maxUnknownFrame, maxUnknownFrame)
+	small := open()
+	say(small, 3, 3)
+	if !small.ended() {
+		t.Error("the connection goes on")
+	}
+	if strings.Count(n.logs.String(), "out of order") != 1 {
+		t.Error("a large token is read beyond the budget, or there is no panic")
+	}
+	n.s.strangers.Give(taken)
+	if !large.ended() {
+		t.Error("the connection goes on")
+	}
+	if logs := n.logs.String(); strings.Count(logs, "out of order") != 2 {
+		t.Error(logs)
+	}
+}
+
+type panics struct{}
+
+func (panics) Step([]byte) ([]byte, string, error) { panic("out of order") }
+
+// A stranger's words are not the log's.
+func TestLogOfStrangersIsShort(t *testing.T) {
+	n := saslNode(t, nil, nil)
+	c := n.dial()
+	h := handshake(1, strings.Repeat("\x00", 30_000))
+	c.receive(h, c.send(h))
+	if !c.ended() {
+		t.Error("the connection goes on")
+	}
+	eventually(t, "it is told of", func() bool {
+		return strings.Contains(n.logs.String(), "is not enabled") || strings.Contains(n.logs.String(), "the client's mechanism")
+	})
+	if logs := n.logs.String(); len(logs) > 4*mostSaid {
+		t.Errorf("%d bytes of it", len(logs))
+	}
+}

@@ -47,7 +47,8 @@ type Deps struct {
 	// handled; connections wait their turn beyond it. Like queued.max.request.bytes. 0: 256 MiB, or a
 	// quarter of GOMEMLIMIT where that is less.
 	MaxInFlightBytes int64
-	// MaxConnections bounds the connections; one more is closed at once. Like max.connections. 0: 16,384.
+	// MaxConnections bounds the connections, but for those in memory. For one more, one that has not logged in yet is closed, or else itself. Like max.connections.
+	// 0: 16,384.
 	MaxConnections int
 	// MaxFetchBytes bounds a Fetch response, whatever the client asks for. Like fetch.max.bytes. 0: 55 MiB.
 	MaxFetchBytes int32
@@ -137,6 +138,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	unknown  map[*conn]struct{} // of conns, those that have not said who they are
+	outside  int                // conns that came by a listener
 	draining bool
 	drained  chan struct{} // closed when draining begins: waiting fetches answer
 	wg       sync.WaitGroup
@@ -152,6 +155,7 @@ func New(d Deps) *Server {
 		sessions:  newFetchSessions(d.FetchSessions),
 		quotas:    quota.New(d.QuotaWindow, d.MutationWindow),
 		conns:     map[*conn]struct{}{},
+		unknown:   map[*conn]struct{}{},
 		drained:   make(chan struct{}),
 
 		rackAware: d.Controller != nil && d.Controller.Value("replica.selector.class") == controller.RackAwareSelector,
@@ -233,20 +237,41 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, l *Listener) {
 	c := newConn(ctx, s, nc, l)
 	defer c.close()
 	s.mu.Lock()
-	if s.draining || len(s.conns) >= s.d.MaxConnections {
-		full := !s.draining
+	var gives *conn
+	full := l != nil && s.outside >= s.d.MaxConnections
+	if full {
+		for gives = range s.unknown {
+			delete(s.unknown, gives)
+			break
+		}
+	}
+	if s.draining || full && gives == nil {
+		draining := s.draining
 		s.mu.Unlock()
-		if full {
+		if !draining {
 			s.d.Logger.Warn("too many connections; closing a new one", "peer", c.peer, "max.connections", s.d.MaxConnections)
 		}
 		return
 	}
 	s.conns[c] = struct{}{}
+	if l != nil {
+		s.outside++
+	}
+	if !c.login.until.IsZero() {
+		s.unknown[c] = struct{}{}
+	}
 	s.mu.Unlock()
+	if gives != nil {
+		gives.close()
+	}
 	s.stats.connected.Add(1)
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, c)
+		delete(s.unknown, c)
+		if l != nil {
+			s.outside--
+		}
 		s.mu.Unlock()
 	}()
 	// ctx ending is this connection's own drain: ServeConn's caller may stop it alone.
@@ -255,6 +280,13 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, l *Listener) {
 	if c.admits() {
 		c.serve()
 	}
+}
+
+// known says that a connection's client is no stranger any more.
+func (s *Server) known(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unknown, c)
 }
 
 // drain lets every connection finish the request that it is at. Those that take

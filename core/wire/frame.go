@@ -95,26 +95,25 @@ func (r *Reader) AwaitMore() (full bool, err error) {
 // Admit changes budget and limits, from the next frame on.
 func (r *Reader) Admit(b *Budget, l Limits) { r.budget, r.limits = b, l }
 
-// Token reads a frame that has no header: a SASL token after SaslHandshake version 0 (KIP-43). It is for the few bytes of
-// those: most is what it may have at most, and they are not taken from the budget.
-func (r *Reader) Token(most int32) ([]byte, error) {
+// Token reads a frame that has no header: a SASL token after SaslHandshake version 0 (KIP-43), of most bytes at most. What fits in the buffer that
+// is there anyway is not taken from the budget.
+func (r *Reader) Token(ctx context.Context, most int32) (Frame, error) {
 	head, err := r.br.Peek(LengthSize)
 	if err != nil {
 		if errors.Is(err, io.EOF) && len(head) > 0 {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, err
+		return Frame{}, err
 	}
 	size := int32(binary.BigEndian.Uint32(head))
 	if size < 0 || size > most {
-		return nil, fmt.Errorf("%w: a SASL token of %d bytes, the limit is %d", ErrFrame, size, most)
+		return Frame{}, fmt.Errorf("%w: a SASL token of %d bytes, the limit is %d", ErrFrame, size, most)
 	}
-	if _, err := r.br.Discard(LengthSize); err != nil {
-		return nil, unexpected(err)
+	cost := int64(size)
+	if size <= readBuffer {
+		cost = 0
 	}
-	b := make([]byte, size)
-	_, err = io.ReadFull(r.br, b)
-	return b, unexpected(err)
+	return r.take(ctx, int(size), cost)
 }
 
 // Next reads a frame. io.EOF is a clean end between two frames; ErrFrame is wrapped with what was wrong.
@@ -154,8 +153,13 @@ func (r *Reader) Next(ctx context.Context) (Frame, error) {
 			return Frame{}, fmt.Errorf("%w: frame of %d bytes for API key %d, the limit is %d", ErrFrame, size, key, most)
 		}
 	}
+	return r.take(ctx, int(size), cost)
+}
+
+// take reads a frame of size bytes, once cost bytes of the budget are free.
+func (r *Reader) take(ctx context.Context, size int, cost int64) (Frame, error) {
 	// What is only announced takes nothing: so much of the frame must have come as fits in the buffer that is there anyway.
-	if _, err := r.br.Peek(min(LengthSize+int(size), r.br.Size())); err != nil {
+	if _, err := r.br.Peek(min(LengthSize+size, r.br.Size())); err != nil {
 		return Frame{}, unexpected(err)
 	}
 	// Invariant 9: the bytes are taken from the budget before they are allocated.
@@ -163,7 +167,7 @@ func (r *Reader) Next(ctx context.Context) (Frame, error) {
 	if err != nil {
 		return Frame{}, err
 	}
-	f := Frame{buf: Get(int(size)), budget: r.budget, taken: taken}
+	f := Frame{buf: Get(size), budget: r.budget, taken: taken}
 	f.B = f.buf.B
 	if _, err := r.br.Discard(LengthSize); err != nil {
 		f.Release()
