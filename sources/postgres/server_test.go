@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -277,14 +278,14 @@ func TestInitialOnly(t *testing.T) {
 	slots("1")
 	sql(t, f.c, "INSERT INTO a VALUES (4, 4)")
 	for range 2 {
-		if err := read(func() bool { return false }); err != io.EOF {
+		if err := read(func() bool { return false }); !errors.Is(err, io.EOF) {
 			t.Fatalf("%v", err)
 		}
 		slots("0")
 		f.close()
 	}
 	f.src.cfg.tables = []string{"a", "b"}
-	if err := read(func() bool { return false }); err != io.EOF {
+	if err := read(func() bool { return false }); !errors.Is(err, io.EOF) {
 		t.Fatalf("%v", err)
 	}
 	slots("0")
