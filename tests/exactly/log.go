@@ -137,6 +137,13 @@ func (l *Log) heal(at place) {
 	delete(l.headless, at)
 }
 
+// silence takes its coordinator from a group.
+func (l *Log) silence(group string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mute[group] = true
+}
+
 func (l *Log) partLocked(at place) *partition {
 	if t := l.topics[at.topic]; t != nil && at.part >= 0 && int(at.part) < len(t.parts) {
 		return t.parts[at.part]
