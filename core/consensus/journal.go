@@ -34,7 +34,7 @@ var ErrVersion = errors.New("raft file of a newer version")
 // after it is cut off; with a valid one after it, it is corruption and the journal refuses to open.
 //
 // Zeros lie behind the last frame: room that the disk has given already, so that a node can vote, start
-// and delete topics on a full disk (invariant 11). Commands leave minReserve of it to the rest: without its votes a node cannot go on, without others' commands it waits.
+// and delete topics on a full disk (invariant 11). Commands have minReserve of it, and leave as much to the rest: without its votes a node cannot go on.
 const (
 	journalMagic   = "FBRAFTJ"
 	journalVersion = 1
@@ -197,9 +197,10 @@ func (j *journal) vouch(frame []byte, at int64) error {
 	return vfs.SyncDir(j.fs, j.dir)
 }
 
-// grow keeps room behind n more bytes. That it cannot is no error by itself: the disk is full, and the room is for then.
+// grow keeps twice minReserve behind n more bytes. That it cannot is an error where less than minReserve would be left: the disk is full, and that room is for then.
 func (j *journal) grow(n int) error {
-	want := j.end + int64(n) + minReserve
+	least := j.end + int64(n) + minReserve
+	want := least + minReserve
 	if j.size >= want {
 		return nil
 	}
@@ -207,7 +208,7 @@ func (j *journal) grow(n int) error {
 	if wrote > 0 || err == nil {
 		j.size += int64(wrote)
 	}
-	if j.size >= want {
+	if j.size >= least {
 		return nil
 	}
 	return err

@@ -282,6 +282,25 @@ func TestCommandsLeaveRoomForVotes(t *testing.T) {
 	}
 }
 
+// Whenever the disk fills, there is room for some commands: that a node is registered, or fenced, or that ISRs change.
+func TestThereIsRoomForCommandsOnAFullDisk(t *testing.T) {
+	for before := 0; before < 1200; before += 40 { // more than the journal grows by
+		disk := vfs.NewMemory()
+		s, _ := endingStore(t, disk)
+		for n := 1; n <= before; n++ {
+			if err := s.StoreLogs(entries(n, n, 100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		disk.SetCapacity(disk.Used())
+		for n := before + 1; n <= before+100; n++ {
+			if err := s.StoreLogs(entries(n, n, 100)); err != nil {
+				t.Fatalf("the disk is full behind %d commands, and there was room for %d: %v", before, n-before-1, err)
+			}
+		}
+	}
+}
+
 // A journal is written anew to be shorter, which it need not be: where that finds no room or no descriptor, the old one goes on.
 func TestCompactionOfTheJournalThatFails(t *testing.T) {
 	for name, rule := range map[string]vfs.Rule{
