@@ -128,7 +128,7 @@ func dialAdmin(c *cobra.Command) (*kadm.Client, func(), error) {
 // rootCause is the innermost message: what the network said.
 func rootCause(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer within 5 seconds"
+		return "no answer in time"
 	}
 	for {
 		next := errors.Unwrap(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -74,13 +75,16 @@ func send(c *cobra.Command, method, path string, in, out any) error {
 	return json.Unmarshal(body, out)
 }
 
+// answerWithin is longer than a node waits for another one that it hands a request on to: then it says so itself.
+const answerWithin = 100 * time.Second
+
 // ask is send that gives the answer's bytes, at most limit of them.
 func ask(c *cobra.Command, method, path string, in any, limit int64) ([]byte, error) {
 	addr, err := c.Flags().GetString("http")
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(c.Context(), answerWithin)
 	defer cancel()
 	var content io.Reader
 	if in != nil {
@@ -110,6 +114,9 @@ func ask(c *cobra.Command, method, path string, in any, limit int64) ([]byte, er
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := client.Do(req)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, &problem.Error{Code: "no-answer", Class: problem.Environment, Where: addr, What: "no answer in time: what was asked may have been done, or be done yet", Hint: "look before you ask again", Err: err}
+	}
 	if err != nil {
 		return nil, &problem.Error{Code: "unreachable", Class: problem.Environment, Where: addr, What: "no node answers: " + rootCause(err), Hint: "start one with `forebay up`, or give --http HOST:PORT; a secured one wants --command-config FILE", Err: err}
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,6 +71,9 @@ const minToken = 16
 func httpToken(path string) (string, error) {
 	if path == "" {
 		return "", nil
+	}
+	if _, err := os.Lstat(path); err != nil { // the path is not said: it may be the token
+		return "", badInput("--http-token", rootCause(err), "it is the name of a file with the token, and not the token")
 	}
 	text, err := readSmall("--http-token", path)
 	if err != nil {

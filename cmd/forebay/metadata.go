@@ -47,7 +47,7 @@ func metadataBackup(s streams) *cobra.Command {
 		Long: "Writes what the cluster has agreed on to FILE: topics and their ids, partitions, configs, users, ACLs, quotas. Of a running cluster any node gives it, at\n" +
 			"--http. With --data it is what a stopped node knows of it, and what its disks have, for a restoration.\n\n" +
 			"FILE has the keys of SCRAM users: only its owner may read it. Keep it so.",
-		Example: "  forebay metadata backup /backup/metadata-$(date +%F) --http HOST:8080 --http-token TOKEN\n  forebay metadata backup node2.metadata --data /var/lib/forebay",
+		Example: "  forebay metadata backup /backup/metadata-$(date +%F) --http HOST:8080 --http-token FILE\n  forebay metadata backup node2.metadata --data /var/lib/forebay",
 		Args:    cobra.ExactArgs(1),
 	}
 	stopped := stoppedFlags(c.Flags())
