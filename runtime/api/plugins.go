@@ -150,7 +150,16 @@ func (h *handler) validate(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Errorf("%w: connector.class is '%s', and the path says '%s'", errBody, given["connector.class"], typ))
 		return
 	}
-	c, err := fromFlat(types, given["name"], given, nil)
+	places, _, err := h.places(r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	var before *declared.Connector // whose stars these may be
+	if i := slices.IndexFunc(places, func(p declared.Place) bool { return p.Name == given["name"] }); i >= 0 {
+		before = &places[i].Connector
+	}
+	c, err := fromFlat(types, given["name"], given, before)
 	if err != nil {
 		fail(w, err)
 		return
