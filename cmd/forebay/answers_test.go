@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -33,6 +34,39 @@ func TestTokenIsNotPrinted(t *testing.T) {
 		}
 	}
 	if got, _ := command(t, "", "metadata", "backup", "--help"); strings.Contains(got, "http-token TOKEN") {
+		t.Error(got)
+	}
+}
+
+// TestValidateOfStars: a console that validates what a GET has shown, secrets as stars, is told that it is right.
+func TestValidateOfStars(t *testing.T) {
+	_, web := startUp(t)
+	do := func(method, path, body string, want int) string {
+		t.Helper()
+		req, err := http.NewRequest(method, "http://"+web+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != want {
+			t.Fatalf("%s %s: %d %s %v", method, path, resp.StatusCode, text, err)
+		}
+		return string(text)
+	}
+	do("POST", "/connectors", `{"name":"shop","initial_state":"STOPPED","config":{"connector.class":"postgres","url":"postgres://u:secret@127.0.0.1:1/x","tables":"public.orders"}}`, 201)
+	shown := do("GET", "/connectors/shop/config", "", 200)
+	if !strings.Contains(shown, "***") {
+		t.Fatal(shown)
+	}
+	if got := do("PUT", "/connector-plugins/postgres/config/validate", shown, 200); !strings.Contains(got, `"error_count":0`) || strings.Contains(got, "secret@") {
+		t.Error(got)
+	}
+	if got := do("PUT", "/connector-plugins/postgres/config/validate", strings.ReplaceAll(shown, `"shop"`, `"other"`), 200); strings.Contains(got, `"error_count":0`) {
 		t.Error(got)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/runtime/audit"
-	"github.com/forebayhub/forebay/runtime/hublog"
 	"github.com/forebayhub/forebay/runtime/registry"
 )
 
@@ -37,20 +36,12 @@ func auditCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		client, err := dial(c) // says at once when nobody answers
+		client, where, err := dialLog(c, config) // says at once when nobody answers
 		if err != nil {
 			return err
 		}
 		client.Close()
-		bootstrap, err := c.Flags().GetStringSlice("bootstrap")
-		if err != nil {
-			return err
-		}
-		sec, err := security(c)
-		if err != nil {
-			return err
-		}
-		where := hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-audit"}
+		where.ClientID = "forebay-audit"
 		own := registry.New(registry.Options{Log: where}) // the cluster's, read from its topic; it opens nothing unless it is asked
 		defer own.Close()
 		o := audit.Options{

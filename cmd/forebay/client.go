@@ -16,9 +16,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/forebayhub/forebay/configs"
 	"github.com/forebayhub/forebay/internal/kafkaclient"
 	"github.com/forebayhub/forebay/internal/problem"
 	"github.com/forebayhub/forebay/internal/properties"
+	"github.com/forebayhub/forebay/runtime/hublog"
 )
 
 // clientTimeout bounds every admin call: an operator would rather see an error than wait.
@@ -79,6 +81,38 @@ func readSmall(flag, path string) (string, error) {
 // dial makes a client and checks that somebody answers, so that a wrong address
 // is an error at once and not a time-out later.
 func dial(c *cobra.Command, opts ...kgo.Opt) (*kgo.Client, error) {
+	sec, err := security(c)
+	if err != nil {
+		return nil, err
+	}
+	return dialAs(c, sec, opts...)
+}
+
+// dialLog is dial for commands that read a config, and where it went to: to the log that the config names in core, unless --bootstrap says another.
+func dialLog(c *cobra.Command, config *configs.Config, opts ...kgo.Opt) (*kgo.Client, hublog.Options, error) {
+	sec, err := security(c)
+	if core := config.Core.Strings("bootstrap"); err == nil && len(core) > 0 && !c.Flags().Changed("bootstrap") {
+		for _, addr := range core {
+			if err := c.Flags().Set("bootstrap", addr); err != nil {
+				return nil, hublog.Options{}, err
+			}
+		}
+		if !c.Flags().Changed("command-config") {
+			sec, err = configs.Security(config.Core)
+		}
+	}
+	if err != nil {
+		return nil, hublog.Options{}, err
+	}
+	client, err := dialAs(c, sec, opts...)
+	if err != nil {
+		return nil, hublog.Options{}, err
+	}
+	bootstrap, err := c.Flags().GetStringSlice("bootstrap")
+	return client, hublog.Options{Bootstrap: bootstrap, Security: sec}, err
+}
+
+func dialAs(c *cobra.Command, sec kafkaclient.Security, opts ...kgo.Opt) (*kgo.Client, error) {
 	seeds, err := c.Flags().GetStringSlice("bootstrap")
 	if err != nil {
 		return nil, err
@@ -87,10 +121,6 @@ func dial(c *cobra.Command, opts ...kgo.Opt) (*kgo.Client, error) {
 		if _, _, err := net.SplitHostPort(s); err != nil {
 			return nil, badInput("--bootstrap "+s, "not an address", "write host:port, as in 127.0.0.1:9092")
 		}
-	}
-	sec, err := security(c)
-	if err != nil {
-		return nil, err
 	}
 	secure, err := sec.Options()
 	if err != nil {

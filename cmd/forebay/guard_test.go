@@ -163,8 +163,10 @@ func TestRuntimeAtSecuredNode(t *testing.T) {
   sasl: {mechanism: plain, username: hub, password: "${HUB_PASSWORD}"}
 sources:
   app: {type: tail, paths: ["%s/*.log"], topic: app}
-`, kafka, filepath.Join(dir, "ca.pem"), logs))
-	startUp(t, job)
+sinks:
+  out: {type: file, url: %s, topics: [app], format: text}
+`, kafka, filepath.Join(dir, "ca.pem"), logs, t.TempDir()))
+	_, web := startUp(t, job)
 	config := write(filepath.Join(logs, "c.properties"), "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.username=hub\nsasl.password=hub-secret\nssl.ca.location="+filepath.Join(dir, "ca.pem")+"\n")
 	for end := time.Now().Add(20 * time.Second); ; {
 		got, code := command(t, "", "consume", "app", "--records", "2", "--bootstrap", kafka, "--command-config", config)
@@ -173,6 +175,18 @@ sources:
 		}
 		if time.Now().After(end) {
 			t.Fatalf("exit code %d, %s", code, got)
+		}
+	}
+	// preview and audit look at the log that the file names, unless the command line does.
+	if got, code := command(t, "", "preview", job, "out", "--records", "2"); code != 0 || !strings.Contains(got, "one") {
+		t.Errorf("exit code %d, %s", code, got)
+	}
+	if got, code := command(t, "", "audit", job, "out", "--http", web); code != 0 {
+		t.Errorf("exit code %d, %s", code, got)
+	}
+	for _, args := range [][]string{{"preview", job, "out"}, {"audit", job, "out", "--http", web}} {
+		if got, code := command(t, "", append(args, "--bootstrap", "127.0.0.1:1")...); code != 3 || !strings.Contains(got, "127.0.0.1:1: no node answers") {
+			t.Errorf("%s: exit code %d, %s", args, code, got)
 		}
 	}
 	// What cannot be meant is refused before anything is opened.

@@ -47,7 +47,7 @@ func previewCommand(s streams) *cobra.Command {
 		}
 		p := &previewer{registry: config.Registry, out: bufio.NewWriter(s.out), limit: *n, count: map[string]int{}}
 		if found.Sink {
-			err = p.sink(c, *found)
+			err = p.sink(c, config, *found)
 		} else {
 			err = p.source(c.Context(), *found)
 		}
@@ -184,22 +184,14 @@ func (p *previewer) read(ctx context.Context, src connectors.Source, show func(c
 	return nil
 }
 
-func (p *previewer) sink(c *cobra.Command, k configs.Connector) error {
+func (p *previewer) sink(c *cobra.Command, config *configs.Config, k configs.Connector) error {
 	ctx := c.Context()
-	client, err := dial(c) // says at once when nobody answers
+	client, where, err := dialLog(c, config) // says at once when nobody answers
 	if err != nil {
 		return err
 	}
 	client.Close()
-	bootstrap, err := c.Flags().GetStringSlice("bootstrap")
-	if err != nil {
-		return err
-	}
-	sec, err := security(c)
-	if err != nil {
-		return err
-	}
-	where := hublog.Options{Bootstrap: bootstrap, Security: sec, ClientID: "forebay-preview"}
+	where.ClientID = "forebay-preview"
 	log, err := hublog.Open(where)
 	if err != nil {
 		return err
