@@ -3,6 +3,7 @@ package commitlog
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -15,6 +16,12 @@ func TestAFolderThatIsNotSynced(t *testing.T) {
 	for _, failure := range []syscall.Errno{syscall.EMFILE, syscall.ENOSPC, syscall.EIO} {
 		for after, met := 0, true; met; after++ {
 			disk := vfs.NewFault(vfs.NewMemory())
+			var syncs atomic.Int64
+			disk.Hook(func(op vfs.Op, _ string) {
+				if op == vfs.OpSyncDir {
+					syncs.Add(1)
+				}
+			})
 			o, _ := memoryLog(t, Config{SegmentBytes: 500, Compact: true, MinDirtyRatio: 1e-9})
 			o.FS = disk
 			l := mustOpen(t, o)
@@ -34,16 +41,11 @@ func TestAFolderThatIsNotSynced(t *testing.T) {
 				put(40 + i)
 			}
 			waitDurable(t, l)
-			syncs := 0
-			disk.Hook(func(op vfs.Op, _ string) {
-				if op == vfs.OpSyncDir {
-					syncs++
-				}
-			})
+			syncs.Store(0)
 			heal := disk.Inject(vfs.Rule{Op: vfs.OpSyncDir, After: after, Count: 1, Err: &os.PathError{Op: "sync", Err: failure}})
 			err := l.Clean(60, Cleaning{})
 			heal()
-			met = syncs > after
+			met = int(syncs.Load()) > after
 			if failure == syscall.EMFILE {
 				put(60) // it goes on
 				waitDurable(t, l)
