@@ -181,6 +181,7 @@ func (b *Broker) joinCluster(ctx context.Context) error {
 	if err := b.dir.told(); err != nil {
 		return err
 	}
+	b.quorum.Told()
 	for b.quorum.Image().ClusterID == "" { // the first leader is about to name it
 		if err := b.quorum.WaitIndex(ctx, b.quorum.Image().Index+1); err != nil {
 			return fmt.Errorf("wait for the cluster's id: %w", err)

@@ -662,3 +662,29 @@ func TestWhoIsToldAPartDoesNotVote(t *testing.T) {
 		t.Error("it does not vote with all that was agreed on")
 	}
 }
+
+// A new node gets its vote once a restart would not take it away again: of two founders that are killed in their first moments none could lead for good.
+func TestAVoteIsForWhoKeepsIt(t *testing.T) {
+	for _, told := range [][]int{{}, {0}, {1}, {0, 1}} {
+		t.Run(fmt.Sprint(told), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			w := &town{expect: 1, peers: map[metadata.NodeID]Candidate{}, forgot: true}
+			all := []*peer{w.join(t, 1, vfs.NewMemory(), ""), w.join(t, 2, vfs.NewMemory(), "")}
+			if err := errors.Join(all[0].Found(ctx, 1, w.candidates), all[0].Ready(ctx)); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range told {
+				all[n].Told()
+			}
+			if err := all[0].Admit(w.peers[2].Member); err != nil {
+				t.Fatal(err)
+			}
+			voters, others, err := all[0].Members()
+			if want := len(told) / 2; err != nil || len(voters) != 1+want || len(others) != 1-want {
+				t.Errorf("%d voters, %d others, %v", len(voters), len(others), err)
+			}
+		})
+	}
+}

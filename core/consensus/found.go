@@ -30,6 +30,8 @@ type Status struct {
 	ID       metadata.NodeID `json:"id"`
 	Cluster  string          `json:"cluster,omitempty"`
 	HasState bool            `json:"state,omitempty"`
+	// Told says that a restart would not make this node one that does not vote (Options.Forgot).
+	Told bool `json:"told,omitempty"`
 }
 
 type grantRequest struct {
@@ -48,7 +50,7 @@ const (
 var errGranted = errors.New("no founder is needed here, or another one has this node's word")
 
 func (q *Quorum) answerStatus(context.Context, []byte) ([]byte, error) {
-	return json.Marshal(Status{ID: q.node, Cluster: q.Image().Identity(), HasState: q.HasState()})
+	return json.Marshal(Status{ID: q.node, Cluster: q.Image().Identity(), HasState: q.HasState(), Told: q.keeps.Load()})
 }
 
 func (q *Quorum) answerGrant(_ context.Context, b []byte) ([]byte, error) {

@@ -73,12 +73,12 @@ func (q *Quorum) Admit(m Member) error {
 // toldTimeout bounds the wait for a new member to be told something. It takes milliseconds when it is there.
 const toldTimeout = time.Second
 
-// told waits until a member remembers something.
+// told waits until a member, and this node, would vote after a restart, too: were a majority of the voters killed before that, nobody could lead.
 func (q *Quorum) told(m Member) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), toldTimeout)
 	defer cancel()
 	for {
-		if s, err := q.Status(ctx, m.Address); err == nil && s.ID == m.ID && s.HasState {
+		if s, err := q.Status(ctx, m.Address); err == nil && s.ID == m.ID && s.HasState && s.Told && q.keeps.Load() {
 			return true
 		}
 		select {

@@ -48,7 +48,8 @@ type Options struct {
 	// node; nil with a Transport: wait to be added.
 	Bootstrap []Member
 	Logger    *slog.Logger // nil: silent
-	// Forgot says that what is on the disk is only what a new one was told: the node does not vote before it has all that was agreed on.
+	// Forgot says that what is on the disk is only what a new one was told: the node does not vote before it has all that was agreed on. Once the next
+	// start will not say so any more, Told is to be called.
 	Forgot bool
 	// Opened, if set, is given the last index that is on the disk, before others may tell this node more. An error ends Open.
 	Opened func(last uint64) error
@@ -68,6 +69,7 @@ type Quorum struct {
 	node    metadata.NodeID
 	peers   *Peers // nil: alone
 	recall  *recall
+	keeps   atomic.Bool // see Told
 
 	// word is to whom this node has given its word that it may found the cluster.
 	word struct {
@@ -200,6 +202,7 @@ func open(o Options, st *store) (*Quorum, error) {
 		free, _, err := o.FS.Usage(o.Dir)
 		return free, err
 	}}
+	q.keeps.Store(!o.Forgot)
 	if o.Peers != nil {
 		o.Peers.Handle(callPropose, q.answerPropose)
 		o.Peers.Handle(callIndex, q.answerIndex)
@@ -233,6 +236,9 @@ func configuration(members []Member) (c raft.Configuration) {
 	}
 	return c
 }
+
+// Told says that this node's next start will not be told Forgot.
+func (q *Quorum) Told() { q.keeps.Store(true) }
 
 // Ready waits until this node leads and has applied everything agreed before.
 func (q *Quorum) Ready(ctx context.Context) error {
