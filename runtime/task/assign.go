@@ -13,6 +13,9 @@ import (
 	"github.com/forebayhub/forebay/runtime/hublog"
 )
 
+// errDeleted ends a task that has committed all that it had read.
+var errDeleted = errors.New("has been deleted")
+
 // refresh takes on the partitions that match the sink's globs and are new.
 func (t *sinkTask) refresh(ctx context.Context) error {
 	topics, err := t.o.Log.Topics(ctx)
@@ -30,7 +33,7 @@ func (t *sinkTask) refresh(ctx context.Context) error {
 			return fmt.Errorf("topic %s has been deleted; commit what was read of it: %w", name, err)
 		}
 		if !ok {
-			return fmt.Errorf("topic %s has been deleted", name) // the restart goes on without it
+			return fmt.Errorf("topic %s %w", name, errDeleted) // the restart goes on without it
 		}
 		return connectors.Fatal(fmt.Errorf("topic %s has been deleted and created again: offsets from %d on name other records now", name, t.least(name)),
 			"what was written of the old topic is safe; give the sink another name or url to write the new one from its start")

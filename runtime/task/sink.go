@@ -78,8 +78,8 @@ func RunSink(ctx context.Context, o SinkOptions) error {
 	for ctx.Err() == nil && (errors.Is(err, errAnew) || refuse(o, refused, err)) {
 		worked, err = runSink(ctx, o, refused)
 	}
-	if ctx.Err() != nil && (!worked || errors.Is(err, context.Canceled) || errors.Is(err, errAnew)) {
-		return nil // told to stop before there was anything to commit
+	if ctx.Err() != nil && (!worked || errors.Is(err, context.Canceled) || errors.Is(err, errAnew) || errors.Is(err, errDeleted)) {
+		return nil // told to stop with nothing to commit
 	}
 	return err
 }
