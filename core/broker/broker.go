@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -286,7 +285,7 @@ func (b *Broker) begin() error {
 		return nil
 	}
 	err := b.dir.setDurability(b.o.Durability)
-	if errors.Is(err, syscall.ENOSPC) {
+	if noRoom(err) {
 		b.o.Logger.Warn("the disk is full: it could not be written down that this run is relaxed, so it is power-safe", "dir", b.o.DataDir)
 		b.o.Durability, err = commitlog.PowerSafe, nil
 	}

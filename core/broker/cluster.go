@@ -219,7 +219,7 @@ func (b *Broker) foreignProblem(id string) error {
 // join writes down what the directory has, before others tell it more.
 func (b *Broker) join(remembered uint64) error {
 	err := b.dir.join(remembered)
-	if errors.Is(err, syscall.ENOSPC) { // it starts all the same (invariant 11); that a directory is new stands there already
+	if noRoom(err) { // it starts all the same (invariant 11); that a directory is new stands there already
 		b.o.Logger.Warn("the disk is full: should this start come to nothing, the next one does not see that the data directory is an older copy", "dir", b.o.DataDir)
 		return nil
 	}
@@ -244,7 +244,7 @@ func (b *Broker) register(ctx context.Context) error {
 	if err := b.announce(ctx, lost, lost && had.Fresh); err != nil {
 		return b.registerProblem(err)
 	}
-	if err := b.dir.joined(); errors.Is(err, syscall.ENOSPC) && !had.Fresh {
+	if err := b.dir.joined(); noRoom(err) && !had.Fresh {
 		b.o.Logger.Warn("the disk is full: it could not be written down that this node is registered, so its next start counts as one that has lost its tail", "dir", b.o.DataDir)
 	} else if err != nil {
 		return err // a new directory must not pass for an empty one once there is something in it

@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/google/uuid"
 
@@ -321,6 +322,9 @@ func writeSmall(fsys vfs.FS, dir, name string, b []byte) error {
 	}
 	return fsys.SyncDir(dir)
 }
+
+// noRoom says that the disk, or a quota on it, is full.
+func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // bootID names this run of the machine; "" where the kernel does not tell, which counts as another one each time.
 func bootID() string {

@@ -87,6 +87,29 @@ func TestDurabilityOfALogThatIsNotOpened(t *testing.T) {
 }
 
 // What a directory had when the first start began that was not registered stands until one is.
+// A node of several starts on a full disk, and on one whose quota is used up.
+func TestJoiningWithoutRoom(t *testing.T) {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
+		f := vfs.NewFault(vfs.NewMemory())
+		logger := slog.New(slog.DiscardHandler)
+		d, err := openDataDir(f, "/data", 1, true, logger)
+		if err == nil {
+			err = errors.Join(d.joined(), d.unlock())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err = openDataDir(f, "/data", 1, true, logger); err != nil {
+			t.Fatal(err)
+		}
+		f.Inject(vfs.Rule{Path: metaName + ".new", Err: full})
+		b := &Broker{dir: d, o: Options{Logger: logger}}
+		if err := b.join(70); err != nil || *d.meta.Joining != (joining{Remembered: 70}) {
+			t.Errorf("%v: %v, %+v", full, err, d.meta.Joining)
+		}
+	}
+}
+
 func TestJoining(t *testing.T) {
 	disk := vfs.NewCrash()
 	open := func() *dataDir {

@@ -508,7 +508,9 @@ func (a *Active) ask(ctx context.Context, list []consensus.Candidate) map[metada
 	for _, c := range list {
 		before := a.deaf[c.Member]
 		if a.now().Before(before.until) {
+			mu.Lock()
 			silent[c.Member] = before
+			mu.Unlock()
 			continue
 		}
 		wg.Go(func() {

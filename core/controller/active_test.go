@@ -340,6 +340,20 @@ func TestNobodyAnswersAndNodesAreFenced(t *testing.T) {
 	})
 }
 
+// Who is left alone for a while is noted beside those that are asked (with -race).
+func TestDeafAreNotedBesideTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := members([]metadata.NodeID{4, 5})
+		a := NewActive(ActiveOptions{Group: newFakeGroup(1), Node: 1})
+		a.deaf = map[consensus.Member]deaf{list[1]: {time.Minute, time.Now().Add(time.Minute)}}
+		ctx, end := context.WithCancel(t.Context())
+		end()
+		if said := a.ask(ctx, []consensus.Candidate{{Member: list[0]}, {Member: list[1]}}); len(said) != 0 || len(a.deaf) != 2 {
+			t.Errorf("%d answered, %d are deaf", len(said), len(a.deaf))
+		}
+	})
+}
+
 func TestPlacement(t *testing.T) {
 	g := newFakeGroup()
 	for n, rack := range map[metadata.NodeID]string{1: "a", 2: "a", 3: "b", 4: "b", 5: "c"} {
